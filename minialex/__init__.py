@@ -1,0 +1,81 @@
+"""minialex: LeNet-5 and AlexNet in NumPy and CuPy, with every number of the forward and backward pass in sight.
+
+>>> import minialex as mx
+>>> layer = mx.Conv2D(3, 8, kernel_size=5, padding=2)
+>>> x = np.random.default_rng(0).standard_normal((2, 3, 9, 9), dtype=np.float32)
+>>> y = layer.forward(x)
+>>> grad_x = layer.backward(np.ones_like(y))
+>>> layer.weight.grad.shape
+(8, 3, 5, 5)
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from minialex.device import Device, array_module, device_of, place, to_numpy, transfer
+from minialex.errors import (
+    BackwardBeforeForward,
+    CheckpointError,
+    DataError,
+    DeviceMismatch,
+    DeviceUnavailable,
+    DownloadFailed,
+    DtypeMismatch,
+    NotFinite,
+)
+from minialex.layers import (
+    RBF,
+    AvgPool2D,
+    Conv2D,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    LocalResponseNorm,
+    MAPLoss,
+    MaxPool2D,
+    Model,
+    Parameter,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    SoftmaxCrossEntropy,
+    Subsampling,
+    TableConv2D,
+    Tanh,
+)
+from minialex.optim import SGD
+
+if TYPE_CHECKING:
+    from minialex import checkpoint, data, init, models, naive, optim, plot, strategies, train, weights
+    from minialex.gradient_check import gradcheck
+    from minialex.describe import summary
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RBF", "SGD", "AvgPool2D", "BackwardBeforeForward", "CheckpointError", "Conv2D", "DataError", "Device",
+    "DeviceMismatch", "DeviceUnavailable", "DownloadFailed", "Dropout", "DtypeMismatch", "Flatten", "Layer", "Linear",
+    "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model", "NotFinite", "Parameter", "ReLU", "Sequential", "Sigmoid",
+    "SoftmaxCrossEntropy", "Subsampling", "TableConv2D", "Tanh", "array_module", "checkpoint", "data", "device_of",
+    "gradcheck", "init", "models", "naive", "optim", "place", "plot", "strategies", "summary", "to_numpy", "train",
+    "transfer", "weights",
+]  # fmt: skip
+
+# What costs time to import is imported when it is first used.
+_ROOMS = {"checkpoint", "data", "init", "models", "naive", "optim", "plot", "strategies", "train", "weights"}
+_FUNCTIONS = {"gradcheck": "gradient_check", "summary": "describe"}
+
+
+def __getattr__(name):
+    if name in _ROOMS:
+        return importlib.import_module(f"minialex.{name}")
+    if name in _FUNCTIONS:
+        found = getattr(importlib.import_module(f"minialex.{_FUNCTIONS[name]}"), name)
+        globals()[name] = found
+        return found
+    raise AttributeError(f"minialex has no {name!r}")
+
+
+def __dir__():
+    return __all__

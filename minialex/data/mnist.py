@@ -1,0 +1,300 @@
+"""MNIST: find its four IDX files or download them, check every byte, and read them.
+
+MNIST (LeCun, Cortes, Burges 1998) is 70,000 handwritten digits of 28x28 pixels, light ink on a dark ground:
+60,000 to train with, 10,000 to test with. It comes as four files, two of pictures and two of labels, in a
+format so plain that this module reads it by hand (see `read_idx`).
+
+A file counts as MNIST only when the MD5 sum of its *uncompressed* bytes is the published one. gzip's own
+wrapping differs between mirrors, the bytes inside do not.
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import queue
+import struct
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from minialex.errors import DataError, DownloadFailed
+
+Pictures = tuple[np.ndarray, np.ndarray]  # images (N, 1, 28, 28) and labels (N,)
+
+# The original host answers 403 nowadays; these two have kept copies for years.
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+# The files in the order in which `load_mnist` returns them, with the MD5 of their uncompressed bytes.
+MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+
+ANSWER_SECONDS = 4  # a mirror that has not said a word by then is given up
+STALL_SECONDS = 10  # a download that stands still for so long is given up
+
+GZIP_MAGIC = b"\x1f\x8b"
+UNSIGNED_BYTES = 0x08  # IDX's code for uint8, the only element type that MNIST uses
+
+
+def load_mnist(root: str | os.PathLike | None = None, download: bool = True) -> tuple[Pictures, Pictures]:
+    """`(train_x, train_y), (test_x, test_y)`: pictures uint8 (N, 1, 28, 28) from 0 to 255, labels uint8 (N,).
+
+    With `root`, the files are looked for in `root`, `root/mnist` and `root/MNIST/raw` (torchvision's place),
+    gzipped or not; what is missing is downloaded into `root`. Without, the folder named by the environment
+    variable MINIALEX_DATA is searched in the same way, then the user's cache, which also takes the download.
+
+    Raises FileNotFoundError when files are missing and `download` is False, DownloadFailed when no mirror
+    delivers, and DataError when a file is damaged or is not MNIST's.
+    """
+    folders, home = _folders_to_search(root)
+    missing = [name for name in MD5 if _find(name, folders) is None]
+    if missing and not download:
+        raise FileNotFoundError(_what_is_missing(missing, folders))
+    if missing:
+        _download(missing, home)
+        folders = [*folders, home]
+    train_x, train_y, test_x, test_y = (_read(_find(name, folders), MD5[name]) for name in MD5)
+    return (train_x[:, None], train_y), (test_x[:, None], test_y)  # (N, 28, 28) -> (N, 1, 28, 28)
+
+
+def read_idx(path: str | os.PathLike) -> np.ndarray:
+    """The array in an IDX file of unsigned bytes, gzipped or not (its first bytes tell, not its name).
+
+    An IDX file is a short header and then the elements, in C order. All header numbers are big-endian:
+
+        bytes 0-1   zero
+        byte 2      the type of the elements: 0x08 means unsigned bytes
+        byte 3      how many dimensions there are: 3 for MNIST's pictures, 1 for its labels
+        then        4 bytes for each dimension: its size
+
+    So MNIST's pictures begin 00 00 08 03 (the "magic number" 2051), 0000ea60 (60,000 pictures),
+    0000001c (28 rows), 0000001c (28 columns).
+
+    Returns a new, writable uint8 array. Raises FileNotFoundError, or DataError when the file is cut short,
+    damaged or of another kind.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "six-pixels"
+    ...     _ = path.write_bytes(bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3]) + bytes([7, 8, 9, 10, 11, 12]))
+    ...     read_idx(path)
+    array([[ 7,  8,  9],
+           [10, 11, 12]], dtype=uint8)
+    """
+    return _read(Path(path))
+
+
+# -- Reading -----------------------------------------------------------------------------------------------
+
+
+class _Flaw(Exception):
+    """What is wrong with a file, as the rest of a sentence that begins with the file's name or address."""
+
+
+def _read(path: Path, md5: str | None = None) -> np.ndarray:
+    """The array in a local IDX file, which must have the sum `md5` if one is given."""
+    try:
+        return _checked(path, md5)
+    except _Flaw as flaw:
+        raise DataError(f"{path} {flaw}. Delete it and fetch it again.") from flaw
+
+
+def _checked(path: Path, md5: str | None) -> np.ndarray:
+    content = _uncompressed(path)
+    array = _parse_idx(content)  # before the sum, since "cut short" says more than "another sum"
+    if md5 is not None:
+        _check_sum(content, md5)
+    return array
+
+
+def _uncompressed(path: Path) -> bytes:
+    """The content of a file, without its gzip wrapping if it has one."""
+    content = path.read_bytes()
+    if not content.startswith(GZIP_MAGIC):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _Flaw(f"is a damaged gzip file ({error})") from error
+
+
+def _parse_idx(content: bytes) -> np.ndarray:
+    """The array that `content`, the uncompressed bytes of an IDX file, describes."""
+    zeros, kind, dimensions = struct.unpack(">HBB", content[:4].ljust(4, b"\0"))
+    if zeros != 0 or kind != UNSIGNED_BYTES or dimensions == 0:
+        raise _Flaw(
+            "is not an IDX file of unsigned bytes: that begins with 00 00 08 and the number of dimensions, "
+            f"this with {content[:4].hex(' ') or 'nothing'}"
+        )
+    header = 4 + 4 * dimensions
+    if len(content) < header:
+        raise _Flaw(f"ends after {len(content)} bytes, inside its header of {header}")
+    shape = struct.unpack(f">{dimensions}I", content[4:header])
+    wanted, found = math.prod(shape), len(content) - header
+    if wanted != found:
+        sizes = " x ".join(map(str, shape))
+        raise _Flaw(f"should hold {sizes} = {wanted} bytes after its header, but holds {found}")
+    elements = np.frombuffer(content, dtype=np.uint8, offset=header)
+    try:
+        return elements.reshape(shape).copy()  # a copy, for `content` is immutable and so would be the array
+    except ValueError as error:  # more than 64 dimensions, say
+        raise _Flaw(f"has a shape that NumPy cannot hold ({error})") from error
+
+
+def _check_sum(content: bytes, md5: str) -> None:
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != md5:
+        raise _Flaw(
+            f"is not MNIST's: the MD5 of its uncompressed bytes is {found}, expected {md5} "
+            "(to read another data set in this format, use read_idx)"
+        )
+
+
+# -- Finding -----------------------------------------------------------------------------------------------
+
+
+def _folders_to_search(root: str | os.PathLike | None) -> tuple[list[Path], Path]:
+    """Where the files may be, best place first, and where a download goes."""
+    if root is not None:
+        return _with_usual_subfolders(root), Path(root).expanduser()
+    named = os.environ.get("MINIALEX_DATA")
+    cache = _cache_folder()
+    return [*(_with_usual_subfolders(named) if named else []), cache], cache
+
+
+def _with_usual_subfolders(root: str | os.PathLike) -> list[Path]:
+    root = Path(root).expanduser()
+    return [root, root / "mnist", root / "MNIST" / "raw"]
+
+
+def _cache_folder() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("minialex")) / "mnist"
+
+
+def _find(name: str, folders: Iterable[Path]) -> Path | None:
+    """The first file called `name`, or the same with `.idx` for `-idx`, with `.gz` behind it or without."""
+    spellings = [name + end for name in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
+    candidates = (folder / spelling for folder in folders for spelling in spellings)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _what_is_missing(missing: list[str], folders: list[Path]) -> str:
+    return (
+        f"MNIST is incomplete. Missing: {', '.join(missing)} (with or without .gz). "
+        f"Looked in: {', '.join(map(str, folders))}. "
+        "Allow the download with load_mnist(download=True), copy the files there, or set the environment "
+        "variable MINIALEX_DATA to their folder. load_drawn_digits() needs no files at all."
+    )
+
+
+# -- Downloading -------------------------------------------------------------------------------------------
+
+
+def _download(names: list[str], home: Path) -> None:
+    """Bring these files into the folder `home`, each under its name only when it is whole and right."""
+    home.mkdir(parents=True, exist_ok=True)
+    mirrors = list(MIRRORS)
+    # The scratch folder lies inside `home`, hence on the same disk: there os.replace is a rename, which
+    # either happens or doesn't. A process killed half-way leaves a scratch folder behind, never half a file.
+    with tempfile.TemporaryDirectory(prefix="download-", dir=home) as scratch:
+        for name in names:
+            mirror = _fetch_from_any(mirrors, name, Path(scratch), home)
+            mirrors.sort(key=lambda other: other != mirror)  # what worked is asked first next time
+
+
+def _fetch_from_any(mirrors: list[str], name: str, scratch: Path, home: Path) -> str:
+    """Fetch one file from the first mirror that has a good one, and return that mirror."""
+    import requests
+
+    file = name + ".gz"
+    answers = []
+    for mirror in mirrors:
+        url = f"{mirror.rstrip('/')}/{file}"
+        try:
+            _fetch(url, scratch / file)
+            _checked(scratch / file, MD5[name])
+        except requests.RequestException as error:
+            answers.append(f"  {url}: {_in_words(error)}")
+        except _Flaw as flaw:
+            answers.append(f"  {url}: the file there {flaw}")
+        else:
+            os.replace(scratch / file, home / file)
+            return mirror
+    raise DownloadFailed(
+        "\n".join([f"No mirror delivered a good {file}:", *answers])
+        + f"\nGet the four files in another way and put them into {home} (or set MINIALEX_DATA to their "
+        "folder), or do without: load_drawn_digits() draws its digits on this machine."
+    )
+
+
+def _fetch(url: str, path: Path) -> None:
+    """Download `url` to `path`, with a progress bar. Raises what requests raises."""
+    import pooch
+    from tqdm.auto import tqdm
+
+    _knock(url)
+    # pooch puts the real total in; until then it may not be 0 or None, for such a bar counts as no bar.
+    with tqdm(desc=path.name, total=1, unit="B", unit_scale=True) as bar:
+        download = pooch.HTTPDownloader(
+            progressbar=bar,
+            chunk_size=65536,
+            timeout=(ANSWER_SECONDS, STALL_SECONDS),
+            headers={"Accept-Encoding": "identity"},  # the .gz as it is, please, not unpacked on the way
+        )
+        download(url, str(path), None)
+
+
+def _knock(url: str) -> None:
+    """Return as soon as the host of `url` says anything at all; raise when it doesn't within ANSWER_SECONDS.
+
+    A time-out given to requests counts anew for each address of a host, and a big host has a dozen: behind a
+    firewall that drops packets, that is a minute of silence. So a thread asks, and we stop waiting for it.
+    """
+    import requests
+
+    outcome = queue.SimpleQueue()
+
+    def ask():
+        try:
+            requests.head(url, timeout=ANSWER_SECONDS)
+            outcome.put(None)
+        except Exception as error:  # whatever it is, it belongs to the thread that waits
+            outcome.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        error = outcome.get(timeout=ANSWER_SECONDS)
+    except queue.Empty:
+        error = requests.ConnectTimeout()
+    if error is not None:
+        raise error
+
+
+def _in_words(error: Exception) -> str:
+    """What a mirror answered, in a few words: requests' own messages are long and nested."""
+    import requests
+
+    if isinstance(error, requests.HTTPError):
+        return f"{error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    words = {
+        "NameResolutionError": "its name could not be looked up (is there a network?)",
+        "refused": "it refused the connection",
+        "Read timed out": f"it fell silent for {STALL_SECONDS} s in the middle of the file",
+        "IncompleteRead": "the connection broke off in the middle of the file",
+    }
+    return next((plain for sign, plain in words.items() if sign in repr(error)), str(error))

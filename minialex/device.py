@@ -1,0 +1,261 @@
+"""Devices: `cpu` (NumPy), `cuda:N` (CuPy), `sim:N` (a GPU that is only pretended, see simdevice.py).
+
+A Device owns its array module, `device.xp`, so that one body of code serves NumPy and CuPy. Arrays move between
+devices through `transfer` and in no other way. CuPy is imported when a `cuda` device is first asked for.
+"""
+
+import sys
+import threading
+from contextlib import ExitStack, nullcontext
+
+import numpy as np
+
+from minialex import simdevice
+from minialex.errors import DeviceMismatch, DeviceUnavailable
+
+MiB = 2**20
+
+
+class Device:
+    """`Device("cpu")`, `Device("cuda:1")`, `Device("sim:0")`; the same name is always the same object.
+
+    Attributes
+        name            "cpu", "cuda:0", "sim:1", ...
+        xp              its array module: numpy, cupy, or sim_numpy
+        column_budget   bytes that a convolution may spend on im2col columns at one time; yours to set
+
+    `with device:` makes it the current device, where new arrays are made and kernels run.
+    Raises ValueError for an unknown name, DeviceUnavailable for a GPU that is not there.
+
+    >>> Device("sim:1").asarray([1.0, 2.0])
+    array([1., 2.]) on sim:1
+    """
+
+    _known: dict[str, "Device"] = {}
+
+    name: str
+    index: int = 0
+    column_budget: int = 8 * MiB  # about the size of a cache: larger blocks measured no faster on a CPU
+
+    def __new__(cls, name="cpu"):
+        if isinstance(name, Device):
+            return name
+        kind, index = _parse(name)
+        full_name = kind if kind == "cpu" else f"{kind}:{index}"
+        if full_name not in Device._known:
+            device = object.__new__({"cpu": _Cpu, "cuda": _Cuda, "sim": _Sim}[kind])
+            device.name, device.index = full_name, index
+            device._entered = threading.local()
+            device._open()
+            Device._known[full_name] = device
+        return Device._known[full_name]
+
+    def asarray(self, array, dtype=None):
+        """Host data (an array, a list, a number) on this device; an array that is there already stays as it is."""
+        if not isinstance(array, np.ndarray) and is_array(array) and device_of(array) is not self:
+            raise DeviceMismatch(
+                f"asarray takes host data to {self.name}; this array lives on {device_of(array).name}: "
+                "use transfer(array, device), or to_numpy(array)"
+            )
+        with self:
+            return self.xp.asarray(array, dtype=dtype)
+
+    def __enter__(self):
+        stack = ExitStack()
+        stack.enter_context(self._current())
+        self._entered.__dict__.setdefault("stacks", []).append(stack)
+        return self
+
+    def __exit__(self, *error):
+        return self._entered.stacks.pop().__exit__(*error)
+
+    def __repr__(self):
+        return f"Device({self.name!r})"
+
+    def __reduce__(self):
+        return Device, (self.name,)  # a copy, or a pickle read back, is the same object
+
+    # What a kind of device does in its own way:
+
+    def _open(self):
+        """Check that it is there."""
+
+    def _current(self):
+        """A context manager that makes it the current device."""
+        return nullcontext()
+
+    def _receive(self, array, source: "Device"):
+        """A copy, on this device, of an array of its own kind or of the host."""
+        raise DeviceMismatch(f"no way from {source.name} to {self.name}: go through the host")
+
+
+class _Cpu(Device):
+    xp = np
+
+    def __enter__(self):  # nothing to switch: keep the most frequent case cheap
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+
+class _Sim(Device):
+    xp = simdevice.sim_numpy
+
+    def _current(self):
+        return simdevice.on(self.index)
+
+    def _receive(self, array, source):
+        if isinstance(array, np.ndarray):
+            return simdevice.upload(array, self.index)
+        return (
+            simdevice.copy_between(array, self.index)
+            if source.xp is self.xp
+            else super()._receive(array, source)
+        )
+
+
+class _Cuda(Device):
+    column_budget = 1024 * MiB
+
+    def _open(self):
+        try:
+            import cupy
+        except ImportError as error:
+            raise DeviceUnavailable(
+                f'{self.name} needs CuPy: pip install "minialex[cuda12]" or "minialex[cuda13]", to match your driver; '
+                "pick one"
+            ) from error
+        if not cupy.is_available():
+            raise DeviceUnavailable(
+                f"{self.name}: CuPy {cupy.__version__} is installed, but finds no usable NVIDIA GPU: "
+                "`nvidia-smi` should list one, with a driver as new as CuPy's CUDA. Use cpu meanwhile"
+            )
+        count = cupy.cuda.runtime.getDeviceCount()
+        if self.index >= count:
+            raise DeviceUnavailable(
+                f"{self.name} is not there: this machine has {count} CUDA GPU(s), from cuda:0 on"
+            )
+        self.xp = cupy
+
+    def _current(self):
+        return self.xp.cuda.Device(self.index)
+
+    def _receive(self, array, source):
+        if isinstance(array, np.ndarray):
+            return self.asarray(array)
+        return (
+            self._receive_from_gpu(array, source) if source.xp is self.xp else super()._receive(array, source)
+        )
+
+    def _receive_from_gpu(self, array, source):
+        """A copy between GPUs, put in order by events on both sides.
+
+        The copy must not start before the source's kernels have written the array, and the source must not
+        reuse the memory before the copy has read it. Both streams wait for events; the host waits for nothing.
+        """
+        cupy = self.xp
+        with source:
+            array = cupy.ascontiguousarray(array)
+            source_stream = cupy.cuda.get_current_stream()
+            written = source_stream.record(cupy.cuda.Event(disable_timing=True))
+        with self:
+            stream = cupy.cuda.get_current_stream()
+            stream.wait_event(written)
+            copy = cupy.empty_like(array)
+            copy.data.copy_from_device_async(array.data, array.nbytes, stream)
+            read = stream.record(cupy.cuda.Event(disable_timing=True))
+        with source:
+            source_stream.wait_event(read)
+        return copy
+
+
+def _parse(name) -> tuple[str, int]:
+    kind, colon, index = str(name).strip().partition(":")
+    good = (kind in ("cuda", "sim") and (index.isdecimal() or not colon)) or str(name).strip() == "cpu"
+    if not good:
+        raise ValueError(f'unknown device {name!r}: use "cpu", "cuda:0" (or another number), or "sim:0"')
+    return kind, int(index or 0)
+
+
+def place(devices="auto") -> tuple[Device, Device]:
+    """The two devices of a model: "auto", one name (that device twice), or two with a comma between them.
+
+    `auto` takes the first two GPUs; where there is one, that one twice; where there is none, the CPU twice.
+
+    >>> place("sim:0,sim:1")
+    (Device('sim:0'), Device('sim:1'))
+    >>> place("cpu")
+    (Device('cpu'), Device('cpu'))
+    """
+    if isinstance(devices, str) and devices.strip() == "auto":
+        count = cuda_count()
+        devices = [f"cuda:{i}" for i in range(min(count, 2))] or ["cpu"]
+    elif isinstance(devices, str):
+        devices = devices.split(",")
+    elif isinstance(devices, Device):
+        devices = [devices]
+    if len(devices) not in (1, 2):
+        raise ValueError(f"a model takes one device or two, not {len(devices)}: {devices!r}")
+    return Device(devices[0]), Device(devices[-1])
+
+
+def cuda_count() -> int:
+    """How many CUDA GPUs CuPy can use here; 0 without CuPy, without a driver, or without a GPU."""
+    try:
+        import cupy
+    except ImportError:
+        return 0
+    return cupy.cuda.runtime.getDeviceCount() if cupy.is_available() else 0
+
+
+def is_array(value) -> bool:
+    """Is this an array of any device?"""
+    return isinstance(value, (np.ndarray, simdevice.SimArray)) or _is_cupy(value)
+
+
+def _is_cupy(value) -> bool:
+    cupy = sys.modules.get("cupy")  # whoever holds a CuPy array has imported CuPy
+    return cupy is not None and isinstance(value, cupy.ndarray)
+
+
+def device_of(array) -> Device:
+    """The device on which an array lives.
+
+    >>> device_of(np.zeros(3))
+    Device('cpu')
+    """
+    if isinstance(array, np.ndarray):
+        return Device("cpu")
+    if isinstance(array, simdevice.SimArray):
+        return Device(f"sim:{array.index}")
+    if _is_cupy(array):
+        return Device(f"cuda:{array.device.id}")
+    raise TypeError(f"a NumPy or CuPy array is needed here, not {type(array).__name__}")
+
+
+def array_module(array):
+    """The module that computes with this array: numpy, cupy, or sim_numpy."""
+    return device_of(array).xp
+
+
+def to_numpy(array) -> np.ndarray:
+    """The array on the host: itself if it is there already, else a copy, for which the host waits."""
+    if isinstance(array, np.ndarray):
+        return array
+    with device_of(array):  # CuPy's get() uses the current device's stream
+        return array.get()
+
+
+def transfer(array, device):
+    """The array on `device`: itself if it is there already, else a copy. The one way between devices.
+
+    >>> transfer(transfer(np.ones(2), "sim:0"), "sim:1")
+    array([1., 1.]) on sim:1
+    """
+    source, target = device_of(array), Device(device)
+    if source is target:
+        return array
+    if target.name == "cpu":
+        return to_numpy(array)
+    return target._receive(array, source)

@@ -1,0 +1,64 @@
+"""Dropout: in training each unit is left out with probability p (Hinton et al. 2012; AlexNet, section 4.2)."""
+
+import zlib
+
+import numpy as np
+
+from minialex.layers.layer import Array, Layer
+
+
+class Dropout(Layer):
+    """scaling="inverted":  training y = x * mask / (1 - p);  evaluation y = x
+    scaling="test-time":    training y = x * mask;            evaluation y = x * (1 - p), as in 2012
+
+    mask: 1 with probability 1 - p, else 0. It is drawn whole on the host, by a generator keyed by (seed, the layer's
+    name, step), and the layer counts the steps: the same masks on every device, and after a resume. Or give one:
+    `forward(x, mask)`.
+
+    Shapes: x, mask and y are alike.
+    Raises ValueError for p outside [0, 1), an unknown scaling, or a mask of another shape.
+
+    >>> Dropout(0.5).forward(np.ones((1, 8), dtype=np.float32))
+    array([[2., 2., 2., 0., 0., 0., 0., 0.]], dtype=float32)
+    >>> Dropout(0.5, scaling="test-time").eval().forward(np.ones((1, 4)))
+    array([[0.5, 0.5, 0.5, 0.5]])
+    """
+
+    def __init__(self, p: float = 0.5, scaling: str = "inverted", seed: int = 0):
+        if not 0 <= p < 1:
+            raise ValueError(f"Dropout: p must be at least 0 and less than 1, not {p}")
+        if scaling not in ("inverted", "test-time"):
+            raise ValueError(f'Dropout: scaling must be "inverted" or "test-time", not {scaling!r}')
+        self.p, self.scaling, self.seed = p, scaling, seed
+        self.step = 0
+
+    def forward(self, x: Array, mask: Array | None = None) -> Array:
+        factor = self._factor(x, mask)
+        self.save(factor=factor)
+        return x * factor
+
+    def backward(self, grad_y: Array) -> Array:
+        return grad_y * self.saved.factor
+
+    def _factor(self, x, mask):
+        """What x is multiplied by: an array in training, a number in evaluation."""
+        if not self.training:
+            return 1.0 if self.scaling == "inverted" else 1 - self.p
+        if mask is None:
+            mask = self.device.asarray(self.draw_mask(x.shape))
+        elif mask.shape != x.shape:
+            raise ValueError(f"{self}: the mask has shape {mask.shape}, the input {x.shape}")
+        mask = mask.astype(x.dtype)
+        return mask / (1 - self.p) if self.scaling == "inverted" else mask
+
+    def draw_mask(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The mask of this step, on the host; the next call draws the next step's."""
+        key = (self.seed, zlib.crc32(self.name.encode()), self.step)
+        self.step += 1
+        return np.random.default_rng(key).random(shape, dtype=np.float32) >= self.p
+
+    def counters(self):
+        return {"step": self.step}
+
+    def set_counters(self, counters):
+        self.step = int(counters["step"])

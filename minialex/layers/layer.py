@@ -1,0 +1,266 @@
+"""What every layer is: parameters with gradients, a device, and checks that are written once.
+
+A layer is a class with `forward(x)` and `backward(grad_y)`. Both are wrapped here when the class is defined, so that
+they can read like their equations: the wrapper checks device, rank, dtype and state, and makes the layer's device
+the current one.
+"""
+
+import functools
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from minialex.device import Device, device_of, is_array, transfer
+from minialex.errors import BackwardBeforeForward, DeviceMismatch, DtypeMismatch
+
+Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
+
+
+class Parameter:
+    """An array that training changes.
+
+    Attributes
+        value       the array
+        grad        its gradient, set by the layer's `backward`; None before
+        name        "weight", "bias"; in a model "conv1.weight"
+        decay       does weight decay apply? (By default not to biases.)
+        lr_scale    multiplies the learning rate
+    """
+
+    def __init__(self, value: Array, decay: bool = True, lr_scale: float = 1.0):
+        self.value = value
+        self.grad: Array | None = None
+        self.name = ""
+        self.decay = decay
+        self.lr_scale = lr_scale
+
+    def __repr__(self):
+        return f"Parameter({self.name!r}, shape {self.value.shape}, {self.value.dtype})"
+
+
+class Constant:
+    """An array that a layer reads and training leaves alone. It moves to other devices with its layer."""
+
+    def __init__(self, value: Array):
+        self.value = value
+
+
+class Layer:
+    """The base of all layers. A subclass sets Parameters in `__init__` and writes `forward` and `backward`.
+
+    Inside: `self.xp` is the array module, `self.save(x=x)` keeps what backward needs, `self.saved.x` reads it.
+    `backward` sets each `parameter.grad` and returns the gradient of the input.
+
+    >>> class Double(Layer):
+    ...     def forward(self, x):
+    ...         return 2 * x
+    ...     def backward(self, grad_y):
+    ...         return 2 * grad_y
+    >>> Double().backward(np.ones(3))
+    Traceback (most recent call last):
+    minialex.errors.BackwardBeforeForward: Double: backward needs a forward before it, one for each backward
+    """
+
+    name = ""  # what its model calls it
+    device = Device("cpu")
+    training = True
+    input_rank: int | None = None  # how many axes the input must have; None: any number
+    saved: SimpleNamespace | None = None
+    _output = None  # (shape, dtype) of what forward returned, until backward has used it
+    _running = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "forward" in vars(cls):
+            cls.forward = _checked_forward(cls.forward)
+        if "backward" in vars(cls):
+            cls.backward = _checked_backward(cls.backward)
+
+    def __setattr__(self, name, value):
+        if isinstance(value, Parameter) and not value.name:
+            value.name = name
+        super().__setattr__(name, value)
+
+    # ---- for those who write layers ----
+
+    @property
+    def xp(self):
+        """The array module of this layer's device."""
+        return self.device.xp
+
+    def save(self, **arrays) -> None:
+        """Keep arrays for backward, as `self.saved.<name>`. Each forward starts afresh."""
+        self.saved = SimpleNamespace(**arrays)
+
+    def children(self) -> dict[str, "Layer"]:
+        """The layers inside this one, by name."""
+        return {}
+
+    def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        """Multiplications in matrix products of one forward pass, for `summary`."""
+        return 0
+
+    def column_bytes(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
+        """Bytes of im2col columns that this input would make, all at once, for `summary`."""
+        return 0
+
+    # ---- for those who use them ----
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters, in a fixed order."""
+        own = [value for value in vars(self).values() if isinstance(value, Parameter)]
+        return own + [p for child in self.children().values() for p in child.parameters()]
+
+    @property
+    def dtype(self) -> np.dtype | None:
+        """What the layer computes in: its parameters' dtype; None where it has none and follows its input."""
+        return next((p.value.dtype for p in self.parameters()), None)
+
+    def to(self, device: str | Device) -> "Layer":
+        """Move parameters, gradients and constants to another device; returns the layer."""
+        device = Device(device)
+        self._change(lambda array: transfer(array, device))
+        self.device = device
+        for child in self.children().values():
+            child.to(device)
+        return self
+
+    def astype(self, dtype) -> "Layer":
+        """Let the layer compute in another floating-point type; returns the layer."""
+        dtype = np.dtype(dtype)
+        if dtype.kind != "f":
+            raise DtypeMismatch(f"{self}: layers compute in floating-point types, not in {dtype}")
+        with self.device:
+            self._change(lambda array: array.astype(dtype) if array.dtype.kind == "f" else array)
+        for child in self.children().values():
+            child.astype(dtype)
+        return self
+
+    def _change(self, change):
+        self.saved = self._output = None
+        for holder in vars(self).values():
+            if isinstance(holder, (Parameter, Constant)):
+                holder.value = change(holder.value)
+            if isinstance(holder, Parameter) and holder.grad is not None:
+                holder.grad = change(holder.grad)
+
+    def train(self) -> "Layer":
+        """Training mode (dropout drops); returns the layer."""
+        return self._set_training(True)
+
+    def eval(self) -> "Layer":
+        """Evaluation mode (dropout lets everything through); returns the layer."""
+        return self._set_training(False)
+
+    def _set_training(self, training):
+        self.training = training
+        for child in self.children().values():
+            child._set_training(training)
+        return self
+
+    def counters(self) -> dict[str, int]:
+        """What counts steps in here, by name (dropout's masks hang on it). Checkpoints keep it."""
+        return {
+            f"{name}.{key}": count
+            for name, child in self.children().items()
+            for key, count in child.counters().items()
+        }
+
+    def set_counters(self, counters: dict[str, int]) -> None:
+        """Put back what `counters` gave."""
+        for name, child in self.children().items():
+            start = f"{name}."
+            child.set_counters({k[len(start) :]: v for k, v in counters.items() if k.startswith(start)})
+
+    def __str__(self):
+        return f"{self.name} ({type(self).__name__})" if self.name else type(self).__name__
+
+    # ---- the checks ----
+
+    def check_input(self, x: Array) -> None:
+        """Raise if `forward` cannot take this array."""
+        self._check_array(x, "input")
+        if self.input_rank is not None and x.ndim != self.input_rank:
+            letters = {2: "(N, features)", 4: "(N, C, H, W)"}[self.input_rank]
+            raise ValueError(f"{self} takes {letters}, {self.input_rank} axes; the input has shape {x.shape}")
+        if x.size == 0:
+            raise ValueError(f"{self}: the input is empty, shape {x.shape}; at least one picture is needed")
+        wanted = self.dtype
+        if wanted is None and x.dtype.kind != "f":
+            raise DtypeMismatch(
+                f'{self} takes floating-point numbers, the input is {x.dtype}: use x.astype("float32")'
+            )
+        if wanted is not None and x.dtype != wanted:
+            raise DtypeMismatch(
+                f'{self} computes in {wanted}, the input is {x.dtype}: use x.astype("{wanted}")'
+                + (f', or layer.astype("{x.dtype}")' if x.dtype.kind == "f" else "")
+            )
+
+    def check_grad(self, grad_y: Array) -> None:
+        """Raise if `backward` cannot take this gradient."""
+        self._check_array(grad_y, "gradient")
+        shape, dtype = self._output
+        if grad_y.shape != shape:
+            raise ValueError(f"{self}: forward gave shape {shape}, the gradient has shape {grad_y.shape}")
+        if grad_y.dtype != dtype:
+            raise DtypeMismatch(f"{self}: forward gave {dtype}, the gradient is {grad_y.dtype}")
+
+    def _check_array(self, array, what):
+        if not is_array(array):
+            raise TypeError(f"{self} takes a NumPy or CuPy array, the {what} is a {type(array).__name__}")
+        if device_of(array) is not self.device:
+            raise DeviceMismatch(
+                f"{self} is on {self.device.name}, the {what} on {device_of(array).name}: "
+                f'use transfer(array, "{self.device.name}"), or layer.to("{device_of(array).name}")'
+            )
+
+
+def _checked_forward(forward):
+    """`forward` with the checks before it. A subclass that calls super().forward is checked once."""
+
+    @functools.wraps(forward)
+    def checked(self, x, *args, **kwargs):
+        if self._running:
+            return forward(self, x, *args, **kwargs)
+        self.check_input(x)
+        self.saved = self._output = None
+        self._running = True
+        try:
+            with self.device:
+                y = forward(self, x, *args, **kwargs)
+        finally:
+            self._running = False
+        self._output = (y.shape, y.dtype) if is_array(y) else ("?", "?")
+        return y
+
+    return checked
+
+
+def _checked_backward(backward):
+    """`backward` with the checks before it; it may be called once after each forward.
+
+    `input_grad=False` says that nobody needs the gradient of the input; a layer for which that saves work takes it
+    as an argument of its backward.
+    """
+    takes_input_grad = "input_grad" in inspect.signature(backward).parameters
+
+    @functools.wraps(backward)
+    def checked(self, *grad, **kwargs):
+        if self._running:
+            return backward(self, *grad, **kwargs)
+        if self._output is None:
+            raise BackwardBeforeForward(f"{self}: backward needs a forward before it, one for each backward")
+        options = {"input_grad": kwargs.pop("input_grad")} if "input_grad" in kwargs else {}
+        self.check_grad(*grad, **kwargs)
+        self._running = True
+        try:
+            with self.device:
+                grad_x = backward(self, *grad, **kwargs, **(options if takes_input_grad else {}))
+        finally:
+            self._running = False
+        self.saved = self._output = None
+        return grad_x if options.get("input_grad", True) else None
+
+    return checked

@@ -1,0 +1,109 @@
+"""Layers for vectors: Linear (fully connected), Flatten before it, and RBF, the output of 1998's LeNet-5."""
+
+import numpy as np
+
+from minialex.init import generator, xavier_uniform
+from minialex.layers.layer import Array, Constant, Layer, Parameter
+from minialex.shapes import positive
+
+
+class Linear(Layer):
+    """y = x weight^T + bias
+
+    Shapes: x (N, in); weight (out, in); bias (out,); y (N, out).
+    rng: a generator or a seed (left out: 0); weights are Xavier-uniform, biases 0.
+    Raises ValueError when x has another number of features.
+
+    >>> layer = Linear(2, 1)
+    >>> layer.weight.value[:] = [[3, 4]]
+    >>> layer.forward(np.array([[1, 10]], dtype=np.float32))
+    array([[43.]], dtype=float32)
+    """
+
+    input_rank = 2
+
+    def __init__(self, in_features: int, out_features: int, rng=None, init=xavier_uniform):
+        self.in_features = positive(in_features, "in_features")
+        self.out_features = positive(out_features, "out_features")
+        shape = (out_features, in_features)
+        self.weight = Parameter(init(shape, in_features, out_features, generator(rng)))
+        self.bias = Parameter(np.zeros(out_features, np.float32), decay=False)
+
+    def forward(self, x: Array) -> Array:
+        self.save(x=x)
+        return x @ self.weight.value.T + self.bias.value
+
+    def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+        self.bias.grad = grad_y.sum(axis=0)
+        self.weight.grad = grad_y.T @ self.saved.x
+        return grad_y @ self.weight.value if input_grad else None
+
+    def check_input(self, x):
+        super().check_input(x)
+        if x.shape[1] != self.in_features:
+            raise ValueError(
+                f"{self} has {self.in_features} input features, the input {x.shape[1]}: shape {x.shape}"
+            )
+
+    def multiply_adds(self, x_shape, y_shape):
+        return y_shape[0] * self.weight.value.size
+
+
+class Flatten(Layer):
+    """(N, C, H, W) -> (N, C*H*W): channel by channel, row by row, as in PyTorch
+
+    >>> Flatten().forward(np.zeros((2, 3, 4, 5))).shape
+    (2, 60)
+    """
+
+    def forward(self, x: Array) -> Array:
+        self.save(shape=x.shape)
+        return x.reshape(len(x), -1)
+
+    def backward(self, grad_y: Array) -> Array:
+        return grad_y.reshape(self.saved.shape)
+
+
+class RBF(Layer):
+    """y[n, k] = -sum over d of (x[n, d] - codes[k, d])^2: minus the squared distance to each class's code
+
+    The output of LeNet-5 (LeCun et al. 1998, section II.B), with the sign turned so that the largest is the answer.
+    Its loss is MAPLoss. The codes are fixed: they are no parameters.
+    Shapes: x (N, D); codes (K, D); y (N, K).
+    Raises ValueError when x has another number of features than the codes.
+
+    >>> layer = RBF(np.array([[1, 1], [-1, 1]]))
+    >>> layer.forward(np.array([[1, 0]], dtype=np.float32))
+    array([[-1., -5.]], dtype=float32)
+    """
+
+    input_rank = 2
+
+    def __init__(self, codes):
+        codes = np.asarray(codes, dtype=np.float32)
+        if codes.ndim != 2 or codes.size == 0:
+            raise ValueError(f"RBF: codes must be (classes, features), not of shape {codes.shape}")
+        self.codes = Constant(codes)
+
+    def forward(self, x: Array) -> Array:
+        difference = x[:, None, :] - self.codes.value  # (N, K, D)
+        self.save(difference=difference)
+        return -(difference * difference).sum(axis=2)
+
+    def backward(self, grad_y: Array) -> Array:
+        return -2 * (grad_y[:, :, None] * self.saved.difference).sum(axis=1)
+
+    @property
+    def dtype(self):
+        return self.codes.value.dtype
+
+    def check_input(self, x):
+        super().check_input(x)
+        features = self.codes.value.shape[1]
+        if x.shape[1] != features:
+            raise ValueError(
+                f"{self} has codes of {features} features, the input {x.shape[1]}: shape {x.shape}"
+            )
+
+    def multiply_adds(self, x_shape, y_shape):
+        return x_shape[0] * self.codes.value.size

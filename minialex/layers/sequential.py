@@ -1,0 +1,91 @@
+"""Layers one after the other, with names; and a Model, which knows its loss and how it wants its pictures."""
+
+from collections.abc import Iterator
+
+from minialex.layers.layer import Array, Layer, Parameter
+
+
+class Sequential(Layer):
+    """forward: each layer's output is the next one's input; backward: the same way back
+
+    `Sequential(conv1=..., relu1=...)` gives names, which reach the parameters ("conv1.weight"), traces and weight
+    files; `Sequential(a, b)` numbers them. `model["conv1"]` or `model[0]` is a layer, `for layer in model` all.
+    A layer may stand in it once: given twice, its saved arrays would be overwritten.
+    Raises ValueError when empty or when a layer stands in it twice, TypeError for what is no layer.
+
+    >>> from minialex.layers.activation import ReLU
+    >>> from minialex.layers.linear import Linear
+    >>> model = Sequential(fc1=Linear(4, 3), relu1=ReLU(), fc2=Linear(3, 2))
+    >>> [p.name for p in model.parameters()]
+    ['fc1.weight', 'fc1.bias', 'fc2.weight', 'fc2.bias']
+    """
+
+    def __init__(self, *layers: Layer, **named: Layer):
+        if layers and named:
+            raise ValueError("Sequential takes layers with names or layers without, not both")
+        self.layers = named or {str(i): layer for i, layer in enumerate(layers)}
+        if not self.layers:
+            raise ValueError("Sequential needs at least one layer")
+        for name, layer in self.layers.items():
+            if not isinstance(layer, Layer):
+                raise TypeError(f"Sequential: {name} is a {type(layer).__name__}, not a layer")
+        if len({id(layer) for layer in self.layers.values()}) < len(self.layers):
+            raise ValueError("Sequential: the same layer stands in it twice; make two")
+        self.device = next(iter(self.layers.values())).device
+        for name, layer in self.layers.items():
+            _prefix_names(layer, name)
+
+    def forward(self, x: Array) -> Array:
+        for layer in self.layers.values():
+            x = layer.forward(x)
+        return x
+
+    def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+        layers = list(self.layers.values())
+        if not input_grad:  # nothing before the first parameter is of use
+            layers = layers[next((i for i, layer in enumerate(layers) if layer.parameters()), len(layers)) :]
+        for layer in reversed(layers):
+            grad_y = layer.backward(grad_y, input_grad=input_grad or layer is not layers[0])
+        return grad_y
+
+    def children(self) -> dict[str, Layer]:
+        return self.layers
+
+    def check_input(self, x):
+        """Each layer inside checks its own."""
+
+    def check_grad(self, grad_y):
+        """Each layer inside checks its own."""
+
+    def __getitem__(self, key: str | int) -> Layer:
+        return self.layers[key] if isinstance(key, str) else list(self.layers.values())[key]
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers.values())
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+
+def _prefix_names(layer, prefix):
+    """conv1's "weight" becomes "conv1.weight"; inside a Sequential, "block.conv1.weight"."""
+    layer.name = f"{prefix}.{layer.name}" if layer.name else prefix
+    for value in vars(layer).values():
+        if isinstance(value, Parameter):
+            value.name = f"{prefix}.{value.name}"
+    for child in layer.children().values():
+        _prefix_names(child, prefix)
+
+
+class Model(Sequential):
+    """A Sequential that is a whole network: it ends in logits, and nobody needs the gradient of its picture.
+
+    loss: the loss layer that belongs to it; picture_shape: (C, H, W); `prepare` turns pictures as they come from a
+    file into what it was made for.
+    """
+
+    loss: Layer
+    picture_shape: tuple[int, int, int]
+
+    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
+        return super().backward(grad_logits, input_grad=input_grad)

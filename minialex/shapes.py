@@ -1,0 +1,57 @@
+"""Pairs, paddings and output sizes. The formula for an output size exists once, here."""
+
+
+def pair(value: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, int]:
+    """`3` becomes `(3, 3)`; a pair `(height, width)` stays. Both must be whole numbers, at least `least`.
+
+    >>> pair(3, "stride"), pair((1, 2), "stride")
+    ((3, 3), (1, 2))
+    """
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2 or not all(is_whole(v) and v >= least for v in values):
+        raise ValueError(
+            f"{name} must be a whole number >= {least} or a pair (height, width) of them, not {value!r}"
+        )
+    return int(values[0]), int(values[1])
+
+
+def positive(value: int, name: str) -> int:
+    """`value` as an int, or a ValueError that says what it should have been."""
+    if not is_whole(value) or value < 1:
+        raise ValueError(f"{name} must be a whole number >= 1, not {value!r}")
+    return int(value)
+
+
+def is_whole(value) -> bool:
+    """Is this an integer, Python's or NumPy's? (True and False are not.)"""
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def output_size(size: int, kernel: int, stride: int, padding: int) -> int:
+    """How many positions a window of `kernel` has on `size` pixels with `padding` on either side.
+
+        1 + floor((size + 2 padding - kernel) / stride)
+
+    Raises ValueError when the window does not fit even once.
+
+    >>> output_size(227, kernel=11, stride=4, padding=0)
+    55
+    """
+    padded = size + 2 * padding
+    if kernel > padded:
+        raise ValueError(
+            f"a window of {kernel} does not fit into {size} + 2*{padding} padding = {padded} pixels"
+        )
+    return 1 + (padded - kernel) // stride
+
+
+def output_sizes(
+    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+) -> tuple[int, int]:
+    """`output_size` for height and width.
+
+    >>> output_sizes((28, 28), kernel=(5, 5), stride=(1, 1), padding=(2, 2))
+    (28, 28)
+    """
+    height, width = (output_size(*axis) for axis in zip(size, kernel, stride, padding, strict=True))
+    return height, width

@@ -1,0 +1,47 @@
+"""What all tests share: the devices they run on, the data they may find, and hypothesis's settings."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+import minialex as mx
+from minialex.device import cuda_count
+
+# No deadline: the first example of a test also pays for imports. The same examples on every run.
+settings.register_profile(
+    "minialex", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("minialex")
+
+GPUS = cuda_count()
+DEVICES = [
+    "cpu",
+    "sim:0",
+    pytest.param(
+        "cuda:0",
+        marks=[pytest.mark.gpu, pytest.mark.skipif(GPUS < 1, reason="no CUDA GPU that CuPy can use")],
+    ),
+]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    """Each kind of device in turn: the same test runs on all."""
+    return mx.Device(request.param)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data: MINIALEX_DATA, or ../shared/data beside the project."""
+    folder = Path(os.environ.get("MINIALEX_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("no real data: set MINIALEX_DATA to a folder with mnist/ in it")
+    return folder
