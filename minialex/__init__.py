@@ -48,8 +48,8 @@ from minialex.optim import SGD
 
 if TYPE_CHECKING:
     from minialex import checkpoint, data, init, models, naive, optim, plot, strategies, train, weights
-    from minialex.gradient_check import gradcheck
     from minialex.describe import summary
+    from minialex.gradient_check import gradcheck
 
 __version__ = "0.1.0"
 

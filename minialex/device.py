@@ -47,7 +47,7 @@ class Device:
             device.name, device.index = full_name, index
             device._entered = threading.local()
             device._open()
-            Device._known[full_name] = device
+            Device._known.setdefault(full_name, device)  # the first one, should two threads ask at once
         return Device._known[full_name]
 
     def asarray(self, array, dtype=None):
@@ -202,11 +202,19 @@ def place(devices="auto") -> tuple[Device, Device]:
 
 def cuda_count() -> int:
     """How many CUDA GPUs CuPy can use here; 0 without CuPy, without a driver, or without a GPU."""
+    return len(cuda_names())
+
+
+def cuda_names() -> list[str]:
+    """The names of the CUDA GPUs that CuPy can use here, cuda:0 first."""
     try:
         import cupy
     except ImportError:
-        return 0
-    return cupy.cuda.runtime.getDeviceCount() if cupy.is_available() else 0
+        return []
+    if not cupy.is_available():
+        return []
+    runtime = cupy.cuda.runtime
+    return [runtime.getDeviceProperties(i)["name"].decode() for i in range(runtime.getDeviceCount())]
 
 
 def is_array(value) -> bool:
@@ -225,7 +233,7 @@ def device_of(array) -> Device:
     >>> device_of(np.zeros(3))
     Device('cpu')
     """
-    if isinstance(array, np.ndarray):
+    if isinstance(array, (np.ndarray, np.generic)):
         return Device("cpu")
     if isinstance(array, simdevice.SimArray):
         return Device(f"sim:{array.index}")
@@ -241,8 +249,8 @@ def array_module(array):
 
 def to_numpy(array) -> np.ndarray:
     """The array on the host: itself if it is there already, else a copy, for which the host waits."""
-    if isinstance(array, np.ndarray):
-        return array
+    if isinstance(array, (np.ndarray, np.generic)):
+        return np.asarray(array)
     with device_of(array):  # CuPy's get() uses the current device's stream
         return array.get()
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minialex.device import device_of, to_numpy
+from minialex.device import to_numpy
 from minialex.init import generator
 from minialex.layers.layer import Array, Layer
 from minialex.layers.loss import Loss
@@ -77,8 +77,8 @@ class Report:
             checked = f"{len(entries)}" if len(entries) == size else f"{len(entries)} of {size}"
             worst = max((abs(e.backward - e.measured) for e in entries), default=0.0)
             lines.append(
-                f"  {verdict:<5}{name:<14}{shape!s:<18}{checked} checked, {count['kink']} kinks, {count['bug']} bugs; "
-                f"largest difference {worst:.1e}"
+                f"  {verdict:<5}{name:<13} {shape!s:<17} {checked} checked, "
+                f"{count['kink']} kinks, {count['bug']} bugs; largest difference {worst:.1e}"
             )
         wrong = sorted(self.bugs + self.kinks, key=lambda e: e.verdict)  # bugs before kinks
         for e in wrong[:10]:
@@ -99,9 +99,11 @@ def gradcheck(layer: Layer, x: Array, labels=None, rng=0, max_entries: int = 500
     """Compare backward of a layer, a loss or a whole model with measured gradients, for the input and all parameters.
 
     layer: stays as it is; a copy in float64 is checked, on the layer's device, with dropout's mask held.
-    x: the input; labels: for a loss. rng: a generator or a seed, for the upstream gradient.
+    x: the input; labels: for a loss. rng: a generator or a seed, for the upstream gradient. The layer gets both
+    read-only if it is on the CPU: writing into a caller's array raises.
     max_entries: of a larger array so many entries are checked, drawn at random; the report says so.
-    Raises what the layer raises for an input that it cannot take.
+    Raises what the layer raises for an input that it cannot take, and ValueError for a gradient that is missing or
+    has the wrong shape.
 
     >>> from minialex.layers import ReLU
     >>> print(gradcheck(ReLU(), np.array([[-1.0, 2.0]])))
@@ -112,6 +114,13 @@ def gradcheck(layer: Layer, x: Array, labels=None, rng=0, max_entries: int = 500
     """
     rng = generator(rng)
     layer = copy.deepcopy(layer).astype("float64")
+    names = [p.name for p in layer.parameters()]
+    if len({"x", *names}) <= len(names):
+        raise ValueError(
+            f"gradcheck: {layer} has parameters {', '.join(names)}; they need names of their own, and none may be x"
+        )
+    for p in layer.parameters():
+        p.grad = None  # what backward forgets to set must not be left over from before
     x = to_numpy(x).astype(np.float64)
     function = _Function(layer, labels)
     gradients = function.backward(x, rng)
@@ -123,7 +132,8 @@ def gradcheck(layer: Layer, x: Array, labels=None, rng=0, max_entries: int = 500
             raise ValueError(
                 f"gradcheck: {layer} gives {found} as gradient of {name}, which has shape {array.shape}"
             )
-        scale = np.abs(gradients[name]).max()
+        finite = gradients[name][np.isfinite(gradients[name])]
+        scale = np.abs(finite).max(initial=0.0)
         for flat in _chosen(array.size, max_entries, rng):
             index = tuple(int(i) for i in np.unravel_index(flat, array.shape))
             report.entries.append(_check(function, arrays, name, index, float(gradients[name][index]), scale))
@@ -145,13 +155,19 @@ class _Function:
 
     def forward(self, x):
         self.layer.set_counters(self.counters)  # the same dropout mask every time
-        return self.layer.forward(self.layer.device.asarray(x), *self.labels)
+        return self.layer.forward(self.give(x), *self.labels)
+
+    def give(self, array):
+        """A copy on the layer's device; on the host read-only, so that a layer that writes into it is found out."""
+        array = array.copy(order="K")
+        array.flags.writeable = False
+        return self.layer.device.asarray(array)
 
     def backward(self, x, rng):
         """Draw the upstream gradient, and return what backward says, by name, on the host."""
         y = self.forward(x)
         self.upstream = rng.uniform(0.5, 1.5, y.shape) * rng.choice([-1.0, 1.0], y.shape)
-        g = float(self.upstream) if isinstance(self.layer, Loss) else device_of(y).asarray(self.upstream)
+        g = float(self.upstream) if isinstance(self.layer, Loss) else self.give(self.upstream)
         grad_x = self.layer.backward(g, input_grad=True)
         return {
             "x": None if grad_x is None else to_numpy(grad_x),
@@ -161,7 +177,7 @@ class _Function:
     def __call__(self, arrays):
         for p in self.layer.parameters():
             p.value = self.layer.device.asarray(arrays[p.name].copy())
-        return float((to_numpy(self.forward(arrays["x"].copy())) * self.upstream).sum())
+        return float((to_numpy(self.forward(arrays["x"])) * self.upstream).sum())
 
 
 def _check(function, arrays, name, index, backward, scale):

@@ -38,9 +38,10 @@ class SGD:
 
     def step(self) -> None:
         """Move every parameter once, by its `grad`."""
-        for p, v in zip(self.parameters, self.velocities, strict=True):
+        for p in self.parameters:
             if p.grad is None:
                 raise ValueError(f"SGD: {p.name or 'a parameter'} has no gradient: call backward before step")
+        for p, v in zip(self.parameters, self.velocities, strict=True):
             with device_of(p.value):
                 lr = self.lr * p.lr_scale
                 v *= self.momentum
@@ -51,11 +52,17 @@ class SGD:
 
     def set_velocities(self, velocities) -> None:
         """Put saved velocities back, each on its parameter's device."""
+        velocities = list(velocities)
+        if len(velocities) != len(self.velocities):
+            raise ValueError(
+                f"SGD: {len(self.velocities)} parameters, but {len(velocities)} saved velocities"
+            )
         for p, v, saved in zip(self.parameters, self.velocities, velocities, strict=True):
             if saved.shape != v.shape:
                 raise ValueError(f"SGD: {p.name} has shape {v.shape}, its saved velocity {saved.shape}")
-            with device_of(p.value):
-                v[...] = transfer(saved.astype(v.dtype, copy=False), device_of(p.value))
+        for v, saved in zip(self.velocities, velocities, strict=True):
+            with device_of(v):
+                v[...] = transfer(saved, device_of(v))
 
 
 # ---- schedules: each is called with the progress in epochs (2.5: in the middle of the third) and gives lr ----------

@@ -1,5 +1,9 @@
 """Pairs, paddings and output sizes. The formula for an output size exists once, here."""
 
+import operator
+
+import numpy as np
+
 
 def pair(value: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, int]:
     """`3` becomes `(3, 3)`; a pair `(height, width)` stays. Both must be whole numbers, at least `least`.
@@ -24,7 +28,13 @@ def positive(value: int, name: str) -> int:
 
 def is_whole(value) -> bool:
     """Is this an integer, Python's or NumPy's? (True and False are not.)"""
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
 
 
 def output_size(size: int, kernel: int, stride: int, padding: int) -> int:

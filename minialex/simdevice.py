@@ -20,6 +20,7 @@ It is as strict as a GPU is treacherous:
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -96,16 +97,11 @@ def on(index: int):
 # Attributes that read a header and start no computation: they work whatever the current device is.
 _HEADER = {"shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "flags"}
 # NumPy's methods that CuPy's arrays do not have.
-_NOT_IN_CUPY_NDARRAY = {
-    "ctypes",
-    "getfield",
-    "resize",
-    "setfield",
-    "setflags",
-    "to_device",
-    "base",
-    "byteswap",
-}
+_NOT_IN_CUPY_NDARRAY = set(
+    "ctypes getfield itemset newbyteorder resize setfield setflags to_device tostring".split()
+)
+# What CuPy's arrays have and a SimArray has not: ways round the wrapper.
+_NOT_OFFERED = {"base", "byteswap", "data", "device", "dump", "dumps", "flat", "tobytes", "tofile"}
 
 
 class SimArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -135,11 +131,11 @@ class SimArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __int__(self):
         return int(self.get())
 
-    def __index__(self):
-        return self.get().__index__()
-
     def __bool__(self):
         return bool(self.get())
+
+    def __format__(self, spec):
+        return format(self.get(), spec)
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
@@ -159,8 +155,9 @@ class SimArray(np.lib.mixins.NDArrayOperatorsMixin):
         return SimArray, (self._values, self.index)  # for copy.deepcopy
 
     def __getitem__(self, key):
-        if _is_view(key):
-            return SimArray(self._values[key], self.index)  # a new header on the same memory: nothing runs
+        if _is_view(key):  # a new header on the same memory, of one number too: nothing runs
+            key = key if isinstance(key, tuple) else (key,)
+            return SimArray(self._values[key if Ellipsis in key else (*key, ...)], self.index)
         if _has_mask(key):
             _note_sync()  # the result's size must be known
         return _run(lambda values, key: values[key], self, key)
@@ -173,9 +170,8 @@ class SimArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **kwargs):
         if out:
-            kwargs["out"] = out
-        result = _run(getattr(ufunc, method), *inputs, **kwargs)
-        return out[0] if len(out) == 1 else result  # `x += y` keeps its x
+            kwargs["out"] = out[0] if len(out) == 1 else out
+        return _run_ufunc(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
 
     def __array_function__(self, function, types, args, kwargs):
         return getattr(sim_numpy, function.__name__)(*args, **kwargs)
@@ -190,9 +186,21 @@ class SimArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name):
         if name in _HEADER:
             return getattr(self._values, name)
-        if name.startswith("_") or name in _NOT_IN_CUPY_NDARRAY or not hasattr(np.ndarray, name):
-            raise AttributeError(f"an array on sim:{self.index} has no {name!r}, as CuPy's arrays have none")
-        return lambda *args, **kwargs: _run(getattr(np.ndarray, name), self, *args, **kwargs)
+        lacking = name.startswith("_") or name in _NOT_IN_CUPY_NDARRAY | _NOT_OFFERED
+        found = None if lacking else getattr(np.ndarray, name, None)
+        if found is None:
+            raise AttributeError(
+                f"CuPy's arrays have no {name!r}, or those on sim:{self.index} do not offer it"
+            )
+        if not callable(found):  # real, imag, mT
+            return _run(getattr, self, name)
+
+        def method(*args, **kwargs):
+            if name in _SYNCING:
+                _note_sync()
+            return _run(found, self, *args, **kwargs)
+
+        return method
 
 
 def _is_view(key) -> bool:
@@ -236,12 +244,21 @@ def _wrap(result):
     if isinstance(result, (np.ndarray, np.generic)):
         return SimArray(np.asarray(result), current_index())
     if isinstance(result, (tuple, list)):
-        return type(result)(_wrap(r) for r in result)
+        parts = [_wrap(r) for r in result]
+        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
     return result
 
 
 def _run(function, *args, **kwargs):
-    return _wrap(function(*_unwrap(args), **_unwrap(kwargs)))
+    result = function(*_unwrap(args), **_unwrap(kwargs))
+    out = kwargs.get("out")
+    return out if isinstance(out, SimArray) else _wrap(result)  # `x += y` keeps its x
+
+
+def _run_ufunc(ufunc, inputs, kwargs):
+    if isinstance(ufunc, np.ufunc) and any(isinstance(value, (list, tuple)) for value in inputs):
+        raise TypeError(f"{ufunc.__name__} takes arrays and numbers, no lists: CuPy's takes none")
+    return _run(ufunc, *inputs, **kwargs)
 
 
 def upload(values, index: int, dtype=None) -> SimArray:
@@ -273,10 +290,13 @@ _NOT_IN_CUPY = set(
 # The size of what these return depends on the values, so the host has to wait for them.
 _SYNCING = set(
     """
-    argwhere bincount compress extract flatnonzero intersect1d nonzero setdiff1d setxor1d union1d unique
-    unique_all unique_counts unique_inverse unique_values
+    argwhere asarray_chkfinite bincount compress delete extract flatnonzero histogram2d histogramdd intersect1d
+    nonzero ravel_multi_index setdiff1d setxor1d trim_zeros union1d unique unique_all unique_counts
+    unique_inverse unique_values
     """.split()
 )
+# NumPy gives Python's numbers here, CuPy 0-d arrays, for which nobody has to wait yet.
+_SCALAR_IN_NUMPY = {"allclose", "array_equal", "array_equiv", "count_nonzero"}
 
 
 class _SimNumpy:
@@ -291,16 +311,21 @@ class _SimNumpy:
                 return SimArray(np.lib.stride_tricks.as_strided(x._values, shape, strides), x.index)
 
     def __getattr__(self, name):
-        found = None if name in _NOT_IN_CUPY or name.startswith("_") else getattr(np, name, None)
-        if found is None or type(found).__name__ == "module":
+        found = np if name in _NOT_IN_CUPY or name.startswith("_") else getattr(np, name, np)
+        if isinstance(found, ModuleType):
             raise AttributeError(f"CuPy has no {name!r}, or sim does not offer it: layers must do without")
         if isinstance(found, type) or not callable(found):
             return found  # float32, newaxis, pi, ...
 
         def function(*args, **kwargs):
-            if name in _SYNCING:
+            if isinstance(found, np.ufunc):
+                return _run_ufunc(found, args, kwargs)
+            if name in _SYNCING or (name == "where" and len(args) == 1):
                 _note_sync()
-            return _run(found, *args, **kwargs)
+            result = _run(found, *args, **kwargs)
+            if name in _SCALAR_IN_NUMPY and not isinstance(result, SimArray):
+                return _wrap(np.asarray(result))
+            return result
 
         function.__name__ = name
         return function

@@ -59,7 +59,7 @@ def arrays(
         values = rng.uniform(-2.0, 2.0, shape)
     if away_from is not None:
         distance = values - away_from
-        values = away_from + np.where(distance < 0, -1, 1) * np.maximum(abs(distance), 0.1)
+        values = away_from + np.where(distance < 0, -1, 1) * (abs(distance) + 0.1)
     values = laid_out(values.astype(dtype), draw(st.sampled_from(LAYOUTS)))
     values.flags.writeable = False
     return values
@@ -79,8 +79,9 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
 
 
 def labels(count: int, classes: int):
-    """Labels (count,) of `classes` classes, of any integer type."""
-    types = st.sampled_from(["uint8", "int8", "int32", "int64", "uint64"])
+    """Labels (count,) of `classes` classes, of any integer type that can hold them."""
+    names = ["uint8", "int8", "int32", "int64", "uint64"]
+    types = st.sampled_from([name for name in names if np.iinfo(name).max >= classes - 1])
     return st.builds(
         lambda seed, dtype: np.random.default_rng(seed).integers(0, classes, count).astype(dtype),
         st.integers(0, 2**32 - 1),

@@ -10,9 +10,14 @@ from hypothesis import HealthCheck, settings
 import minialex as mx
 from minialex.device import cuda_count
 
-# No deadline: the first example of a test also pays for imports. The same examples on every run.
+# No deadline: the first example of a test also pays for imports. The same examples on every run. The fixtures that
+# examples share, the devices, do not change.
 settings.register_profile(
-    "minialex", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "minialex",
+    deadline=None,
+    max_examples=40,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("minialex")
 

@@ -6,12 +6,38 @@ from minialex.layers.dropout import Dropout
 from minialex.layers.layer import Constant, Layer, Parameter
 from minialex.layers.linear import RBF, Flatten, Linear
 from minialex.layers.loss import Loss, MAPLoss, SoftmaxCrossEntropy
-from minialex.layers.norm import LocalResponseNorm
+from minialex.layers.norm import LocalResponseNorm, ResponseNorm, SameMapNorm
 from minialex.layers.pool import AvgPool2D, MaxPool2D, Pool2D, Subsampling
 from minialex.layers.sequential import Model, Sequential
+from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
 
 __all__ = [
-    "RBF", "AvgPool2D", "Constant", "Conv2D", "Dropout", "Flatten", "Layer", "Linear", "LocalResponseNorm", "Loss",
-    "MAPLoss", "MaxPool2D", "Model", "Parameter", "Pool2D", "ReLU", "Sequential", "Sigmoid", "SoftmaxCrossEntropy",
-    "Subsampling", "TableConv2D", "Tanh",
+    "RBF",
+    "AvgPool2D",
+    "Broadcast",
+    "Constant",
+    "Conv2D",
+    "Dropout",
+    "Exchange",
+    "Flatten",
+    "Gather",
+    "Layer",
+    "Linear",
+    "LocalResponseNorm",
+    "Loss",
+    "MAPLoss",
+    "MaxPool2D",
+    "Model",
+    "Parameter",
+    "Pool2D",
+    "ReLU",
+    "ResponseNorm",
+    "SameMapNorm",
+    "Sequential",
+    "Sigmoid",
+    "SoftmaxCrossEntropy",
+    "Subsampling",
+    "TableConv2D",
+    "Tanh",
+    "Towers",
 ]  # fmt: skip

@@ -54,8 +54,8 @@ class Tanh(Layer):
     def __init__(self, scale: float = 1.0, slope: float = 1.0):
         if scale == 0:
             raise ValueError("Tanh: scale must not be 0")
-        self.scale = scale
-        self.slope = slope
+        self.scale = float(scale)  # a NumPy number would make float32 arrays float64
+        self.slope = float(slope)
 
     def forward(self, x: Array) -> Array:
         y = self.scale * self.xp.tanh(self.slope * x)

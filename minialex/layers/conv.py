@@ -3,6 +3,8 @@
 Both are a product of two matrices, weight and columns (see windows.py), so that nearly all the work is done by BLAS.
 """
 
+import copy
+
 import numpy as np
 
 from minialex.init import generator, xavier_uniform
@@ -123,6 +125,22 @@ class Conv2D(Layer):
         except ValueError as error:
             raise ValueError(f"{self}: {error}; the input has shape {x.shape}") from None
 
+    def split(self, parts):
+        """Towers of filters: each reads all channels if there is one group, else the channels of its own groups."""
+        if self.out_channels % parts or (self.groups > 1 and self.groups % parts):
+            raise ValueError(
+                f"{self}: {self.out_channels} filters in {self.groups} groups cannot be dealt out to {parts} towers"
+            )
+        pieces = [copy.copy(self) for _ in range(parts)]
+        weights = self.weight.split(parts)
+        biases = self.bias.split(parts) if self.bias else [None] * parts
+        for piece, weight, bias in zip(pieces, weights, biases, strict=True):
+            piece.weight, piece.bias = weight, bias
+            piece.out_channels = self.out_channels // parts
+            if self.groups > 1:
+                piece.groups, piece.in_channels = self.groups // parts, self.in_channels // parts
+        return pieces
+
     def multiply_adds(self, x_shape, y_shape):
         return int(np.prod(y_shape)) * self.weight.value[0].size
 
@@ -149,6 +167,8 @@ class TableConv2D(Conv2D):
 
     def __init__(self, table, kernel_size: int | tuple[int, int], rng=None, init=xavier_uniform):
         self.table = [tuple(row) for row in table]
+        if not self.table:
+            raise ValueError("TableConv2D: the table needs at least one row")
         for f, row in enumerate(self.table):
             if not row or len(set(row)) != len(row) or min(row) < 0:
                 raise ValueError(

@@ -29,8 +29,9 @@ class Dropout(Layer):
             raise ValueError(f"Dropout: p must be at least 0 and less than 1, not {p}")
         if scaling not in ("inverted", "test-time"):
             raise ValueError(f'Dropout: scaling must be "inverted" or "test-time", not {scaling!r}')
-        self.p, self.scaling, self.seed = p, scaling, seed
+        self.p, self.scaling, self.seed = float(p), scaling, seed  # a NumPy number would widen float32
         self.step = 0
+        self.part = (0, 1)  # the first of one: a tower holds, say, the second of two parts of the units
 
     def forward(self, x: Array, mask: Array | None = None) -> Array:
         factor = self._factor(x, mask)
@@ -46,16 +47,29 @@ class Dropout(Layer):
             return 1.0 if self.scaling == "inverted" else 1 - self.p
         if mask is None:
             mask = self.device.asarray(self.draw_mask(x.shape))
-        elif mask.shape != x.shape:
+        self._check_array(mask, "mask")
+        if mask.shape != x.shape:
             raise ValueError(f"{self}: the mask has shape {mask.shape}, the input {x.shape}")
         mask = mask.astype(x.dtype)
         return mask / (1 - self.p) if self.scaling == "inverted" else mask
 
     def draw_mask(self, shape: tuple[int, ...]) -> np.ndarray:
-        """The mask of this step, on the host; the next call draws the next step's."""
+        """The mask of this step, on the host; the next call draws the next step's.
+
+        It is drawn for all towers, and a tower takes its part: the same mask whether there are towers or not.
+        """
         key = (self.seed, zlib.crc32(self.name.encode()), self.step)
         self.step += 1
-        return np.random.default_rng(key).random(shape, dtype=np.float32) >= self.p
+        number, parts = self.part
+        whole = (shape[0], shape[1] * parts, *shape[2:]) if parts > 1 else shape
+        mask = np.random.default_rng(key).random(whole, dtype=np.float32) >= self.p
+        return mask[:, number * shape[1] : (number + 1) * shape[1]] if parts > 1 else mask
+
+    def split(self, parts):
+        pieces = super().split(parts)
+        for number, piece in enumerate(pieces):
+            piece.part = (number, parts)
+        return pieces
 
     def counters(self):
         return {"step": self.step}

@@ -5,6 +5,7 @@ they can read like their equations: the wrapper checks device, rank, dtype and s
 the current one.
 """
 
+import copy
 import functools
 import inspect
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ class Parameter:
         name        "weight", "bias"; in a model "conv1.weight"
         decay       does weight decay apply? (By default not to biases.)
         lr_scale    multiplies the learning rate
+        part        (first, last + 1, all) along axis 0, where a tower holds only these rows of the whole; else None
     """
 
     def __init__(self, value: Array, decay: bool = True, lr_scale: float = 1.0):
@@ -35,6 +37,17 @@ class Parameter:
         self.name = ""
         self.decay = decay
         self.lr_scale = lr_scale
+        self.part: tuple[int, int, int] | None = None
+
+    def split(self, parts: int) -> list["Parameter"]:
+        """The rows of axis 0, dealt out to so many parameters of the same name."""
+        rows = len(self.value) // parts
+        pieces = []
+        for first in range(0, rows * parts, rows):
+            piece = Parameter(self.value[first : first + rows].copy(), self.decay, self.lr_scale)
+            piece.name, piece.part = self.name, (first, first + rows, len(self.value))
+            pieces.append(piece)
+        return pieces
 
     def __repr__(self):
         return f"Parameter({self.name!r}, shape {self.value.shape}, {self.value.dtype})"
@@ -98,12 +111,22 @@ class Layer:
         """The layers inside this one, by name."""
         return {}
 
+    def split(self, parts: int) -> list["Layer"]:
+        """This layer as so many equal ones, side by side: one for each tower. Here: copies, each for its own maps."""
+        if self.parameters():
+            raise ValueError(f"{self} does not know how to split itself over towers")
+        return [copy.deepcopy(self) for _ in range(parts)]
+
     def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
         """Multiplications in matrix products of one forward pass, for `summary`."""
         return 0
 
     def column_bytes(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
         """Bytes of im2col columns that this input would make, all at once, for `summary`."""
+        return 0
+
+    def numbers_crossing(self, x_shape: tuple[int, ...]) -> int:
+        """How many numbers of a forward pass go from one tower's device to the other's, for `summary`."""
         return 0
 
     # ---- for those who use them ----
@@ -146,19 +169,16 @@ class Layer:
             if isinstance(holder, Parameter) and holder.grad is not None:
                 holder.grad = change(holder.grad)
 
-    def train(self) -> "Layer":
-        """Training mode (dropout drops); returns the layer."""
-        return self._set_training(True)
+    def train(self, mode: bool = True) -> "Layer":
+        """Training mode (dropout drops), or evaluation mode (it lets everything through); returns the layer."""
+        self.training = mode
+        for child in self.children().values():
+            child.train(mode)
+        return self
 
     def eval(self) -> "Layer":
-        """Evaluation mode (dropout lets everything through); returns the layer."""
-        return self._set_training(False)
-
-    def _set_training(self, training):
-        self.training = training
-        for child in self.children().values():
-            child._set_training(training)
-        return self
+        """Evaluation mode; returns the layer."""
+        return self.train(False)
 
     def counters(self) -> dict[str, int]:
         """What counts steps in here, by name (dropout's masks hang on it). Checkpoints keep it."""
@@ -219,11 +239,13 @@ class Layer:
 
 def _checked_forward(forward):
     """`forward` with the checks before it. A subclass that calls super().forward is checked once."""
+    input_name = list(inspect.signature(forward).parameters)[1]  # "x"; a loss says "logits"
 
     @functools.wraps(forward)
-    def checked(self, x, *args, **kwargs):
+    def checked(self, *args, **kwargs):
         if self._running:
-            return forward(self, x, *args, **kwargs)
+            return forward(self, *args, **kwargs)
+        x, *args = args or [kwargs.pop(input_name, None)]
         self.check_input(x)
         self.saved = self._output = None
         self._running = True
@@ -253,7 +275,7 @@ def _checked_backward(backward):
         if self._output is None:
             raise BackwardBeforeForward(f"{self}: backward needs a forward before it, one for each backward")
         options = {"input_grad": kwargs.pop("input_grad")} if "input_grad" in kwargs else {}
-        self.check_grad(*grad, **kwargs)
+        self.check_grad(*grad, *kwargs.values())  # given by position or by its name
         self._running = True
         try:
             with self.device:

@@ -1,5 +1,7 @@
 """Layers for vectors: Linear (fully connected), Flatten before it, and RBF, the output of 1998's LeNet-5."""
 
+import copy
+
 import numpy as np
 
 from minialex.init import generator, xavier_uniform
@@ -44,6 +46,16 @@ class Linear(Layer):
             raise ValueError(
                 f"{self} has {self.in_features} input features, the input {x.shape[1]}: shape {x.shape}"
             )
+
+    def split(self, parts):
+        """Towers of outputs: each reads all inputs."""
+        if self.out_features % parts:
+            raise ValueError(f"{self}: {self.out_features} outputs cannot be dealt out to {parts} towers")
+        pieces = [copy.copy(self) for _ in range(parts)]
+        for piece, weight, bias in zip(pieces, self.weight.split(parts), self.bias.split(parts), strict=True):
+            piece.weight, piece.bias = weight, bias
+            piece.out_features = self.out_features // parts
+        return pieces
 
     def multiply_adds(self, x_shape, y_shape):
         return y_shape[0] * self.weight.value.size

@@ -94,7 +94,7 @@ class MAPLoss(Loss):
     """
 
     def __init__(self, j: float = 1.0):
-        self.j = j
+        self.j = float(j)  # a NumPy number would make float32 logits float64
 
     def forward(self, logits: Array, labels) -> Array:
         xp = self.xp

@@ -1,61 +1,80 @@
-"""Local response normalisation across neighbouring channels (Krizhevsky et al. 2012, section 3.3)."""
+"""Response normalisation: across neighbouring channels, and across the neighbourhood within a channel.
+
+Both divide each response by a power of the sum of squares around it, and share forward and backward: for the
+derivation see `ResponseNorm`.
+"""
 
 from minialex.layers.layer import Array, Layer
 from minialex.shapes import positive
 
 
-class LocalResponseNorm(Layer):
-    """y[c] = x[c] / scale[c]^beta, scale[c] = k + alpha * sum of x[d]^2 over the `size` channels d around c
+class ResponseNorm(Layer):
+    """y[i] = x[i] / scale[i]^beta,  scale[i] = k + alpha * (sum of x[j]^2 over the neighbours j of i, and i itself)
 
-    The window of c runs from c - size//2 to c + size//2, cut off at the first and the last channel; with groups, at
-    the ends of c's group, as when each GPU normalises its own maps. alpha is the paper's: it is not divided by size
-    (PyTorch, Caffe and the released code of 2012 divide it).
-
-    Shapes: x and y (N, C, H, W).
-    Raises ValueError for an even size, or when groups do not divide the channels.
-
-    The gradient: y[c] depends on x[c] directly, and through every scale in whose window x[c] lies:
-        grad_x[c] = grad_y[c] scale[c]^-beta
-                    - 2 alpha beta x[c] * sum over d around c of grad_y[d] x[d] scale[d]^(-beta - 1)
-
-    >>> layer = LocalResponseNorm(size=3, alpha=1.0, beta=0.5, k=0.0)
-    >>> layer.forward(np.array([3.0, 4.0, 0.0]).reshape(1, 3, 1, 1)).ravel()
-    array([0.6, 0.8, 0. ])
+    What a neighbour is, a subclass says in `sum_of_neighbours`; j is i's neighbour if and only if i is j's.
+    The gradient: y[i] depends on x[i] directly, and on x through each scale in whose neighbourhood x lies:
+        grad_x[i] = grad_y[i] scale[i]^-beta
+                    - 2 alpha beta x[i] * sum over the neighbours j of i of grad_y[j] x[j] scale[j]^(-beta - 1)
     """
 
     input_rank = 4
 
-    def __init__(
-        self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, groups: int = 1
-    ):
+    def __init__(self, size, alpha, beta, k):
         self.size = positive(size, "size")
         if size % 2 == 0:
             raise ValueError(
-                f"LocalResponseNorm: size {size} is even, the window would have no middle; use {size - 1} or {size + 1}"
+                f"{type(self).__name__}: size {size} is even, the window would have no middle; "
+                f"use {size - 1} or {size + 1}"
             )
-        self.groups = positive(groups, "groups")
-        self.alpha, self.beta, self.k = alpha, beta, k
+        # Python's numbers: one of NumPy's would make float32 arrays float64.
+        self.alpha, self.beta, self.k = float(alpha), float(beta), float(k)
 
     def forward(self, x: Array) -> Array:
-        scale = self.k + self.alpha * self._sum_of_neighbours(x * x)
+        scale = self.k + self.alpha * self.sum_of_neighbours(x * x)
         self.save(x=x, scale=scale)
         return x * scale**-self.beta
 
     def backward(self, grad_y: Array) -> Array:
         x, scale = self.saved.x, self.saved.scale
         power = scale**-self.beta
-        through_scale = self._sum_of_neighbours(grad_y * x * power / scale)
+        through_scale = self.sum_of_neighbours(grad_y * x * power / scale)
         return grad_y * power - 2 * self.alpha * self.beta * x * through_scale
 
-    def _sum_of_neighbours(self, x):
-        """Each channel replaced by the sum of the channels around it; its own adjoint, as the windows are symmetric."""
+
+class LocalResponseNorm(ResponseNorm):
+    """y[c] = x[c] / scale[c]^beta, scale[c] = k + alpha * sum of x[d]^2 over the `size` channels d around c
+
+    (Krizhevsky et al. 2012, section 3.3.) The window of c runs from c - size//2 to c + size//2, cut off at the first
+    and the last channel; with groups, at the ends of c's group, as when each GPU normalises its own maps. alpha is
+    the paper's: it is not divided by size (PyTorch, Caffe and the released code of 2012 divide it).
+
+    Shapes: x and y (N, C, H, W).
+    Raises ValueError for an even size, or when groups do not divide the channels.
+
+    >>> layer = LocalResponseNorm(size=3, alpha=1.0, beta=0.5, k=0.0)
+    >>> layer.forward(np.array([3.0, 4.0, 0.0]).reshape(1, 3, 1, 1)).ravel()
+    array([0.6, 0.8, 0. ])
+    """
+
+    def __init__(
+        self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, groups: int = 1
+    ):
+        super().__init__(size, alpha, beta, k)
+        self.groups = positive(groups, "groups")
+
+    def sum_of_neighbours(self, x):
+        """Each channel replaced by the sum of the channels around it."""
         N, C, H, W = x.shape
-        x = x.reshape(N, self.groups, C // self.groups, H, W)
-        total = x.copy(order="K")
-        for distance in range(1, self.size // 2 + 1):
-            total[:, :, distance:] += x[:, :, :-distance]
-            total[:, :, :-distance] += x[:, :, distance:]
-        return total.reshape(N, C, H, W)
+        return sum_around(x.reshape(N, self.groups, C // self.groups, H, W), 2, self.size).reshape(N, C, H, W)
+
+    def split(self, parts):
+        """Towers: each normalises the channels of its own groups."""
+        if self.groups % parts:
+            raise ValueError(f"{self} reads across all channels: {self.groups} groups are no {parts} towers")
+        pieces = super().split(parts)
+        for piece in pieces:
+            piece.groups = self.groups // parts
+        return pieces
 
     def check_input(self, x):
         super().check_input(x)
@@ -63,3 +82,37 @@ class LocalResponseNorm(Layer):
             raise ValueError(
                 f"{self}: {self.groups} groups must divide the {x.shape[1]} channels of {x.shape}"
             )
+
+
+class SameMapNorm(ResponseNorm):
+    """y[p, q] = x[p, q] / scale[p, q]^beta, scale = k + alpha * sum of x^2 over the size x size pixels around (p, q)
+
+    Within each map, cut off at its border. In the released code of 2012 it follows the other one after conv2 (its
+    layer type "rnorm", with alpha = 0.001 / 25); the paper does not mention it.
+    Shapes: x and y (N, C, H, W). Raises ValueError for an even size.
+
+    >>> SameMapNorm(size=3, alpha=1.0, beta=1.0, k=0.0).forward(np.array([[[[1.0, 2.0, 0.0]]]])).round(3)
+    array([[[[0.2, 0.4, 0. ]]]])
+    """
+
+    def __init__(self, size: int = 5, alpha: float = 0.001 / 25, beta: float = 0.75, k: float = 1.0):
+        super().__init__(size, alpha, beta, k)
+
+    def sum_of_neighbours(self, x):
+        """Each pixel replaced by the sum of the pixels around it: first down the columns, then along the rows."""
+        return sum_around(sum_around(x, 2, self.size), 3, self.size)
+
+
+def sum_around(x: Array, axis: int, size: int) -> Array:
+    """Each entry replaced by the sum of the `size` entries around it along an axis, cut off at its ends.
+
+    >>> sum_around(np.array([1, 10, 100, 1000]), axis=0, size=3)
+    array([  11,  111, 1110, 1100])
+    """
+    before = (slice(None),) * axis
+    total = x.copy(order="K")
+    for distance in range(1, size // 2 + 1):
+        later, earlier = (*before, slice(distance, None)), (*before, slice(None, -distance))
+        total[later] += x[earlier]
+        total[earlier] += x[later]
+    return total

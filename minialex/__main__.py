@@ -1,0 +1,297 @@
+"""python -m minialex doctor | summary | predict | classify"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import minialex as mx
+from minialex.errors import DataError
+from minialex.models.alexnet import PRESETS
+from minialex.models.lenet import VARIANTS
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m minialex")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="doctor | summary | predict | classify"
+    )
+
+    doctor = commands.add_parser("doctor", help="versions, devices, data; what is missing, and what mends it")
+    doctor.set_defaults(run=run_doctor)
+
+    summary = commands.add_parser(
+        "summary", help="a network's layers: shapes, parameters, multiply-adds, columns"
+    )
+    summary.add_argument("model", nargs="?", default="lenet", choices=["lenet"])
+    summary.add_argument("--variant", choices=VARIANTS, default="modern")
+    summary.set_defaults(run=run_summary)
+
+    predict = commands.add_parser("predict", help="read a photographed or drawn digit")
+    predict.add_argument("picture", help="a picture of one digit, dark on light or light on dark")
+    predict.add_argument(
+        "--weights", metavar="PATH", help="a run's folder or a weight file (default: the newest run)"
+    )
+    predict.add_argument("--save", metavar="PNG", help="also save what was done to the picture, step by step")
+    predict.set_defaults(run=run_predict)
+
+    classify = commands.add_parser("classify", help="what an AlexNet sees in a photograph: five names")
+    classify.add_argument("picture", help="a photograph")
+    classify.add_argument(
+        "--weights", metavar="PATH", required=True,
+        help="a run's folder, a weight file, BVLC's .npy, torchvision's .pth or .safetensors",
+    )  # fmt: skip
+    classify.add_argument("--classes", metavar="FILE", help="the names of the classes, one a line, in order")
+    classify.add_argument("--preset", choices=PRESETS, help="(default: the run's, or what the weights show)")
+    classify.add_argument(
+        "--mean", metavar="FILE", help="what to subtract: .npy of (3, H, W) or (3,), RGB, 0-255"
+    )
+    classify.add_argument("--devices", default="cpu", help="cpu, auto, cuda:0, ... (default: cpu)")
+    classify.set_defaults(run=run_classify)
+
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except (ValueError, OSError, mx.DeviceUnavailable) as error:
+        print(f"minialex {args.command}: {error}", file=sys.stderr)
+        return 1
+
+
+# ---- summary ---------------------------------------------------------------------------------------
+
+
+def run_summary(args) -> int:
+    print(mx.summary(mx.models.lenet5(args.variant)))
+    return 0
+
+
+# ---- predict ---------------------------------------------------------------------------------------
+
+
+def run_predict(args) -> int:
+    from minialex.data.photo import as_text, digit_from_picture
+    from minialex.train import load_run
+
+    weights = Path(args.weights) if args.weights else newest_run()
+    arrays, settings = load_run(weights)
+    model = mx.models.lenet5(settings.get("variant", "modern"), activation=settings.get("activation", "tanh"))
+    mx.weights.import_grouped(model, arrays)
+    prepared = digit_from_picture(args.picture)
+
+    logits = model.eval().forward(model.prepare(prepared.image[None, None]))[0].astype(np.float64)
+    share = np.exp(logits - logits.max())
+    share /= share.sum()
+    print(f"What the network sees of {args.picture}:\n")
+    cells, bar = (" ▄▀█", "█") if can_show("▄▀█") else (" .':", "#")
+    print(as_text(prepared.image, cells))
+    for note in prepared.notes:
+        print(f"- {note}")
+    print(f"\nWhat it reads there, with the weights of {weights}:\n")
+    for digit in np.argsort(-share)[:5]:
+        print(f"  {digit}  {bar * round(40 * share[digit]):<40} {100 * share[digit]:5.1f} %")
+    if args.save:
+        mx.plot.digit_steps(prepared, path=args.save)
+        print(f"\nThe steps from your picture to 28x28 are in {args.save}")
+    return 0
+
+
+def can_show(text: str) -> bool:
+    """Does the terminal have these characters?"""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def newest_run() -> Path:
+    """The folder of the newest finished run under runs/."""
+    models = sorted(Path("runs").glob("lenet*/model.safetensors"), key=lambda path: path.stat().st_mtime)
+    if not models:
+        raise FileNotFoundError(
+            "there are no trained weights under runs/: run python examples/lenet_mnist.py first, or give --weights"
+        )
+    return models[-1].parent
+
+
+# ---- classify --------------------------------------------------------------------------------------
+
+# Of R, G and B in ImageNet: for when a mean picture is wanted and not given.
+CAFFE_MEAN = (123.0, 117.0, 104.0)
+
+
+def run_classify(args) -> int:
+    from minialex.data.augment import square
+    from minialex.data.folder import read_picture
+
+    arrays, settings = read_weights(args.weights)
+    if not {"conv1.bias", "fc8.bias"} <= set(arrays):
+        raise ValueError(
+            f"{args.weights} has no conv1 to fc8, it is no AlexNet's; minialex predict reads digits"
+        )
+    classes = len(arrays["fc8.bias"])
+    names = read_names(args.classes, classes) if args.classes else [f"class {i}" for i in range(classes)]
+    preset = args.preset or settings.get("preset") or preset_by_shape(args.weights, arrays)
+    scale = {"width": settings.get("width") or 1.0, "image_size": settings.get("image_size")}
+    model = mx.models.alexnet(classes, args.devices, preset, **scale)
+    mx.weights.import_grouped(model, arrays)
+
+    prepare = preparation(model.input, args.mean)
+    side = round(256 * prepare.crop / PRESETS[preset].input.crop)
+    if prepare.mean.ndim == 3 and prepare.mean.shape[-1] > 1:
+        side = prepare.mean.shape[-1]
+    x = prepare.evaluation(square(read_picture(args.picture, at_least=side), side))
+    logits = mx.to_numpy(model.eval().forward(model.device.asarray(np.ascontiguousarray(x[None]))))[0]
+    share = np.exp(logits.astype(np.float64) - logits.max())
+    share /= share.sum()
+    for number in np.argsort(-share, kind="stable")[:5]:
+        print(f" {100 * share[number]:5.1f} %  {names[number]}")
+    return 0
+
+
+def read_weights(path) -> tuple[dict[str, np.ndarray], dict]:
+    """The arrays of a run or of any weight file, under our names, and the settings that are known."""
+    from minialex.train import load_run
+
+    if Path(path).is_dir():
+        return load_run(path)
+    arrays, preset = mx.weights.read_pretrained(path)
+    return (arrays, {"preset": preset}) if preset else load_run(path)
+
+
+def read_names(path, classes: int) -> list[str]:
+    """The lines of a text file, as many as there are classes."""
+    names = Path(path).read_text(encoding="utf-8-sig", errors="replace").rstrip().splitlines()
+    if len(names) != classes:
+        raise ValueError(
+            f"{path} has {len(names)} names, the network {classes} classes: one a line is needed"
+        )
+    return names
+
+
+def preset_by_shape(path, arrays) -> str:
+    """The only preset that has so many maps, and so many of them read by one in conv2."""
+    maps = tuple(len(arrays[f"conv{i}.bias"]) for i in range(1, 6))
+    read = arrays["conv2.weight"].shape[1]
+    fitting = [name for name, p in PRESETS.items() if p.maps == maps and p.maps[0] == p.groups * read]
+    if len(fitting) != 1:
+        raise ValueError(
+            f"{path} does not say which AlexNet it is: name --preset {' or '.join(fitting or PRESETS)}"
+        )
+    return fitting[0]
+
+
+def preparation(wanted, mean_file=None):
+    """Prepare, which thinks in RGB and grey levels, for what a preset wants."""
+    from minialex.data.augment import Prepare
+
+    rgb = slice(None, None, -1 if wanted.order == "BGR" else 1)
+    if mean_file:
+        mean = np.load(mean_file, allow_pickle=False)
+    elif wanted.mean == "image":
+        mean = CAFFE_MEAN
+        print(
+            f"there is no --mean picture: subtracting {CAFFE_MEAN}, ImageNet's mean colour", file=sys.stderr
+        )
+    else:
+        mean = np.array(wanted.mean)[rgb] / wanted.scale
+    return Prepare(wanted.crop, mean, np.array(wanted.std)[rgb] / wanted.scale, wanted.order)
+
+
+# ---- doctor ----------------------------------------------------------------------------------------
+
+REQUIRED = ("numpy", "pillow", "matplotlib", "tqdm", "pooch", "requests", "safetensors", "threadpoolctl")
+OPTIONAL = {
+    "hypothesis": 'pip install "minialex[test]"     (strategies, tests)',
+    "pytest": 'pip install "minialex[test]"     (tests)',
+    "jupyterlab": 'pip install "minialex[lessons]"  (lessons)',
+    "torch": "pip install torch                (a yardstick in tests and benchmarks only)",
+}
+
+
+def run_doctor(args) -> int:
+    """Say what is here and what is missing; exit status 1 if something has to be mended."""
+    mend = []
+    print(f"minialex {mx.__version__}, Python {platform.python_version()}, {platform.platform()}")
+
+    print("\nPackages")
+    for name in REQUIRED:
+        version = version_of(name)
+        print(f"  {name:<14}{version or 'MISSING'}")
+        if not version:
+            mend.append(f"pip install {name}")
+    for name, remedy in OPTIONAL.items():
+        version = version_of(name)
+        print(f"  {name:<14}{version or 'not installed (optional): ' + remedy}")
+
+    print("\nDevices")
+    print(f"  cpu           {os.cpu_count()} cores; {blas()}")
+    print(f"  cuda          {cuda()}")
+    print("  sim:0, sim:1  pretended GPUs, for tests and lessons: always there")
+
+    print("\nData")
+    try:
+        print(f"  MNIST         {mnist()}")
+    except DataError as error:
+        print(f"  MNIST         damaged: {error}")
+        mend.append("delete the damaged file, it will be fetched again")
+    print("\n" + ("To mend: " + "; ".join(mend) if mend else "Nothing that is needed is missing."))
+    return 1 if mend else 0
+
+
+def version_of(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def blas() -> str:
+    """The libraries behind NumPy's matrix products, and their threads."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return "BLAS: unknown without threadpoolctl"
+    found = [
+        f"{info['internal_api']} {info.get('version') or ''} with {info['num_threads']} threads".replace(
+            "  ", " "
+        )
+        for info in threadpool_info()
+        if info["user_api"] == "blas"
+    ]
+    return "BLAS: " + (", ".join(found) or "unknown to threadpoolctl")
+
+
+def cuda() -> str:
+    """The GPUs that CuPy can use, or why there is none."""
+    from minialex.device import cuda_names
+
+    try:
+        mx.Device("cuda:0")
+    except mx.DeviceUnavailable as error:
+        return f"none: {error}"
+    return ", ".join(f"cuda:{i} {name}" for i, name in enumerate(cuda_names()))
+
+
+def mnist() -> str:
+    """Whether MNIST is here. It is not needed: without it the examples draw digits."""
+    from minialex.data import load_mnist
+
+    try:
+        load_mnist(download=False)
+    except ImportError as error:
+        return f"cannot be looked for: {error}"
+    except FileNotFoundError:
+        return (
+            "not here: python examples/lenet_mnist.py fetches it (11 MB), or set MINIALEX_DATA to its folder"
+        )
+    return "found, and its checksums are right"
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # "?" for what a terminal cannot show
+    sys.exit(main())

@@ -1,0 +1,331 @@
+"""Batches: the data of a training run, in an order that hangs on nothing but (seed, epoch).
+
+ArrayBatches has its pictures in memory. PictureBatches reads them from files while the device computes: threads
+decode, cut and crop a few batches ahead, for Pillow lets go of Python's lock while it decodes and scales.
+Optionally the squares are kept on disk, decoded.
+"""
+
+import errno
+import hashlib
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from minialex.data.augment import Prepare, square
+from minialex.data.folder import PictureList, UnreadablePicture, read_picture
+from minialex.errors import DataError
+from minialex.weights import write_whole
+
+AHEAD = 2  # how many batches, or shards of the cache, the threads may work ahead of what was taken
+SHARD = 512  # pictures in a file of the cache: 100 MB at 256x256
+AN_HOUR = 3600
+
+Batch = tuple[np.ndarray, np.ndarray]  # pictures (N, ...) and labels (N,)
+
+
+class ArrayBatches:
+    """Batches from arrays that fit into memory.
+
+    pictures (N, ...) and labels (N,); `prepare` turns a batch of pictures into the network's input.
+    len(batches) is the number of batches of an epoch; the last one may be smaller.
+    Raises ValueError when there are no pictures, or not one label for each, or for a batch size below 1.
+
+    >>> batches = ArrayBatches(np.arange(5), np.arange(5), batch_size=2)
+    >>> [list(labels) for _, labels in batches.in_order()]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(
+        self,
+        pictures: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int = 0,
+        prepare: Callable[[np.ndarray], np.ndarray] = lambda pictures: pictures,
+    ):
+        if len(pictures) == 0 or len(pictures) != len(labels):
+            raise ValueError(
+                f"there are {len(pictures)} pictures and {len(labels)} labels: one label each is needed"
+            )
+        if batch_size < 1:
+            raise ValueError(f"a batch has at least 1 picture, not {batch_size}")
+        self.pictures, self.labels = pictures, labels
+        self.batch_size, self.seed, self.prepare = batch_size, seed, prepare
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def shuffled(self, epoch: int, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The batches of an epoch from batch `start` on: always the same for the same seed and epoch."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.labels))
+        return self._batches(order, start)
+
+    def in_order(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The batches as the pictures come, for evaluation."""
+        return self._batches(np.arange(len(self.labels)), 0)
+
+    def _batches(self, order, start):
+        for first in range(start * self.batch_size, len(order), self.batch_size):
+            chosen = order[first : first + self.batch_size]
+            yield self.prepare(self.pictures[chosen]), self.labels[chosen]
+
+
+class PictureBatches:
+    """Batches from picture files, read, cut and prepared by `workers` threads (0: by the caller itself).
+
+    pictures: from folder.find_pictures. prepare: see augment.Prepare; it may be set anew between two epochs.
+    side: of the square that each picture is cut to first. cache: a folder that keeps these squares, 3*side*side
+    bytes each. It is filled when this is constructed, once; a shard one of whose files changed is made anew.
+    len(batches) is the number of batches of an epoch.
+
+    Crops and colours are keyed by (seed, epoch, number of the picture): the batches are the same for any number
+    of workers, with a cache or without, and from whichever batch an epoch is entered.
+
+    A picture that cannot be read is left out: its batch is smaller by one, and a batch of such pictures alone is
+    passed over. `bad_files` says which and why, as far as they were met. With more than `max_bad` of them it is
+    over: DataError. Raises ValueError for numbers that don't fit together, OSError when the cache has no room.
+    """
+
+    def __init__(
+        self,
+        pictures: PictureList,
+        prepare: Prepare,
+        batch_size: int,
+        seed: int = 0,
+        workers: int = 4,
+        max_bad: int = 0,
+        cache: str | Path | None = None,
+        side: int = 256,
+    ):
+        if len(pictures) == 0:
+            raise ValueError("there are no pictures")
+        _at_least(1, batch_size=batch_size, side=side)
+        _at_least(0, workers=workers, max_bad=max_bad)
+        self.pictures, self.labels, self.prepare = pictures, pictures.labels, prepare
+        self.batch_size, self.seed, self.workers, self.max_bad = batch_size, seed, workers, max_bad
+        self.side = side
+        self.bad_files: dict[Path, str] = {}
+        self._blank = np.zeros((3, side, side), dtype=np.uint8)
+        prepare.evaluation(self._blank)  # what doesn't fit together is said now, not by a thread later
+        self._shards = None
+        if cache is not None:
+            shards = _Shards(cache, pictures.files, side)
+            self._complete(shards)
+            self._shards = shards
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def shuffled(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The training batches of an epoch from batch `start` on: float32 (N, 3, crop, crop), int64 (N,)."""
+
+        def cut(picture, index):
+            key = np.random.SeedSequence(self.seed, spawn_key=(epoch, index))
+            return self.prepare.training(picture, np.random.default_rng(key))
+
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.labels))
+        return self._batches(order, start, self.batch_size, cut)
+
+    def in_order(self, ten_crop: bool = False) -> Iterator[Batch]:
+        """The batches as the pictures come, for evaluation: their middles, float32 (N, 3, crop, crop).
+
+        With `ten_crop` x is (N, 10, 3, crop, crop), of ten times fewer pictures.
+        """
+        size = max(1, self.batch_size // 10) if ten_crop else self.batch_size
+        prepare = self.prepare.ten if ten_crop else self.prepare.evaluation
+        return self._batches(np.arange(len(self.labels)), 0, size, lambda picture, index: prepare(picture))
+
+    def squares(self, count: int | None = None) -> Iterator[np.ndarray]:
+        """The squares as they are before `prepare`, uint8 (3, side, side), for mean_image and Colour.of.
+
+        All of them, or `count` spread evenly: a list of pictures is sorted by class.
+        """
+        total = len(self.labels)
+        chosen = np.linspace(0, total - 1, min(count or total, total)).astype(int)
+        for squares, _ in self._batches(chosen, 0, self.batch_size, lambda picture, index: picture):
+            yield from squares
+
+    # -- Reading --
+
+    def _batches(self, order, start, size, cut) -> Iterator[Batch]:
+        """Batches of `size` pictures in this order; of each picture, what cut(square, index) makes of it."""
+        like = cut(self._blank, 0)
+
+        def fill(slot, index):
+            slot[...] = cut(self._square(index), index)
+
+        def empty(count):
+            return np.empty((count, *like.shape), like.dtype)
+
+        blocks = [order[first : first + size] for first in range(start * size, len(order), size)]
+        for block, x, flaws in self._filled(blocks, empty, fill):
+            self._note(block, flaws)
+            good = np.array([flaw is None for flaw in flaws])
+            if good.all():
+                yield x, self.labels[block]
+            elif good.any():
+                yield x[good], self.labels[block[good]]
+
+    def _square(self, index: int) -> np.ndarray:
+        cached = self._shards.read(index) if self._shards else None
+        if cached is not None:
+            return cached
+        return square(read_picture(self.pictures.files[index], self.side), self.side)
+
+    def _filled(self, blocks: Iterable[np.ndarray], empty: Callable, fill: Callable) -> Iterator[tuple]:
+        """For each block of picture numbers, in order: the block, an array, and the flaws.
+
+        The array is empty(len(block)), and fill(slot, index) has been called for each of its slots. The flaws say
+        for each picture why it could not be read; None where it could.
+        Threads work AHEAD blocks ahead. They are gone when this ends, however it ends.
+        """
+        pool = ThreadPoolExecutor(max(1, self.workers), thread_name_prefix="pictures")  # starts none yet
+        ahead = AHEAD if self.workers else 0
+        under_way = deque()
+
+        def begin(*job):  # returns a function that returns the job's result
+            return pool.submit(self._try, *job).result if self.workers else partial(self._try, *job)
+
+        def first():
+            block, array, results = under_way.popleft()
+            return block, array, [result() for result in results]
+
+        try:
+            for block in blocks:
+                array = empty(len(block))
+                results = [begin(fill, array[k], int(index)) for k, index in enumerate(block)]
+                under_way.append((block, array, results))
+                if len(under_way) > ahead:
+                    yield first()
+            while under_way:
+                yield first()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _try(self, fill, slot, index) -> str | None:
+        """Fill a slot; the flaw if the picture cannot be read."""
+        try:
+            fill(slot, index)
+        except UnreadablePicture as flaw:
+            return str(flaw)
+        except Exception as error:
+            raise RuntimeError(
+                f"{self.pictures.files[index]} could not be prepared: {type(error).__name__}: {error}"
+            ) from error
+        return None
+
+    def _note(self, block, flaws) -> None:
+        """Remember the pictures that could not be read, and stop when they are too many."""
+        files = self.pictures.files
+        self.bad_files |= {files[i]: flaw for i, flaw in zip(block, flaws, strict=True) if flaw}
+        if len(self.bad_files) <= self.max_bad and len(self.bad_files) < len(files):
+            return
+        named = list(self.bad_files.values())
+        more = [f"and {len(named) - 10} more"] if len(named) > 10 else []
+        headline = (
+            f"{len(named)} of {len(files)} pictures cannot be read, and up to {self.max_bad} may be skipped "
+            "(max_bad, --max-bad):"
+        )
+        raise DataError("\n  ".join([headline, *named[:10], *more]))
+
+    def _complete(self, shards: "_Shards") -> None:
+        """Make the shards that are missing."""
+        from tqdm import tqdm
+
+        def fill(slot, index):
+            slot["pixels"] = self._square(index)
+            slot["good"] = True
+
+        missing = shards.missing()
+        total = sum(map(len, missing))
+        with tqdm(total=total, desc="cache", unit="picture", leave=False, disable=None) as bar:
+            for block, records, flaws in self._filled(missing, shards.empty, fill):
+                shards.write(block, records)
+                self._note(block, flaws)
+                bar.update(len(block))
+
+
+def _at_least(least: int, **numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < least:
+            raise ValueError(f"{name} must be {least} or more, not {number}")
+
+
+class _Shards:
+    """Squares on disk, SHARD of them in a file, one record each: was it readable, and its pixels.
+
+    A shard is named by what it was made of: name, size and time of each picture file, in order. So what changed
+    has another name, and several lists of pictures can share a folder. A file is there only when it is whole.
+    """
+
+    def __init__(self, folder: str | Path, files: list[Path], side: int):
+        self.folder = Path(folder).expanduser()
+        self.record = np.dtype([("good", "?"), ("pixels", np.uint8, (3, side, side))])
+        firsts = range(0, len(files), SHARD)
+        self.blocks = [np.arange(first, min(first + SHARD, len(files))) for first in firsts]
+        self.paths = [self.folder / f"{_digest(files[i : i + SHARD], side)}.squares" for i in firsts]
+
+    def missing(self) -> list[np.ndarray]:
+        """The blocks of pictures that have no shard; there is room on the disk to make them."""
+        missing = [
+            block
+            for block, path in zip(self.blocks, self.paths, strict=True)
+            if not path.is_file() or path.stat().st_size != len(block) * self.record.itemsize
+        ]
+        with self._explained():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            if shutil.disk_usage(self.folder).free < sum(map(len, missing)) * self.record.itemsize:
+                raise OSError(errno.ENOSPC, "too little space on the disk")
+        return missing
+
+    def empty(self, count: int) -> np.ndarray:
+        return np.zeros(count, self.record)
+
+    def write(self, block: np.ndarray, records: np.ndarray) -> None:
+        with self._explained():
+            write_whole(self.paths[block[0] // SHARD], records.view(np.uint8).data)
+
+    def read(self, index: int) -> np.ndarray | None:
+        """The square of a picture, uint8 (3, side, side); None where its file was unreadable: it may have healed."""
+        shard, place = divmod(index, SHARD)
+        (record,) = np.fromfile(self.paths[shard], self.record, 1, offset=place * self.record.itemsize)
+        return record["pixels"] if record["good"] else None
+
+    def _sweep(self) -> None:
+        """Remove what runs that were killed left of shards that they were writing; a shard takes seconds."""
+        for leftover in self.folder.glob(".*.squares.*.unfinished"):
+            if leftover.stat().st_mtime < time.time() - AN_HOUR:
+                leftover.unlink(missing_ok=True)
+
+    @contextmanager
+    def _explained(self):
+        try:
+            yield
+        except OSError as error:
+            pictures = sum(map(len, self.blocks))
+            raise OSError(
+                error.errno,
+                f"the cache in {self.folder} cannot be written: {error.strerror or error}. "
+                f"For {pictures:,} pictures it takes {pictures * self.record.itemsize / 1e6:,.1f} MB; "
+                "what is finished is kept, and the next run goes on from there",
+            ) from error
+
+
+def _digest(files: list[Path], side: int) -> str:
+    """A name for the squares of these files as they are now."""
+    lines = [f"minialex squares, version 1, {side}"]
+    for file in files:
+        try:
+            found = file.stat()
+            lines.append(f"{file.parent.name}/{file.name} {found.st_size} {found.st_mtime_ns}")
+        except OSError:
+            lines.append(f"{file.parent.name}/{file.name} missing")
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:32]

@@ -1,0 +1,203 @@
+"""Drawn pictures: a small set of JPEG files in class folders, drawn on this machine, for when there is no ImageNet.
+
+Ten classes: five shapes, each in warm and in cool colours (`circle-warm` ... `star-cool`). A network has to see
+form and colour, in one place or another, large or small, turned, shaded, on a ground with a pattern and colours
+of its own. The files go through the same reading, cutting and cropping as photographs: they differ in size, and
+are not square.
+
+Picture i of a split is a function of (seed, split, i) alone.
+"""
+
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from minialex.errors import DataError
+
+SHAPES = ("circle", "cross", "square", "star", "triangle")
+HUES = {
+    "cool": (0.42, 0.72),
+    "warm": (-0.08, 0.16),
+}  # green-blue to violet, and red to yellow, of a circle of 1
+CLASSES = sorted(f"{shape}-{colour}" for shape in SHAPES for colour in HUES)
+SPLITS = ("train", "val")
+
+FINE = 3  # shapes are drawn so many times larger, so that their edges come out smooth
+SIDES = (1.0, 1.35)  # a picture's sides, as parts of the wanted size
+RADII = (0.17, 0.38)  # of a shape, as parts of the picture's shorter side
+RECORD = "drawn.json"  # what was asked for, in the set's folder; there when the set is
+
+
+def draw_pictures(
+    folder: str | os.PathLike, train: int = 2000, val: int = 400, size: int = 96, seed: int = 0
+) -> Path:
+    """Draw folder/train/<class>/*.jpg and folder/val/<class>/*.jpg, for find_pictures; returns the folder.
+
+    Each split has its classes in turn, so all ten about equally often. size: of the shorter side at least, in
+    pixels; no side is longer than 1.35 times that. A set that is there already is left as it is. The folder
+    appears when all is drawn: a run that is stopped leaves none.
+
+    Raises DataError when the folder holds something else, ValueError for fewer than ten pictures in a split.
+
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     folder = draw_pictures(Path(place) / "drawn", train=20, val=10, size=32)
+    ...     len(list(folder.rglob("*.jpg"))), len(list((folder / "val").iterdir()))
+    (30, 10)
+    """
+    folder = Path(folder).expanduser()
+    counts = dict(zip(SPLITS, (train, val), strict=True))
+    for split, count in counts.items():
+        if count < len(CLASSES):
+            raise ValueError(f"{split} needs one picture of each of the {len(CLASSES)} classes, not {count}")
+    wanted = {**counts, "size": size, "seed": seed, "version": 1}
+    if folder.exists() and any(folder.iterdir()):
+        _check_is_there(folder, wanted)
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # The scratch folder lies beside the wanted one, hence on the same disk, where renaming either happens or doesn't.
+    with tempfile.TemporaryDirectory(prefix="drawing-", dir=folder.parent) as scratch:
+        drawn = Path(scratch) / folder.name
+        for split, count in counts.items():
+            _draw_split(drawn / split, count, size, (seed, SPLITS.index(split)))
+        (drawn / RECORD).write_text(json.dumps(wanted, indent=2))
+        if folder.exists():
+            folder.rmdir()  # it is empty, but not every system renames onto an empty folder
+        drawn.rename(folder)
+    return folder
+
+
+def draw_picture(label: int, size: int, rng: np.random.Generator):
+    """One picture of the class CLASSES[label], a Pillow image in RGB.
+
+    >>> image = draw_picture(CLASSES.index("star-warm"), size=64, rng=np.random.default_rng(0))
+    >>> image.mode, min(image.size) >= 64
+    ('RGB', True)
+    """
+    from PIL import Image
+
+    shape, colour = CLASSES[label].split("-")
+    width, height = (round(size * part) for part in rng.uniform(*SIDES, 2))
+    mask = _shape(shape, width, height, rng)  # (H, W), 1 inside
+    ground = _ground(width, height, rng)
+    figure = _figure(HUES[colour], ground, rng)
+    picture = (
+        ground + mask[:, :, None] * (figure - ground) + rng.normal(0, rng.uniform(0, 0.05), ground.shape)
+    )
+    return Image.fromarray(np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8))
+
+
+def _check_is_there(folder: Path, wanted: dict) -> None:
+    """Is what the folder holds the whole set that is wanted?"""
+    record = folder / RECORD
+    if not record.is_file():
+        raise DataError(f"{folder} holds something else than drawn pictures: name a new folder")
+    found = json.loads(record.read_text())
+    if found != wanted:
+        raise DataError(f"{folder} holds other drawn pictures, {found}, not {wanted}: name a new folder")
+    count, whole = sum(1 for _ in folder.rglob("*.jpg")), sum(wanted[split] for split in SPLITS)
+    if count != whole:
+        raise DataError(
+            f"{folder} holds {count} of its {whole} drawn pictures: delete it, to have it drawn anew"
+        )
+
+
+def _draw_split(folder: Path, count: int, size: int, key: tuple[int, int]) -> None:
+    from tqdm import tqdm
+
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True)
+    for i in tqdm(range(count), desc=f"drawing {folder.name}", unit="picture", leave=False, disable=None):
+        label = i % len(CLASSES)
+        picture = draw_picture(label, size, np.random.default_rng((*key, i)))
+        picture.save(folder / CLASSES[label] / f"{i:05}.jpg", quality=90)
+
+
+# -- Form --------------------------------------------------------------------------------------------------
+
+
+def _shape(name: str, width: int, height: int, rng: np.random.Generator) -> np.ndarray:
+    """A shape of random size, place and turn: how much of each pixel it covers, (H, W).
+
+    It lies in the picture's middle square, all but whole: that is the part that a network gets to see.
+    """
+    from PIL import Image, ImageDraw
+
+    shorter = min(width, height)
+    radius = shorter * rng.uniform(*RADII)
+    reach = shorter / 2 - 0.85 * radius
+    centre = np.array([width / 2, height / 2]) + rng.uniform(-reach, reach, 2)
+    stretch = np.diag(rng.uniform(0.85, 1.0, 2))
+    corners = centre + radius * _corners(name) @ stretch @ _rotation(rng.uniform(0, 2 * math.pi))
+    sheet = Image.new("L", (FINE * width, FINE * height))
+    ImageDraw.Draw(sheet).polygon([(x, y) for x, y in FINE * corners], fill=255)
+    return np.asarray(sheet.resize((width, height), Image.Resampling.BOX)) / 255
+
+
+def _corners(name: str) -> np.ndarray:
+    """A shape as a polygon within the circle of radius 1: (corners, 2)."""
+    if name == "cross":
+        a, b = 0.3, 0.95
+        quarter = np.array([[b, a], [a, a], [a, b]])
+        return np.concatenate([quarter @ _rotation(turn * math.pi / 2) for turn in range(4)])
+    if name == "star":
+        return _on_circle(10) * np.tile([1.0, 0.42], 5)[:, None]
+    return _on_circle({"triangle": 3, "square": 4, "circle": 60}[name])
+
+
+def _on_circle(count: int) -> np.ndarray:
+    angles = np.arange(count) * 2 * math.pi / count
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def _rotation(angle: float) -> np.ndarray:
+    return np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+
+
+# -- Colour ------------------------------------------------------------------------------------------------
+
+
+def _figure(hues: tuple[float, float], ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The shape's colours (H, W, 3): a hue from the range, brighter or darker than the ground, and shaded."""
+    height, width = ground.shape[:2]
+    level = ground.mean()
+    value = rng.uniform(0.75, 1.0) if level < 0.5 else rng.uniform(0.45, 0.75)
+    colour = _rgb(rng.uniform(*hues), rng.uniform(0.55, 0.95), value)
+    light = 1 + rng.uniform(0.1, 0.5) * _slope(width, height, rng)
+    return colour * (light * (1 + 0.1 * _pattern(width, height, rng)))[:, :, None]
+
+
+def _ground(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
+    """A ground (H, W, 3) with a pattern between two dull colours of any hue, and a slope of light."""
+    one, other = (_rgb(rng.uniform(0, 1), rng.uniform(0, 0.35), rng.uniform(0.15, 0.9)) for _ in range(2))
+    mix = np.clip(0.5 + rng.uniform(0.2, 0.5) * _pattern(width, height, rng), 0, 1)[:, :, None]
+    light = 1 + rng.uniform(0, 0.4) * _slope(width, height, rng)
+    return np.clip((one + mix * (other - one)) * light[:, :, None], 0, 1)
+
+
+def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
+    import colorsys
+
+    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value))
+
+
+def _slope(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
+    """A plane through the picture, from -1 at one side to 1 at the other, in a random direction: (H, W)."""
+    angle = rng.uniform(0, 2 * math.pi)
+    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None, :]
+    return (math.cos(angle) * x + math.sin(angle) * y) / math.sqrt(2)
+
+
+def _pattern(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
+    """Stripes or cloud, about -1 to 1: (H, W)."""
+    from PIL import Image
+
+    if rng.integers(3) == 0:
+        waves = rng.uniform(2, 8)
+        return np.sin(waves * math.pi * _slope(width, height, rng) + rng.uniform(0, 2 * math.pi))
+    grain = int(rng.integers(3, 16))
+    noise = Image.fromarray(rng.standard_normal((grain, grain), dtype=np.float32))
+    return np.asarray(noise.resize((width, height), Image.Resampling.BICUBIC))

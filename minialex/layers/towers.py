@@ -1,0 +1,192 @@
+"""Two towers on two devices, and the three places where arrays cross between them.
+
+(Krizhevsky et al. 2012, section 3.5 and figure 2: half of the kernels on each GPU, which talk only in certain layers.)
+Between Broadcast and Gather the value that goes from layer to layer is a tuple, one array for each tower, each on its
+tower's device. Nothing here asks whether two devices are two: `transfer` to where an array already is costs nothing.
+"""
+
+import math
+
+from minialex.device import Device, device_of, place, transfer
+from minialex.errors import DeviceMismatch
+from minialex.layers.layer import Array, Layer, Parameter
+
+Pair = tuple[Array, ...]
+
+
+class OnTwoDevices(Layer):
+    """What layers between Broadcast and Gather share: they live on two devices, and take a tuple of arrays."""
+
+    devices: tuple[Device, ...] = (Device("cpu"), Device("cpu"))
+
+    def to(self, devices):
+        self.devices = place(devices)
+        self.device = self.devices[0]
+        self.saved = self._output = None
+        return self
+
+    def check_input(self, xs):
+        self._check_towers(xs, "input")
+
+    def check_grad(self, grad_ys):
+        self._check_towers(grad_ys, "gradient")
+
+    def _check_towers(self, arrays, what):
+        if not isinstance(arrays, tuple) or len(arrays) != len(self.devices):
+            raise TypeError(
+                f"{self} takes a tuple of {len(self.devices)} arrays, one for each tower; the {what} is a "
+                f"{type(arrays).__name__}: Broadcast makes the tuple, Gather ends it"
+            )
+        for number, (array, device) in enumerate(zip(arrays, self.devices, strict=True)):
+            if device_of(array) is not device:
+                raise DeviceMismatch(
+                    f"{self}: tower {number} is on {device.name}, its {what} on {device_of(array).name}"
+                )
+
+
+class Towers(OnTwoDevices):
+    """y[t] = stage[t].forward(x[t]): one stage on each device, side by side; nothing crosses
+
+    `Towers(stage0, stage1)`, or `Towers.split(layer)`, which deals a layer's filters, outputs or groups out to the
+    two. The parameters of both carry the same name, "conv2.weight"; `parameter.part` says which rows of the whole
+    each one holds. Both stages are started before anyone waits for the first, so that one thread feeds two GPUs.
+
+    >>> from minialex.layers.linear import Linear
+    >>> towers = Towers.split(Linear(3, 4))
+    >>> x = np.ones((1, 3), dtype=np.float32)
+    >>> [y.shape for y in towers.forward((x, x))]
+    [(1, 2), (1, 2)]
+    """
+
+    def __init__(self, *stages: Layer):
+        if len(stages) != 2:
+            raise ValueError(f"Towers takes two stages, one for each device, not {len(stages)}")
+        self.stages = stages
+
+    @classmethod
+    def split(cls, layer: Layer) -> "Towers":
+        return cls(*layer.split(2))
+
+    def forward(self, xs: Pair) -> Pair:
+        return tuple(stage.forward(x) for stage, x in zip(self.stages, xs, strict=True))
+
+    def backward(self, grad_ys: Pair, input_grad: bool = True) -> Pair | None:
+        grad_xs = [
+            stage.backward(grad_y, input_grad=input_grad)
+            for stage, grad_y in zip(self.stages, grad_ys, strict=True)
+        ]
+        return tuple(grad_xs) if input_grad else None
+
+    def to(self, devices):
+        super().to(devices)
+        for stage, device in zip(self.stages, self.devices, strict=True):
+            stage.to(device)
+        return self
+
+    def children(self) -> dict[str, Layer]:
+        return {str(number): stage for number, stage in enumerate(self.stages)}
+
+    def parameters(self) -> list[Parameter]:
+        """conv2.weight of both towers, then conv2.bias of both."""
+        return [p for pair in zip(*(stage.parameters() for stage in self.stages), strict=True) for p in pair]
+
+    def counters(self):
+        return self.stages[0].counters()  # the towers count alike
+
+    def set_counters(self, counters):
+        for stage in self.stages:
+            stage.set_counters(counters)
+
+    def multiply_adds(self, x_shapes, y_shapes):
+        return sum(s.multiply_adds(x, y) for s, x, y in zip(self.stages, x_shapes, y_shapes, strict=True))
+
+    def column_bytes(self, x_shapes, y_shapes):
+        return sum(s.column_bytes(x, y) for s, x, y in zip(self.stages, x_shapes, y_shapes, strict=True))
+
+
+class Broadcast(OnTwoDevices):
+    """y = (x, x): the pictures, to both towers; backward adds what comes home, tower 0's first
+
+    >>> Broadcast().forward(np.array([[5.0]]))
+    (array([[5.]]), array([[5.]]))
+    """
+
+    def forward(self, x: Array) -> Pair:
+        return tuple(transfer(x, device) for device in self.devices)
+
+    def backward(self, grad_ys: Pair) -> Array:
+        home = self.devices[0]
+        return sum_in_order([transfer(grad_y, home) for grad_y in grad_ys], home)
+
+    def numbers_crossing(self, x_shape):
+        return math.prod(x_shape)
+
+    def check_input(self, x):
+        Layer.check_input(self, x)
+
+
+class Exchange(OnTwoDevices):
+    """y[t] = concatenation of x[0] and x[1] along the channels, on each tower's device: each sees all channels
+
+    Backward sends each part of the gradient home to the tower that it came from, where the two are added, tower 0's
+    first. Crossing, one way: as many numbers as one tower has.
+
+    >>> Exchange().forward((np.array([[1.0]]), np.array([[2.0]])))
+    (array([[1., 2.]]), array([[1., 2.]]))
+    """
+
+    def forward(self, xs: Pair) -> Pair:
+        self.save(channels=[x.shape[1] for x in xs])
+        whole = {device: joined(xs, device) for device in self.devices}  # once, if both are the same
+        return tuple(whole[device] for device in self.devices)
+
+    def backward(self, grad_ys: Pair) -> Pair:
+        grad_xs, first = [], 0
+        for home, channels in zip(self.devices, self.saved.channels, strict=True):
+            mine = [transfer(grad_y[:, first : first + channels], home) for grad_y in grad_ys]
+            grad_xs.append(sum_in_order(mine, home))
+            first += channels
+        return tuple(grad_xs)
+
+    def numbers_crossing(self, x_shapes):
+        return sum(math.prod(shape) for shape in x_shapes)
+
+
+class Gather(OnTwoDevices):
+    """y = concatenation of x[0] and x[1] along the channels, on the first device: the towers end here
+
+    >>> Gather().forward((np.array([[1.0]]), np.array([[2.0]])))
+    array([[1., 2.]])
+    """
+
+    def forward(self, xs: Pair) -> Array:
+        self.save(channels=[x.shape[1] for x in xs])
+        return joined(xs, self.devices[0])
+
+    def backward(self, grad_y: Array) -> Pair:
+        grad_xs, first = [], 0
+        for home, channels in zip(self.devices, self.saved.channels, strict=True):
+            grad_xs.append(transfer(grad_y[:, first : first + channels], home))
+            first += channels
+        return tuple(grad_xs)
+
+    def numbers_crossing(self, x_shapes):
+        return math.prod(x_shapes[1])
+
+    def check_grad(self, grad_y):
+        Layer.check_grad(self, grad_y)
+
+
+def joined(xs: Pair, device: Device) -> Array:
+    """The channels of both towers, one after the other, on one device."""
+    with device:
+        return device.xp.concatenate([transfer(x, device) for x in xs], axis=1)
+
+
+def sum_in_order(arrays: list[Array], device: Device) -> Array:
+    """The sum, always added in the same order, so that it has the same bits on any devices."""
+    with device:
+        total = arrays[0] + arrays[1]
+        for array in arrays[2:]:
+            total = total + array
+    return total

@@ -1,0 +1,248 @@
+"""AlexNet, in the dialects in which it lives on: Krizhevsky, Sutskever, Hinton 2012, figure 2 and section 3.5.
+
+Every preset is written once, as one tower: what the two GPUs kept apart are two groups. `in_towers` deals each layer
+out to two devices and puts the crossings in: the pictures go to both, conv3, fc6 and fc7 read what both towers made,
+fc8 sits on the first device.
+
+Where "paper" departs from the paper: crops are 227 pixels wide, not 224 (the released code lets the last windows
+overhang by three pixels; a crop of 227 gives the same 55x55).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from minialex.device import place
+from minialex.init import Initializer, generator, he_normal, normal
+from minialex.layers import (
+    Conv2D,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2D,
+    Model,
+    ReLU,
+    SameMapNorm,
+    SoftmaxCrossEntropy,
+)
+from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
+from minialex.shapes import output_size
+
+
+@dataclass(frozen=True)
+class PictureInput:
+    """What a preset wants its pictures to be: pixel * scale, minus the mean, divided by std, in this channel order.
+
+    mean: "image" for the mean picture of the training set, or a value for each channel, on the scaled pixels.
+    colour: the rule of PCA colour noise in training (see data/augment.py), or None.
+    """
+
+    crop: int = 227
+    scale: float = 1.0
+    mean: str | tuple[float, float, float] = "image"
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    order: str = "RGB"
+    colour: str | None = "paper"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What tells one AlexNet from another."""
+
+    input: PictureInput = PictureInput()
+    maps: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
+    units: int = 4096
+    groups: int = 2  # in conv2, conv4, conv5
+    towers: int = 2
+    conv1: tuple[int, int, int] = (11, 4, 0)  # kernel, stride, padding
+    norm: Callable[[], Layer] | None = None  # after conv1 and conv2
+    norm_first: bool = False  # norm and pooling before the ReLU, at conv1 and conv5
+    same_map_norm: bool = False  # after conv2's norm
+    std: tuple[float, ...] = (0.01,) * 8  # of the weights, conv1 to fc8
+    bias: float = 1.0  # of conv2, conv4, conv5, fc6, fc7
+    dropout: str = "test-time"
+    dropout_first: bool = False  # before fc6 and fc7, not after them
+
+
+def _norm(alpha=1e-4, k=2.0, groups=2):
+    return lambda: LocalResponseNorm(5, alpha=alpha, beta=0.75, k=k, groups=groups)
+
+
+_CAFFE = PictureInput(mean=(104.0, 117.0, 123.0), order="BGR", colour=None)
+_TORCHVISION = PictureInput(
+    crop=224, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), colour=None
+)
+
+PRESETS = {
+    "paper": Preset(norm=_norm()),
+    "cuda-convnet": Preset(  # configuration 145 of the released code, which divides alpha by the window's size
+        input=PictureInput(colour="cuda-convnet"),
+        norm=_norm(alpha=1e-4 / 5),
+        norm_first=True,
+        same_map_norm=True,
+        std=(0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01),
+    ),
+    "bvlc": Preset(  # Caffe's: its normalisation reads across both halves
+        input=_CAFFE,
+        towers=1,
+        norm=_norm(alpha=1e-4 / 5, k=1.0, groups=1),
+        std=(0.01, 0.01, 0.01, 0.01, 0.01, 0.005, 0.005, 0.01),
+        bias=0.1,
+        dropout="inverted",
+    ),
+    "torchvision": Preset(  # "one weird trick" (Krizhevsky 2014), as PyTorch ships it
+        input=_TORCHVISION,
+        maps=(64, 192, 384, 256, 256),
+        groups=1,
+        towers=1,
+        conv1=(11, 4, 2),
+        bias=0.0,
+        dropout="inverted",
+        dropout_first=True,
+    ),
+    "ungrouped": Preset(norm=_norm(groups=1), groups=1, towers=1),
+}
+
+
+class AlexNet(Model):
+    """An AlexNet with its loss, and the pictures it wants (`model.input`)."""
+
+    def __init__(self, preset_name: str, input: PictureInput, num_classes: int, layers: dict[str, Layer]):
+        super().__init__(**layers)
+        self.preset_name, self.input, self.num_classes = preset_name, input, num_classes
+        self.loss = SoftmaxCrossEntropy()
+        self.picture_shape = (3, input.crop, input.crop)
+
+    def to(self, devices):
+        """Place the towers on "cuda:0,cuda:1", "cpu", ...; what is outside the towers goes to the first one."""
+        first, second = place(devices)
+        for layer in self:
+            layer.to((first, second) if isinstance(layer, (Towers, Broadcast, Exchange, Gather)) else first)
+        self.device = first
+        self.loss.to(first)
+        return self
+
+
+def alexnet(
+    num_classes: int = 1000,
+    devices="auto",
+    preset: str = "paper",
+    towers: int | None = None,
+    rng=None,
+    width: float = 1.0,
+    image_size: int | None = None,
+    init: str = "preset",
+) -> AlexNet:
+    """AlexNet: "paper" (60,965,224 parameters), "cuda-convnet", "bvlc", "torchvision" (61,100,840), "ungrouped".
+
+    Input (N, 3, 227, 227) (torchvision: 224), on the first device; output: the logits (N, classes), there as well.
+    devices: "auto" (two GPUs, or one twice, or the CPU), or names; a preset with one tower takes the first.
+    towers: 2, or 1 for the same network in one tower; left out, as the preset has it.
+    width scales maps and units, image_size the crop; init="he" draws He-normal weights and zero biases, for
+    networks that are scaled down (the recipe of 2012 stalls on them).
+    rng: a generator or a seed (left out: 0). Weights are drawn whole, then dealt out: the same on any devices.
+    Raises ValueError for an unknown preset, towers that it cannot have, or a picture too small for the layers.
+
+    >>> model = alexnet(num_classes=10, devices="cpu", width=0.125, image_size=67)
+    >>> model.forward(np.zeros((1, 3, 67, 67), dtype=np.float32)).shape
+    (1, 10)
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}: use {', '.join(PRESETS)}")
+    chosen = PRESETS[preset]
+    towers = chosen.towers if towers is None else towers
+    if towers not in (1, 2) or towers > chosen.towers:
+        what = "1 tower" if chosen.towers == 1 else "1 or 2 towers"
+        raise ValueError(f'preset "{preset}" has {what}, not {towers}')
+    size = image_size or chosen.input.crop
+    layers = one_tower(chosen, num_classes, generator(rng), width, size, init)
+    if towers == 2:
+        layers = in_towers(layers)
+    picture = PictureInput(**{**vars(chosen.input), "crop": size})
+    return AlexNet(preset, picture, num_classes, layers).to(devices)
+
+
+def one_tower(p: Preset, num_classes, rng, width, size, init) -> dict[str, Layer]:
+    """The layers by name, as one tower; read it beside the paper's figure 2."""
+    c1, c2, c3, c4, c5 = (scaled(maps, width) for maps in p.maps)
+    units = scaled(p.units, width)
+    weights: list[Initializer] = [he_normal] * 8 if init == "he" else [normal(std) for std in p.std]
+    draws = iter(weights)
+
+    def conv(inputs, outputs, kernel, groups=1, **geometry):
+        return Conv2D(inputs, outputs, kernel, groups=groups, rng=rng, init=next(draws), **geometry)
+
+    def linear(inputs, outputs):
+        return Linear(inputs, outputs, rng=rng, init=next(draws))
+
+    def dropout():
+        return Dropout(0.5, scaling=p.dropout)
+
+    kernel, stride, padding = p.conv1
+    side = size
+    for k, s, pad in (
+        (kernel, stride, padding),
+        (3, 2, 0),
+        (5, 1, 2),
+        (3, 2, 0),
+        (3, 2, 0),
+    ):  # conv3-5 keep it
+        side = output_size(side, k, s, pad)
+
+    layers = {"conv1": conv(3, c1, kernel, stride=stride, padding=padding)}
+    if p.norm_first:
+        layers |= {"norm1": p.norm(), "pool1": MaxPool2D(3, 2), "relu1": ReLU()}
+    else:
+        layers |= {"relu1": ReLU(), "norm1": p.norm and p.norm(), "pool1": MaxPool2D(3, 2)}
+    layers |= {
+        "conv2": conv(c1, c2, 5, p.groups, padding=2),
+        "relu2": ReLU(),
+        "norm2": p.norm and p.norm(),
+        "samemap2": SameMapNorm() if p.same_map_norm else None,
+        "pool2": MaxPool2D(3, 2),
+        "conv3": conv(c2, c3, 3, padding=1),
+        "relu3": ReLU(),
+        "conv4": conv(c3, c4, 3, p.groups, padding=1),
+        "relu4": ReLU(),
+        "conv5": conv(c4, c5, 3, p.groups, padding=1),
+    }
+    if p.norm_first:
+        layers |= {"pool5": MaxPool2D(3, 2), "relu5": ReLU()}
+    else:
+        layers |= {"relu5": ReLU(), "pool5": MaxPool2D(3, 2)}
+    layers |= {
+        "flatten": Flatten(),
+        "drop5": dropout() if p.dropout_first else None,
+        "fc6": linear(c5 * side * side, units),
+        "relu6": ReLU(),
+        "drop6": dropout(),
+        "fc7": linear(units, units),
+        "relu7": ReLU(),
+        "drop7": None if p.dropout_first else dropout(),
+        "fc8": linear(units, num_classes),
+    }
+    if init != "he":
+        for name in ("conv2", "conv4", "conv5", "fc6", "fc7"):
+            layers[name].bias.value[:] = p.bias
+    return {name: layer for name, layer in layers.items() if layer is not None}
+
+
+# Before these layers the towers tell each other what they made; fc8 has both halves on the first device.
+CROSSINGS = {"conv1": Broadcast, "conv3": Exchange, "fc6": Exchange, "fc7": Exchange, "fc8": Gather}
+
+
+def in_towers(layers: dict[str, Layer]) -> dict[str, Layer]:
+    """The same network on two devices: each layer dealt out, and the crossings put in between."""
+    whole = {}
+    for name, layer in layers.items():
+        if name in CROSSINGS:
+            crossing = CROSSINGS[name]
+            whole[f"{crossing.__name__.lower()}_{name}"] = crossing()
+        whole[name] = layer if name == "fc8" else Towers.split(layer)
+    return whole
+
+
+def scaled(count: int, width: float) -> int:
+    """A number of maps or units times the width, even, so that it can be dealt out."""
+    return max(2, 2 * round(count * width / 2))

@@ -1,0 +1,355 @@
+"""python -m minialex: doctor, summary, predict."""
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+import minialex as mx
+from minialex import __main__ as program
+from minialex import optim, train, weights
+from minialex.data import mnist
+from minialex.data.digits import load_drawn_digits
+from minialex.data.loader import ArrayBatches
+from minialex.device import cuda_count
+
+
+@pytest.fixture
+def run(capsys):
+    """Call the program; returns its exit status and what it wrote."""
+
+    def call(*arguments):
+        status = program.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+@pytest.fixture
+def no_data(monkeypatch, tmp_path):
+    """A machine without MNIST."""
+    monkeypatch.delenv("MINIALEX_DATA", raising=False)
+    monkeypatch.setattr(mnist, "_cache_folder", lambda: tmp_path / "cache")
+
+
+def in_a_process(*arguments, folder, **environment):
+    """The same in a process of its own, which finds the minialex that is tested here."""
+    here = str(Path(mx.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": here, "MINIALEX_DATA": str(folder / "none"), **environment}
+    command = [sys.executable, "-m", "minialex", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=120, check=False)
+
+
+# ---- summary ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parameters"),
+    [
+        ([], "61,706"),
+        (["lenet"], "61,706"),
+        (["lenet", "--variant", "1998"], "60,000"),
+        (["lenet", "--variant", "keras"], "44,426"),
+    ],
+)
+def test_summary_shows_the_number_of_parameters(run, arguments, parameters):
+    status, out, err = run("summary", *arguments)
+    assert (status, err) == (0, "")
+    assert parameters in out
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["summary", "--variant", "2012"], ["summary", "resnet"], ["dance"]]
+)
+def test_what_it_does_not_know_it_says_with_what_it_knows(run, capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        run(*arguments)
+    assert stopped.value.code == 2
+    assert "usage: python -m minialex" in capsys.readouterr().err
+
+
+# ---- doctor -------------------------------------------------------------------------------------------
+
+
+def test_doctor_on_a_machine_without_data(run, no_data):
+    status, out, err = run("doctor")
+    assert (status, err) == (0, "")
+    assert mx.__version__ in out
+    assert "MNIST         not here: python examples/lenet_mnist.py fetches it" in out
+    assert "MINIALEX_DATA" in out
+    assert "cpu" in out
+    assert "BLAS" in out
+    assert "sim:0" in out
+    assert out.rstrip().endswith("Nothing that is needed is missing.")
+
+
+def test_doctor_finds_real_data(run, monkeypatch, real_data):
+    monkeypatch.setenv("MINIALEX_DATA", str(real_data))
+    status, out, _ = run("doctor")
+    assert "MNIST         found, and its checksums are right" in out
+    assert status == 0
+
+
+def test_doctor_names_damaged_data_and_what_mends_it(run, no_data, monkeypatch, tmp_path):
+    for name in mnist.MD5:
+        (tmp_path / name).write_bytes(b"not digits")
+    monkeypatch.setenv("MINIALEX_DATA", str(tmp_path))
+    status, out, _ = run("doctor")
+    assert status == 1
+    assert "MNIST         damaged: " in out
+    assert str(tmp_path / next(iter(mnist.MD5))) in out
+    assert "To mend: delete the damaged file" in out
+
+
+def pretend_cupy(monkeypatch, cupy):
+    monkeypatch.setattr(mx.Device, "_known", {})
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+
+
+def test_doctor_without_cupy_says_what_to_install(run, no_data, monkeypatch):
+    pretend_cupy(monkeypatch, None)
+    status, out, _ = run("doctor")
+    assert status == 0
+    assert 'cuda          none: cuda:0 needs CuPy: pip install "minialex[cuda12]"' in out
+    assert "pick one" in out
+
+
+def test_doctor_without_a_driver_says_so(run, no_data, monkeypatch):
+    pretend_cupy(monkeypatch, types.SimpleNamespace(__version__="14.0", is_available=lambda: False))
+    status, out, _ = run("doctor")
+    assert status == 0
+    assert "CuPy 14.0 is installed, but finds no usable NVIDIA GPU" in out
+    assert "nvidia-smi" in out
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(cuda_count() < 1, reason="no CUDA GPU that CuPy can use")
+def test_doctor_names_the_gpus(run, no_data):
+    assert "cuda          cuda:0 " in run("doctor")[1]
+
+
+@pytest.mark.parametrize("package", ["tqdm", "threadpoolctl", "pooch", "safetensors"])
+def test_doctor_survives_what_is_missing_and_says_how_to_get_it(run, no_data, monkeypatch, package):
+    version_of = program.version_of
+    monkeypatch.setattr(program, "version_of", lambda name: None if name == package else version_of(name))
+    monkeypatch.setitem(sys.modules, package, None)
+    if package == "pooch":
+        monkeypatch.setattr(mnist, "_cache_folder", lambda: __import__("pooch"))
+    status, out, _ = run("doctor")
+    assert status == 1
+    assert f"  {package:<14}MISSING" in out
+    assert f"To mend: pip install {package}" in out
+
+
+def test_what_is_optional_may_be_missing(run, no_data, monkeypatch):
+    version_of = program.version_of
+    monkeypatch.setattr(
+        program, "version_of", lambda name: version_of(name) if name != "jupyterlab" else None
+    )
+    status, out, _ = run("doctor")
+    assert status == 0
+    assert 'jupyterlab    not installed (optional): pip install "minialex[lessons]"' in out
+
+
+# ---- predict ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A place with runs/lenet in it, trained for a few seconds on drawn digits."""
+    place = tmp_path_factory.mktemp("place")
+    (x, y), _ = load_drawn_digits(train=1500, test=0)
+    model = mx.models.lenet5("modern")
+    train.fit(
+        model,
+        mx.SGD(model.parameters(), lr=0.03, momentum=0.9),
+        optim.Cosine(0.03, 4),
+        ArrayBatches(x, y, 32, prepare=model.prepare),
+        epochs=4,
+        folder=place / "runs" / "lenet",
+        settings={"variant": "modern", "activation": "tanh"},
+        progress_bar=False,
+        say=lambda line: None,
+    )
+    return place
+
+
+def draw(path, text, ink=30, paper=235):
+    """A digit with a soft pen on a sheet of paper."""
+    font = Path(__import__("matplotlib").get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    sheet = Image.new("L", (200, 260), paper)
+    ImageDraw.Draw(sheet).text((100, 130), text, ink, ImageFont.truetype(str(font), 150), anchor="mm")
+    sheet.save(path)
+    return path
+
+
+def answer(out):
+    """The digit on the first line of the bars."""
+    return int(out.split("What it reads there")[1].split("\n\n")[1].split()[0])
+
+
+def test_predict_reads_drawn_digits_with_the_newest_run(run, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained)
+    right = 0
+    for digit in range(10):
+        status, out, err = run("predict", draw(tmp_path / "digit.png", str(digit)))
+        assert (status, err) == (0, "")
+        right += answer(out) == digit
+    assert right >= 6  # a few seconds of training, and one font
+
+
+def test_predict_says_what_it_saw_and_how_sure_it_is(run, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained)
+    _, out, _ = run("predict", draw(tmp_path / "digit.png", "3"))
+    assert "What the network sees of" in out
+    assert "- turned dark-on-light to light-on-dark" in out
+    assert f"with the weights of {Path('runs', 'lenet')}" in out
+    shares = [float(line.split()[-2]) for line in out.splitlines() if line.endswith(" %")]
+    assert len(shares) == 5
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < sum(shares) <= 100.3
+
+
+def test_predict_reads_light_ink_as_well(run, trained, tmp_path):
+    light, dark = (
+        run("predict", draw(tmp_path / "a.png", "7", *colours), "--weights", trained / "runs" / "lenet")[1]
+        for colours in ((30, 235), (225, 20))
+    )
+    assert answer(light) == answer(dark)
+
+
+def test_predict_saves_its_steps_as_a_picture(run, trained, tmp_path):
+    picture, steps = draw(tmp_path / "digit.png", "3"), tmp_path / "steps.png"
+    status, out, _ = run("predict", picture, "--weights", trained / "runs" / "lenet", "--save", steps)
+    assert status == 0
+    assert str(steps) in out
+    with Image.open(steps) as saved:
+        assert saved.format == "PNG"
+        assert min(saved.size) > 200
+
+
+@pytest.mark.parametrize("variant", ["1998", "keras"])
+def test_predict_knows_the_variant_from_the_runs_settings(run, tmp_path, variant):
+    weights.save(tmp_path / train.MODEL, weights.export_grouped(mx.models.lenet5(variant)))
+    (tmp_path / train.SETTINGS).write_text(f'{{"variant": "{variant}"}}')
+    status, out, _ = run("predict", draw(tmp_path / "digit.png", "3"), "--weights", tmp_path)
+    assert status == 0
+    assert "What it reads there" in out
+
+
+def test_predict_takes_a_checkpoint_while_a_run_goes_on(run, trained, tmp_path):
+    (tmp_path / train.CHECKPOINT).write_bytes((trained / "runs" / "lenet" / train.CHECKPOINT).read_bytes())
+    picture = draw(tmp_path / "digit.png", "3")
+    assert run("predict", picture, "--weights", tmp_path)[0] == 0
+    assert run("predict", picture, "--weights", tmp_path / train.CHECKPOINT)[0] == 0
+
+
+def test_the_newest_run_is_the_one_finished_last(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, time in (("lenet", 2000), ("lenet-2", 3000), ("lenet-3", 1000)):
+        model = tmp_path / "runs" / name / train.MODEL
+        model.parent.mkdir(parents=True)
+        model.touch()
+        os.utime(model, (time, time))
+    assert program.newest_run() == Path("runs", "lenet-2")
+
+
+def blank(path):
+    Image.new("L", (100, 100), 235).save(path)
+
+
+def no_picture(path):
+    path.write_text("hello")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "There is no file"),
+        (blank, "shows no digit"),
+        (no_picture, "cannot be read as a picture"),
+        (Path.mkdir, "is a folder"),
+    ],
+    ids=["missing", "blank", "no picture", "folder"],
+)
+def test_predict_is_friendly_about_pictures(run, trained, tmp_path, make, message):
+    make(tmp_path / "digit.png")
+    status, out, err = run("predict", tmp_path / "digit.png", "--weights", trained / "runs" / "lenet")
+    assert (status, out) == (1, "")
+    assert err.startswith("minialex predict: ")
+    assert message in err
+    assert "digit.png" in err
+
+
+def test_predict_without_a_run_says_how_to_get_one(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run("predict", draw(tmp_path / "digit.png", "3"))
+    assert status == 1
+    assert "there are no trained weights under runs/: run python examples/lenet_mnist.py first" in err
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def of_another_model(path):
+    weights.save(path, weights.export_grouped(mx.models.lenet5("keras")))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (Path.unlink, "holds neither model.safetensors nor checkpoint.safetensors"),
+        (cut, "model.safetensors is damaged"),
+        (of_another_model, "these arrays belong to another model: c5.weight has shape (120, 256)"),
+    ],
+)
+def test_predict_is_friendly_about_weights(run, trained, tmp_path, change, message):
+    model = tmp_path / train.MODEL
+    model.write_bytes((trained / "runs" / "lenet" / train.MODEL).read_bytes())
+    change(model)
+    status, _, err = run("predict", draw(tmp_path / "digit.png", "3"), "--weights", tmp_path)
+    assert status == 1
+    assert message in err
+
+
+# ---- as a process -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_predict_on_a_terminal_with_and_without_block_characters(trained, tmp_path, encoding):
+    picture = draw(tmp_path / "digit.png", "3")
+    done = in_a_process("predict", picture, folder=trained, PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    out = done.stdout.decode(encoding)
+    assert ("#" in out, "█" in out) == ((True, False) if encoding == "ascii" else (False, True))
+    assert "?" not in out
+
+
+def test_an_error_is_one_line_and_exit_status_1(tmp_path):
+    done = in_a_process("predict", "nothing.png", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert done.stderr.startswith(b"minialex predict: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_the_bars_and_the_digit_agree_with_the_network(trained, run, tmp_path):
+    """By hand, what predict does: prepare, forward, softmax."""
+    from minialex.data.photo import digit_from_picture
+
+    picture = draw(tmp_path / "digit.png", "5")
+    arrays, _ = train.load_run(trained / "runs" / "lenet")
+    model = mx.models.lenet5("modern").eval()
+    weights.import_grouped(model, arrays)
+    logits = model.forward(model.prepare(digit_from_picture(picture).image[None, None]))[0]
+    share = np.exp(logits) / np.exp(logits).sum()
+    _, out, _ = run("predict", picture, "--weights", trained / "runs" / "lenet")
+    assert answer(out) == logits.argmax()
+    assert f"{100 * share.max():5.1f} %" in out
