@@ -6,18 +6,29 @@ and a checkpoint from which an interrupted run goes on:    python examples/lenet
 """
 
 import argparse
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
 
 import minialex as mx
 from minialex import optim, plot, train
-from minialex.checkpoint import load_checkpoint
 from minialex.data import load_drawn_digits, load_mnist
 from minialex.data.loader import ArrayBatches
 from minialex.models.lenet import ACTIVATIONS, VARIANTS
+from minialex.runs import (
+    HISTORY,
+    MODEL,
+    advice_when_stopped,
+    choose_folder,
+    find_checkpoint,
+    friendly,
+    is_complete,
+    load_run,
+    make_writable,
+    number,
+    settle,
+    whole_number,
+)
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
 DEFAULTS = {
@@ -88,93 +99,15 @@ def parse_arguments(argv=None):
     return args
 
 
-def whole_number(least):
-    def parse(text):
-        if not text.lstrip("-").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"a whole number >= {least} is needed, not {text!r}")
-        return int(text)
-
-    return parse
-
-
-def number(text):
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number >= 0 is needed, not {text!r}")
-    return value
-
-
-def settle(args, of_checkpoint, may_change=MAY_CHANGE):
-    """The run's settings: what was asked, else what the checkpoint says, else the defaults."""
+def settings_of(args, of_checkpoint, may_change=MAY_CHANGE):
+    """What was asked for, else what the checkpoint says, else the defaults."""
     asked = {name: getattr(args, name) for name in DEFAULTS if getattr(args, name) is not None}
     if of_checkpoint:
-        clash = [
-            n for n in asked if n not in may_change and n in of_checkpoint and asked[n] != of_checkpoint[n]
-        ]
-        if clash:
-            raise ValueError(
-                "the checkpoint was made with "
-                + ", ".join(f"{n} {of_checkpoint[n]}" for n in clash)
-                + "; this run asks for "
-                + ", ".join(f"{n} {asked[n]}" for n in clash)
-                + ": leave that out, or start a new run"
-            )
-        return {**DEFAULTS, **of_checkpoint, **asked}
+        return settle(asked, of_checkpoint, DEFAULTS, may_change)
     of_variant = (
         DEFAULTS_1998 if args.variant == "1998" else DEFAULTS_RELU if args.activation == "relu" else {}
     )
-    return {**DEFAULTS, **of_variant, **(DRY_RUN if args.dry_run else {}), **asked}
-
-
-def find_checkpoint(resume):
-    """The checkpoint that --resume names, a file or a folder's; None where a folder has none."""
-    if resume is None:
-        return None
-    path = Path(resume)
-    if is_file(path):
-        return load_checkpoint(path)
-    if (path / train.CHECKPOINT).is_file():
-        return load_checkpoint(path / train.CHECKPOINT)
-    print(f"There is no checkpoint in {path}: starting from the beginning.")
-    return None
-
-
-def is_file(path):
-    """Does --resume name a file, rather than a run's folder?"""
-    return path.is_file() or path.suffix == ".safetensors"
-
-
-def choose_folder(args):
-    """Where the results go. A folder that holds another run is not written over."""
-    resumed = Path(args.resume) if args.resume else None
-    if resumed and is_file(resumed):
-        resumed = resumed.parent
-    if args.output_dir:
-        folder = Path(args.output_dir)
-        another = resumed is None or folder.resolve() != resumed.resolve()
-        if another and any((folder / name).exists() for name in (train.CHECKPOINT, train.MODEL)):
-            raise ValueError(
-                f"{folder} holds a run already: go on with it by --resume {folder}, or name another --output-dir"
-            )
-        return folder
-    if resumed:
-        return resumed
-    if args.dry_run:
-        return Path("runs", "dry-run")  # each writes over the last one
-    folders = (Path("runs", "lenet" if n == 1 else f"lenet-{n}") for n in range(1, 10_000))
-    return next(folder for folder in folders if not (folder / train.SETTINGS).exists())
-
-
-def is_complete(folder, checkpoint):
-    """Are all the results of a finished run there? It may have been killed after its last checkpoint."""
-    model, last_picture = folder / train.MODEL, folder / "mistakes.png"
-    if not (model.is_file() and last_picture.is_file()):
-        return False
-    arrays = mx.weights.load(model)
-    return all(np.array_equal(arrays.get(name), array) for name, array in checkpoint.parameters.items())
+    return settle(asked, None, {**DEFAULTS, **of_variant, **(DRY_RUN if args.dry_run else {})}, may_change)
 
 
 def load_pictures(args, settings, wanted=None):
@@ -236,8 +169,8 @@ def build_model(settings, device):
 
 def evaluate(args, device):
     """-e: the test error of saved weights."""
-    arrays, of_run = train.load_run(args.resume)
-    settings = settle(args, of_run, may_change=set(DEFAULTS) - {"variant", "activation"})
+    arrays, of_run = load_run(args.resume)
+    settings = settings_of(args, of_run, may_change=set(DEFAULTS) - {"variant", "activation"})
     data, sets = load_pictures(args, settings, of_run.get("data"))
     model = build_model(settings, device)
     mx.weights.import_grouped(model, arrays)
@@ -246,10 +179,10 @@ def evaluate(args, device):
 
 
 def report_test(model, test, data):
-    loss, error = train.evaluate(model, test)
-    count = len(test.labels)
+    scores = train.evaluate(model, test)
+    wrong = scores.seen - scores.right1
     print(
-        f"Test error on {data}: {error:.2f} % ({round(error * count / 100)} of {count:,} wrong), loss {loss:.4f}"
+        f"Test error on {data}: {scores.error:.2f} % ({wrong} of {scores.seen:,} wrong), loss {scores.loss:.4f}"
     )
 
 
@@ -259,13 +192,15 @@ def main(argv=None):
     if args.evaluate:
         return evaluate(args, device)
     checkpoint = find_checkpoint(args.resume)
-    settings = settle(args, checkpoint and checkpoint.state["settings"])
-    folder = choose_folder(args)
+    settings = settings_of(args, checkpoint and checkpoint.state["settings"])
+    folder = choose_folder(args.resume, args.output_dir, "lenet")
+    if args.dry_run and not (args.resume or args.output_dir):
+        folder = Path("runs", "dry-run")  # each writes over the last one
     make_writable(folder)
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:
         last = checkpoint.state["progress"]["history"][-1]
         print(f"This run is finished: {last['epoch']} epochs, test error {last['test_error']:.2f} %.")
-        if is_complete(folder, checkpoint):
+        if is_complete(folder, checkpoint, "mistakes.png"):
             print(f"Its results are in {folder}. To train on, ask for more: --epochs {last['epoch'] + 10}")
             return
         print("Not all of its results were written: writing them now.")
@@ -298,39 +233,12 @@ def main(argv=None):
             settings=settings,
         )
     except KeyboardInterrupt:
-        safe = f"The last checkpoint is safe: go on with --resume {folder}"
-        none = "There was no checkpoint yet: --checkpoint-every STEPS makes them sooner."
-        raise KeyboardInterrupt(safe if (folder / train.CHECKPOINT).is_file() else none) from None
+        raise KeyboardInterrupt(advice_when_stopped(folder)) from None
     print()
     report_test(model, test, settings["data"])
-    print(
-        f"In {folder}: "
-        + ", ".join([train.MODEL, train.HISTORY, *draw_pictures(model, history, test, folder)])
-    )
+    print(f"In {folder}: " + ", ".join([MODEL, HISTORY, *draw_pictures(model, history, test, folder)]))
     print(f"Try it on a picture of your own: python -m minialex predict my.png --weights {folder}")
 
 
-def make_writable(folder):
-    """Find out now, not after the first epoch, whether the results can be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OSError(
-            f"cannot write to the output folder {folder} ({error.strerror}): choose another --output-dir"
-        ) from None
-
-
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # "?" for what a terminal cannot show
-    try:
-        main()
-    except KeyboardInterrupt as error:
-        print("\nStopped.", error, file=sys.stderr)
-        sys.exit(130)  # what shells expect after Ctrl-C
-    except (ValueError, OSError, ArithmeticError, mx.DeviceUnavailable, mx.DtypeMismatch) as error:
-        if os.environ.get("MINIALEX_TRACEBACK"):
-            raise
-        sys.exit(f"lenet_mnist.py: {error}")
+    friendly(main)

@@ -26,9 +26,12 @@ from minialex.errors import (
 from minialex.layers import (
     RBF,
     AvgPool2D,
+    Broadcast,
     Conv2D,
     Dropout,
+    Exchange,
     Flatten,
+    Gather,
     Layer,
     Linear,
     LocalResponseNorm,
@@ -37,12 +40,14 @@ from minialex.layers import (
     Model,
     Parameter,
     ReLU,
+    SameMapNorm,
     Sequential,
     Sigmoid,
     SoftmaxCrossEntropy,
     Subsampling,
     TableConv2D,
     Tanh,
+    Towers,
 )
 from minialex.optim import SGD
 
@@ -54,12 +59,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "RBF", "SGD", "AvgPool2D", "BackwardBeforeForward", "CheckpointError", "Conv2D", "DataError", "Device",
-    "DeviceMismatch", "DeviceUnavailable", "DownloadFailed", "Dropout", "DtypeMismatch", "Flatten", "Layer", "Linear",
-    "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model", "NotFinite", "Parameter", "ReLU", "Sequential", "Sigmoid",
-    "SoftmaxCrossEntropy", "Subsampling", "TableConv2D", "Tanh", "array_module", "checkpoint", "data", "device_of",
-    "gradcheck", "init", "models", "naive", "optim", "place", "plot", "strategies", "summary", "to_numpy", "train",
-    "transfer", "weights",
+    "RBF", "SGD", "AvgPool2D", "BackwardBeforeForward", "Broadcast", "CheckpointError", "Conv2D", "DataError",
+    "Device", "DeviceMismatch", "DeviceUnavailable", "DownloadFailed", "Dropout", "DtypeMismatch", "Exchange",
+    "Flatten", "Gather", "Layer", "Linear", "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model", "NotFinite",
+    "Parameter", "ReLU", "SameMapNorm", "Sequential", "Sigmoid", "SoftmaxCrossEntropy", "Subsampling",
+    "TableConv2D", "Tanh", "Towers", "array_module", "checkpoint", "data", "device_of", "gradcheck", "init",
+    "models", "naive", "optim", "place", "plot", "strategies", "summary", "to_numpy", "train", "transfer",
+    "weights",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is first used.

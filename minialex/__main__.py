@@ -47,9 +47,7 @@ def main(argv=None) -> int:
     )  # fmt: skip
     classify.add_argument("--classes", metavar="FILE", help="the names of the classes, one a line, in order")
     classify.add_argument("--preset", choices=PRESETS, help="(default: the run's, or what the weights show)")
-    classify.add_argument(
-        "--mean", metavar="FILE", help="what to subtract: .npy of (3, H, W) or (3,), RGB, 0-255"
-    )
+    classify.add_argument("--mean", metavar="FILE", help=".npy of (3, H, W) or (3,), ordered as the channels")
     classify.add_argument("--devices", default="cpu", help="cpu, auto, cuda:0, ... (default: cpu)")
     classify.set_defaults(run=run_classify)
 
@@ -74,7 +72,7 @@ def run_summary(args) -> int:
 
 def run_predict(args) -> int:
     from minialex.data.photo import as_text, digit_from_picture
-    from minialex.train import load_run
+    from minialex.runs import load_run
 
     weights = Path(args.weights) if args.weights else newest_run()
     arrays, settings = load_run(weights)
@@ -120,9 +118,6 @@ def newest_run() -> Path:
 
 # ---- classify --------------------------------------------------------------------------------------
 
-# Of R, G and B in ImageNet: for when a mean picture is wanted and not given.
-CAFFE_MEAN = (123.0, 117.0, 104.0)
-
 
 def run_classify(args) -> int:
     from minialex.data.augment import square
@@ -155,7 +150,7 @@ def run_classify(args) -> int:
 
 def read_weights(path) -> tuple[dict[str, np.ndarray], dict]:
     """The arrays of a run or of any weight file, under our names, and the settings that are known."""
-    from minialex.train import load_run
+    from minialex.runs import load_run
 
     if Path(path).is_dir():
         return load_run(path)
@@ -186,20 +181,16 @@ def preset_by_shape(path, arrays) -> str:
 
 
 def preparation(wanted, mean_file=None):
-    """Prepare, which thinks in RGB and grey levels, for what a preset wants."""
+    """What is done to a picture for a network: `wanted`, with the numbers of a file for its mean."""
     from minialex.data.augment import Prepare
 
-    rgb = slice(None, None, -1 if wanted.order == "BGR" else 1)
+    mean = wanted.mean
     if mean_file:
         mean = np.load(mean_file, allow_pickle=False)
-    elif wanted.mean == "image":
-        mean = CAFFE_MEAN
-        print(
-            f"there is no --mean picture: subtracting {CAFFE_MEAN}, ImageNet's mean colour", file=sys.stderr
-        )
-    else:
-        mean = np.array(wanted.mean)[rgb] / wanted.scale
-    return Prepare(wanted.crop, mean, np.array(wanted.std)[rgb] / wanted.scale, wanted.order)
+    elif mean == "image":
+        mean = PRESETS["bvlc"].input.mean[::-1]
+        print(f"there is no --mean picture: subtracting {mean}, ImageNet's mean colour", file=sys.stderr)
+    return Prepare(wanted.crop, wanted.scale, mean, wanted.std, wanted.order)
 
 
 # ---- doctor ----------------------------------------------------------------------------------------

@@ -10,35 +10,45 @@ from pathlib import Path
 
 import numpy as np
 
-from minialex.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from minialex.checkpoint import Checkpoint, save_checkpoint
 from minialex.device import to_numpy
-from minialex.errors import CheckpointError, NotFinite
+from minialex.errors import NotFinite
+from minialex.layers.layer import Array
 from minialex.layers.sequential import Model
 from minialex.optim import SGD, Constant, Plateau
-from minialex.weights import export_grouped, load, save, write_whole
-
-READ_EVERY = 20  # steps between two looks at the losses, which wait on the device until then
+from minialex.reports import ErrorReport, Pace, Scores
+from minialex.runs import BEST, CHECKPOINT, HISTORY, MODEL, SETTINGS
+from minialex.weights import export_grouped, save, write_whole
 
 # Numbers that grow beyond bounds need no warnings from NumPy: the loop looks for them itself, and stops.
 QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 
-# The files in a run's folder.
-CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
-HISTORY, SETTINGS = "history.csv", "settings.json"
 
+def train_step(model: Model, optimizer: SGD, x: Array, labels) -> Array:
+    """One step of SGD. Returns [mean loss, right answers, right among the first five], still on the device.
 
-def train_step(model: Model, optimizer: SGD, x, labels):
-    """One step of SGD. Returns loss and number of wrong answers, 0-d arrays still on the device.
-
-    x: on the model's device. labels: there too, or on the host; then they are checked before they are uploaded.
+    x: on the model's first device. labels: there too, or on the host; then they are checked, and uploaded.
     """
     logits = model.forward(x)
     labels = model.loss.take_labels(logits, labels)
     loss = model.loss.forward(logits, labels)
     model.backward(model.loss.backward())
     optimizer.step()
+    return scores_of(model, logits, labels, loss)
+
+
+def scores_of(model: Model, logits: Array, labels: Array, loss: Array) -> Array:
+    """[mean loss, right answers, right among the first five] on the logits' device; nobody waits for it.
+
+    A right class is among the first five when at most five logits are as large as its own, itself included: where
+    all are equal, as in a dead network, it is not.
+    """
     with model.device:
-        return loss, (logits.argmax(axis=1) != labels).sum()
+        xp = model.device.xp
+        own = xp.take_along_axis(logits, labels[:, None], axis=1)  # (N, 1), the logit of the right class
+        right1 = (logits.argmax(axis=1) == labels).sum()
+        right5 = ((logits >= own).sum(axis=1) <= 5).sum()
+        return xp.stack([loss, right1.astype(loss.dtype), right5.astype(loss.dtype)])
 
 
 @dataclass
@@ -47,11 +57,14 @@ class Progress:
 
     epoch: int = 0
     step: int = 0  # in this epoch
-    loss_sum: float = 0.0  # over this epoch's pictures
-    wrong: int = 0
-    seen: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # spent on this epoch so far
+    scores: Scores = field(default_factory=Scores)  # of this epoch so far
     history: list[dict] = field(default_factory=list)  # a row for each finished epoch
+
+    @classmethod
+    def of(cls, state: dict) -> "Progress":
+        """From what a checkpoint keeps."""
+        return cls(**{**state, "scores": Scores(**state["scores"])})
 
 
 def fit(
@@ -67,24 +80,24 @@ def fit(
     checkpoint_every: int = 0,
     resume: Checkpoint | None = None,
     settings: dict | None = None,
-    progress_bar: bool = True,
-    say=print,
+    report: ErrorReport | None = None,
 ) -> list[dict]:
     """Train a model; returns the history, a dict for each epoch.
 
-    train, test, holdout: batches, as data.ArrayBatches gives them. Nothing is selected on `test`; `holdout`, a part
-    of the training set that is not trained on, feeds a plateau schedule and picks best.safetensors.
+    train, test, holdout: batches, as data.ArrayBatches gives them. Nothing is selected on `test`; `holdout`, which
+    is not trained on, feeds a plateau schedule and picks best.safetensors.
     folder: gets checkpoint.safetensors (at each epoch's end, and every `checkpoint_every` steps), history.csv, and
     at the end model.safetensors. resume: a checkpoint to go on from, with exactly the numbers of a run that never
-    stopped. settings: kept in the checkpoint, for whoever resumes.
+    stopped. settings: kept in the checkpoint, for whoever resumes. report: what is said and recorded.
     Raises NotFinite when the loss becomes NaN or infinite; the last checkpoint, written before that, stays.
     """
     if isinstance(schedule, Plateau) and holdout is None:
         raise ValueError("a plateau schedule needs pictures that are held out of the training set")
+    report = report or ErrorReport()
     folder = Path(folder) if folder is not None else None
     progress = Progress()
     if resume is not None:
-        progress = Progress(**resume.state["progress"])
+        progress = Progress.of(resume.state["progress"])
         if resume.state["schedule"]:  # empty where the schedule so far had nothing to remember
             schedule.set_state(resume.state["schedule"])
         resume.restore(model, optimizer)
@@ -102,8 +115,9 @@ def fit(
     def results():
         """What is made from finished epochs; after a resume again, since the run may have been killed before it."""
         if folder:
-            write_history(folder / HISTORY, progress.history)
-            errors = [row["holdout_error"] for row in progress.history if "holdout_error" in row]
+            write_history(folder / HISTORY, progress.history, report)
+            errors = [report.held_out_error(row) for row in progress.history]
+            errors = [error for error in errors if error is not None]
             if progress.step == 0 and errors and errors[-1] < min(errors[:-1], default=math.inf):
                 save(folder / BEST, export_grouped(model))
 
@@ -114,95 +128,99 @@ def fit(
         write_whole(folder / SETTINGS, json.dumps(settings or {}, indent=2).encode())
         results()
     for epoch in range(progress.epoch, epochs):
-        train_epoch(
-            model, optimizer, schedule, train, progress, checkpoint, checkpoint_every, epochs, progress_bar
-        )
+        train_epoch(model, optimizer, schedule, train, progress, report, epochs, checkpoint, checkpoint_every)
         started = time.perf_counter()
-        row = {
-            "epoch": epoch + 1,
-            "lr": schedule(epoch),
-            "train_loss": progress.loss_sum / progress.seen,
-            "train_error": 100 * progress.wrong / progress.seen,
-            "test_loss": None,
-            "test_error": None,
-        }
-        for name, batches in (("test", test), ("holdout", holdout)):
-            if batches is not None:
-                row[f"{name}_loss"], row[f"{name}_error"] = evaluate(model, batches)
-        row["seconds"] = progress.seconds + time.perf_counter() - started
-        schedule.end_of_epoch(row.get("holdout_error"))
+        sets = {"test": test, "holdout": holdout}
+        tested = {name: evaluate(model, batches) for name, batches in sets.items() if batches is not None}
+        seconds = progress.seconds + time.perf_counter() - started
+        row = report.row(epoch + 1, schedule(epoch), progress.scores, tested, seconds, progress.seconds)
+        schedule.end_of_epoch(report.held_out_error(row))
         progress = Progress(epoch=epoch + 1, history=[*progress.history, row])
         checkpoint()
         results()
-        say(describe_row(row, epochs))
+        report.say(report.line(row, epochs))
     if folder:
         save(folder / MODEL, export_grouped(model))
     return progress.history
 
 
 def train_epoch(
-    model, optimizer, schedule, train, progress, checkpoint, checkpoint_every, epochs, progress_bar
+    model, optimizer, schedule, train, progress, report, epochs, checkpoint=lambda: None, checkpoint_every=0
 ):
     """The rest of an epoch, from `progress.step` on."""
-    from tqdm import tqdm
-
     model.train()
     steps = len(train)
-    waiting = []  # (loss, wrong, count) of the steps whose losses are still on the device
-    started, before = time.perf_counter(), progress.seconds
-    bar = tqdm(
-        total=steps,
-        initial=progress.step,
-        desc=f"epoch {progress.epoch + 1}/{epochs}",
-        unit="step",
-        leave=False,
-        disable=None if progress_bar else True,  # None: only on a terminal
-    )
-    with bar, np.errstate(**QUIET):
-        for x, labels in train.shuffled(progress.epoch, start=progress.step):
-            optimizer.lr = schedule(progress.epoch + progress.step / steps)
-            loss, wrong = train_step(model, optimizer, model.device.asarray(x), labels)
-            waiting.append((loss, wrong, len(x)))
-            progress.step += 1
-            bar.update()
-            save_now = checkpoint_every and progress.step % checkpoint_every == 0 and progress.step < steps
-            if len(waiting) == READ_EVERY or progress.step == steps or save_now:
-                _read(waiting, progress, steps, optimizer.lr, model.device)
-                bar.set_postfix_str(f"loss {progress.loss_sum / progress.seen:.3f}", refresh=False)
-            if save_now:
-                progress.seconds = before + time.perf_counter() - started
-                checkpoint()
-    progress.seconds = before + time.perf_counter() - started
+    waiting = []  # (scores, count) of the steps whose scores are still on the device
+    looked_at, data_seconds, seconds_before = time.perf_counter(), 0.0, progress.seconds
+    started = looked_at
+
+    def look():
+        """Bring the waiting scores to the host, which waits for them here; check them; report."""
+        nonlocal looked_at, data_seconds
+        before, count = Scores(**asdict(progress.scores)), len(waiting)
+        _read(waiting, progress, steps, optimizer.lr, model.device)
+        now = time.perf_counter()
+        progress.seconds = seconds_before + now - started
+        pace = (data_seconds / count, (now - looked_at) / count)
+        recent = progress.scores.since(before)
+        report.look(Pace(progress.epoch, progress.step, steps, optimizer.lr, *pace, recent, progress.scores))
+        looked_at, data_seconds = now, 0.0
+
+    report.begin(progress.epoch, epochs, progress.step, steps)
+    try:
+        with np.errstate(**QUIET):
+            batches = train.shuffled(progress.epoch, start=progress.step)
+            while True:
+                asked = time.perf_counter()
+                batch = next(batches, None)
+                data_seconds += time.perf_counter() - asked
+                if batch is None:
+                    break
+                x, labels = batch
+                optimizer.lr = schedule(progress.epoch + progress.step / steps)
+                scores = train_step(model, optimizer, model.device.asarray(x), labels)
+                waiting.append((scores, len(x)))
+                progress.step += 1
+                report.step()
+                save_now = (
+                    checkpoint_every and progress.step % checkpoint_every == 0 and progress.step < steps
+                )
+                if progress.step % report.read_every == 0 or save_now:
+                    look()
+                if save_now:
+                    checkpoint()
+            if waiting:
+                look()
+    finally:
+        report.end()
 
 
 def _read(waiting, progress, steps, lr, device):
-    """Bring the losses that wait on the device into the sums; here the host waits, once for all of them."""
+    """Add the scores that wait on the device to the sums; one transfer for all of them."""
     with device:
-        numbers = device.xp.stack([number for loss, wrong, _ in waiting for number in (loss, wrong)])
-    pairs = to_numpy(numbers).reshape(-1, 2).tolist()  # (loss, wrong) of each step
-    counts = [count for _, _, count in waiting]
+        numbers = device.xp.stack([scores for scores, _ in waiting])  # (steps, 3)
     first = progress.step - len(waiting) + 1
-    for step, (loss, wrong), count in zip(range(first, progress.step + 1), pairs, counts, strict=True):
-        if not math.isfinite(loss):
+    for step, scores, (_, count) in zip(
+        range(first, progress.step + 1), to_numpy(numbers).tolist(), waiting, strict=True
+    ):
+        if not math.isfinite(scores[0]):
             raise NotFinite(
-                f"the loss became {loss} in epoch {progress.epoch + 1} at step {step} of {steps} "
+                f"the loss became {scores[0]} in epoch {progress.epoch + 1} at step {step} of {steps} "
                 f"(learning rate {lr:.3g}): try a smaller learning rate"
             )
-        progress.loss_sum += loss * count
-        progress.wrong += int(wrong)
-        progress.seen += count
+        progress.scores.add(*scores, count)
     waiting.clear()
 
 
-def evaluate(model: Model, batches) -> tuple[float, float]:
-    """Mean loss, and error in percent, in evaluation mode."""
-    loss_sum, wrong, seen = 0.0, 0, 0
+def evaluate(model: Model, batches) -> Scores:
+    """Loss and right answers over all batches, in evaluation mode."""
+    total = Scores()
     with np.errstate(**QUIET):
         for logits, labels in _logits(model, batches):
-            loss_sum += float(to_numpy(model.loss.forward(logits, labels))) * len(labels)
-            wrong += int((to_numpy(logits).argmax(axis=1) != labels).sum())
-            seen += len(labels)
-    return loss_sum / seen, 100 * wrong / seen
+            labels = model.loss.take_labels(logits, labels)
+            loss = model.loss.forward(logits, labels)
+            total.add(*to_numpy(scores_of(model, logits, labels, loss)).tolist(), len(labels))
+    return total
 
 
 def predict(model: Model, batches) -> tuple[np.ndarray, np.ndarray]:
@@ -223,47 +241,12 @@ def _logits(model, batches):
         model.train(mode)
 
 
-def write_history(path: Path, history: list[dict]) -> None:
-    """history.csv, whole: epoch,lr,train_loss,train_error,test_loss,test_error,[holdout_...,]seconds; errors in %."""
-    names = ["epoch", "lr", "train_loss", "train_error", "test_loss", "test_error"]
-    if any("holdout_error" in row for row in history):
-        names += ["holdout_loss", "holdout_error"]
+def write_history(path: Path, history: list[dict], report: ErrorReport) -> None:
+    """history.csv, whole: a header, and a row for each finished epoch."""
+    more = [name for name in report.columns_if_held_out if any(name in row for row in history)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*names, "seconds"], lineterminator="\n")
+    writer = csv.DictWriter(text, [*report.columns[:-1], *more, report.columns[-1]], lineterminator="\n")
     writer.writeheader()
     for row in history:
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
     write_whole(path, text.getvalue().encode())
-
-
-def describe_row(row: dict, epochs: int) -> str:
-    """An epoch in one line, for the terminal."""
-    parts = [f"epoch {row['epoch']:>2}/{epochs}  lr {row['lr']:<8.4g}"]
-    for name in ("train", "holdout", "test"):
-        if row.get(f"{name}_error") is not None:
-            parts.append(f"{name} loss {row[f'{name}_loss']:.4f} error {row[f'{name}_error']:5.2f} %")
-    return "  ".join([*parts, f"{row['seconds']:.0f} s"])
-
-
-def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
-    """The parameters of a run by name, and its settings.
-
-    path: a run's folder (its model, or its checkpoint while there is no model yet), a checkpoint, or a weight file
-    (its settings are those in settings.json beside it, if there is one).
-    Raises FileNotFoundError when there is nothing, CheckpointError when a file is damaged.
-    """
-    path = Path(path)
-    if path.is_dir():
-        found = [path / name for name in (MODEL, CHECKPOINT) if (path / name).is_file()]
-        if not found:
-            raise FileNotFoundError(f"{path} holds neither {MODEL} nor {CHECKPOINT}: train first")
-        path = found[0]
-    arrays = load(path)
-    if any(name.startswith("velocity:") for name in arrays):
-        checkpoint = load_checkpoint(path)
-        return checkpoint.parameters, checkpoint.state["settings"]
-    beside = path.with_name(SETTINGS)
-    try:
-        return arrays, json.loads(beside.read_text()) if beside.is_file() else {}
-    except ValueError as error:
-        raise CheckpointError(f"{beside} is damaged ({error})") from error

@@ -2,8 +2,8 @@
 
 A pickle is a little program: it names functions, `os.system` if it likes, and has them called. Here every name on a
 short list becomes a stand-in that only writes its call down; any other name ends the reading. Nothing of NumPy or
-PyTorch is called while a pickle is read. When it has come to its end, what was written down is checked number by number,
-and the arrays are made from it.
+PyTorch is called while a pickle is read. When it has come to its end, what was written down is checked, number by
+number, and the arrays are made from it.
 """
 
 import math

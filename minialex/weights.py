@@ -260,10 +260,9 @@ def _put_pretrained(model, arrays, path, preset, new_last_layer):
     except ValueError as error:
         hint = f"; new_last_layer=True starts {last} anew" if _has_other_classes(model, arrays) else ""
         raise ValueError(f"{path} does not fit this model: {error}{hint}") from error
+    # "paper" has the shapes of "bvlc", but its colours are in another order, and its normalisation is another one.
     own = getattr(model, "preset_name", preset)
-    if (
-        preset and own != preset
-    ):  # "paper" has the shapes of "bvlc", but other colours and another normalisation
+    if preset and own != preset:
         raise ValueError(f'{path} does not fit this model: it is for preset="{preset}", not preset="{own}"')
     for p, part in zip(taken, parts, strict=True):
         put(p.value, part)

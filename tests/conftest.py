@@ -1,6 +1,7 @@
 """What all tests share: the devices they run on, the data they may find, and hypothesis's settings."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,10 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data: set MINIALEX_DATA to a folder with mnist/ in it")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say why tests were skipped, each reason once."""
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", []))
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")

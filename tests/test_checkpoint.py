@@ -172,7 +172,7 @@ def test_a_weight_file_is_no_checkpoint(tmp_path):
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file .*nothing"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*nothing"):
         load_checkpoint(tmp_path / "nothing")
 
 
@@ -207,7 +207,8 @@ def loads_unchanged(path, whole):
     try:
         loaded = load_checkpoint(path)
     except CheckpointError as error:
-        assert "checkpoint.safetensors" in str(error)
+        if path.name not in str(error):
+            raise
         return False
     for part in ("parameters", "velocities"):
         found, wanted = getattr(loaded, part), getattr(whole, part)

@@ -158,7 +158,7 @@ def test_conv2d_draws_the_same_weights_from_the_same_seed():
     np.testing.assert_array_equal(mx.Conv2D(3, 4, 5).weight.value, mx.Conv2D(3, 4, 5, rng=0).weight.value)
 
 
-@pytest.mark.parametrize("budget", [1, 9_000, 100_000])
+@pytest.mark.parametrize("budget", [1, 3_000, 20_000])  # one row of 1 picture, of 2 of 7; two rows of 5
 def test_conv2d_gives_the_same_whatever_the_column_budget(device, budget):
     layer = in_float64(mx.Conv2D(2, 3, (3, 2), stride=(2, 1), padding=1), device)
     x, results = normal((7, 2, 9, 11)), []

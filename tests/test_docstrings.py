@@ -9,11 +9,14 @@ import pytest
 
 import minialex
 
-MODULES = sorted(
-    module.name
-    for module in pkgutil.walk_packages(minialex.__path__, "minialex.")
-    if not module.name.endswith("__main__")
-) + ["minialex"]
+MODULES = [
+    *sorted(
+        module.name
+        for module in pkgutil.walk_packages(minialex.__path__, "minialex.")
+        if not module.name.endswith("__main__")
+    ),
+    "minialex",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

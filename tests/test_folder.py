@@ -56,6 +56,13 @@ def test_pictures_may_lie_deeper_inside_their_class(tmp_path):
     assert find_pictures(tmp_path).labels.tolist() == [0, 1]
 
 
+def test_folders_may_be_links_to_folders_elsewhere(tmp_path):
+    fill(tmp_path, "disk/1/1.jpg", "disk/2/2.jpg", "root/train/b/3.jpg")
+    (tmp_path / "root/train/a").symlink_to(tmp_path / "disk/1")
+    (tmp_path / "root/train/b/more").symlink_to(tmp_path / "disk/2")
+    assert find_pictures(tmp_path / "root").labels.tolist() == [0, 1, 1]
+
+
 def test_a_part_of_the_pictures_keeps_all_classes(tmp_path):
     fill(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "train/c/3.jpg")
     part = find_pictures(tmp_path).part([2, 0])

@@ -640,7 +640,7 @@ FILES = {
 @pytest.mark.parametrize(("name", "whole"), FILES.values(), ids=FILES)
 def test_a_file_cut_anywhere_is_called_damaged(tmp_path, name, whole):
     path = tmp_path / name
-    for length in range(len(whole)):
+    for length in [*range(0, len(whole), 3), len(whole) - 1]:
         path.write_bytes(whole[:length])
         with pytest.raises(CheckpointError, match=rf"{name} is damaged"):
             READERS[name](path)
@@ -649,12 +649,15 @@ def test_a_file_cut_anywhere_is_called_damaged(tmp_path, name, whole):
 @pytest.mark.parametrize(("name", "whole"), FILES.values(), ids=FILES)
 def test_a_file_with_a_wrong_byte_gives_arrays_or_is_named(tmp_path, name, whole):
     path = tmp_path / name
-    for place in range(len(whole)):
+    messages = []
+    for place in range(0, len(whole), 2):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
         try:
             READERS[name](path)
         except CheckpointError as error:
-            assert name in str(error)
+            messages.append(str(error))
+    assert len(messages) > 50
+    assert all(f"{name} is damaged" in text or f"{name} asks for" in text for text in messages)
 
 
 # ---- files that try to run code -----------------------------------------------------------------------

@@ -9,14 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from threadpoolctl import threadpool_limits
 
 import minialex as mx
 from minialex import __main__ as program
-from minialex import optim, train, weights
+from minialex import optim, runs, train, weights
 from minialex.data import mnist
 from minialex.data.digits import load_drawn_digits
 from minialex.data.loader import ArrayBatches
 from minialex.device import cuda_count
+from minialex.reports import ErrorReport
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks as small as these gain nothing from threads, and lose much where others use the cores as well."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture
@@ -174,8 +183,7 @@ def trained(tmp_path_factory):
         epochs=4,
         folder=place / "runs" / "lenet",
         settings={"variant": "modern", "activation": "tanh"},
-        progress_bar=False,
-        say=lambda line: None,
+        report=ErrorReport(say=lambda line: None, bar=False),
     )
     return place
 
@@ -345,7 +353,7 @@ def test_the_bars_and_the_digit_agree_with_the_network(trained, run, tmp_path):
     from minialex.data.photo import digit_from_picture
 
     picture = draw(tmp_path / "digit.png", "5")
-    arrays, _ = train.load_run(trained / "runs" / "lenet")
+    arrays, _ = runs.load_run(trained / "runs" / "lenet")
     model = mx.models.lenet5("modern").eval()
     weights.import_grouped(model, arrays)
     logits = model.forward(model.prepare(digit_from_picture(picture).image[None, None]))[0]

@@ -450,7 +450,7 @@ def test_a_mirror_that_falls_silent_is_given_up(start_mirror, tmp_path, monkeypa
     started = time.monotonic()
     with pytest.raises(DownloadFailed, match=r"gz: it fell silent for 0\.3 s in the middle of the file"):
         load_mnist(tmp_path)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
     assert not list(tmp_path.iterdir())
 
 

@@ -42,6 +42,7 @@ ROWS = [
     "check",
     "plot",
     "minialex",
+    "reports runs",
     "train",
     "__main__",
 ]
@@ -50,7 +51,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row.split(
 # What the project promises to tests outside of it.
 PUBLIC = """
     Conv2D TableConv2D Linear Flatten ReLU Sigmoid Tanh MaxPool2D AvgPool2D Subsampling LocalResponseNorm Dropout RBF
-    Sequential Towers Broadcast Exchange Gather SoftmaxCrossEntropy SGD gradcheck trace models weights data Device
+    Sequential Towers Broadcast Exchange Gather SoftmaxCrossEntropy SGD gradcheck models weights data Device
     to_numpy device_of transfer
 """.split()
 

@@ -179,7 +179,7 @@ def test_loaded_arrays_can_be_written_to(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file .*nothing.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*nothing\.safetensors"):
         weights.load(tmp_path / "nothing.safetensors")
 
 
@@ -240,9 +240,10 @@ class FullDisk:
 
 
 def fill_disk_at_write(monkeypatch):
-    monkeypatch.setattr(
-        weights, "open", lambda *args, **kwargs: FullDisk(open(*args, **kwargs)), raising=False
-    )
+    def open_on_a_full_disk(*args):
+        return FullDisk(open(*args))
+
+    monkeypatch.setattr(weights, "open", open_on_a_full_disk, raising=False)
 
 
 def fill_disk_at_fsync(monkeypatch):

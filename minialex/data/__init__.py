@@ -3,11 +3,12 @@
 from minialex.data.digits import draw_digits, load_drawn_digits
 from minialex.data.loader import ArrayBatches, PictureBatches
 from minialex.data.mnist import load_mnist, read_idx
-from minialex.data.photo import digit_from_picture
+from minialex.data.photo import as_text, digit_from_picture
 
 __all__ = [
     "ArrayBatches",
     "PictureBatches",
+    "as_text",
     "digit_from_picture",
     "draw_digits",
     "load_drawn_digits",

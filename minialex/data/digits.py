@@ -2,11 +2,12 @@
 
 Each digit starts as a character of one of the fonts that matplotlib brings along, thickened by a pen of random
 width. Then every pixel of the drawing asks "where in the character do I come from?". The answer is a random
-affine map (size, slant, turn, shift) plus a random smooth displacement, the elastic distortion of Simard,
-Steinkraus and Platt, "Best practices for convolutional neural networks applied to visual document analysis"
-(ICDAR 2003). The character is read there, between its pixels.
+linear map (size, slant, turn) plus a random smooth displacement, the elastic distortion of Simard, Steinkraus
+and Platt, "Best practices for convolutional neural networks applied to visual document analysis" (ICDAR 2003).
+The character is read there, between its pixels.
 
-Drawings are twice as large as the finished pictures; at the end each block of 2x2 pixels is averaged into one.
+Drawings are twice as large as the finished pictures; at the end each block of 2x2 pixels is averaged into one,
+and the centre of mass is moved to the middle, give or take a pixel.
 
 Digit i is a function of (seed, i) alone: asking for more digits does not change the first ones.
 """
@@ -152,7 +153,7 @@ def _linear_sources(maps: np.ndarray) -> np.ndarray:
 
 
 def _elastic_shifts(noise: np.ndarray) -> np.ndarray:
-    """White noise (N, 2, 56+, 56+), smoothed into gentle displacements (N, 2, 56, 56)."""
+    """White noise (N, 2, points, points), smoothed into gentle displacements (N, 2, 56, 56)."""
     smoothing = _smoothing()
     return ELASTIC_SHIFT * (smoothing @ noise @ smoothing.T)
 
@@ -212,10 +213,10 @@ def _fonts() -> tuple[Path, ...]:
     paths = [Path(place) / "mpl-data" / "fonts" / "ttf" / name for name in FONTS for place in places]
     fonts = tuple(path for path in paths if path.is_file())
     if not fonts:
+        found = f"Looked for {', '.join(map(str, paths))}" if places else "But matplotlib is not installed"
         raise FileNotFoundError(
-            "Digits are drawn with the fonts that come with matplotlib, and none of them is there. Looked for "
-            f"{', '.join(FONTS)} in {', '.join(map(str, places)) or 'matplotlib, which is not installed'}. "
-            "Install it anew: python -m pip install --force-reinstall matplotlib"
+            "Digits are drawn with the fonts that come with matplotlib, and none of them is there. "
+            f"{found}. Install it anew: python -m pip install --force-reinstall matplotlib"
         )
     return fonts
 

@@ -38,7 +38,7 @@ class ArrayBatches:
     Raises ValueError when there are no pictures, or not one label for each, or for a batch size below 1.
 
     >>> batches = ArrayBatches(np.arange(5), np.arange(5), batch_size=2)
-    >>> [list(labels) for _, labels in batches.in_order()]
+    >>> [labels.tolist() for _, labels in batches.in_order()]
     [[0, 1], [2, 3], [4]]
     """
 

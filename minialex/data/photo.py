@@ -10,10 +10,14 @@ On the way a picture is a float32 array (H, W): 0 is black and 1 white, later 0 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minialex.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SIZE, BOX = 28, 20  # pixels of the result, and of the box into which the digit is scaled
 
@@ -32,25 +36,24 @@ class PreparedDigit:
     """A digit as MNIST would show it, and how it came about."""
 
     image: np.ndarray  # uint8 (28, 28), light on dark
-    steps: list[
-        tuple[str, np.ndarray]
-    ]  # (name, uint8 picture (H, W)), from the picture as read to the result
+    steps: list[tuple[str, np.ndarray]]  # name and uint8 (H, W), from the picture as read to the result
     notes: list[str]  # what was done, in words
 
 
-def digit_from_picture(picture) -> PreparedDigit:
+def digit_from_picture(picture: "str | os.PathLike | Image | np.ndarray") -> PreparedDigit:
     """A picture of one digit, prepared for a network that was trained on MNIST.
 
     `picture` is the path of a file that Pillow can read, a Pillow image, or an array that Pillow accepts as one,
     such as uint8 (H, W) or (H, W, 3). Colour, transparency, 16 bits, a camera's rotation and uneven light are
-    dealt with. Ink may be dark on light or light on dark: the picture's border shows which one is the paper.
+    dealt with. Ink may be dark on light or light on dark: the picture's border shows which one is the paper, so
+    let the paper fill the picture.
 
     Raises FileNotFoundError for a missing file, DataError for an unreadable picture or one without ink.
 
     >>> paper = np.full((90, 60), 250, dtype=np.uint8)
     >>> paper[15:75, 27:33] = 40                            # a "1", 60 pixels tall and 6 wide
     >>> digit = digit_from_picture(paper)
-    >>> digit.image.shape, np.count_nonzero(digit.image)    # 20 tall and 2 wide
+    >>> digit.image.shape, int((digit.image > 0).sum())     # 20 tall and 2 wide
     ((28, 28), 40)
     >>> digit.notes[:2]
     ['turned dark-on-light to light-on-dark', 'cropped to the ink, 6x60 of 60x90 pixels']
@@ -70,7 +73,7 @@ def digit_from_picture(picture) -> PreparedDigit:
 
 
 def as_text(image: np.ndarray, cells: str = " ▄▀█") -> str:
-    """A picture (H, W) of 0-255 as lines of text; each character shows two pixels, one above the other.
+    """A picture (H, W) or (1, H, W) of 0-255 as lines of text; a character shows a pixel above another.
 
     `cells` are the characters for: neither of the two is light, the lower, the upper, both. A terminal without
     block characters can have " .':".
@@ -78,7 +81,7 @@ def as_text(image: np.ndarray, cells: str = " ▄▀█") -> str:
     >>> print(as_text(np.array([[255, 0, 255], [255, 255, 0]], dtype=np.uint8)))
     █▄▀
     """
-    light = np.asarray(image) >= 128
+    light = np.reshape(image, np.shape(image)[-2:]) >= 128
     light = np.pad(light, ((0, len(light) % 2), (0, 0)))  # an odd height gets one more dark row
     codes = 2 * light[0::2] + light[1::2]
     return "\n".join("".join(cells[code] for code in row).rstrip() for row in codes)
@@ -165,7 +168,7 @@ def _without_paper(grey: np.ndarray, notes: list[str]) -> np.ndarray:
         notes.append("turned dark-on-light to light-on-dark")
     raised = sign * (grey - slope)
     shade = _shade(raised)
-    varies = round(255 * np.ptp(slope + sign * shade))
+    varies = round(255 * np.ptp(np.clip(slope + sign * shade, 0, 1)))
     if varies > 10:
         notes.append(f"evened out the paper, whose brightness varied by {varies} of 255 levels")
     even = raised - shade
@@ -228,9 +231,8 @@ def _otsu(values: np.ndarray) -> float:
     sum_below = (counts * centres).cumsum()[:-1]
     sum_above = (counts * centres).sum() - sum_below
     between = below * above * (sum_below / np.maximum(below, 1) - sum_above / np.maximum(above, 1)) ** 2
-    return float(
-        edges[1:-1][between == between.max()].mean()
-    )  # in an empty stretch all cuts are equally good
+    best = edges[1:-1][between == between.max()]  # several, where the histogram has a gap
+    return float(best.mean())
 
 
 def _without_specks(mask: np.ndarray, notes: list[str]) -> np.ndarray:
@@ -280,6 +282,7 @@ def _highest_around(array: np.ndarray, reach: int = 1) -> np.ndarray:
 
 
 def _cropped(ink: np.ndarray, shrunk: float, name: str, notes: list[str]) -> np.ndarray:
+    """The rectangle that holds the ink, but for the faintest fringe. `shrunk` is for the notes."""
     rows = np.flatnonzero(ink.max(axis=1) > 0.1)
     columns = np.flatnonzero(ink.max(axis=0) > 0.1)
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -297,9 +300,7 @@ def _cropped(ink: np.ndarray, shrunk: float, name: str, notes: list[str]) -> np.
 
 def _thick_enough(ink: np.ndarray, notes: list[str]) -> np.ndarray:
     """The digit with its strokes grown if they would vanish at 20x20 pixels: a pen is thin on a large sheet."""
-    ink = _resized(
-        ink, min(1.0, 4 * BOX / max(ink.shape))
-    )  # four times the final size is fine enough for this
+    ink = _resized(ink, min(1.0, 4 * BOX / max(ink.shape)))  # no finer than needs be
     scale = max(ink.shape) / BOX
     stroke = _stroke_width(ink) / scale
     if stroke >= THINNEST_STROKE:

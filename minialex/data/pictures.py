@@ -28,7 +28,7 @@ SPLITS = ("train", "val")
 
 FINE = 3  # shapes are drawn so many times larger, so that their edges come out smooth
 SIDES = (1.0, 1.35)  # a picture's sides, as parts of the wanted size
-RADII = (0.17, 0.38)  # of a shape, as parts of the picture's shorter side
+RADII = (0.25, 0.42)  # of a shape, as parts of the picture's shorter side
 RECORD = "drawn.json"  # what was asked for, in the set's folder; there when the set is
 
 
@@ -85,7 +85,7 @@ def draw_picture(label: int, size: int, rng: np.random.Generator):
     ground = _ground(width, height, rng)
     figure = _figure(HUES[colour], ground, rng)
     picture = (
-        ground + mask[:, :, None] * (figure - ground) + rng.normal(0, rng.uniform(0, 0.05), ground.shape)
+        ground + mask[:, :, None] * (figure - ground) + rng.normal(0, rng.uniform(0, 0.04), ground.shape)
     )
     return Image.fromarray(np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8))
 
@@ -130,7 +130,7 @@ def _shape(name: str, width: int, height: int, rng: np.random.Generator) -> np.n
     radius = shorter * rng.uniform(*RADII)
     reach = shorter / 2 - 0.85 * radius
     centre = np.array([width / 2, height / 2]) + rng.uniform(-reach, reach, 2)
-    stretch = np.diag(rng.uniform(0.85, 1.0, 2))
+    stretch = np.diag(rng.uniform(0.88, 1.0, 2))
     corners = centre + radius * _corners(name) @ stretch @ _rotation(rng.uniform(0, 2 * math.pi))
     sheet = Image.new("L", (FINE * width, FINE * height))
     ImageDraw.Draw(sheet).polygon([(x, y) for x, y in FINE * corners], fill=255)

@@ -201,5 +201,8 @@ class TableConv2D(Conv2D):
         full[self.filter_of.value, self.channel_of.value] = self.weight.value
         return full
 
+    def split(self, parts):
+        return Layer.split(self, parts)  # the rows of its weights are no filters: it cannot
+
     def multiply_adds(self, x_shape, y_shape):
         return y_shape[0] * y_shape[2] * y_shape[3] * self.weight.value.size

@@ -113,7 +113,7 @@ class Layer:
 
     def split(self, parts: int) -> list["Layer"]:
         """This layer as so many equal ones, side by side: one for each tower. Here: copies, each for its own maps."""
-        if self.parameters():
+        if self.children() or any(isinstance(value, (Parameter, Constant)) for value in vars(self).values()):
             raise ValueError(f"{self} does not know how to split itself over towers")
         return [copy.deepcopy(self) for _ in range(parts)]
 

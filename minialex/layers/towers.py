@@ -6,6 +6,7 @@ tower's device. Nothing here asks whether two devices are two: `transfer` to whe
 """
 
 import math
+from collections.abc import Sequence
 
 from minialex.device import Device, device_of, place, transfer
 from minialex.errors import DeviceMismatch
@@ -30,6 +31,12 @@ class OnTwoDevices(Layer):
 
     def check_grad(self, grad_ys):
         self._check_towers(grad_ys, "gradient")
+        for number, (grad_y, (shape, dtype)) in enumerate(zip(grad_ys, self.saved.outputs, strict=True)):
+            if grad_y.shape != shape or grad_y.dtype != dtype:
+                raise ValueError(
+                    f"{self}: forward gave tower {number} {dtype} of shape {shape}, its gradient is {grad_y.dtype} "
+                    f"of shape {grad_y.shape}"
+                )
 
     def _check_towers(self, arrays, what):
         if not isinstance(arrays, tuple) or len(arrays) != len(self.devices):
@@ -62,10 +69,13 @@ class Towers(OnTwoDevices):
         if len(stages) != 2:
             raise ValueError(f"Towers takes two stages, one for each device, not {len(stages)}")
         self.stages = stages
+        self.devices = tuple(stage.device for stage in stages)
+        self.device = self.devices[0]
 
     @classmethod
     def split(cls, layer: Layer) -> "Towers":
-        return cls(*layer.split(2))
+        with layer.device:
+            return cls(*layer.split(2))
 
     def forward(self, xs: Pair) -> Pair:
         return tuple(stage.forward(x) for stage, x in zip(self.stages, xs, strict=True))
@@ -82,6 +92,10 @@ class Towers(OnTwoDevices):
         for stage, device in zip(self.stages, self.devices, strict=True):
             stage.to(device)
         return self
+
+    def check_grad(self, grad_ys):
+        """Each stage checks its own shape."""
+        self._check_towers(grad_ys, "gradient")
 
     def children(self) -> dict[str, Layer]:
         return {str(number): stage for number, stage in enumerate(self.stages)}
@@ -112,11 +126,11 @@ class Broadcast(OnTwoDevices):
     """
 
     def forward(self, x: Array) -> Pair:
+        self.save(outputs=[(x.shape, x.dtype)] * 2)
         return tuple(transfer(x, device) for device in self.devices)
 
     def backward(self, grad_ys: Pair) -> Array:
-        home = self.devices[0]
-        return sum_in_order([transfer(grad_y, home) for grad_y in grad_ys], home)
+        return sum_on(self.devices[0], grad_ys)
 
     def numbers_crossing(self, x_shape):
         return math.prod(x_shape)
@@ -136,15 +150,15 @@ class Exchange(OnTwoDevices):
     """
 
     def forward(self, xs: Pair) -> Pair:
-        self.save(channels=[x.shape[1] for x in xs])
         whole = {device: joined(xs, device) for device in self.devices}  # once, if both are the same
-        return tuple(whole[device] for device in self.devices)
+        ys = tuple(whole[device] for device in self.devices)
+        self.save(channels=[x.shape[1] for x in xs], outputs=[(y.shape, y.dtype) for y in ys])
+        return ys
 
     def backward(self, grad_ys: Pair) -> Pair:
         grad_xs, first = [], 0
         for home, channels in zip(self.devices, self.saved.channels, strict=True):
-            mine = [transfer(grad_y[:, first : first + channels], home) for grad_y in grad_ys]
-            grad_xs.append(sum_in_order(mine, home))
+            grad_xs.append(sum_on(home, [grad_y[:, first : first + channels] for grad_y in grad_ys]))
             first += channels
         return tuple(grad_xs)
 
@@ -183,10 +197,8 @@ def joined(xs: Pair, device: Device) -> Array:
         return device.xp.concatenate([transfer(x, device) for x in xs], axis=1)
 
 
-def sum_in_order(arrays: list[Array], device: Device) -> Array:
-    """The sum, always added in the same order, so that it has the same bits on any devices."""
+def sum_on(device: Device, arrays: Sequence[Array]) -> Array:
+    """The sum of both towers' arrays, on one device; tower 0's comes first, so that the order is always the same."""
+    first, second = (transfer(array, device) for array in arrays)
     with device:
-        total = arrays[0] + arrays[1]
-        for array in arrays[2:]:
-            total = total + array
-    return total
+        return first + second

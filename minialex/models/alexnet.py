@@ -142,7 +142,8 @@ def alexnet(
     width scales maps and units, image_size the crop; init="he" draws He-normal weights and zero biases, for
     networks that are scaled down (the recipe of 2012 stalls on them).
     rng: a generator or a seed (left out: 0). Weights are drawn whole, then dealt out: the same on any devices.
-    Raises ValueError for an unknown preset, towers that it cannot have, or a picture too small for the layers.
+    Raises ValueError for an unknown preset or init, towers that it cannot have, a width that is not above 0, or a
+    picture too small for the layers.
 
     >>> model = alexnet(num_classes=10, devices="cpu", width=0.125, image_size=67)
     >>> model.forward(np.zeros((1, 3, 67, 67), dtype=np.float32)).shape
@@ -150,12 +151,16 @@ def alexnet(
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}: use {', '.join(PRESETS)}")
+    if init not in ("preset", "he"):
+        raise ValueError(f'unknown init {init!r}: use "preset" or "he"')
+    if not width > 0:
+        raise ValueError(f"width must be above 0, not {width}")
     chosen = PRESETS[preset]
     towers = chosen.towers if towers is None else towers
     if towers not in (1, 2) or towers > chosen.towers:
         what = "1 tower" if chosen.towers == 1 else "1 or 2 towers"
         raise ValueError(f'preset "{preset}" has {what}, not {towers}')
-    size = image_size or chosen.input.crop
+    size = chosen.input.crop if image_size is None else image_size
     layers = one_tower(chosen, num_classes, generator(rng), width, size, init)
     if towers == 2:
         layers = in_towers(layers)
@@ -180,16 +185,7 @@ def one_tower(p: Preset, num_classes, rng, width, size, init) -> dict[str, Layer
         return Dropout(0.5, scaling=p.dropout)
 
     kernel, stride, padding = p.conv1
-    side = size
-    for k, s, pad in (
-        (kernel, stride, padding),
-        (3, 2, 0),
-        (5, 1, 2),
-        (3, 2, 0),
-        (3, 2, 0),
-    ):  # conv3-5 keep it
-        side = output_size(side, k, s, pad)
-
+    side = side_of_pool5(size, p.conv1)
     layers = {"conv1": conv(3, c1, kernel, stride=stride, padding=padding)}
     if p.norm_first:
         layers |= {"norm1": p.norm(), "pool1": MaxPool2D(3, 2), "relu1": ReLU()}
@@ -241,6 +237,17 @@ def in_towers(layers: dict[str, Layer]) -> dict[str, Layer]:
             whole[f"{crossing.__name__.lower()}_{name}"] = crossing()
         whole[name] = layer if name == "fc8" else Towers.split(layer)
     return whole
+
+
+def side_of_pool5(size: int, conv1: tuple[int, int, int]) -> int:
+    """How many pixels wide the maps are that fc6 reads."""
+    side, conv2, pool = size, (5, 1, 2), (3, 2, 0)
+    try:
+        for window in (conv1, pool, conv2, pool, pool):  # conv3, conv4 and conv5 keep the size
+            side = output_size(side, *window)
+    except ValueError as error:
+        raise ValueError(f"pictures of {size} pixels are too small for this network: {error}") from None
+    return side
 
 
 def scaled(count: int, width: float) -> int:
