@@ -27,8 +27,12 @@ def main(argv=None) -> int:
     summary = commands.add_parser(
         "summary", help="a network's layers: shapes, parameters, multiply-adds, columns"
     )
-    summary.add_argument("model", nargs="?", default="lenet", choices=["lenet"])
-    summary.add_argument("--variant", choices=VARIANTS, default="modern")
+    summary.add_argument("model", nargs="?", default="lenet", choices=["lenet", "alexnet"])
+    summary.add_argument("--variant", choices=VARIANTS, default="modern", help="of LeNet-5 (default: modern)")
+    summary.add_argument("--preset", choices=PRESETS, default="paper", help="of AlexNet (default: paper)")
+    summary.add_argument(
+        "--towers", type=int, choices=[1, 2], help="of AlexNet (default: as the preset has it)"
+    )
     summary.set_defaults(run=run_summary)
 
     predict = commands.add_parser("predict", help="read a photographed or drawn digit")
@@ -63,7 +67,10 @@ def main(argv=None) -> int:
 
 
 def run_summary(args) -> int:
-    print(mx.summary(mx.models.lenet5(args.variant)))
+    if args.model == "lenet":
+        print(mx.summary(mx.models.lenet5(args.variant)))
+    else:  # on pretended GPUs: nothing is computed that would need real ones
+        print(mx.summary(mx.models.alexnet(devices="sim:0,sim:1", preset=args.preset, towers=args.towers)))
     return 0
 
 
@@ -122,6 +129,7 @@ def newest_run() -> Path:
 def run_classify(args) -> int:
     from minialex.data.augment import square
     from minialex.data.folder import read_picture
+    from minialex.runs import read_weights
 
     arrays, settings = read_weights(args.weights)
     if not {"conv1.bias", "fc8.bias"} <= set(arrays):
@@ -148,16 +156,6 @@ def run_classify(args) -> int:
     return 0
 
 
-def read_weights(path) -> tuple[dict[str, np.ndarray], dict]:
-    """The arrays of a run or of any weight file, under our names, and the settings that are known."""
-    from minialex.runs import load_run
-
-    if Path(path).is_dir():
-        return load_run(path)
-    arrays, preset = mx.weights.read_pretrained(path)
-    return (arrays, {"preset": preset}) if preset else load_run(path)
-
-
 def read_names(path, classes: int) -> list[str]:
     """The lines of a text file, as many as there are classes."""
     names = Path(path).read_text(encoding="utf-8-sig", errors="replace").rstrip().splitlines()
@@ -180,16 +178,20 @@ def preset_by_shape(path, arrays) -> str:
     return fitting[0]
 
 
-def preparation(wanted, mean_file=None):
-    """What is done to a picture for a network: `wanted`, with the numbers of a file for its mean."""
-    from minialex.data.augment import Prepare
+def preparation(wanted, mean_file):
+    """What is done to a picture for a network: `wanted`, with the mean of a run, of a file, or ImageNet's."""
+    from minialex.data.augment import MEAN_COLOUR, Prepare
 
-    mean = wanted.mean
-    if mean_file:
-        mean = np.load(mean_file, allow_pickle=False)
-    elif mean == "image":
-        mean = PRESETS["bvlc"].input.mean[::-1]
-        print(f"there is no --mean picture: subtracting {mean}, ImageNet's mean colour", file=sys.stderr)
+    if mean_file is None:
+        if wanted.mean == "image":
+            print(
+                f"there is no --mean picture: subtracting {MEAN_COLOUR}, ImageNet's mean colour",
+                file=sys.stderr,
+            )
+        return Prepare.for_input(wanted)
+    if Path(mean_file).suffix == ".safetensors":
+        return Prepare.for_input(wanted, mx.weights.load(mean_file)["mean"])
+    mean = np.load(mean_file, allow_pickle=False)
     return Prepare(wanted.crop, wanted.scale, mean, wanted.std, wanted.order)
 
 

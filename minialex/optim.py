@@ -170,15 +170,15 @@ class Plateau(Constant):
         self.best = math.inf if state["best"] is None else state["best"]
 
 
-def make_schedule(name: str, lr: float, epochs: int, steps=None, warmup: float = 0.0) -> Constant:
+def make_schedule(name: str, lr: float, epochs: int, warmup: float = 0.0) -> Constant:
     """The schedule for a command line's `--lr-scheduler`: constant, step, plateau or cosine.
 
-    steps: the epochs of `step`'s drops; left out, after 1/2 and 3/4 of the epochs.
+    step drops after 1/2 and 3/4 of the epochs; warmup, in epochs, is cosine's.
     """
     if name == "constant":
         return Constant(lr)
     if name == "step":
-        return Step(lr, at=steps or (math.ceil(epochs / 2), math.ceil(epochs * 3 / 4)))
+        return Step(lr, at=(math.ceil(epochs / 2), math.ceil(epochs * 3 / 4)))
     if name == "plateau":
         return Plateau(lr)
     if name == "cosine":

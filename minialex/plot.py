@@ -22,6 +22,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from minialex.device import is_array, to_numpy, transfer
 from minialex.gradient_check import RELATIVE
 from minialex.layers.sequential import Sequential
+from minialex.weights import export_grouped
 
 DPI = 120
 MAPS, CELLS = 16, 128  # feature_maps shows so many maps of a layer, and so many cells in one line of a strip
@@ -79,39 +80,85 @@ def curves(history, path=None, title=None) -> Picture:
     >>> [axes.get_ylabel() for axes in curves([row]).axes]
     ['loss', 'error (%)']
     """
-    if not history:
-        raise ValueError("the history has 0 epochs; curves needs at least 1")
-    figure = _figure(11.5, 4.6, title)
-    loss, error = figure.subplots(1, 2)
-    for axes, quantity in ((loss, "loss"), (error, "error")):
-        for part, (name, colour, line, marker) in PARTS.items():
-            rows = [row for row in history if row.get(f"{part}_{quantity}") is not None]
-            x, y = [row["epoch"] for row in rows], [float(row[f"{part}_{quantity}"]) for row in rows]
-            if rows:
-                axes.plot(x, y, line, color=colour, marker=marker if len(x) <= 30 else "", label=name)
-        axes.set(xlabel="epoch", ylabel="loss" if axes is loss else "error (%)")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(True)
-    if loss.lines:
-        loss.legend()
-    values = [y for line in loss.lines for y in line.get_ydata() if np.isfinite(y)]
-    if values and 0 < 10 * min(values) < max(values):
-        loss.set_yscale("log")
-        loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        loss.yaxis.set_major_formatter("{x:g}")
-        loss.yaxis.set_minor_formatter(NullFormatter())
+    figure, (loss, error) = _two_panels("curves", history, title, ("loss", "error (%)"))
+    for part, (name, *look) in PARTS.items():
+        _line(loss, history, f"{part}_loss", name, *look)
+        _line(error, history, f"{part}_error", name, *look)
+    _finish_loss(loss)
     error.margins(y=0.1)
     error.set_ylim(bottom=0)
     if len(error.lines) > 1:  # the last one drawn is the one that counts
-        x, y = error.lines[-1].get_xydata()[-1]
-        look = {
-            "color": error.lines[-1].get_color(),
-            "weight": "bold",
-            "va": "center",
-            "annotation_clip": False,
-        }
-        error.annotate(f"{y:.2f} %", (x, y), (10, 0), textcoords="offset points", **look)
+        _name_last(error, error.lines[-1], "{:.2f} %")
     return _finished(figure, path)
+
+
+@styled
+def accuracy_curves(history, path=None, title=None) -> Picture:
+    """Loss and accuracy against the epoch, for training pictures and for those held out: AlexNet's history.
+
+    history: dicts with epoch, train_loss, train_acc1, val_loss, val_acc1 and val_acc5 (percent).
+    Training is measured while it goes on, on crops with dropout: it may well lie below the held-out curve.
+    Raises ValueError for an empty history.
+
+    >>> row = {"epoch": 1, "train_loss": 2.2, "train_acc1": 17.5, "val_loss": 2.1, "val_acc1": 20.0, "val_acc5": 75.0}
+    >>> [axes.get_ylabel() for axes in accuracy_curves([row]).axes]
+    ['loss', 'accuracy (%)']
+    """
+    figure, (loss, accuracy) = _two_panels("accuracy_curves", history, title, ("loss", "accuracy (%)"))
+    (train, *of_train), (val, *of_val) = PARTS["train"], PARTS["holdout"]
+    _line(loss, history, "train_loss", train, *of_train)
+    _line(loss, history, "val_loss", val, *of_val)
+    _finish_loss(loss)
+    _line(accuracy, history, "train_acc1", f"{train}, Acc@1", *of_train)
+    _line(accuracy, history, "val_acc5", f"{val}, Acc@5", PINK, ":", "s")
+    _line(accuracy, history, "val_acc1", f"{val}, Acc@1", *of_val)
+    accuracy.set_ylim(0, 103)
+    if accuracy.lines:
+        accuracy.legend(loc="lower right")
+        last = accuracy.lines[-1]
+        if last.get_color() == of_val[0]:
+            _name_last(accuracy, last, "{:.1f} %")
+    return _finished(figure, path)
+
+
+def _two_panels(who, history, title, quantities):
+    """A figure with two pairs of axes over the epochs."""
+    if not history:
+        raise ValueError(f"the history has 0 epochs; {who} needs at least 1")
+    figure = _figure(11.5, 4.6, title)
+    panels = figure.subplots(1, 2)
+    for axes, quantity in zip(panels, quantities, strict=True):
+        axes.set(xlabel="epoch", ylabel=quantity)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(True)
+    return figure, panels
+
+
+def _line(axes, history, column, name, colour, line, marker):
+    """A column of the history, where it has numbers."""
+    rows = [row for row in history if row.get(column) is not None]
+    x, y = [row["epoch"] for row in rows], [float(row[column]) for row in rows]
+    if rows:
+        axes.plot(x, y, line, color=colour, marker=marker if len(x) <= 30 else "", label=name)
+
+
+def _finish_loss(axes):
+    """A legend; and where the loss spans more than a decade, a logarithmic axis."""
+    if axes.lines:
+        axes.legend()
+    values = [y for line in axes.lines for y in line.get_ydata() if np.isfinite(y)]
+    if values and 0 < 10 * min(values) < max(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _name_last(axes, line, number):
+    """The last value of a line, beside its end."""
+    x, y = line.get_xydata()[-1]
+    look = {"color": line.get_color(), "weight": "bold", "va": "center", "annotation_clip": False}
+    axes.annotate(number.format(y), (x, y), (10, 0), textcoords="offset points", **look)
 
 
 @styled
@@ -135,6 +182,35 @@ def filters(weight, path=None, title=None, columns=None) -> Picture:
     look = {"cmap": SIGNED, "norm": _signed(weight)}
     figure = _sheet(weight[:, 0], numbers, title, columns, margin=1.3, **look)
     _colour_bar(figure, figure.axes[0].images[0], figure.axes[0], "weight")
+    return _finished(figure, path)
+
+
+@styled
+def tower_kernels(model, path=None) -> Picture:
+    """The kernels of conv1, which look at the picture itself, in a block for each tower, all on one scale.
+
+    (Krizhevsky et al. 2012, figure 3: one GPU's kernels came out without colour, the other's with it, in every run.)
+    model: its first convolution is "conv1", of pictures with 3 channels. Grey is a weight of 0.
+    Raises ValueError for a model without it.
+    """
+    weight = export_grouped(model).get("conv1.weight")
+    if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
+        what = "there is none" if weight is None else f"its weight is {weight.shape}"
+        raise ValueError(f"tower_kernels shows a conv1 with 3 input channels; {what}")
+    if getattr(getattr(model, "input", None), "order", "RGB") == "BGR":
+        weight = weight[:, ::-1]
+    devices = getattr(model["conv1"], "devices", (model["conv1"].device,))
+    blocks = np.split(_around_grey(weight), len(devices))
+    count = len(blocks[0])
+    columns = math.ceil(count / math.ceil(count / 16))
+    rows = math.ceil(count / columns)
+    tile = min(0.9, 11 / columns)
+    height = (rows * (1 + GAP) * tile + 0.45) * len(blocks)
+    figure = _figure(max(4.5, columns * (1 + GAP) * tile + 0.3), height + 0.2)
+    panels = figure.subplots(len(blocks), 1, squeeze=False).flatten()
+    for number, (axes, block, device) in enumerate(zip(panels, blocks, devices, strict=True)):
+        _lay(axes, block, columns)
+        axes.set_title(f"tower {number} on {device.name}" if len(blocks) > 1 else f"conv1 on {device.name}")
     return _finished(figure, path)
 
 
@@ -465,6 +541,12 @@ def _in_colour(arrays):
     """(N, 3, H, W) of any range -> (N, H, W, 3) from 0 to 1, all with one scale."""
     low, high = arrays.min(), arrays.max()
     return ((arrays - low) / (high - low or 1)).transpose(0, 2, 3, 1)
+
+
+def _around_grey(arrays):
+    """(N, 3, H, W) of any range -> (N, H, W, 3) from 0 to 1, all with one scale, 0 in its middle."""
+    limit = np.abs(arrays).max() or 1
+    return (0.5 + arrays / (2 * limit)).transpose(0, 2, 3, 1)
 
 
 def _pictures(pictures) -> np.ndarray:

@@ -3,6 +3,7 @@
 LeNet's history is in errors, AlexNet's in accuracies, as their papers and programs have it; both in percent.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 
 
@@ -126,8 +127,10 @@ class AccuracyReport(ErrorReport):
     )
     columns_if_held_out = ()
 
-    def __init__(self, print_freq: int = 20, say=print):
-        self.say, self.read_every = say, print_freq
+    def __init__(self, print_freq: int = 20, say=print, classes: int | None = None):
+        """classes: how many there are; with them, a loss that does not leave ln(classes) is noticed."""
+        self.say, self.read_every, self.classes = say, print_freq, classes
+        self.stalled = 0  # epochs in a row
 
     def begin(self, epoch, epochs, step, steps):
         pass
@@ -164,8 +167,21 @@ class AccuracyReport(ErrorReport):
         return 100 - row["val_acc1"]
 
     def line(self, row, epochs):
-        return (
+        line = (
             f"Epoch [{row['epoch']}/{epochs}] train loss {row['train_loss']:.3f} Acc@1 {row['train_acc1']:.1f}  "
             f"val loss {row['val_loss']:.3f} Acc@1 {row['val_acc1']:.1f} Acc@5 {row['val_acc5']:.1f}  "
             f"{row['images_per_second']:.0f} images/s  {row['seconds']:.0f} s"
         )
+        return "\n".join([line, *self.advice(row)])
+
+    def advice(self, row) -> list[str]:
+        """What to try when the network has learned nothing for three epochs: it gives all classes the same share."""
+        chance = math.log(self.classes) if self.classes else 0.0
+        self.stalled = self.stalled + 1 if row["train_loss"] > 0.995 * chance > 0 else 0
+        if self.stalled % 3 or not self.stalled:
+            return []
+        return [
+            f"  The loss has stayed at ln({self.classes}) = {chance:.3f} for {self.stalled} epochs: it learns nothing.",
+            "  Try half or twice the --lr; another --seed; pictures in the right class folders. The weights of 2012,",
+            "  N(0, 0.01) on pixels from 0 to 255, need the full network; a small one needs init='he' and scale=1/64.",
+        ]

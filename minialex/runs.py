@@ -14,11 +14,12 @@ import numpy as np
 
 from minialex.checkpoint import Checkpoint, load_checkpoint
 from minialex.errors import CheckpointError, DeviceUnavailable, DtypeMismatch
-from minialex.weights import load
+from minialex.weights import load, read_pretrained
 
 # The files in a run's folder.
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 HISTORY, SETTINGS = "history.csv", "settings.json"
+INPUT = "input.safetensors"  # AlexNet's: the mean image and the colours of the training pictures
 
 
 def settle(asked: dict, of_checkpoint: dict | None, defaults: dict, may_change) -> dict:
@@ -91,6 +92,14 @@ def make_writable(folder: Path) -> None:
         raise OSError(
             f"cannot write to the output folder {folder} ({error.strerror}): choose another --output-dir"
         ) from None
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
+    """The arrays of a run, or of anyone's weight file (BVLC's, torchvision's), and the settings that are known."""
+    if Path(path).is_dir():
+        return load_run(path)
+    arrays, preset = read_pretrained(path)
+    return (arrays, {"preset": preset}) if preset else load_run(path)
 
 
 def is_complete(folder: Path, checkpoint: Checkpoint, last_file: str) -> bool:

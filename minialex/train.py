@@ -223,6 +223,25 @@ def evaluate(model: Model, batches) -> Scores:
     return total
 
 
+def evaluate_ten_crop(model: Model, batches) -> Scores:
+    """As `evaluate`, with the mean softmax over ten crops of each picture (Krizhevsky et al. 2012, section 4.1)."""
+    total, mode = Scores(), model.training
+    model.eval()
+    for crops, labels in batches.in_order(ten_crop=True):
+        count = len(labels)
+        logits = to_numpy(model.forward(model.device.asarray(crops.reshape(-1, *crops.shape[2:])))).astype(
+            np.float64
+        )
+        share = np.exp(logits - logits.max(axis=1, keepdims=True))
+        share /= share.sum(axis=1, keepdims=True)  # (N * 10, classes)
+        share = share.reshape(count, -1, share.shape[1]).mean(axis=1)
+        own = share[np.arange(count), labels]
+        right5 = (share >= own[:, None]).sum(axis=1) <= 5
+        total.add(-np.log(own).mean(), (share.argmax(axis=1) == labels).sum(), right5.sum(), count)
+    model.train(mode)
+    return total
+
+
 def predict(model: Model, batches) -> tuple[np.ndarray, np.ndarray]:
     """The logits of all pictures, and their labels, on the host."""
     pairs = [(to_numpy(logits), labels) for logits, labels in _logits(model, batches)]

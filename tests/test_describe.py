@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import minialex as mx
+from minialex.models import alexnet
 from minialex.models.lenet import VARIANTS
 
 # By hand: outputs times kernel volume, for each layer that multiplies (modern: padded to 32x32 inside C1).
@@ -88,3 +89,117 @@ def test_the_table_is_plain_ascii_and_its_columns_are_aligned():
 def test_a_notebook_shows_the_table_itself():
     table = mx.summary(mx.models.lenet5())
     assert repr(table) == str(table)
+
+
+# ---- AlexNet -----------------------------------------------------------------------------------------
+
+
+class Zeros(np.random.Generator):
+    """Draws zeros, in no time: for what hangs on shapes alone."""
+
+    def standard_normal(self, size=None):
+        return np.zeros(size, np.float32)
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Each preset's summary at its real size, made once."""
+    made = {}
+
+    def summary_of(preset, towers=None):
+        if (preset, towers) not in made:
+            model = alexnet(preset=preset, towers=towers, devices="cpu", rng=Zeros(np.random.PCG64()))
+            made[preset, towers] = mx.summary(model)
+        return made[preset, towers]
+
+    return summary_of
+
+
+# name: (output of one tower, parameters, multiply-adds), from figure 2 of the paper and by hand
+PAPER = {
+    "conv1": ((48, 55, 55), 34_944, 105_415_200),
+    "conv2": ((128, 27, 27), 307_456, 223_948_800),
+    "conv3": ((192, 13, 13), 885_120, 149_520_384),
+    "conv4": ((192, 13, 13), 663_936, 112_140_288),
+    "conv5": ((128, 13, 13), 442_624, 74_760_192),
+    "fc6": ((2048,), 37_752_832, 37_748_736),
+    "fc7": ((2048,), 16_781_312, 16_777_216),
+    "fc8": ((1000,), 4_097_000, 4_096_000),
+}
+
+
+def test_alexnets_rows_are_the_papers(table):
+    rows = {row.name: row for row in table("paper").rows}
+    counted = {r.name: (r.output, r.parameters, r.multiply_adds) for r in rows.values() if r.parameters}
+    assert counted == PAPER
+    assert [rows[name].towers for name in PAPER] == [2] * 7 + [1]
+    assert [rows[f"pool{n}"].output for n in (1, 2, 5)] == [(48, 27, 27), (128, 13, 13), (128, 6, 6)]
+    assert rows["exchange_fc6"].output == (9216,)
+
+
+@pytest.mark.parametrize(
+    ("preset", "towers", "parameters", "multiply_adds"),
+    [
+        ("paper", 2, 60_965_224, 724_406_816),
+        ("paper", 1, 60_965_224, 724_406_816),
+        ("ungrouped", 1, 62_378_344, 1_135_256_096),
+    ],
+)
+def test_alexnets_totals_are_the_papers(table, preset, towers, parameters, multiply_adds):
+    found = table(preset, towers)
+    assert (found.parameters, found.multiply_adds) == (parameters, multiply_adds)
+    assert f"{multiply_adds:,}" in str(found).splitlines()[-2]
+
+
+def test_most_of_the_work_is_convolution_and_most_of_the_parameters_are_not(table):
+    convolutions = [row for row in table("paper").rows if row.name.startswith("conv")]
+    work = sum(row.multiply_adds for row in convolutions) / table("paper").multiply_adds
+    size = sum(row.parameters for row in convolutions) / table("paper").parameters
+    assert (round(100 * work, 1), round(100 * (1 - size), 1)) == (91.9, 96.2)
+
+
+def test_what_crosses_is_counted_where_it_crosses_all_ways_together(table):
+    rows = {row.name: row.crossing_bytes for row in table("paper").rows if row.crossing_bytes}
+    assert rows == {
+        "broadcast_conv1": 4 * 154_587,
+        "exchange_conv3": 4 * 2 * 21_632,
+        "exchange_fc6": 4 * 2 * 4_608,
+        "exchange_fc7": 4 * 2 * 2_048,
+        "gather_fc8": 4 * 2_048,
+    }
+
+
+def test_one_tower_has_the_same_columns_but_where_both_towers_read_the_same(table):
+    one, two = ({row.name: row.column_bytes for row in table("paper", n).rows} for n in (1, 2))
+    both = ("conv1", "conv3")  # each tower reads all channels, and makes its own columns
+    assert {name: two[name] / one[name] for name in one if one[name]} == {
+        name: 2 if name in both else 1 for name in PAPER if name.startswith("conv")
+    }
+    assert one["conv2"] == 4 * 96 * 25 * 27 * 27
+    assert table("paper", 1).crossing_bytes == 0
+
+
+def test_a_row_of_two_towers_says_so(table):
+    lines = {line.split()[0]: line for line in str(table("paper")).splitlines() if line.split()}
+    assert lines["conv1"].split()[1:5] == ["Conv2D", "2", "x", "48x55x55"]
+    assert lines["fc8"].split()[1:3] == ["Linear", "1000"]
+    assert lines["exchange_conv3"].split()[1:5] == ["Exchange", "2", "x", "256x13x13"]
+    assert lines["layer"].endswith("crossing bytes")
+    assert "crossing bytes" not in str(table("paper", 1))
+
+
+@pytest.mark.parametrize("devices", ["cpu", "sim:0,sim:1", "sim:1,sim:1"])
+def test_a_summary_of_two_towers_reads_the_same_on_every_pair_of_devices(devices):
+    small = {"num_classes": 5, "width": 0.0625, "image_size": 67}
+    assert str(mx.summary(alexnet(devices=devices, **small))) == str(
+        mx.summary(alexnet(devices="sim:2", **small))
+    )
+
+
+def test_a_summary_leaves_a_model_of_two_towers_as_it_was():
+    model = alexnet(num_classes=5, width=0.0625, image_size=67, devices="sim:0,sim:1")
+    logits = model.forward(model.device.asarray(np.zeros((2, 3, 67, 67), np.float32)))
+    mx.summary(model)
+    assert model.counters() == {"drop6.step": 1, "drop7.step": 1}
+    assert all(stage.training for stage in model["drop6"].stages)
+    model.backward(logits)  # what forward saved is still there

@@ -9,14 +9,8 @@ import pytest
 
 import minialex
 
-MODULES = [
-    *sorted(
-        module.name
-        for module in pkgutil.walk_packages(minialex.__path__, "minialex.")
-        if not module.name.endswith("__main__")
-    ),
-    "minialex",
-]
+ROOMS = [module.name for module in pkgutil.walk_packages(minialex.__path__, "minialex.")]
+MODULES = ["minialex", *sorted(name for name in ROOMS if not name.endswith("__main__"))]
 
 
 @pytest.mark.parametrize("name", MODULES)

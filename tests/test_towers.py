@@ -8,7 +8,7 @@ import pytest
 
 import minialex as mx
 from minialex import simdevice
-from minialex.device import place, to_numpy
+from minialex.device import cuda_count, place, to_numpy
 from minialex.layers import (
     RBF,
     Broadcast,
@@ -33,9 +33,22 @@ from minialex.simdevice import Transfer
 
 PAIRS = ["cpu,cpu", "sim:0,sim:1", "sim:1,sim:0", "sim:0,sim:0"]
 TWO = "sim:0,sim:1"
+GPU_PAIRS = [
+    pytest.param(
+        "cuda:0,cuda:0",
+        marks=[pytest.mark.gpu, pytest.mark.skipif(cuda_count() < 1, reason="no CUDA GPU that CuPy can use")],
+    ),
+    pytest.param(
+        "cuda:0,cuda:1",
+        marks=[
+            pytest.mark.two_gpu,
+            pytest.mark.skipif(cuda_count() < 2, reason="less than two CUDA GPUs that CuPy can use"),
+        ],
+    ),
+]
 
 
-@pytest.fixture(params=PAIRS)
+@pytest.fixture(params=[*PAIRS, *GPU_PAIRS])
 def devices(request):
     """Each kind of pair in turn: the same test runs on all."""
     return place(request.param)

@@ -94,6 +94,7 @@ def mean_image(pictures: Iterable[np.ndarray]) -> np.ndarray:
     return (total / count).astype(np.float32)
 
 
+MEAN_COLOUR = (123.0, 117.0, 104.0)  # of ImageNet, R, G, B, as in Caffe's examples
 RULES = ("paper", "cuda-convnet")
 
 
@@ -184,6 +185,22 @@ class Prepare:
             object.__setattr__(self, name, _for_pixels(name, getattr(self, name)))
         if not self.std.all():
             raise ValueError("std has a 0 in it")
+
+    @classmethod
+    def for_input(cls, wanted, mean=None, colour: Colour | None = None) -> "Prepare":
+        """What a network wants (`model.input`, a PictureInput of models/alexnet.py).
+
+        mean: the mean image of one's own training set, grey levels in RGB; used where the network wants an image.
+        Left out there, ImageNet's mean colour takes its place. colour: for a network trained with noise on it.
+        """
+        of_channels = wanted.mean
+        if of_channels == "image":
+            grey = np.asarray(MEAN_COLOUR if mean is None else mean, dtype=np.float32).reshape(
+                3, *np.shape(mean)[1:]
+            )
+            of_channels = wanted.scale * (grey if wanted.order == "RGB" else grey[::-1])
+        noise = {"colour": colour, "colour_rule": wanted.colour} if wanted.colour and colour else {}
+        return cls(wanted.crop, wanted.scale, of_channels, wanted.std, wanted.order, **noise)
 
     def training(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A random crop, mirrored or not, with noise on its colours: (3, crop, crop)."""

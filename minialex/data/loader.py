@@ -77,6 +77,27 @@ class ArrayBatches:
             yield self.prepare(self.pictures[chosen]), self.labels[chosen]
 
 
+class DummyBatches:
+    """Random numbers in the shape of batches, the same ones again and again: to time a network without pictures."""
+
+    def __init__(self, count: int, batch_size: int, crop: int, classes: int, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        self.labels = rng.integers(0, classes, count)
+        self.batch_size, self.bad_files = batch_size, {}
+        self.pictures = rng.standard_normal((min(count, batch_size), 3, crop, crop), dtype=np.float32)
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def shuffled(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        for first in range(start * self.batch_size, len(self.labels), self.batch_size):
+            labels = self.labels[first : first + self.batch_size]
+            yield self.pictures[: len(labels)], labels
+
+    def in_order(self) -> Iterator[Batch]:
+        return self.shuffled(0)
+
+
 class PictureBatches:
     """Batches from picture files, read, cut and prepared by `workers` threads (0: by the caller itself).
 

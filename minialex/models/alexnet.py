@@ -9,7 +9,7 @@ overhang by three pixels; a crop of 227 gives the same 55x55).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minialex.device import place
 from minialex.init import Initializer, generator, he_normal, normal
@@ -116,7 +116,7 @@ class AlexNet(Model):
 
     def to(self, devices):
         """Place the towers on "cuda:0,cuda:1", "cpu", ...; what is outside the towers goes to the first one."""
-        first, second = place(devices)
+        self.devices = first, second = place(devices)
         for layer in self:
             layer.to((first, second) if isinstance(layer, (Towers, Broadcast, Exchange, Gather)) else first)
         self.device = first
@@ -133,14 +133,15 @@ def alexnet(
     width: float = 1.0,
     image_size: int | None = None,
     init: str = "preset",
+    scale: float | None = None,
 ) -> AlexNet:
     """AlexNet: "paper" (60,965,224 parameters), "cuda-convnet", "bvlc", "torchvision" (61,100,840), "ungrouped".
 
     Input (N, 3, 227, 227) (torchvision: 224), on the first device; output: the logits (N, classes), there as well.
     devices: "auto" (two GPUs, or one twice, or the CPU), or names; a preset with one tower takes the first.
     towers: 2, or 1 for the same network in one tower; left out, as the preset has it.
-    width scales maps and units, image_size the crop; init="he" draws He-normal weights and zero biases, for
-    networks that are scaled down (the recipe of 2012 stalls on them).
+    width scales maps and units, image_size the crop. Networks that are scaled down stall on the recipe of 2012: for
+    them, init="he" draws He-normal weights and zero biases, and scale=1/64 multiplies the pixels.
     rng: a generator or a seed (left out: 0). Weights are drawn whole, then dealt out: the same on any devices.
     Raises ValueError for an unknown preset or init, towers that it cannot have, a width that is not above 0, or a
     picture too small for the layers.
@@ -164,7 +165,7 @@ def alexnet(
     layers = one_tower(chosen, num_classes, generator(rng), width, size, init)
     if towers == 2:
         layers = in_towers(layers)
-    picture = PictureInput(**{**vars(chosen.input), "crop": size})
+    picture = replace(chosen.input, crop=size, scale=scale or chosen.input.scale)
     return AlexNet(preset, picture, num_classes, layers).to(devices)
 
 

@@ -1,0 +1,347 @@
+"""Train AlexNet on a folder of pictures.
+
+    python examples/alexnet_imagenet.py /data/imagenet      the real network, on train/<class>/ and val/<class>/
+    python examples/alexnet_imagenet.py                     a small one, on pictures that it draws: a few minutes
+
+The network is split over two devices, as in 2012: two GPUs where there are two, one GPU twice, or the CPU. The
+results are in runs/alexnet: curves, conv1's kernels by tower, history.csv, weights, and a checkpoint from which an
+interrupted run goes on:    python examples/alexnet_imagenet.py DATA --resume runs/alexnet
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import minialex as mx
+from minialex import optim, plot, train
+from minialex.data.augment import Colour, Prepare, mean_image
+from minialex.data.folder import find_pictures
+from minialex.data.loader import DummyBatches, PictureBatches
+from minialex.data.pictures import draw_pictures
+from minialex.models.alexnet import PRESETS
+from minialex.reports import AccuracyReport
+from minialex.runs import (
+    HISTORY,
+    INPUT,
+    MODEL,
+    advice_when_stopped,
+    choose_folder,
+    find_checkpoint,
+    friendly,
+    is_complete,
+    make_writable,
+    number,
+    read_weights,
+    settle,
+    whole_number,
+)
+
+# What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
+DEFAULTS = {
+    "preset": "paper",
+    "epochs": 90,
+    "batch_size": 128,
+    "lr": 0.01,
+    "momentum": 0.9,
+    "wd": 5e-4,
+    "lr_scheduler": "plateau",
+    "warmup": 5.0,  # epochs, of cosine
+    "seed": 0,
+    "limit": None,
+    "max_bad": 0,
+    "freeze": "",
+    "checkpoint_every": 0,
+    "width": 1.0,
+    "side": 256,
+    "image_size": None,
+    "scale": None,
+    "init": "preset",
+}
+# The drawn pictures are small, and so is their network: a quarter of the maps and units, from He's initial weights,
+# on pixels divided by 64. The recipe of 2012 needs its own size of network, and stalls on this one.
+DEFAULTS_DRAWN = {
+    "epochs": 30,
+    "batch_size": 50,
+    "lr_scheduler": "cosine",
+    "warmup": 0.0,
+    "width": 0.25,
+    "side": 104,
+    "image_size": 96,
+    "scale": 1 / 64,
+    "init": "he",
+}
+MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "max_bad", "checkpoint_every"}
+
+
+def parse_arguments(argv=None):
+    whole = whole_number(1)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
+        "data",
+        metavar="DATA",
+        nargs="?",
+        help="a folder with train/<class>/ and val/<class>/; left out: drawn",
+    )
+    add("--preset", choices=list(PRESETS), help="which AlexNet (default: paper)")
+    add("--devices", default="auto", help='"auto", "cuda:0,cuda:1", "cpu", ... (default: auto)')
+    add("--epochs", type=whole, metavar="N", help="default: 90; drawn pictures: 30")
+    add("-b", "--batch-size", type=whole, metavar="N", help="default: 128; drawn pictures: 50")
+    add(
+        "-j",
+        "--workers",
+        type=whole_number(0),
+        metavar="N",
+        default=4,
+        help="threads that read pictures (default: 4)",
+    )
+    add("--lr", type=number, help="learning rate (default: 0.01)")
+    add("--momentum", type=number, help="default: 0.9")
+    add("--wd", type=number, help="weight decay (default: 0.0005)")
+    add(
+        "--lr-scheduler",
+        choices=["constant", "step", "plateau", "cosine"],
+        help="plateau: a tenth when validation stalls (default); cosine for drawn pictures",
+    )
+    add("--resume", metavar="PATH", help="go on from a checkpoint, or from the one in a run's folder")
+    add(
+        "-e",
+        "--evaluate",
+        action="store_true",
+        help="validate the weights of --resume or --pretrained, train nothing",
+    )
+    add("--ten-crop", action="store_true", help="with -e: the mean of ten crops, as in 2012")
+    add("--pretrained", metavar="PATH", help="begin with these weights: ours, BVLC's .npy, torchvision's")
+    add("--freeze", metavar="NAMES", help="leave these layers as they are: conv1,conv2")
+    add(
+        "-p",
+        "--print-freq",
+        type=whole,
+        default=20,
+        metavar="N",
+        help="steps between log lines (default: 20)",
+    )
+    add("--seed", type=whole_number(0), help="of everything that is random (default: 0)")
+    add("--output-dir", metavar="DIR", help="default: runs/alexnet, or the next free runs/alexnet-N")
+    add(
+        "--cache",
+        metavar="DIR",
+        help="keep the decoded 256x256 pictures here, 196 kB each, for the next epochs",
+    )
+    add("--limit", type=whole, metavar="N", help="use only N pictures of each set, spread over the classes")
+    add("--dummy", action="store_true", help="no pictures at all, random numbers: for timing")
+    add("--max-bad", type=whole_number(0), metavar="N", help="skip up to N unreadable files (default: 0)")
+    add("--ground-truth", metavar="FILE", help="the classes of a flat val/ folder (default: found beside it)")
+    add("--class-ids", metavar="FILE", help="lines 'ID CLASS' for ImageNet's own numbers in that file")
+    add(
+        "--checkpoint-every",
+        type=whole_number(0),
+        metavar="STEPS",
+        help="besides each epoch's end (default: 0, off)",
+    )
+    args = parser.parse_args(argv)
+    if args.evaluate and not (args.resume or args.pretrained):
+        parser.error("-e tests weights: say which with --resume PATH or --pretrained PATH")
+    if args.ten_crop and not args.evaluate:
+        parser.error("--ten-crop goes with -e")
+    return args
+
+
+class Pictures:
+    """What a run reads: training and validation batches, and what its network is to know of them."""
+
+    def __init__(self, args, settings):
+        self.args, self.settings = args, settings
+        self.train_list = self.val_list = None
+        self.classes = [f"class {i}" for i in range(1000)]
+        if not args.dummy:
+            root = args.data or draw_pictures(Path("runs", "drawn-pictures"), size=settings["side"])
+            self.val_list = self.limited(find_pictures(root, "val", args.ground_truth, args.class_ids))
+            if not args.evaluate:
+                self.train_list = self.limited(find_pictures(root, "train"))
+            self.classes = self.val_list.classes
+
+    def limited(self, pictures):
+        """--limit: so many, spread over the list, which is sorted by class."""
+        limit = min(self.settings["limit"] or len(pictures), len(pictures))
+        return pictures.part(np.linspace(0, len(pictures) - 1, limit).astype(int))
+
+    def batches(self, pictures, prepare):
+        s = self.settings
+        if self.args.dummy:
+            return DummyBatches(
+                s["limit"] or 10 * s["batch_size"], s["batch_size"], prepare.crop, len(self.classes)
+            )
+        return PictureBatches(
+            pictures,
+            prepare,
+            s["batch_size"],
+            s["seed"],
+            self.args.workers,
+            s["max_bad"],
+            self.args.cache,
+            s["side"],
+        )
+
+    def describe(self):
+        if self.args.dummy:
+            return "random numbers in place of pictures"
+        sizes = [f"{len(self.train_list):,} pictures to train on"] if self.train_list else []
+        sizes.append(f"{len(self.val_list):,} to validate")
+        few = ", ".join(self.classes[:10]) + (", ..." if len(self.classes) > 10 else "")
+        return f"{' and '.join(sizes)}, {len(self.classes)} classes: {few}"
+
+
+def build_model(settings, classes, devices):
+    options = {name: settings[name] for name in ("preset", "width", "image_size", "init", "scale")}
+    return mx.models.alexnet(classes, devices, rng=settings["seed"], **options)
+
+
+def measure_input(model, pictures, path):
+    """The mean image and the colours of the training pictures, from up to 10,000 of them; kept in `path`."""
+    if not path.is_file():
+        raw = pictures.batches(pictures.train_list, Prepare(crop=model.input.crop))
+        colour = Colour.of(raw.squares(2_000))
+        arrays = {"mean": mean_image(raw.squares(10_000)), "values": colour.values, "vectors": colour.vectors}
+        mx.weights.save(path, arrays)
+    arrays = mx.weights.load(path)
+    return arrays["mean"], Colour(arrays["values"], arrays["vectors"])
+
+
+def train_network(args, checkpoint, settings, folder):
+    pictures = Pictures(args, settings)
+    model = build_model(settings, len(pictures.classes), args.devices)
+    if args.pretrained and not checkpoint:
+        fresh = mx.weights.load_pretrained(model, args.pretrained)
+        print(
+            f"Beginning with the weights of {args.pretrained}"
+            + (f", but for {', '.join(fresh)}" if fresh else "")
+        )
+    frozen = freeze(model, settings["freeze"])
+    mean, colour = (None, None) if args.dummy else measure_input(model, pictures, folder / INPUT)
+    prepare = Prepare.for_input(model.input, mean, colour)
+    train_on = pictures.batches(pictures.train_list, prepare)
+    validate = pictures.batches(pictures.val_list, prepare)
+    print(mx.summary(model))
+    print(f"\n{pictures.describe()}\non {' and '.join(d.name for d in model.devices)}, in {folder}")
+    print(
+        ", ".join(f"{name} {settings[name]}" for name in DEFAULTS if settings[name] not in (None, "")) + "\n"
+    )
+
+    optimizer = mx.SGD(
+        [p for p in model.parameters() if layer_of(p) not in frozen],
+        settings["lr"],
+        settings["momentum"],
+        settings["wd"],
+    )
+    schedule = optim.make_schedule(
+        settings["lr_scheduler"], settings["lr"], settings["epochs"], settings["warmup"]
+    )
+    try:
+        history = train.fit(
+            model,
+            optimizer,
+            schedule,
+            train_on,
+            holdout=validate,
+            epochs=settings["epochs"],
+            folder=folder,
+            checkpoint_every=settings["checkpoint_every"],
+            resume=checkpoint,
+            settings=settings,
+            report=AccuracyReport(args.print_freq, classes=len(pictures.classes)),
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(advice_when_stopped(folder)) from None
+    for flaw in {**train_on.bad_files, **validate.bad_files}.values():
+        print(f"skipped: {flaw}")
+    plot.accuracy_curves(history, folder / "curves.png")
+    plot.tower_kernels(model, folder / "conv1.png")
+    last = history[-1]
+    print(
+        f"\nValidation: Acc@1 {last['val_acc1']:.2f} %, Acc@5 {last['val_acc5']:.2f} % after {last['epoch']} epochs"
+    )
+    print(f"In {folder}: {MODEL}, {HISTORY}, conv1.png, curves.png")
+    if not (args.data or args.dummy):
+        print(WHAT_WAS_DONE)
+
+
+WHAT_WAS_DONE = """
+This was a small AlexNet: the same two towers with a quarter of the maps and units, trained on drawn pictures, which
+went as JPEG files through the same reading, cropping and colour noise as photographs. The real network is
+    python examples/alexnet_imagenet.py /data/imagenet
+with /data/imagenet/train/<class>/*.JPEG and /data/imagenet/val/<class>/*.JPEG; it wants two GPUs, or one."""
+
+
+def freeze(model, names):
+    """The layers that --freeze names, after a check."""
+    frozen = {name for name in names.split(",") if name}
+    known = dict.fromkeys(layer_of(p) for p in model.parameters())
+    if unknown := sorted(frozen - set(known)):
+        raise ValueError(f"--freeze: no layer is called {', '.join(unknown)}; there are {', '.join(known)}")
+    if frozen == set(known):
+        raise ValueError("--freeze: with all layers frozen there is nothing to train")
+    return frozen
+
+
+def layer_of(parameter):
+    return parameter.name.split(".")[0]
+
+
+def evaluate(args):
+    """-e: how good saved weights are."""
+    path = Path(args.resume or args.pretrained)
+    arrays, of_run = read_weights(path)
+    settings = settle(asked_of(args), of_run, defaults_for(args), may_change=set(DEFAULTS) - {"preset"})
+    pictures = Pictures(args, settings)
+    model = build_model(settings, len(arrays["fc8.bias"]), args.devices)
+    if len(pictures.classes) != model.num_classes:
+        raise ValueError(
+            f"{path} knows {model.num_classes} classes, the pictures have {len(pictures.classes)}"
+        )
+    mx.weights.import_grouped(model, arrays)
+    beside = (path if path.is_dir() else path.parent) / INPUT
+    mean = mx.weights.load(beside)["mean"] if beside.is_file() else None
+    validate = pictures.batches(pictures.val_list, Prepare.for_input(model.input, mean))
+    print(f"{pictures.describe()}\non {' and '.join(d.name for d in model.devices)}")
+    scores = (train.evaluate_ten_crop if args.ten_crop else train.evaluate)(model, validate)
+    crops = "mean of ten crops" if args.ten_crop else "centre crop"
+    print(
+        f"Acc@1 {scores.acc1:.2f} %, Acc@5 {scores.acc5:.2f} %, loss {scores.loss:.4f} "
+        f"({crops}, {scores.seen:,} pictures)"
+    )
+
+
+def asked_of(args):
+    return {name: value for name in DEFAULTS if (value := getattr(args, name, None)) is not None}
+
+
+def defaults_for(args):
+    return DEFAULTS if args.data or args.dummy else {**DEFAULTS, **DEFAULTS_DRAWN}
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    mx.place(args.devices)  # an unknown device is said at once
+    if args.evaluate:
+        return evaluate(args)
+    checkpoint = find_checkpoint(args.resume)
+    settings = settle(
+        asked_of(args), checkpoint and checkpoint.state["settings"], defaults_for(args), MAY_CHANGE
+    )
+    folder = choose_folder(args.resume, args.output_dir, "alexnet")
+    make_writable(folder)
+    if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:
+        last = checkpoint.state["progress"]["history"][-1]
+        print(f"This run is finished: {last['epoch']} epochs, validation Acc@1 {last['val_acc1']:.2f} %.")
+        if is_complete(folder, checkpoint, "conv1.png"):
+            return print(f"Its results are in {folder}. To train on: --epochs {last['epoch'] + 10}")
+        print("Not all of its results were written: writing them now.")
+    return train_network(args, checkpoint, settings, folder)
+
+
+if __name__ == "__main__":
+    friendly(main)
