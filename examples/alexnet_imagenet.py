@@ -5,10 +5,11 @@
 
 The network is split over two devices, as in 2012: two GPUs where there are two, one GPU twice, or the CPU. The
 results are in runs/alexnet: curves, conv1's kernels by tower, history.csv, weights, and a checkpoint from which an
-interrupted run goes on:    python examples/alexnet_imagenet.py DATA --resume runs/alexnet
+interrupted run goes on:    python examples/alexnet_imagenet.py --resume runs/alexnet
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from minialex.data.augment import Colour, Prepare, mean_image
 from minialex.data.folder import find_pictures
 from minialex.data.loader import DummyBatches, PictureBatches
 from minialex.data.pictures import draw_pictures
+from minialex.errors import DataError
 from minialex.models.alexnet import PRESETS
 from minialex.reports import AccuracyReport
 from minialex.runs import (
@@ -34,11 +36,16 @@ from minialex.runs import (
     number,
     read_weights,
     settle,
+    weight_file,
     whole_number,
 )
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
 DEFAULTS = {
+    "data": None,  # drawn
+    "dummy": None,
+    "ground_truth": None,
+    "class_ids": None,
     "preset": "paper",
     "epochs": 90,
     "batch_size": 128,
@@ -51,7 +58,7 @@ DEFAULTS = {
     "limit": None,
     "max_bad": 0,
     "freeze": "",
-    "checkpoint_every": 0,
+    "checkpoint_every": 1000,
     "width": 1.0,
     "side": 256,
     "image_size": None,
@@ -72,6 +79,8 @@ DEFAULTS_DRAWN = {
     "init": "he",
 }
 MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "max_bad", "checkpoint_every"}
+MAY_CHANGE |= {"data", "ground_truth", "class_ids"}  # folders move; that the classes are the same is checked
+ARCHITECTURE = ("preset", "width", "image_size", "init", "scale")
 
 
 def parse_arguments(argv=None):
@@ -84,7 +93,8 @@ def parse_arguments(argv=None):
         "data",
         metavar="DATA",
         nargs="?",
-        help="a folder with train/<class>/ and val/<class>/; left out: drawn",
+        type=absolute,
+        help="a folder with train/<class>/ and val/<class>/; left out: drawn, or those of the resumed run",
     )
     add("--preset", choices=list(PRESETS), help="which AlexNet (default: paper)")
     add("--devices", default="auto", help='"auto", "cuda:0,cuda:1", "cpu", ... (default: auto)')
@@ -132,15 +142,25 @@ def parse_arguments(argv=None):
         help="keep the decoded 256x256 pictures here, 196 kB each, for the next epochs",
     )
     add("--limit", type=whole, metavar="N", help="use only N pictures of each set, spread over the classes")
-    add("--dummy", action="store_true", help="no pictures at all, random numbers: for timing")
+    add("--dummy", action="store_true", default=None, help="no pictures at all, random numbers: for timing")
     add("--max-bad", type=whole_number(0), metavar="N", help="skip up to N unreadable files (default: 0)")
-    add("--ground-truth", metavar="FILE", help="the classes of a flat val/ folder (default: found beside it)")
-    add("--class-ids", metavar="FILE", help="lines 'ID CLASS' for ImageNet's own numbers in that file")
+    add(
+        "--ground-truth",
+        metavar="FILE",
+        type=absolute,
+        help="the classes of a flat val/ folder (default: found beside it)",
+    )
+    add(
+        "--class-ids",
+        metavar="FILE",
+        type=absolute,
+        help="lines 'ID CLASS' for ImageNet's own numbers in that file",
+    )
     add(
         "--checkpoint-every",
         type=whole_number(0),
         metavar="STEPS",
-        help="besides each epoch's end (default: 0, off)",
+        help="besides each epoch's end (default: 1000; 0: off)",
     )
     args = parser.parse_args(argv)
     if args.evaluate and not (args.resume or args.pretrained):
@@ -150,6 +170,11 @@ def parse_arguments(argv=None):
     return args
 
 
+def absolute(path):
+    """For argparse: the same place wherever the run is resumed from."""
+    return str(Path(path).expanduser().absolute())
+
+
 class Pictures:
     """What a run reads: training and validation batches, and what its network is to know of them."""
 
@@ -157,9 +182,10 @@ class Pictures:
         self.args, self.settings = args, settings
         self.train_list = self.val_list = None
         self.classes = [f"class {i}" for i in range(1000)]
-        if not args.dummy:
-            root = args.data or draw_pictures(Path("runs", "drawn-pictures"), size=settings["side"])
-            self.val_list = self.limited(find_pictures(root, "val", args.ground_truth, args.class_ids))
+        if not settings["dummy"]:
+            root = settings["data"] or draw_pictures(Path("runs", "drawn-pictures"), size=settings["side"])
+            truth, ids = settings["ground_truth"], settings["class_ids"]
+            self.val_list = self.limited(find_pictures(root, "val", truth, ids))
             if not args.evaluate:
                 self.train_list = self.limited(find_pictures(root, "train"))
             self.classes = self.val_list.classes
@@ -171,7 +197,7 @@ class Pictures:
 
     def batches(self, pictures, prepare):
         s = self.settings
-        if self.args.dummy:
+        if s["dummy"]:
             return DummyBatches(
                 s["limit"] or 10 * s["batch_size"], s["batch_size"], prepare.crop, len(self.classes)
             )
@@ -187,41 +213,57 @@ class Pictures:
         )
 
     def describe(self):
-        if self.args.dummy:
+        if self.settings["dummy"]:
             return "random numbers in place of pictures"
         sizes = [f"{len(self.train_list):,} pictures to train on"] if self.train_list else []
         sizes.append(f"{len(self.val_list):,} to validate")
-        few = ", ".join(self.classes[:10]) + (", ..." if len(self.classes) > 10 else "")
-        return f"{' and '.join(sizes)}, {len(self.classes)} classes: {few}"
+        return f"{' and '.join(sizes)}, {len(self.classes)} classes: {a_few(self.classes)}"
+
+
+def a_few(names):
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
 
 
 def build_model(settings, classes, devices):
-    options = {name: settings[name] for name in ("preset", "width", "image_size", "init", "scale")}
+    options = {name: settings[name] for name in ARCHITECTURE}
     return mx.models.alexnet(classes, devices, rng=settings["seed"], **options)
 
 
-def measure_input(model, pictures, path):
-    """The mean image and the colours of the training pictures, from up to 10,000 of them; kept in `path`."""
-    if not path.is_file():
+def measure_input(model, pictures, path, checkpoint):
+    """The mean image and the colours of the training pictures, from up to 10,000 of them; kept in `path`.
+
+    A resumed run has them beside its checkpoint.
+    """
+    known = checkpoint and Path(checkpoint.path).with_name(INPUT)
+    if known and known.is_file():
+        arrays = mx.weights.load(known)
+    else:
+        print("Measuring the mean and the colours of up to 10,000 training pictures ...", flush=True)
         raw = pictures.batches(pictures.train_list, Prepare(crop=model.input.crop))
         colour = Colour.of(raw.squares(2_000))
         arrays = {"mean": mean_image(raw.squares(10_000)), "values": colour.values, "vectors": colour.vectors}
-        mx.weights.save(path, arrays)
-    arrays = mx.weights.load(path)
+    mx.weights.save(path, arrays)
     return arrays["mean"], Colour(arrays["values"], arrays["vectors"])
 
 
 def train_network(args, checkpoint, settings, folder):
     pictures = Pictures(args, settings)
+    if settings.setdefault("classes", pictures.classes) != pictures.classes:
+        raise ValueError(
+            f"{checkpoint.path} knows other classes ({a_few(settings['classes'])}) than the pictures have "
+            f"({a_few(pictures.classes)})"
+        )
     model = build_model(settings, len(pictures.classes), args.devices)
     if args.pretrained and not checkpoint:
-        fresh = mx.weights.load_pretrained(model, args.pretrained)
+        fresh = mx.weights.load_pretrained(model, weight_file(args.pretrained))
         print(
             f"Beginning with the weights of {args.pretrained}"
             + (f", but for {', '.join(fresh)}" if fresh else "")
         )
     frozen = freeze(model, settings["freeze"])
-    mean, colour = (None, None) if args.dummy else measure_input(model, pictures, folder / INPUT)
+    mean, colour = None, None
+    if not settings["dummy"] and (model.input.mean == "image" or model.input.colour):
+        mean, colour = measure_input(model, pictures, folder / INPUT, checkpoint)
     prepare = Prepare.for_input(model.input, mean, colour)
     train_on = pictures.batches(pictures.train_list, prepare)
     validate = pictures.batches(pictures.val_list, prepare)
@@ -237,9 +279,8 @@ def train_network(args, checkpoint, settings, folder):
         settings["momentum"],
         settings["wd"],
     )
-    schedule = optim.make_schedule(
-        settings["lr_scheduler"], settings["lr"], settings["epochs"], settings["warmup"]
-    )
+    warmup = min(settings["warmup"], settings["epochs"] / 10)
+    schedule = optim.make_schedule(settings["lr_scheduler"], settings["lr"], settings["epochs"], warmup)
     try:
         history = train.fit(
             model,
@@ -256,8 +297,11 @@ def train_network(args, checkpoint, settings, folder):
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(advice_when_stopped(folder)) from None
-    for flaw in {**train_on.bad_files, **validate.bad_files}.values():
-        print(f"skipped: {flaw}")
+    except (OSError, MemoryError, RuntimeError, ArithmeticError, DataError):
+        print(advice_when_stopped(folder), file=sys.stderr)
+        raise
+    finally:
+        say_skipped(train_on, validate)
     plot.accuracy_curves(history, folder / "curves.png")
     plot.tower_kernels(model, folder / "conv1.png")
     last = history[-1]
@@ -265,8 +309,17 @@ def train_network(args, checkpoint, settings, folder):
         f"\nValidation: Acc@1 {last['val_acc1']:.2f} %, Acc@5 {last['val_acc5']:.2f} % after {last['epoch']} epochs"
     )
     print(f"In {folder}: {MODEL}, {HISTORY}, conv1.png, curves.png")
-    if not (args.data or args.dummy):
-        print(WHAT_WAS_DONE)
+    if not settings["dummy"]:
+        print(f"Try it on a picture of your own: python -m minialex classify my.jpg --weights {folder}")
+        if not settings["data"]:
+            print(WHAT_WAS_DONE)
+
+
+def say_skipped(*sets):
+    """Name the files that could not be read."""
+    flaws = {path: flaw for batches in sets for path, flaw in batches.bad_files.items()}
+    if flaws:
+        print("\n  ".join([f"{len(flaws)} unreadable files were skipped:", *flaws.values()]))
 
 
 WHAT_WAS_DONE = """
@@ -278,7 +331,7 @@ with /data/imagenet/train/<class>/*.JPEG and /data/imagenet/val/<class>/*.JPEG; 
 
 def freeze(model, names):
     """The layers that --freeze names, after a check."""
-    frozen = {name for name in names.split(",") if name}
+    frozen = {name.strip() for name in names.split(",") if name.strip()}
     known = dict.fromkeys(layer_of(p) for p in model.parameters())
     if unknown := sorted(frozen - set(known)):
         raise ValueError(f"--freeze: no layer is called {', '.join(unknown)}; there are {', '.join(known)}")
@@ -295,6 +348,8 @@ def evaluate(args):
     """-e: how good saved weights are."""
     path = Path(args.resume or args.pretrained)
     arrays, of_run = read_weights(path)
+    if "fc8.bias" not in arrays:
+        raise ValueError(f"{path} has no layer fc8: these are not an AlexNet's weights")
     settings = settle(asked_of(args), of_run, defaults_for(args), may_change=set(DEFAULTS) - {"preset"})
     pictures = Pictures(args, settings)
     model = build_model(settings, len(arrays["fc8.bias"]), args.devices)
@@ -305,6 +360,8 @@ def evaluate(args):
     mx.weights.import_grouped(model, arrays)
     beside = (path if path.is_dir() else path.parent) / INPUT
     mean = mx.weights.load(beside)["mean"] if beside.is_file() else None
+    if mean is None and model.input.mean == "image" and not settings["dummy"]:
+        print(f"There is no mean image beside {path}: subtracting ImageNet's mean colour.")
     validate = pictures.batches(pictures.val_list, Prepare.for_input(model.input, mean))
     print(f"{pictures.describe()}\non {' and '.join(d.name for d in model.devices)}")
     scores = (train.evaluate_ten_crop if args.ten_crop else train.evaluate)(model, validate)
@@ -313,14 +370,18 @@ def evaluate(args):
         f"Acc@1 {scores.acc1:.2f} %, Acc@5 {scores.acc5:.2f} %, loss {scores.loss:.4f} "
         f"({crops}, {scores.seen:,} pictures)"
     )
+    say_skipped(validate)
 
 
 def asked_of(args):
     return {name: value for name in DEFAULTS if (value := getattr(args, name, None)) is not None}
 
 
-def defaults_for(args):
-    return DEFAULTS if args.data or args.dummy else {**DEFAULTS, **DEFAULTS_DRAWN}
+def defaults_for(args, of_pretrained=()):
+    """What holds where nothing is asked for; the network has the size of a pretrained one."""
+    defaults = DEFAULTS if args.data or args.dummy else {**DEFAULTS, **DEFAULTS_DRAWN}
+    size = {name: of_pretrained[name] for name in (*ARCHITECTURE, "side") if name in of_pretrained}
+    return {**defaults, **size}
 
 
 def main(argv=None):
@@ -329,9 +390,9 @@ def main(argv=None):
     if args.evaluate:
         return evaluate(args)
     checkpoint = find_checkpoint(args.resume)
-    settings = settle(
-        asked_of(args), checkpoint and checkpoint.state["settings"], defaults_for(args), MAY_CHANGE
-    )
+    of_run = checkpoint and checkpoint.state["settings"]
+    of_pretrained = read_weights(args.pretrained)[1] if args.pretrained and not checkpoint else {}
+    settings = settle(asked_of(args), of_run, defaults_for(args, of_pretrained), MAY_CHANGE)
     folder = choose_folder(args.resume, args.output_dir, "alexnet")
     make_writable(folder)
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:

@@ -52,7 +52,20 @@ from minialex.layers import (
 from minialex.optim import SGD
 
 if TYPE_CHECKING:
-    from minialex import checkpoint, data, init, models, naive, optim, plot, strategies, train, weights
+    from minialex import (
+        checkpoint,
+        data,
+        init,
+        models,
+        naive,
+        neighbours,
+        optim,
+        plot,
+        strategies,
+        timeline,
+        train,
+        weights,
+    )
     from minialex.describe import summary
     from minialex.gradient_check import gradcheck
 
@@ -64,12 +77,14 @@ __all__ = [
     "Flatten", "Gather", "Layer", "Linear", "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model", "NotFinite",
     "Parameter", "ReLU", "SameMapNorm", "Sequential", "Sigmoid", "SoftmaxCrossEntropy", "Subsampling",
     "TableConv2D", "Tanh", "Towers", "array_module", "checkpoint", "data", "device_of", "gradcheck", "init",
-    "models", "naive", "optim", "place", "plot", "strategies", "summary", "to_numpy", "train", "transfer",
-    "weights",
+    "models", "naive", "neighbours", "optim", "place", "plot", "strategies", "summary", "timeline", "to_numpy",
+    "train", "transfer", "weights",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is first used.
-_ROOMS = {"checkpoint", "data", "init", "models", "naive", "optim", "plot", "strategies", "train", "weights"}
+_ROOMS = set(
+    "checkpoint data init models naive neighbours optim plot strategies timeline train weights".split()
+)
 _FUNCTIONS = {"gradcheck": "gradient_check", "summary": "describe"}
 
 

@@ -49,9 +49,14 @@ def main(argv=None) -> int:
         "--weights", metavar="PATH", required=True,
         help="a run's folder, a weight file, BVLC's .npy, torchvision's .pth or .safetensors",
     )  # fmt: skip
-    classify.add_argument("--classes", metavar="FILE", help="the names of the classes, one a line, in order")
+    classify.add_argument(
+        "--classes", metavar="FILE", help="their names, one a line, in order (default: the run's)"
+    )
     classify.add_argument("--preset", choices=PRESETS, help="(default: the run's, or what the weights show)")
-    classify.add_argument("--mean", metavar="FILE", help=".npy of (3, H, W) or (3,), ordered as the channels")
+    classify.add_argument(
+        "--mean", metavar="FILE",
+        help=".npy of (3, H, W) or (3,), ordered as the channels (default: the run's mean picture, if it has one)",
+    )  # fmt: skip
     classify.add_argument("--devices", default="cpu", help="cpu, auto, cuda:0, ... (default: cpu)")
     classify.set_defaults(run=run_classify)
 
@@ -129,7 +134,7 @@ def newest_run() -> Path:
 def run_classify(args) -> int:
     from minialex.data.augment import square
     from minialex.data.folder import read_picture
-    from minialex.runs import read_weights
+    from minialex.runs import INPUT, read_weights, weight_file
 
     arrays, settings = read_weights(args.weights)
     if not {"conv1.bias", "fc8.bias"} <= set(arrays):
@@ -137,14 +142,17 @@ def run_classify(args) -> int:
             f"{args.weights} has no conv1 to fc8, it is no AlexNet's; minialex predict reads digits"
         )
     classes = len(arrays["fc8.bias"])
-    names = read_names(args.classes, classes) if args.classes else [f"class {i}" for i in range(classes)]
+    names = settings.get("classes") or [f"class {i}" for i in range(classes)]
+    if args.classes:
+        names = read_names(args.classes, classes)
     preset = args.preset or settings.get("preset") or preset_by_shape(args.weights, arrays)
-    scale = {"width": settings.get("width") or 1.0, "image_size": settings.get("image_size")}
-    model = mx.models.alexnet(classes, args.devices, preset, **scale)
+    size = {"width": settings.get("width") or 1.0, "image_size": settings.get("image_size")}
+    model = mx.models.alexnet(classes, args.devices, preset, **size, scale=settings.get("scale"))
     mx.weights.import_grouped(model, arrays)
 
-    prepare = preparation(model.input, args.mean)
-    side = round(256 * prepare.crop / PRESETS[preset].input.crop)
+    of_run = weight_file(args.weights).with_name(INPUT)
+    prepare = preparation(model.input, args.mean or (of_run if of_run.is_file() else None))
+    side = settings.get("side") or round(256 * prepare.crop / PRESETS[preset].input.crop)
     if prepare.mean.ndim == 3 and prepare.mean.shape[-1] > 1:
         side = prepare.mean.shape[-1]
     x = prepare.evaluation(square(read_picture(args.picture, at_least=side), side))

@@ -139,9 +139,8 @@ class AccuracyReport(ErrorReport):
         pass
 
     def look(self, pace):
-        digits = len(str(pace.steps))
         self.say(
-            f"Epoch [{pace.epoch + 1}][{pace.step:>{digits}}/{pace.steps}] data {pace.data_seconds:.2f}s "
+            f"Epoch [{pace.epoch + 1}][{pace.step}/{pace.steps}] data {pace.data_seconds:.2f}s "
             f"step {pace.step_seconds:.2f}s loss {pace.recent.loss:.3f} Acc@1 {pace.recent.acc1:.1f} "
             f"Acc@5 {pace.recent.acc5:.1f} lr {pace.lr:.4g}"
         )
@@ -177,7 +176,8 @@ class AccuracyReport(ErrorReport):
     def advice(self, row) -> list[str]:
         """What to try when the network has learned nothing for three epochs: it gives all classes the same share."""
         chance = math.log(self.classes) if self.classes else 0.0
-        self.stalled = self.stalled + 1 if row["train_loss"] > 0.995 * chance > 0 else 0
+        at_chance = chance and abs(row["train_loss"] / chance - 1) < 0.01
+        self.stalled = self.stalled + 1 if at_chance else 0
         if self.stalled % 3 or not self.stalled:
             return []
         return [

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from minialex.checkpoint import Checkpoint, load_checkpoint
-from minialex.errors import CheckpointError, DeviceUnavailable, DtypeMismatch
+from minialex.errors import CheckpointError, DtypeMismatch
 from minialex.weights import load, read_pretrained
 
 # The files in a run's folder.
@@ -118,12 +118,7 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     (its settings are those in settings.json beside it, if there is one).
     Raises FileNotFoundError when there is nothing, CheckpointError when a file is damaged.
     """
-    path = Path(path)
-    if path.is_dir():
-        found = [path / name for name in (MODEL, CHECKPOINT) if (path / name).is_file()]
-        if not found:
-            raise FileNotFoundError(f"{path} holds neither {MODEL} nor {CHECKPOINT}: train first")
-        path = found[0]
+    path = weight_file(path)
     arrays = load(path)
     if any(name.startswith("velocity:") for name in arrays):
         checkpoint = load_checkpoint(path)
@@ -135,6 +130,17 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
         raise CheckpointError(f"{beside} is damaged ({error})") from error
 
 
+def weight_file(path: str | Path) -> Path:
+    """The file itself; of a run's folder its model, or its checkpoint while there is no model yet."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    found = [path / name for name in (MODEL, CHECKPOINT) if (path / name).is_file()]
+    if not found:
+        raise FileNotFoundError(f"{path} holds neither {MODEL} nor {CHECKPOINT}: train first")
+    return found[0]
+
+
 # ---- the command line ------------------------------------------------------------------------------
 
 
@@ -142,7 +148,7 @@ def whole_number(least: int) -> Callable[[str], int]:
     """For argparse: a whole number, at least so large."""
 
     def parse(text):
-        if not text.lstrip("-").isdecimal() or int(text) < least:
+        if not text.removeprefix("-").isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"a whole number >= {least} is needed, not {text!r}")
         return int(text)
 
@@ -169,8 +175,8 @@ def friendly(main: Callable[[], None]) -> None:
         print(f"\nStopped. {stop}", file=sys.stderr)
         sys.exit(130)  # what shells expect after Ctrl-C
     except MemoryError as error:
-        sys.exit(f"{Path(sys.argv[0]).name}: out of memory ({error}): try a smaller --batch-size")
-    except (ValueError, OSError, ArithmeticError, DeviceUnavailable, DtypeMismatch) as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: out of memory ({error}): try a smaller --batch-size (-b)")
+    except (ValueError, OSError, ArithmeticError, RuntimeError, DtypeMismatch) as error:
         if os.environ.get("MINIALEX_TRACEBACK"):
             raise
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -59,6 +60,7 @@ class Progress:
     step: int = 0  # in this epoch
     seconds: float = 0.0  # spent on this epoch so far
     scores: Scores = field(default_factory=Scores)  # of this epoch so far
+    recount: bool = False  # steps may be fewer than batches: some may have had no readable picture
     history: list[dict] = field(default_factory=list)  # a row for each finished epoch
 
     @classmethod
@@ -168,8 +170,7 @@ def train_epoch(
 
     report.begin(progress.epoch, epochs, progress.step, steps)
     try:
-        with np.errstate(**QUIET):
-            batches = train.shuffled(progress.epoch, start=progress.step)
+        with np.errstate(**QUIET), closing(_rest_of_epoch(train, progress)) as batches:
             while True:
                 asked = time.perf_counter()
                 batch = next(batches, None)
@@ -188,11 +189,23 @@ def train_epoch(
                 if progress.step % report.read_every == 0 or save_now:
                     look()
                 if save_now:
+                    bad = len(getattr(train, "bad_files", ()))
+                    progress.recount = bad > 0 and bad >= train.batch_size
                     checkpoint()
             if waiting:
                 look()
     finally:
         report.end()
+
+
+def _rest_of_epoch(train, progress):
+    """The batches of an epoch after those of which `progress` has made its steps."""
+    if not progress.recount:
+        return train.shuffled(progress.epoch, start=progress.step)
+    batches = train.shuffled(progress.epoch)
+    for _ in range(progress.step):
+        next(batches)
+    return batches
 
 
 def _read(waiting, progress, steps, lr, device):
@@ -237,7 +250,9 @@ def evaluate_ten_crop(model: Model, batches) -> Scores:
         share = share.reshape(count, -1, share.shape[1]).mean(axis=1)
         own = share[np.arange(count), labels]
         right5 = (share >= own[:, None]).sum(axis=1) <= 5
-        total.add(-np.log(own).mean(), (share.argmax(axis=1) == labels).sum(), right5.sum(), count)
+        with np.errstate(**QUIET):  # a share of 0 is an infinite loss
+            loss = -np.log(own).mean()
+        total.add(loss, (share.argmax(axis=1) == labels).sum(), right5.sum(), count)
     model.train(mode)
     return total
 

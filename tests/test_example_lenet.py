@@ -376,6 +376,14 @@ def test_a_run_killed_after_its_last_epoch_still_gets_its_results(program, unint
     assert_same_run(folder, uninterrupted[0])
 
 
+def test_a_model_that_is_older_than_the_finished_run_is_written_anew(program, uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    arrays = weights.export_grouped(mx.models.lenet5("keras", rng=9))
+    weights.save(folder / train.MODEL, arrays)  # as if from before the run was given more epochs
+    assert "Not all of its results were written" in program("--resume", folder).out
+    assert_same_run(folder, uninterrupted[0])
+
+
 def test_a_finished_run_goes_on_when_more_epochs_are_asked_for(program, uninterrupted, tmp_path):
     folder = copy_of(uninterrupted[0], tmp_path / "out")
     assert program("--resume", folder, "--epochs", 3).status == 0

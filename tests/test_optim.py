@@ -388,7 +388,6 @@ def test_an_unknown_schedule_is_quoted_beside_those_that_are_known():
 
 def test_steps_left_out_are_at_a_half_and_three_quarters():
     assert make_schedule("step", 1.0, epochs=9).at == (5, 7)
-    assert make_schedule("step", 1.0, epochs=9, steps=[3]).at == (3,)
 
 
 def test_cosine_by_name_has_its_length_and_its_warm_up():

@@ -40,6 +40,9 @@ ROWS = [
     "gradient_check strategies tracing describe",
     "check.*",
     "check",
+    "neighbours timeline",
+    "plot_look",
+    "plot_gradcheck plot_timeline",
     "plot",
     "minialex",
     "reports runs",
@@ -200,7 +203,7 @@ def test_no_imports_run_in_a_circle():
     [
         ("cupy", {"device", "kernels"}),
         ("cupy_backends", {"device", "kernels"}),
-        ("matplotlib", {"plot"}),
+        ("matplotlib", {"plot", "plot_look", "plot_gradcheck", "plot_timeline"}),
         ("torch", set()),
         ("scipy", set()),
     ],

@@ -1,5 +1,6 @@
 """The pictures say what they should: their content is read back from the figures' artists."""
 
+import itertools
 from types import SimpleNamespace
 
 import matplotlib
@@ -9,14 +10,42 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import minialex as mx
-from minialex import plot
+from minialex import plot, plot_gradcheck, plot_look
 from minialex.gradient_check import Entry, Report
 from minialex.layers import towers
+from minialex.plot_timeline import KINDS
+from minialex.timeline import Span, measure_step
 
 
 def row(epoch, loss=0.5, error=5.0, **more):
     values = {"train_loss": loss, "train_error": error, "test_loss": loss, "test_error": error + 1.234}
     return {"epoch": epoch, "lr": 0.1, "seconds": 1.0, **values, **more}
+
+
+def accuracy_row(epoch, loss=0.5, acc1=90.0):
+    return {
+        "epoch": epoch, "lr": 0.01, "train_loss": loss, "train_acc1": acc1 - 5, "val_loss": loss - 0.1,
+        "val_acc1": acc1, "val_acc5": 99.0, "images_per_second": 100.0, "seconds": 2.5,
+    }  # fmt: skip
+
+
+def two_towers(devices, **options):
+    return mx.models.alexnet(3, devices=devices, width=1 / 12, image_size=67, init="he", **options)
+
+
+STEP = [
+    Span("conv1", None, "sim:0, sim:1", "crossing", 0.000, 0.001, 5_530_000),
+    Span("conv1", 0, "sim:0", "forward", 0.001, 0.020),
+    Span("conv1", 1, "sim:1", "forward", 0.001, 0.021),
+    Span("fc8", None, "sim:0, sim:1", "crossing", 0.0210, 0.0212, 88_604),
+    Span("fc8", 0, "sim:0", "forward", 0.0212, 0.0216),
+    Span("fc8", 0, "sim:0", "backward", 0.0216, 0.0220, back=True),
+    Span("fc8", None, "sim:0, sim:1", "crossing", 0.0220, 0.0221, 512, back=True),
+    Span("conv1", 0, "sim:0", "backward", 0.023, 0.048, back=True),
+    Span("conv1", 1, "sim:1", "backward", 0.023, 0.047, back=True),
+    Span("update", 0, "sim:0", "update", 0.048, 0.050),
+    Span("update", 1, "sim:1", "update", 0.048, 0.050),
+]
 
 
 def texts(axes):
@@ -39,6 +68,12 @@ def examples():
     pictures, labels = rng.integers(0, 256, (6, 1, 28, 28), dtype=np.uint8), np.arange(6)
     return {
         "curves": lambda **path: plot.curves([row(1), row(2)], **path),
+        "accuracy_curves": lambda **path: plot.accuracy_curves([accuracy_row(1)], **path),
+        "tower_kernels": lambda **path: plot.tower_kernels(two_towers("cpu"), **path),
+        "neighbours": lambda **path: plot.neighbours(
+            pictures, labels, list("abcdef"), [0, 3], [[1, 2], [4, 5]], **path
+        ),
+        "timeline": lambda **path: plot.timeline(STEP, **path),
         "filters": lambda **path: plot.filters(rng.standard_normal((6, 1, 5, 5)), **path),
         "feature_maps": lambda **path: plot.feature_maps(small_model(), picture(rng), **path),
         "confusion": lambda **path: plot.confusion(np.eye(3, dtype=int) + 1, **path),
@@ -56,7 +91,7 @@ def test_each_returns_a_figure_and_writes_it_whole_as_png(name, tmp_path):
     assert isinstance(figure, Figure)
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.format == "PNG"
-        assert picture.size == tuple(int(inches * plot.DPI) for inches in figure.get_size_inches())
+        assert picture.size == tuple(int(inches * plot_look.DPI) for inches in figure.get_size_inches())
         low, high = picture.convert("L").getextrema()
     assert low < 80
     assert high == 255
@@ -83,7 +118,7 @@ def test_the_settings_of_matplotlib_stay_as_they_were(monkeypatch):
     before = dict(matplotlib.rcParams)
     figure = plot.curves([row(1)])
     assert dict(matplotlib.rcParams) == before
-    assert figure.axes[0].xaxis.label.get_size() == plot.STYLE["axes.labelsize"]
+    assert figure.axes[0].xaxis.label.get_size() == plot_look.STYLE["axes.labelsize"]
 
 
 # ---- curves ----
@@ -137,6 +172,83 @@ def test_curves_of_ninety_epochs_count_in_whole_epochs():
 def test_curves_need_an_epoch():
     with pytest.raises(ValueError, match="0 epochs"):
         plot.curves([])
+
+
+# ---- accuracy ----
+
+
+def test_accuracy_curves_have_their_numbers_axes_and_legend():
+    figure = plot.accuracy_curves([accuracy_row(1, acc1=60.0), accuracy_row(2)], title="AlexNet")
+    loss, accuracy = figure.axes
+    assert (loss.get_xlabel(), loss.get_ylabel(), accuracy.get_ylabel()) == ("epoch", "loss", "accuracy (%)")
+    assert [line.get_ydata().tolist() for line in loss.lines] == [[0.5, 0.5], [0.4, 0.4]]
+    lines = {line.get_label(): line.get_ydata().tolist() for line in accuracy.lines}
+    assert lines == {
+        "training, Acc@1": [55, 85], "held out, Acc@1": [60, 90], "held out, Acc@5": [99, 99]
+    }  # fmt: skip
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["training, Acc@1", "held out, Acc@1", "held out, Acc@5"]
+    assert texts(accuracy) == ["90.0 %"]
+    assert figure.get_suptitle() == "AlexNet"
+
+
+@pytest.mark.parametrize("epochs", [1, 90])
+def test_accuracy_curves_of_few_and_many_epochs_count_in_whole_epochs(epochs):
+    history = [accuracy_row(epoch, loss=3 / epoch + 0.2) for epoch in range(1, epochs + 1)]
+    for axes in plot.accuracy_curves(history).axes:
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())
+        assert bool(axes.lines[0].get_marker()) == (epochs == 1)
+
+
+def test_accuracy_curves_need_an_epoch():
+    with pytest.raises(ValueError, match="0 epochs; accuracy_curves needs"):
+        plot.accuracy_curves([])
+
+
+# ---- kernels of two towers ----
+
+
+@pytest.mark.parametrize(("devices", "names"), [("cpu", ("cpu", "cpu")), ("sim:0,sim:1", ("sim:0", "sim:1"))])
+def test_tower_kernels_are_a_block_for_each_tower_with_its_device(devices, names):
+    model = two_towers(devices)
+    first, second = plot.tower_kernels(model).axes
+    assert first.get_title() == f"tower 0 on {names[0]}"
+    assert second.get_title() == f"tower 1 on {names[1]}"
+    weight = mx.weights.export_grouped(model)["conv1.weight"]
+    scale = np.quantile(np.abs(weight), 0.995)
+    expected = np.clip(0.5 + weight / (2 * scale), 0, 1).transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(shown(first) + shown(second), expected, rtol=1e-5)
+
+
+def test_tower_kernels_of_one_tower_are_one_block():
+    (axes,) = plot.tower_kernels(two_towers("cpu", towers=1)).axes
+    assert axes.get_title() == "conv1 on cpu"
+    assert len(axes.images) == 8
+
+
+def test_tower_kernels_that_read_blue_first_are_shown_in_their_colours():
+    model = mx.models.alexnet(3, devices="cpu", preset="bvlc", width=1 / 24, image_size=67)
+    model["conv1"].weight.value[:] = 0
+    model["conv1"].weight.value[:, 2] = 1  # the third channel of BGR
+    (axes,) = plot.tower_kernels(model).axes
+    assert np.unique(shown(axes)[0].reshape(-1, 3), axis=0).tolist() == [[1.0, 0.5, 0.5]]
+
+
+@pytest.mark.parametrize(("count", "columns", "lines"), [(8, 4, 1), (40, 10, 2), (96, 16, 3)])
+def test_tower_kernels_of_any_number_lie_apart_in_even_lines(count, columns, lines):
+    model = mx.models.alexnet(3, devices="cpu", width=count / 96, image_size=67, init="he")
+    for axes in plot.tower_kernels(model).axes:
+        corners = [(image.get_extent()[0], image.get_extent()[3]) for image in axes.images]
+        assert [len(set(places)) for places in (corners, *zip(*corners, strict=True))] == [
+            count // 2, columns, lines
+        ]  # fmt: skip
+
+
+def test_tower_kernels_say_what_they_cannot_show():
+    with pytest.raises(ValueError, match="there is none"):
+        plot.tower_kernels(mx.Sequential(fc=mx.Linear(2, 2)))
+    with pytest.raises(ValueError, match=r"its weight is \(4, 1, 3, 3\)"):
+        plot.tower_kernels(mx.Sequential(conv1=mx.Conv2D(1, 4, 3)))
 
 
 # ---- filters ----
@@ -264,6 +376,25 @@ def test_feature_maps_show_both_towers(rng):
     np.testing.assert_array_equal(shown(rows["conv, tower 0"]) + shown(rows["conv, tower 1"]), y)
 
 
+def test_feature_maps_show_the_layers_that_are_asked_for_with_their_types():
+    model = two_towers("sim:0,sim:1")
+    x = np.zeros((1, 3, 67, 67), dtype=np.float32)
+    rows = plot.feature_maps(model, x, layers=["relu1", "fc7"]).axes
+    assert [texts(axes)[:2] for axes in rows] == [
+        ["picture", "input: 3 × 67 × 67"],
+        ["relu1, tower 0", "ReLU: 4 × 15 × 15"],
+        ["relu1, tower 1", "ReLU: 4 × 15 × 15"],
+        ["fc7, tower 0", "Linear: 171"],
+        ["fc7, tower 1", "Linear: 171"],
+    ]
+    assert plot.feature_maps(model, x, layers=["fc8"]).axes[-1].get_xlabel() == "class"
+
+
+def test_feature_maps_name_a_layer_that_is_not_there(rng):
+    with pytest.raises(ValueError, match="no layer 'conv7'; the model has conv, relu"):
+        plot.feature_maps(small_model(), picture(rng), layers=["conv", "conv7"])
+
+
 def test_feature_maps_take_one_picture():
     with pytest.raises(ValueError, match=r"\(1, C, H, W\), not \(2, 1, 6, 6\)"):
         plot.feature_maps(small_model(), np.zeros((2, 1, 6, 6)))
@@ -385,6 +516,125 @@ def test_digits_count_the_labels():
         plot.digits(numbered_pictures(5), [1, 2])
 
 
+# ---- neighbours ----
+
+
+def test_neighbours_are_a_row_a_query_with_classes_right_and_wrong_in_two_colours():
+    labels, classes = np.array([0, 0, 1, 1, 2]), ["cat", "dog", "a rather long name of a class"]
+    figure = plot.neighbours(numbered_pictures(5), labels, classes, [1, 3], [[0, 2], [4, 2]], title="fc7")
+    (axes,) = figure.axes
+    assert [int(array.mean()) for array in shown(axes)] == [1, 0, 2, 3, 4, 2]
+    assert texts(axes) == ["cat", "cat", "dog", "dog", "a rather long nam…", "dog"]
+    wanted = [plot_look.INK, plot_look.BLUE, plot_look.ORANGE] * 2
+    wanted[4:] = wanted[5], wanted[4]
+    assert [text.get_color() for text in axes.texts] == wanted
+    assert figure.get_suptitle() == "fc7: 2 of 4 neighbours are of their picture's class"
+    places = [(image.get_extent()[0], image.get_extent()[3]) for image in axes.images]
+    assert len(set(places)) == 6
+    assert len({top for _, top in places}) == 2
+
+
+def test_neighbours_in_colour_are_shown_as_they_are(rng):
+    pictures = rng.integers(0, 256, (3, 3, 8, 8), dtype=np.uint8)
+    (axes,) = plot.neighbours(list(pictures), [0, 0, 0], ["x"], [2], [[0, 1]]).axes
+    np.testing.assert_array_equal(shown(axes), pictures[[2, 0, 1]].transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("found", [[[1, 2]], [1, 2], np.zeros((2, 0), dtype=int)])
+def test_neighbours_need_a_row_for_each_query(found):
+    with pytest.raises(ValueError, match="2 queries, but found has shape"):
+        plot.neighbours(numbered_pictures(3), [0, 0, 0], ["x"], [0, 1], found)
+
+
+# ---- the timeline ----
+
+
+def bars(axes):
+    """(lane, start, end, colour) of each bar, in milliseconds."""
+    return [
+        (round(bar.get_y(), 1), round(bar.get_x(), 2), round(bar.get_x() + bar.get_width(), 2), bar.get_facecolor())
+        for container in axes.containers
+        for bar in container
+    ]  # fmt: skip
+
+
+def test_the_timeline_has_a_lane_for_each_tower_and_one_between_them():
+    figure = plot.timeline(STEP, title="AlexNet")
+    (axes,) = figure.axes
+    lanes = {label.get_text(): y for label, y in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
+    assert lanes["tower 0\nsim:0"] < lanes["crossings"] < lanes["tower 1\nsim:1"]
+    drawn = bars(axes)
+    assert len(drawn) == len(STEP)
+    for span in STEP:
+        lane = 1.0 if span.tower is None else 2.25 * span.tower
+        (start, end), colour = (1000 * span.start_s, 1000 * span.end_s), KINDS[span.kind]
+        fitting = [
+            bar
+            for bar in drawn
+            if abs(bar[0] - lane) < 0.1 and bar[1] <= start + 0.01 and end <= bar[2] + 0.01
+            if bar[3] == matplotlib.colors.to_rgba(colour)
+        ]
+        assert fitting, span
+    assert axes.get_xlabel() == "milliseconds"
+    assert axes.get_xlim() == (0, 50)
+    assert figure.get_suptitle() == "AlexNet; one step: 50 ms; 5.62 MB cross between the devices"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(KINDS)
+
+
+def test_the_timeline_names_what_is_wide_enough_and_labels_each_crossing_with_its_bytes():
+    (axes,) = plot.timeline(STEP).axes
+    assert sorted(texts(axes)) == sorted(
+        ["conv1"] * 4 + ["update"] * 2 + ["→ conv1\n5.53 MB", "→ fc8\n88.6 kB", "← fc8\n512 B"]
+    )
+
+
+def test_labels_of_crossings_that_come_together_lie_apart():
+    crossings = [
+        Span(f"fc{i}", None, "sim:0, sim:1", "crossing", 0.0205 + i / 1e5, 0.0205 + (i + 1) / 1e5, 123_456)
+        for i in range(9)
+    ]
+    figure = plot.timeline(STEP[:3] + crossings + STEP[-4:])
+    figure.draw_without_rendering()
+    boxes = sorted(
+        text.get_window_extent().extents[[0, 2]].tolist()
+        for text in figure.axes[0].texts
+        if "fc" in text.get_text()
+    )
+    assert len(boxes) == 9
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(boxes))
+
+
+def test_names_stay_inside_their_bars():
+    figure = plot.timeline(STEP)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [bar.get_window_extent() for container in axes.containers for bar in container]
+    for text in axes.texts:
+        if "\n" not in text.get_text():
+            inner = text.get_window_extent()
+            assert any(box.x0 <= inner.x0 and inner.x1 <= box.x1 for box in boxes), text
+
+
+def test_the_timeline_says_where_both_towers_are_on_one_device():
+    model = two_towers("cpu")
+    spans = measure_step(model, np.zeros((2, 3, 67, 67), dtype=np.float32), np.array([0, 1]))
+    figure = plot.timeline(spans)
+    assert figure.get_suptitle().endswith("would cross between two devices")
+    assert "crossings\n(one device:\nnothing moves)" in [
+        label.get_text() for label in figure.axes[0].get_yticklabels()
+    ]
+
+
+def test_the_timeline_of_one_tower_has_one_lane():
+    (axes,) = plot.timeline([span for span in STEP if span.tower == 0]).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["tower 0\nsim:0"]
+
+
+def test_the_timeline_needs_spans():
+    with pytest.raises(ValueError, match=r"no spans: timeline\.measure_step"):
+        plot.timeline([])
+
+
 # ---- the steps of a photograph ----
 
 
@@ -422,7 +672,7 @@ def frames(axes):
             tuple(map(round, path.vertices[:4].mean(axis=0)[::-1])) for path in collection.get_paths()
         }
         for collection in axes.collections
-        if collection.get_label() in plot.VERDICTS
+        if collection.get_label() in plot_gradcheck.VERDICTS
     }
 
 
@@ -453,7 +703,7 @@ def test_gradcheck_writes_the_numbers_into_small_arrays(rng):
 def test_gradcheck_cells_are_relative_to_the_largest_gradient():
     entries = [Entry("x", (i,), says, 4.0, 0, 0, "bug") for i, says in enumerate([4.0, 3.0, 8.0])]
     (axes,) = panels(plot.gradcheck(Report("it", {"x": (3,)}, entries))).values()
-    np.testing.assert_allclose(shown(axes)[0].ravel(), [plot.SHARES.vmin, 1 / 8, 4 / 8])
+    np.testing.assert_allclose(shown(axes)[0].ravel(), [plot_gradcheck.SHARES.vmin, 1 / 8, 4 / 8])
 
 
 def test_gradcheck_tells_kinks_from_bugs():

@@ -94,8 +94,10 @@ class DummyBatches:
             labels = self.labels[first : first + self.batch_size]
             yield self.pictures[: len(labels)], labels
 
-    def in_order(self) -> Iterator[Batch]:
-        return self.shuffled(0)
+    def in_order(self, ten_crop: bool = False) -> Iterator[Batch]:
+        """With `ten_crop` x is (N, 10, 3, crop, crop), the same numbers ten times."""
+        for x, labels in self.shuffled(0):
+            yield np.repeat(x[:, None], 10, axis=1) if ten_crop else x, labels
 
 
 class PictureBatches:

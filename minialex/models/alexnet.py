@@ -219,6 +219,9 @@ def one_tower(p: Preset, num_classes, rng, width, size, init) -> dict[str, Layer
         "drop7": None if p.dropout_first else dropout(),
         "fc8": linear(units, num_classes),
     }
+    for name in ("drop5", "drop6", "drop7"):
+        if layers.get(name) is not None:
+            layers[name].seed = int(rng.integers(2**31))  # masks hang on the model's seed, as weights do
     if init != "he":
         for name in ("conv2", "conv4", "conv5", "fc6", "fc7"):
             layers[name].bias.value[:] = p.bias

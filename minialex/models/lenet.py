@@ -140,6 +140,9 @@ def _lenet_today(variant, rng, activation, dropout):
         "f6_dropout": Dropout(dropout),
         "output": Linear(84, 10, rng=rng, init=init),
     }
+    for layer in layers.values():
+        if isinstance(layer, Dropout):
+            layer.seed = int(rng.integers(2**31))  # masks hang on the model's seed, as weights do
     if not dropout:
         layers = {name: layer for name, layer in layers.items() if not isinstance(layer, Dropout)}
     mean, std = 33.32 / 255, 78.57 / 255  # of MNIST's training pictures
