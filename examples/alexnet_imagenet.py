@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import minialex as mx
-from minialex import optim, plot, train
+from minialex import neighbours, optim, plot, train
 from minialex.data.augment import Colour, Prepare, mean_image
 from minialex.data.folder import find_pictures
 from minialex.data.loader import DummyBatches, PictureBatches
@@ -39,6 +39,7 @@ from minialex.runs import (
     weight_file,
     whole_number,
 )
+from minialex.timeline import measure_step
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
 DEFAULTS = {
@@ -142,6 +143,11 @@ def parse_arguments(argv=None):
         help="keep the decoded 256x256 pictures here, 196 kB each, for the next epochs",
     )
     add("--limit", type=whole, metavar="N", help="use only N pictures of each set, spread over the classes")
+    add(
+        "--look",
+        action="store_true",
+        help="also draw feature maps, neighbours, codes, and the timeline of a step",
+    )
     add("--dummy", action="store_true", default=None, help="no pictures at all, random numbers: for timing")
     add("--max-bad", type=whole_number(0), metavar="N", help="skip up to N unreadable files (default: 0)")
     add(
@@ -208,7 +214,7 @@ class Pictures:
             s["seed"],
             self.args.workers,
             s["max_bad"],
-            self.args.cache,
+            self.args.cache or (None if s["data"] else Path("runs", "drawn-cache")),
             s["side"],
         )
 
@@ -304,15 +310,43 @@ def train_network(args, checkpoint, settings, folder):
         say_skipped(train_on, validate)
     plot.accuracy_curves(history, folder / "curves.png")
     plot.tower_kernels(model, folder / "conv1.png")
+    if not settings["dummy"] and (args.look or not settings["data"]):
+        look(model, pictures, prepare, folder)
     last = history[-1]
     print(
         f"\nValidation: Acc@1 {last['val_acc1']:.2f} %, Acc@5 {last['val_acc5']:.2f} % after {last['epoch']} epochs"
     )
-    print(f"In {folder}: {MODEL}, {HISTORY}, conv1.png, curves.png")
+    print(f"In {folder}: " + ", ".join([MODEL, HISTORY, *sorted(path.name for path in folder.glob("*.png"))]))
     if not settings["dummy"]:
         print(f"Try it on a picture of your own: python -m minialex classify my.jpg --weights {folder}")
         if not settings["data"]:
             print(WHAT_WAS_DONE)
+
+
+def look(model, pictures, prepare, folder):
+    """What the network makes of 400 validation pictures, and how one step goes, as pictures in the run's folder."""
+    chosen = np.linspace(0, len(pictures.val_list) - 1, min(len(pictures.val_list), 400)).astype(int)
+    few = pictures.val_list.part(chosen)
+    batches = pictures.batches(few, prepare)
+    squares = list(batches.squares())
+    x, labels = zip(*batches.in_order(), strict=True)
+    labels = np.concatenate(labels)
+
+    shown = ["relu1", "pool2", "relu3", "relu5", "relu6", "relu7", "fc8"]
+    plot.feature_maps(model, x[0][:1], folder / "feature_maps.png", layers=shown)
+    features = neighbours.features(model, batches)
+    queries = np.linspace(0, len(squares) - 1, 6).astype(int)
+    nearest = neighbours.nearest(features, queries)
+    plot.neighbours(squares, labels, few.classes, queries, nearest, folder / "nearest.png", "Nearest by fc7")
+    encoder = neighbours.BinaryCodes(bits=28)
+    encoder.fit(features)
+    nearest = neighbours.hamming(encoder.codes(features), queries)
+    plot.neighbours(
+        squares, labels, few.classes, queries, nearest, folder / "codes.png", "Nearest by codes of 28 bits"
+    )
+    for _ in range(3):  # the first step is slower than the others
+        spans = measure_step(model.train(), model.device.asarray(x[0]), np.asarray(labels[: len(x[0])]))
+    plot.timeline(spans, folder / "timeline.png")
 
 
 def say_skipped(*sets):

@@ -469,6 +469,17 @@ def test_eval_lets_everything_through_and_counts_no_step(towers):
     assert model.counters() == {"drop6.step": 2, "drop7.step": 2}
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_dropouts_masks_hang_on_the_models_seed_as_its_weights_do(preset):
+    def seeds(rng, towers=None):
+        model = alexnet(preset=preset, rng=rng, towers=towers, **TINY)
+        return {layer.name: layer.seed for layer in insides(model) if isinstance(layer, Dropout)}
+
+    assert len(set(seeds(1).values())) == len(seeds(1)) == 2
+    assert seeds(1) == seeds(1, towers=1) == seeds(np.random.default_rng(1))
+    assert not set(seeds(1).values()) & set(seeds(2).values())
+
+
 def test_counters_put_back_bring_the_masks_back():
     model = lively(dtype="float32")
     x, labels = batch(model, dtype="float32")
@@ -637,7 +648,7 @@ def drawn_masks(model, N, step=0):
     for layer in insides(model):
         if isinstance(layer, Dropout):
             units = arrays[f"{reader[layer.name]}.weight"].shape[1]
-            rng = np.random.default_rng((0, zlib.crc32(layer.name.encode()), step))
+            rng = np.random.default_rng((layer.seed, zlib.crc32(layer.name.encode()), step))
             masks[layer.name] = rng.random((N, units), dtype=np.float32) >= layer.p
     return masks
 
