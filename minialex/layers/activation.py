@@ -18,7 +18,7 @@ class ReLU(Layer):
         return y
 
     def backward(self, grad_y: Array) -> Array:
-        return self.xp.where(self.saved.y > 0, grad_y, 0)
+        return grad_y * (self.saved.y > 0)
 
 
 class Sigmoid(Layer):

@@ -69,7 +69,8 @@ class MaxPool2D(Pool2D):
         y = view[:, 0, 0].copy()  # (C, OH, OW, N)
         winner = xp.zeros(y.shape, dtype=np.uint8 if len(self.cells) <= 256 else np.int32)
         for number, (i, j) in enumerate(self.cells[1:], start=1):
-            xp.copyto(winner, number, where=view[:, i, j] > y)  # larger, not equal: the first one keeps a tie
+            larger = view[:, i, j] > y  # and not equal: the first one keeps a tie
+            xp.maximum(winner, larger * winner.dtype.type(number), out=winner)  # no number before was as large
             xp.maximum(y, view[:, i, j], out=y)
         self.save(winner=winner, padded_shape=x.shape)
         return batch_first(y)
@@ -79,7 +80,7 @@ class MaxPool2D(Pool2D):
         grad_x = self.xp.zeros(self.saved.padded_shape, dtype=grad_y.dtype)
         view = windows(grad_x, self.kernel_size, self.stride)
         for number, (i, j) in enumerate(self.cells):
-            view[:, i, j] += self.xp.where(self.saved.winner == number, grad_y, 0)
+            view[:, i, j] += grad_y * (self.saved.winner == number)  # faster than where() by far
         return batch_first(crop(grad_x, self.padding))
 
 
