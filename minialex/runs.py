@@ -114,7 +114,7 @@ def is_complete(folder: Path, checkpoint: Checkpoint, last_file: str) -> bool:
 def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     """The parameters of a run by name, and its settings.
 
-    path: a run's folder (its model, or its checkpoint while there is no model yet), a checkpoint, or a weight file
+    path: a run's folder (its model or its checkpoint, whichever is newer), a checkpoint, or a weight file
     (its settings are those in settings.json beside it, if there is one).
     Raises FileNotFoundError when there is nothing, CheckpointError when a file is damaged.
     """
@@ -131,14 +131,14 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def weight_file(path: str | Path) -> Path:
-    """The file itself; of a run's folder its model, or its checkpoint while there is no model yet."""
+    """The file itself; of a run's folder its model or its checkpoint, whichever is newer."""
     path = Path(path)
     if not path.is_dir():
         return path
     found = [path / name for name in (MODEL, CHECKPOINT) if (path / name).is_file()]
     if not found:
         raise FileNotFoundError(f"{path} holds neither {MODEL} nor {CHECKPOINT}: train first")
-    return found[0]
+    return max(found, key=lambda file: file.stat().st_mtime_ns)
 
 
 # ---- the command line ------------------------------------------------------------------------------

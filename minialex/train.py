@@ -238,22 +238,16 @@ def evaluate(model: Model, batches) -> Scores:
 
 def evaluate_ten_crop(model: Model, batches) -> Scores:
     """As `evaluate`, with the mean softmax over ten crops of each picture (Krizhevsky et al. 2012, section 4.1)."""
-    total, mode = Scores(), model.training
-    model.eval()
-    for crops, labels in batches.in_order(ten_crop=True):
-        count = len(labels)
-        logits = to_numpy(model.forward(model.device.asarray(crops.reshape(-1, *crops.shape[2:])))).astype(
-            np.float64
-        )
-        share = np.exp(logits - logits.max(axis=1, keepdims=True))
-        share /= share.sum(axis=1, keepdims=True)  # (N * 10, classes)
-        share = share.reshape(count, -1, share.shape[1]).mean(axis=1)
-        own = share[np.arange(count), labels]
-        right5 = (share >= own[:, None]).sum(axis=1) <= 5
-        with np.errstate(**QUIET):  # a share of 0 is an infinite loss
-            loss = -np.log(own).mean()
-        total.add(loss, (share.argmax(axis=1) == labels).sum(), right5.sum(), count)
-    model.train(mode)
+    total = Scores()
+    with np.errstate(**QUIET):  # a share of 0 is an infinite loss
+        for logits, labels in _logits(model, batches, ten_crop=True):  # (N * 10, classes)
+            logits = to_numpy(logits).astype(np.float64)
+            share = np.exp(logits - logits.max(axis=1, keepdims=True))
+            share /= share.sum(axis=1, keepdims=True)
+            share = share.reshape(len(labels), -1, share.shape[1]).mean(axis=1)  # (N, classes)
+            own = share[np.arange(len(labels)), labels]
+            right5 = (share >= own[:, None]).sum(axis=1) <= 5
+            total.add(-np.log(own).mean(), (share.argmax(axis=1) == labels).sum(), right5.sum(), len(labels))
     return total
 
 
@@ -264,12 +258,13 @@ def predict(model: Model, batches) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(logits), np.concatenate(labels)
 
 
-def _logits(model, batches):
+def _logits(model, batches, **crops):
     """(logits, labels) of each batch in order, in evaluation mode; the model's mode is put back."""
     mode = model.training
     model.eval()
     try:
-        for x, labels in batches.in_order():
+        for x, labels in batches.in_order(**crops):
+            x = x.reshape(-1, *model.picture_shape) if crops else x  # (N, 10, C, H, W): ten pictures of each
             yield model.forward(model.device.asarray(x)), labels
     finally:
         model.train(mode)

@@ -682,3 +682,20 @@ def test_in_eval_mode_dropout_lets_both_towers_through():
     for y in towers.forward(on("cpu", np.ones((1, 4)), np.ones((1, 4)))):
         equal(y, np.full((1, 4), 0.5))
     assert towers.counters() == {"step": 0}
+
+
+def test_a_sequential_with_towers_moves_to_two_devices():
+    model = mx.Sequential(
+        broadcast=mx.Broadcast(),
+        fc1=mx.Towers.split(mx.Linear(3, 4)),
+        gather=mx.Gather(),
+        fc2=mx.Linear(4, 2),
+    ).to("sim:0,sim:1")
+    y = model.forward(mx.Device("sim:0").asarray(np.ones((1, 3), np.float32)))
+    assert mx.device_of(y) is mx.Device("sim:0")
+    assert [mx.device_of(p.value).name for p in model["fc1"].parameters()] == ["sim:0", "sim:1"] * 2
+
+
+def test_a_sequential_without_towers_takes_one_device():
+    with pytest.raises(ValueError, match="no towers: it takes one device, not sim:0 and sim:1"):
+        mx.Sequential(mx.ReLU()).to("sim:0,sim:1")

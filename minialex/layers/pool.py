@@ -70,7 +70,9 @@ class MaxPool2D(Pool2D):
         winner = xp.zeros(y.shape, dtype=np.uint8 if len(self.cells) <= 256 else np.int32)
         for number, (i, j) in enumerate(self.cells[1:], start=1):
             larger = view[:, i, j] > y  # and not equal: the first one keeps a tie
-            xp.maximum(winner, larger * winner.dtype.type(number), out=winner)  # no number before was as large
+            xp.maximum(
+                winner, larger * winner.dtype.type(number), out=winner
+            )  # no number before was as large
             xp.maximum(y, view[:, i, j], out=y)
         self.save(winner=winner, padded_shape=x.shape)
         return batch_first(y)

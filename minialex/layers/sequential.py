@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from minialex.device import place
 from minialex.layers.layer import Array, Layer, Parameter
 
 
@@ -51,6 +52,17 @@ class Sequential(Layer):
 
     def children(self) -> dict[str, Layer]:
         return self.layers
+
+    def to(self, devices) -> "Sequential":
+        """Move to a device; with towers inside, to two: "cuda:0,cuda:1". What is outside them goes to the first."""
+        first, second = place(devices)
+        takes_two = {name for name, layer in self.layers.items() if hasattr(layer, "devices")}
+        if first is not second and not takes_two:
+            raise ValueError(f"{self} has no towers: it takes one device, not {first.name} and {second.name}")
+        for name, layer in self.layers.items():
+            layer.to((first, second) if name in takes_two else first)
+        self.device, self.saved, self._output = first, None, None
+        return self
 
     def check_input(self, x):
         """Each layer inside checks its own."""

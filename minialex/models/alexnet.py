@@ -115,13 +115,14 @@ class AlexNet(Model):
         self.picture_shape = (3, input.crop, input.crop)
 
     def to(self, devices):
-        """Place the towers on "cuda:0,cuda:1", "cpu", ...; what is outside the towers goes to the first one."""
-        self.devices = first, second = place(devices)
-        for layer in self:
-            layer.to((first, second) if isinstance(layer, (Towers, Broadcast, Exchange, Gather)) else first)
-        self.device = first
+        """Place the towers on "cuda:0,cuda:1", "cpu", ...; without towers, all goes to the first one."""
+        first, second = self.devices = place(devices)
         self.loss.to(first)
-        return self
+        return super().to((first, second) if self.has_towers else first)
+
+    @property
+    def has_towers(self) -> bool:
+        return any(isinstance(layer, Towers) for layer in self)
 
 
 def alexnet(
