@@ -1,6 +1,7 @@
 """What all tests share: the devices they run on, the data they may find, and hypothesis's settings."""
 
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +22,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("minialex")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start as well. Some tests
+# press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GPUS = cuda_count()
 DEVICES = [

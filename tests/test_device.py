@@ -14,7 +14,17 @@ import pytest
 
 import minialex as mx
 from minialex import simdevice
-from minialex.device import Device, array_module, cuda_count, device_of, is_array, place, to_numpy, transfer
+from minialex.device import (
+    Device,
+    array_module,
+    check_link,
+    cuda_count,
+    device_of,
+    is_array,
+    place,
+    to_numpy,
+    transfer,
+)
 from minialex.errors import DeviceMismatch, DeviceUnavailable
 from minialex.simdevice import current_index, recording
 
@@ -503,6 +513,64 @@ def test_a_thread_that_leaves_a_device_leaves_its_own_entry_and_not_another_thre
     assert seen == [1, 0]
 
 
+# ---- the link between two GPUs -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_gpus_that_copy(machine_with, monkeypatch):
+    """Call it with what happens to the bytes on their way; returns the two devices and the copies that were made."""
+
+    def make(on_the_way):
+        machine_with(2)
+        first, second = Device("cuda:0"), Device("cuda:1")
+        ways = []
+
+        def straight(target, array, source):
+            ways.append((source.name, target.name))
+            return on_the_way(array, source)
+
+        monkeypatch.setattr(type(first), "asarray", lambda self, array, dtype=None: array.copy())
+        monkeypatch.setattr(type(first), "_receive_from_gpu", straight)
+        return first, second, ways
+
+    return make
+
+
+def test_a_good_link_is_tried_both_ways_and_says_nothing(two_gpus_that_copy):
+    first, second, ways = two_gpus_that_copy(lambda array, source: array)
+    check_link(first, second)
+    assert ways == [("cuda:0", "cuda:1"), ("cuda:1", "cuda:0")]
+    assert first.not_straight_from == second.not_straight_from == set()
+
+
+def test_a_link_that_lies_in_one_byte_is_found_and_gone_around(two_gpus_that_copy, monkeypatch):
+    def one_byte_wrong(array, source):
+        array = array.copy()
+        array[-1] ^= source.name == "cuda:0"
+        return array
+
+    first, second, ways = two_gpus_that_copy(one_byte_wrong)
+    with pytest.warns(
+        RuntimeWarning, match=r"1 of 4,194,304 bytes copied from cuda:0 to cuda:1 .* through the host"
+    ):
+        check_link(first, second)
+    assert second.not_straight_from == {"cuda:0"}
+    assert first.not_straight_from == set()
+    ways.clear()
+    on_the_gpu = SimpleNamespace(values=np.arange(3))
+    monkeypatch.setattr("minialex.device.to_numpy", lambda array: array.values)
+    np.testing.assert_array_equal(second._receive(on_the_gpu, first), np.arange(3))
+    assert ways == []  # through the host
+
+
+def test_one_gpu_twice_and_pretended_ones_need_no_check(two_gpus_that_copy):
+    first, _, ways = two_gpus_that_copy(lambda array, source: array)
+    check_link(first, first)
+    check_link(Device("sim:0"), Device("sim:1"))
+    check_link(Device("cpu"), first)
+    assert ways == []
+
+
 # ---- on real GPUs ----------------------------------------------------------------------------------
 
 
@@ -532,6 +600,52 @@ def test_the_copy_between_gpus_is_byte_for_byte_even_on_one():
     moved = device._receive_from_gpu(array, device)
     array[...] = 0  # in order behind the copy, or the next line sees it
     np.testing.assert_array_equal(to_numpy(moved), host.transpose(2, 0, 1))
+
+
+class OnItsOwnStream(type(Device("cpu")).__mro__[1]):
+    """A logical device: a GPU, with a stream of its own on which nothing waits for the default stream."""
+
+    def __new__(cls, gpu, name):
+        logical = object.__new__(cls)
+        logical.gpu, logical.xp, logical.name, logical.index = gpu, gpu.xp, name, gpu.index
+        with gpu:
+            logical.stream = gpu.xp.cuda.Stream(non_blocking=True)
+        return logical
+
+    def __enter__(self):
+        self.gpu.__enter__()
+        self.stream.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.stream.__exit__(*error)
+        return self.gpu.__exit__(*error)
+
+
+@pytest.mark.gpu
+@one_gpu
+def test_the_fences_hold_between_two_logical_devices_while_a_slow_kernel_runs():
+    gpu = Device("cuda:0")
+    source, target = OnItsOwnStream(gpu, "first"), OnItsOwnStream(gpu, "second")
+    slow = gpu.xp.RawKernel(
+        """extern "C" __global__ void fill(float* x, int n, float value) {
+            long long start = clock64();
+            while (clock64() - start < 20000000) {}          // about 10 ms
+            int i = blockIdx.x * blockDim.x + threadIdx.x;
+            if (i < n) x[i] = value;
+        }""",
+        "fill",
+    )
+    n = 1 << 16
+    for value in range(1, 6):
+        with source:
+            array = gpu.xp.empty(n, dtype=np.float32)
+            slow((n // 256,), (256,), (array, np.int32(n), np.float32(value)))  # still running
+        moved = type(gpu)._receive_from_gpu(target, array, source)
+        with source:
+            slow((n // 256,), (256,), (array, np.int32(n), np.float32(-1)))  # must not overtake the copy
+        with target:
+            assert (target.stream.synchronize() or moved.get() == value).all()
 
 
 @pytest.mark.two_gpu

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from minialex.device import place
+from minialex.device import check_link, place
 from minialex.layers.layer import Array, Layer, Parameter
 
 
@@ -59,6 +59,7 @@ class Sequential(Layer):
         takes_two = {name for name, layer in self.layers.items() if hasattr(layer, "devices")}
         if first is not second and not takes_two:
             raise ValueError(f"{self} has no towers: it takes one device, not {first.name} and {second.name}")
+        check_link(first, second)
         for name, layer in self.layers.items():
             layer.to((first, second) if name in takes_two else first)
         self.device, self.saved, self._output = first, None, None
