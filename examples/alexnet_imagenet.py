@@ -35,6 +35,7 @@ from minialex.runs import (
     make_writable,
     number,
     read_weights,
+    settings_to_resume,
     settle,
     weight_file,
     whole_number,
@@ -274,7 +275,9 @@ def train_network(args, checkpoint, settings, folder):
     train_on = pictures.batches(pictures.train_list, prepare)
     validate = pictures.batches(pictures.val_list, prepare)
     print(mx.summary(model))
-    print(f"\n{pictures.describe()}\non {' and '.join(d.name for d in model.devices)}, in {folder}")
+    print(
+        f"\n{pictures.describe()}\non {' and '.join(dict.fromkeys(d.name for d in model.devices))}, in {folder}"
+    )
     print(
         ", ".join(f"{name} {settings[name]}" for name in DEFAULTS if settings[name] not in (None, "")) + "\n"
     )
@@ -397,7 +400,7 @@ def evaluate(args):
     if mean is None and model.input.mean == "image" and not settings["dummy"]:
         print(f"There is no mean image beside {path}: subtracting ImageNet's mean colour.")
     validate = pictures.batches(pictures.val_list, Prepare.for_input(model.input, mean))
-    print(f"{pictures.describe()}\non {' and '.join(d.name for d in model.devices)}")
+    print(f"{pictures.describe()}\non {' and '.join(dict.fromkeys(d.name for d in model.devices))}")
     scores = (train.evaluate_ten_crop if args.ten_crop else train.evaluate)(model, validate)
     crops = "mean of ten crops" if args.ten_crop else "centre crop"
     print(
@@ -424,7 +427,7 @@ def main(argv=None):
     if args.evaluate:
         return evaluate(args)
     checkpoint = find_checkpoint(args.resume)
-    of_run = checkpoint and checkpoint.state["settings"]
+    of_run = settings_to_resume(args.resume, checkpoint)
     of_pretrained = read_weights(args.pretrained)[1] if args.pretrained and not checkpoint else {}
     settings = settle(asked_of(args), of_run, defaults_for(args, of_pretrained), MAY_CHANGE)
     folder = choose_folder(args.resume, args.output_dir, "alexnet")

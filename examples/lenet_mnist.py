@@ -26,6 +26,7 @@ from minialex.runs import (
     load_run,
     make_writable,
     number,
+    settings_to_resume,
     settle,
     whole_number,
 )
@@ -110,18 +111,22 @@ def settings_of(args, of_checkpoint, may_change=MAY_CHANGE):
     return settle(asked, None, {**DEFAULTS, **of_variant, **(DRY_RUN if args.dry_run else {})}, may_change)
 
 
-def load_pictures(args, settings, wanted=None):
+def load_pictures(settings, wanted=None):
     """MNIST; or digits that are drawn here, when no one named a place and there is no way to fetch it.
 
     wanted: what a resumed run was trained on.
     """
+    folder = settings.get("data_dir")
     if wanted != "drawn digits":
         try:
-            return "MNIST", load_mnist(args.data_dir)
+            return "MNIST", load_mnist(folder)
         except OSError as error:  # DownloadFailed, or no place to put a download
-            if args.data_dir or wanted:
+            if folder:
+                raise OSError(f"MNIST is not in {folder}, and could not be fetched. {error}") from None
+            if wanted:
                 raise
-            print(f"{error}\n\nMNIST is not here and could not be fetched: training on drawn digits instead.")
+            print(f"{error}\n")
+            print("MNIST is not here and could not be fetched: training on drawn digits instead.")
             print("(With MNIST's four files in a folder: --data-dir FOLDER.)\n")
     limit = settings["limit"] or 10_000
     return "drawn digits", load_drawn_digits(min(limit, 10_000), min(limit, 2_000), seed=0)
@@ -171,7 +176,9 @@ def evaluate(args, device):
     """-e: the test error of saved weights."""
     arrays, of_run = load_run(args.resume)
     settings = settings_of(args, of_run, may_change=set(DEFAULTS) - {"variant", "activation"})
-    data, sets = load_pictures(args, settings, of_run.get("data"))
+    if args.data_dir:
+        settings["data_dir"] = args.data_dir
+    data, sets = load_pictures(settings, of_run.get("data"))
     model = build_model(settings, device)
     mx.weights.import_grouped(model, arrays)
     _, _, test = make_batches(sets, {**settings, "holdout": 0, "lr_scheduler": "constant"}, model.prepare)
@@ -192,7 +199,10 @@ def main(argv=None):
     if args.evaluate:
         return evaluate(args, device)
     checkpoint = find_checkpoint(args.resume)
-    settings = settings_of(args, checkpoint and checkpoint.state["settings"])
+    of_run = settings_to_resume(args.resume, checkpoint) or {}
+    settings = settings_of(args, of_run)
+    if args.data_dir:  # kept with the run, for whoever resumes it
+        settings["data_dir"] = str(Path(args.data_dir).absolute())
     folder = choose_folder(args.resume, args.output_dir, "lenet")
     if args.dry_run and not (args.resume or args.output_dir):
         folder = Path("runs", "dry-run")  # each writes over the last one
@@ -205,8 +215,7 @@ def main(argv=None):
             return
         print("Not all of its results were written: writing them now.")
 
-    of_checkpoint = checkpoint.state["settings"] if checkpoint else {}
-    settings["data"], sets = load_pictures(args, settings, of_checkpoint.get("data"))
+    settings["data"], sets = load_pictures(settings, of_run.get("data"))
     model = build_model(settings, device)
     train_on, held_out, test = make_batches(sets, settings, model.prepare)
     print(mx.summary(model))

@@ -63,6 +63,9 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     try:
         return args.run(args)
+    except BrokenPipeError:  # `... | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError, mx.DeviceUnavailable) as error:
         print(f"minialex {args.command}: {error}", file=sys.stderr)
         return 1
@@ -88,6 +91,8 @@ def run_predict(args) -> int:
 
     weights = Path(args.weights) if args.weights else newest_run()
     arrays, settings = load_run(weights)
+    if "c1.weight" not in arrays:
+        raise ValueError(f"{weights} has no c1, it is no LeNet-5's; minialex classify reads photographs")
     model = mx.models.lenet5(settings.get("variant", "modern"), activation=settings.get("activation", "tanh"))
     mx.weights.import_grouped(model, arrays)
     prepared = digit_from_picture(args.picture)

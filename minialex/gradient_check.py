@@ -95,7 +95,17 @@ class Report:
             lines.append("  At a kink there is no derivative to compare with: move the input away from it.")
         return "\n".join(lines)
 
-    __repr__ = __str__
+    def __repr__(self):
+        """One line: what pytest shows of `assert gradcheck(...)`."""
+        wrong = self.bugs or self.kinks
+        if not wrong:
+            return f"<gradcheck of {self.title}: {len(self.entries)} gradients pass>"
+        e = wrong[0]
+        what = f"{e.verdict} at {e.array}{list(e.index)}: backward says {e.backward:.6g}, measured {e.measured:.6g}"
+        return f"<gradcheck of {self.title}: {what}; print it for more>"
+
+    def _repr_pretty_(self, printer, cycle):
+        printer.text(str(self))  # notebooks show it whole
 
 
 def gradcheck(layer: Layer, x: Array, labels=None, rng=0, max_entries: int = 5000) -> Report:

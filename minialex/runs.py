@@ -54,6 +54,14 @@ def find_checkpoint(resume: str | None) -> Checkpoint | None:
     return None
 
 
+def settings_to_resume(resume: str | None, checkpoint: Checkpoint | None) -> dict | None:
+    """The settings of the run that is resumed; a run that was stopped before its first checkpoint has left them too."""
+    if checkpoint:
+        return checkpoint.state["settings"]
+    path = Path(resume, SETTINGS) if resume else None
+    return json.loads(path.read_text()) if path and path.is_file() else None
+
+
 def names_a_file(path: Path) -> bool:
     """Does --resume name a file, rather than a run's folder?"""
     return path.is_file() or path.suffix == ".safetensors"

@@ -206,7 +206,7 @@ def stop_at(monkeypatch, step, error=KeyboardInterrupt):
 def test_a_run_says_what_it_reads_and_where_it_runs(uninterrupted):
     _, result = uninterrupted
     assert "36 pictures to train on and 15 to validate, 3 classes: blue, green, red" in result.out
-    assert "on cpu and cpu, in out" in result.out
+    assert "on cpu, in out" in result.out
     assert re.search(r"Validation: Acc@1 [\d.]+ %, Acc@5 100.00 % after 2 epochs", result.out)
     assert "python -m minialex classify my.jpg --weights out" in result.out
     assert "small AlexNet" not in result.out

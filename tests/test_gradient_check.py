@@ -709,8 +709,15 @@ def test_a_report_keeps_its_columns_apart_whatever_the_names():
 
 
 def test_a_report_shows_itself():
-    report = gradcheck(mx.ReLU(), picture(1, 2))
-    assert repr(report) == str(report)
+    report = gradcheck(mx.ReLU(), np.array([[1.0, -2.0]]))
+    assert repr(report) == "<gradcheck of ReLU: 2 gradients pass>"
+
+
+def test_a_report_of_a_bug_shows_itself_in_one_line():
+    shown = repr(gradcheck(ReLUWithoutItsGate(), np.array([[1.0, -2.0]])))
+    assert shown.startswith("<gradcheck of ReLUWithoutItsGate: bug at x[0, 1]: backward says ")
+    assert shown.endswith(", measured 0; print it for more>")
+    assert "\n" not in shown
 
 
 def test_a_report_is_true_when_everything_passes_and_only_then():

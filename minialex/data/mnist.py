@@ -205,14 +205,20 @@ def _what_is_missing(missing: list[str], folders: list[Path]) -> str:
 
 def _download(names: list[str], home: Path) -> None:
     """Bring these files into the folder `home`, each under its name only when it is whole and right."""
+    new = not home.exists()
     home.mkdir(parents=True, exist_ok=True)
     mirrors = list(MIRRORS)
     # The scratch folder lies inside `home`, hence on the same disk: there os.replace is a rename, which
     # either happens or doesn't. A process killed half-way leaves a scratch folder behind, never half a file.
-    with tempfile.TemporaryDirectory(prefix="download-", dir=home) as scratch:
-        for name in names:
-            mirror = _fetch_from_any(mirrors, name, Path(scratch), home)
-            mirrors.sort(key=lambda other: other != mirror)  # what worked is asked first next time
+    try:
+        with tempfile.TemporaryDirectory(prefix="download-", dir=home) as scratch:
+            for name in names:
+                mirror = _fetch_from_any(mirrors, name, Path(scratch), home)
+                mirrors.sort(key=lambda other: other != mirror)  # what worked is asked first next time
+    except DownloadFailed:
+        if new and not any(home.iterdir()):
+            home.rmdir()
+        raise
 
 
 def _fetch_from_any(mirrors: list[str], name: str, scratch: Path, home: Path) -> str:

@@ -80,7 +80,7 @@ class Layer:
     device = Device("cpu")
     training = True
     input_rank: int | None = None  # how many axes the input must have; None: any number
-    saved: SimpleNamespace | None = None
+    saved: SimpleNamespace | None = None  # what forward kept by `save`
     _output = None  # (shape, dtype) of what forward returned, until backward has used it
     _running = False
 
