@@ -428,8 +428,13 @@ def main(argv=None):
         return evaluate(args)
     checkpoint = find_checkpoint(args.resume)
     of_run = settings_to_resume(args.resume, checkpoint)
+    may_change = (
+        MAY_CHANGE if checkpoint else set(DEFAULTS)
+    )  # nothing hangs on them before the first checkpoint
     of_pretrained = read_weights(args.pretrained)[1] if args.pretrained and not checkpoint else {}
-    settings = settle(asked_of(args), of_run, defaults_for(args, of_pretrained), MAY_CHANGE)
+    settings = settle(asked_of(args), of_run, defaults_for(args, of_pretrained), may_change)
+    if not checkpoint:
+        settings.pop("classes", None)  # the pictures say
     folder = choose_folder(args.resume, args.output_dir, "alexnet")
     make_writable(folder)
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:

@@ -200,7 +200,7 @@ def main(argv=None):
         return evaluate(args, device)
     checkpoint = find_checkpoint(args.resume)
     of_run = settings_to_resume(args.resume, checkpoint) or {}
-    settings = settings_of(args, of_run)
+    settings = settings_of(args, of_run, MAY_CHANGE if checkpoint else set(DEFAULTS))
     if args.data_dir:  # kept with the run, for whoever resumes it
         settings["data_dir"] = str(Path(args.data_dir).absolute())
     folder = choose_folder(args.resume, args.output_dir, "lenet")

@@ -58,8 +58,16 @@ def settings_to_resume(resume: str | None, checkpoint: Checkpoint | None) -> dic
     """The settings of the run that is resumed; a run that was stopped before its first checkpoint has left them too."""
     if checkpoint:
         return checkpoint.state["settings"]
-    path = Path(resume, SETTINGS) if resume else None
-    return json.loads(path.read_text()) if path and path.is_file() else None
+    return settings_in(Path(resume)) if resume else None
+
+
+def settings_in(folder: Path) -> dict:
+    """What settings.json in a run's folder says; empty where there is none."""
+    path = folder / SETTINGS
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({error})") from error
 
 
 def names_a_file(path: Path) -> bool:
@@ -131,11 +139,7 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     if any(name.startswith("velocity:") for name in arrays):
         checkpoint = load_checkpoint(path)
         return checkpoint.parameters, checkpoint.state["settings"]
-    beside = path.with_name(SETTINGS)
-    try:
-        return arrays, json.loads(beside.read_text()) if beside.is_file() else {}
-    except ValueError as error:
-        raise CheckpointError(f"{beside} is damaged ({error})") from error
+    return arrays, settings_in(path.parent)
 
 
 def weight_file(path: str | Path) -> Path:

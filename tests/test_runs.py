@@ -135,3 +135,19 @@ def test_a_number_is_finite_and_not_negative(bad):
     with pytest.raises(argparse.ArgumentTypeError, match=f"a number >= 0 is needed, not '{bad}'"):
         runs.number(bad)
     assert runs.number("1e-3") == 0.001
+
+
+def test_a_run_without_a_checkpoint_has_left_its_settings(tmp_path):
+    (tmp_path / runs.SETTINGS).write_text('{"epochs": 3, "data_dir": "mnist"}')
+    assert runs.settings_to_resume(str(tmp_path), None) == {"epochs": 3, "data_dir": "mnist"}
+
+
+def test_a_folder_without_a_run_has_no_settings(tmp_path):
+    assert not runs.settings_to_resume(str(tmp_path), None)
+    assert not runs.settings_to_resume(None, None)
+
+
+def test_damaged_settings_are_named(tmp_path):
+    (tmp_path / runs.SETTINGS).write_text('{"epochs"')
+    with pytest.raises(CheckpointError, match=r"settings.json is damaged"):
+        runs.settings_to_resume(str(tmp_path), None)
