@@ -4,14 +4,16 @@ A Device owns its array module, `device.xp`, so that one body of code serves Num
 devices through `transfer` and in no other way. CuPy is imported when a `cuda` device is first asked for.
 """
 
+import os
 import sys
 import threading
 import warnings
 from contextlib import ExitStack, nullcontext
+from itertools import pairwise
 
 import numpy as np
 
-from minialex import simdevice
+from minialex import memory, simdevice, threads
 from minialex.errors import DeviceMismatch, DeviceUnavailable
 
 MiB = 2**20
@@ -23,7 +25,11 @@ class Device:
     Attributes
         name            "cpu", "cuda:0", "sim:1", ...
         xp              its array module: numpy, cupy, or sim_numpy
-        column_budget   bytes that a convolution may spend on im2col columns at one time; yours to set
+        column_budget   bytes that each thread of a convolution may spend on im2col columns; yours to set
+        threads         how many pieces of work run at a time; on a CPU yours to set, at first OMP_NUM_THREADS or
+                        all cores, elsewhere 1. The same number gives the same bits
+        kernels         True: layers on a GPU use the CUDA kernels of kernels.py. Not verified on a GPU yet, so off;
+                        the environment variable MINIALEX_KERNELS=1 turns it on
 
     `with device:` makes it the current device, where new arrays are made and kernels run.
     Raises ValueError for an unknown name, DeviceUnavailable for a GPU that is not there.
@@ -36,7 +42,10 @@ class Device:
 
     name: str
     index: int = 0
+    threads: int = 1
     column_budget: int = 8 * MiB  # about the size of a cache: larger blocks measured no faster on a CPU
+    kernels: bool = os.environ.get("MINIALEX_KERNELS") == "1"
+    piece_bytes: int | None = None  # large arrays are worked through in pieces of this size; None: in one go
 
     def __new__(cls, name="cpu"):
         if isinstance(name, Device):
@@ -76,6 +85,41 @@ class Device:
     def __reduce__(self):
         return Device, (self.name,)  # a copy, or a pickle read back, is the same object
 
+    def map(self, function, items) -> list:
+        """[function(item) for item in items]; on a CPU up to `threads` at a time."""
+        return [function(item) for item in items]
+
+    def shares(self, count: int, least: int = 1) -> list[slice]:
+        """`count` things in equal slices, one for each thread that is free for this, of at least `least` things.
+
+        >>> Device("sim:0").shares(10)
+        [slice(0, 10, None)]
+        """
+        parts = max(1, min(threads.available(self.threads), count // least))
+        ends = [count * number // parts for number in range(parts + 1)]
+        return [slice(*ends) for ends in pairwise(ends)]
+
+    def empty(self, shape: tuple[int, ...], dtype):
+        """A new array, full of anything. Its memory may be that of an earlier array that nobody holds any more."""
+        return self.xp.empty(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype):
+        """A new array of zeros."""
+        return self.xp.zeros(shape, dtype)
+
+    def matmul(self, a, b):
+        """a @ b"""
+        return self.xp.matmul(a, b)
+
+    def free_memory(self) -> None:
+        """Give the memory of arrays that are gone back to the system; else it waits for new arrays."""
+
+    def empty_like(self, array):
+        """A new array of the same shape, dtype and layout in memory."""
+        order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+        new = self.empty(tuple(array.shape[axis] for axis in order), array.dtype)
+        return new.transpose(sorted(range(array.ndim), key=order.__getitem__))
+
     # What a kind of device does in its own way:
 
     def _open(self):
@@ -92,6 +136,29 @@ class Device:
 
 class _Cpu(Device):
     xp = np
+    piece_bytes = MiB
+
+    def _open(self):
+        self.threads = threads.cores()
+        self._pool = memory.Pool()
+
+    def map(self, function, items):
+        return threads.spread(function, items, self.threads)
+
+    def empty(self, shape, dtype):
+        return self._pool.empty(shape, dtype)
+
+    def zeros(self, shape, dtype):
+        zeros = self.empty(shape, dtype)
+        zeros.fill(0)
+        return zeros
+
+    def free_memory(self):
+        self._pool.free()
+
+    def matmul(self, a, b):
+        several = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        return np.matmul(a, b, out=self.empty((*several, a.shape[-2], b.shape[-1]), a.dtype))
 
     def __enter__(self):  # nothing to switch: keep the most frequent case cheap
         return self
@@ -139,6 +206,10 @@ class _Cuda(Device):
                 f"{self.name} is not there: this machine has {count} CUDA GPU(s), from cuda:0 on"
             )
         self.xp = cupy
+
+    def free_memory(self):
+        with self:
+            self.xp.get_default_memory_pool().free_all_blocks()
 
     def _current(self):
         return self.xp.cuda.Device(self.index)

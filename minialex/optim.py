@@ -2,8 +2,10 @@
 
 import math
 
+from minialex import kernels
 from minialex.device import array_module, device_of, transfer
 from minialex.layers.layer import Array, Parameter
+from minialex.pieces import for_pieces
 
 
 class SGD:
@@ -43,12 +45,24 @@ class SGD:
                 raise ValueError(f"SGD: {p.name or 'a parameter'} has no gradient: call backward before step")
         for p, v in zip(self.parameters, self.velocities, strict=True):
             with device_of(p.value):
-                lr = self.lr * p.lr_scale
-                v *= self.momentum
-                if p.decay and self.weight_decay:
-                    v -= lr * self.weight_decay * p.value
-                v -= lr * p.grad
-                p.value += v
+                self._move(p, v)
+
+    def _move(self, p, velocity):
+        """One parameter, some rows at a time: what is read again is in the cache still."""
+        lr = self.lr * p.lr_scale
+        decay = lr * self.weight_decay if p.decay else 0
+        if kernels.wanted(device_of(p.value)):
+            return kernels.sgd(p.value, velocity, p.grad, lr, self.momentum, decay)
+
+        def move(rows):
+            w, v = p.value[rows], velocity[rows]  # views
+            v *= self.momentum
+            if decay:
+                v -= decay * w
+            v -= lr * p.grad[rows]
+            w += v
+
+        for_pieces(move, device_of(p.value), len(p.value), p.value.nbytes)
 
     def set_velocities(self, velocities) -> None:
         """Put saved velocities back, each on its parameter's device."""

@@ -11,12 +11,12 @@ kh x kw kernel, OH x OW output. `weight` is never `W`: W is the width.
 
 from typing import NamedTuple
 
-from minialex.device import array_module
+from minialex.device import array_module, device_of
 
 
 def batch_last(x):
     """(N, C, H, W) -> (C, H, W, N), contiguous; a copy only if the memory is not laid out so already."""
-    return array_module(x).ascontiguousarray(x.transpose(1, 2, 3, 0))
+    return contiguous(x.transpose(1, 2, 3, 0))
 
 
 def batch_first(x):
@@ -30,7 +30,8 @@ def pad(x, padding: tuple[int, int], value=0.0):
     if ph == pw == 0:
         return x
     C, H, W, N = x.shape
-    padded = array_module(x).full((C, H + 2 * ph, W + 2 * pw, N), value, dtype=x.dtype)
+    padded = device_of(x).empty((C, H + 2 * ph, W + 2 * pw, N), x.dtype)
+    padded.fill(value)
     padded[:, ph : ph + H, pw : pw + W] = x
     return padded
 
@@ -60,24 +61,73 @@ def windows(x, kernel: tuple[int, int], stride: tuple[int, int]):
     return array_module(x).lib.stride_tricks.as_strided(x, shape, strides)
 
 
-def im2col(x, kernel: tuple[int, int], stride: tuple[int, int]):
-    """Every window of x (C, H, W, N) written out as a column: (C, kh, kw, OH, OW, N), contiguous.
+def im2col(x, width: int, stride: int):
+    """The windows of each row of x (C, H, W, N), one pixel high, as columns: (H, width*C, OW*N), contiguous.
 
-    Read as a matrix with C*kh*kw rows and OH*OW*N columns, a convolution is the product of weight and columns.
+    >>> x = np.arange(6).reshape(1, 2, 3, 1)                        # 0 1 2 / 3 4 5
+    >>> im2col(x, width=2, stride=1)[1]                             # the windows of the second row: 3 4 and 4 5
+    array([[3, 4],
+           [4, 5]])
     """
-    return array_module(x).ascontiguousarray(windows(x, kernel, stride))
+    along_rows = windows(x, (1, width), (1, stride))[:, 0].transpose(2, 1, 0, 3, 4)  # a view
+    H, _, C, OW, N = along_rows.shape
+    columns = device_of(x).empty(along_rows.shape, x.dtype)
+    columns[...] = along_rows
+    return columns.reshape(H, width * C, OW * N)
 
 
-def col2im(columns, into, stride: tuple[int, int]):
-    """The adjoint of im2col: add each column (C, kh, kw, OH, OW, N) to the pixels `into` (C, H, W, N) it came from.
+def col2im(columns, into, width: int, stride: int):
+    """The adjoint of im2col: add each column (H, width*C, OW*N) to the pixels `into` (C, H, W, N) it came from.
 
-    A pixel that lies in many windows collects from all of them: hence += and not =.
+    A pixel that lies in several windows collects from all of them: hence += and not =.
     """
-    kh, kw = columns.shape[1:3]
-    target = windows(into, (kh, kw), stride)
-    for i in range(kh):
-        for j in range(kw):
-            target[:, i, j] += columns[:, i, j]
+    along_rows = windows(into, (1, width), (1, stride))[:, 0].transpose(2, 1, 0, 3, 4)
+    columns = columns.reshape(along_rows.shape)  # (H, width, C, OW, N)
+    for j in range(width):
+        along_rows[:, j] += columns[:, j]
+
+
+def stacked(columns, height: int, stride: int):
+    """Windows of full height, from those one pixel high: (H, K, M) -> (OH, height*K, M), a view.
+
+    The rows of a window lie one behind the other in memory. So nothing need be copied: the windows of output row p
+    are columns[p * stride : p * stride + height], read as one matrix. Such matrices overlap.
+
+    >>> x = np.arange(6).reshape(1, 2, 3, 1)                        # 0 1 2 / 3 4 5
+    >>> stacked(im2col(x, 2, 1), height=2, stride=1)[0]             # the windows 0 1 / 3 4 and 1 2 / 4 5
+    array([[0, 1],
+           [1, 2],
+           [3, 4],
+           [4, 5]])
+    """
+    H, K, M = columns.shape
+    of_row, of_k, of_m = columns.strides
+    shape, strides = (1 + (H - height) // stride, height * K, M), (of_row * stride, of_k, of_m)
+    return array_module(columns).lib.stride_tricks.as_strided(columns, shape, strides)
+
+
+def by_row(y, margin: int = 0):
+    """(F, OH, OW, N) -> (OH, F, OW*N): for each row of the output a matrix, with a row for each filter.
+
+    margin: so many matrices of zeros before the first and after the last; then a copy, else a view if that can be.
+    """
+    F, OH, OW, N = y.shape
+    rows = y.transpose(1, 0, 2, 3)
+    if margin:
+        with_margin = device_of(y).empty((OH + 2 * margin, F, OW, N), y.dtype)
+        with_margin[:margin] = with_margin[margin + OH :] = 0
+        with_margin[margin : margin + OH] = rows
+        rows = with_margin
+    return rows.reshape(len(rows), F, OW * N)
+
+
+def contiguous(x):
+    """x itself if its memory is laid out in the order of its axes, else a copy that is."""
+    if x.flags.c_contiguous:
+        return x
+    copy = device_of(x).empty(x.shape, x.dtype)
+    copy[...] = x
+    return copy
 
 
 class Block(NamedTuple):
@@ -88,24 +138,36 @@ class Block(NamedTuple):
     pictures: slice
 
 
-def blocks(output: tuple[int, int], count: int, kernel, stride, bytes_per_window: int, budget: int):
+def picture_blocks(share: slice, picture_bytes: int, budget: int) -> list[slice]:
+    """Pictures, as many at a time as fit into `budget` bytes; one at least."""
+    count = max(1, budget // picture_bytes)
+    return [slice(n, min(n + count, share.stop)) for n in range(share.start, share.stop, count)]
+
+
+def row_blocks(matrices, height: int, budget: int) -> list[slice]:
+    """So many of the matrices (rows, K, M) at a time that products (rows, height, M) fit into `budget` bytes."""
+    rows, _, M = matrices.shape
+    count = max(1, budget // (height * M * matrices.itemsize))
+    return [slice(row, min(row + count, rows)) for row in range(0, rows, count)]
+
+
+def blocks(count: int, share: slice, height: int, stride: int, row_bytes: int, budget: int):
     """Cut a convolution into blocks whose columns fit into `budget` bytes: rows of all pictures, or of some.
 
-    output: (OH, OW); count: pictures; bytes_per_window: the column of one window of one picture. Rows are cut first,
-    which keeps the runs of memory long. A block has at least one row of one picture, even over the budget.
+    count: output rows; share: the pictures; height, stride: the kernel's; row_bytes: what im2col writes for one row of
+    one picture. Rows are cut first, which keeps the runs of memory long. A block has at least one row of one picture,
+    even over the budget.
 
-    >>> for block in blocks((5, 4), count=3, kernel=(3, 3), stride=(1, 1), bytes_per_window=36, budget=900):
+    >>> for block in blocks(5, slice(0, 3), height=3, stride=1, row_bytes=48, budget=600):
     ...     print(block.rows, block.rows_read, block.pictures)
     slice(0, 2, None) slice(0, 4, None) slice(0, 3, None)
     slice(2, 4, None) slice(2, 6, None) slice(0, 3, None)
     slice(4, 5, None) slice(4, 7, None) slice(0, 3, None)
     """
-    OH, OW = output
-    row_bytes = OW * bytes_per_window  # of one picture
-    pictures = min(count, max(1, budget // row_bytes))
-    rows = min(OH, max(1, budget // (row_bytes * pictures)))
-    for row in range(0, OH, rows):
-        end = min(row + rows, OH)
-        rows_read = slice(row * stride[0], (end - 1) * stride[0] + kernel[0])
-        for n in range(0, count, pictures):
-            yield Block(slice(row, end), rows_read, slice(n, min(n + pictures, count)))
+    several = picture_blocks(share, height * row_bytes, budget)
+    pictures = several[0].stop - several[0].start
+    rows = max(1, 1 + (budget // (row_bytes * pictures) - height) // stride)
+    for row in range(0, count, rows):
+        end = min(row + rows, count)
+        for pictures in several:
+            yield Block(slice(row, end), slice(row * stride, (end - 1) * stride + height), pictures)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import minialex as mx
+from minialex import memory
 from minialex.device import cuda_count
 
 # No deadline: the first example of a test also pays for imports. The same examples on every run. The fixtures that
@@ -30,6 +31,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 GPUS = cuda_count()
 DEVICES = [
     "cpu",
+    "cpu in pieces",
     "sim:0",
     pytest.param(
         "cuda:0",
@@ -40,8 +42,23 @@ DEVICES = [
 
 @pytest.fixture(params=DEVICES)
 def device(request):
-    """Each kind of device in turn: the same test runs on all."""
+    """Each kind of device in turn: the same test runs on all. "cpu in pieces": small work is cut up as large is."""
+    if request.param == "cpu in pieces":
+        request.getfixturevalue("in_pieces")
+        return mx.Device("cpu")
     return mx.Device(request.param)
+
+
+@pytest.fixture
+def in_pieces(monkeypatch):
+    """The CPU deals out even the smallest work, to three threads, in the smallest pieces, from its pool of memory."""
+    cpu = mx.Device("cpu")
+    monkeypatch.setattr(cpu, "threads", 3)
+    monkeypatch.setattr(cpu, "piece_bytes", 64)
+    monkeypatch.setattr(cpu, "shares", lambda count, least=1: mx.Device.shares(cpu, count))
+    monkeypatch.setattr(memory, "SMALL", 1)
+    yield
+    cpu.free_memory()
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import running
 from PIL import Image
+from running import EXAMPLES, finish, run_here
 from threadpoolctl import threadpool_limits
 
 import minialex as mx
@@ -31,7 +33,7 @@ from minialex.data.folder import GROUND_TRUTH, find_pictures
 from minialex.data.loader import PictureBatches
 from minialex.device import cuda_count
 
-PROGRAM = Path(__file__).resolve().parents[1] / "examples" / "alexnet_imagenet.py"
+PROGRAM = EXAMPLES / "alexnet_imagenet.py"
 COLUMNS = "epoch lr train_loss train_acc1 val_loss val_acc1 val_acc5 images_per_second seconds".split()
 LOG_LINE = re.compile(
     r"Epoch \[(\d+)\]\[(\d+)/(\d+)\] data \d+\.\d\ds step \d+\.\d\ds loss \d+\.\d+ "
@@ -74,14 +76,6 @@ def no_thread_is_left():
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
 
 
-class Result:
-    def __init__(self, status, out, err):
-        self.status, self.out, self.err = status, out, err
-
-    def __repr__(self):
-        return f"exit status {self.status}\n{self.out}\n{self.err}"
-
-
 @pytest.fixture
 def program(monkeypatch, tmp_path, capsys):
     """Call the program in this process, in an empty folder, with pictures of the run that cost no time."""
@@ -91,16 +85,10 @@ def program(monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(plot, name, lambda *args: args[-1].touch())
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", [str(PROGRAM), *map(str, arguments)])
-        capsys.readouterr()
-        status, message = 0, ""
-        try:
+        def main():
             runs.friendly(alexnet_imagenet.main)
-        except SystemExit as stopped:  # a text becomes stderr and status 1, as Python does it
-            text = isinstance(stopped.code, str)
-            status, message = (1, stopped.code) if text else (stopped.code or 0, "")
-        out, err = capsys.readouterr()
-        return Result(status, out, err + message)
+
+        return run_here(main, PROGRAM, arguments, monkeypatch, capsys)
 
     return call
 
@@ -113,21 +101,7 @@ def start(folder, *arguments):
         "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
         f"module.DEFAULTS.update({TINY!r}); friendly(module.main)"
     )
-    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, **threads, "PYTHONPATH": str(Path(mx.__file__).parents[1])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
-
-
-def finish(process):
-    out, err = process.communicate(timeout=120)
-    return Result(process.returncode, out, err)
+    return running.start(folder, "-c", code, *arguments)
 
 
 def draw(path, colour, rng, size=(90, 80)):

@@ -12,15 +12,15 @@ import runpy
 import signal
 import site
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
+import running
 from PIL import Image
+from running import EXAMPLES, ONE_THREAD, PACKAGE, finish, run_here
 from threadpoolctl import threadpool_limits
 
 import minialex as mx
@@ -29,7 +29,7 @@ from minialex.checkpoint import load_checkpoint, save_checkpoint
 from minialex.data import mnist
 from minialex.device import cuda_count
 
-PROGRAM = Path(__file__).resolve().parents[1] / "examples" / "lenet_mnist.py"
+PROGRAM = EXAMPLES / "lenet_mnist.py"
 PICTURES = ["confusion.png", "curves.png", "feature_maps.png", "filters.png", "mistakes.png"]
 COLUMNS = ["epoch", "lr", "train_loss", "train_error", "test_loss", "test_error", "seconds"]
 
@@ -48,14 +48,6 @@ def one_thread():
         yield
 
 
-class Result:
-    def __init__(self, status, out, err):
-        self.status, self.out, self.err = status, out, err
-
-    def __repr__(self):
-        return f"exit status {self.status}\n{self.out}\n{self.err}"
-
-
 @pytest.fixture
 def program(monkeypatch, tmp_path, capsys):
     """Call the program in this process: no network, no MNIST, pictures that cost no time, in an empty folder."""
@@ -69,16 +61,10 @@ def program(monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(plot, name, pretend_to_draw)
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", [str(PROGRAM), *map(str, arguments)])
-        capsys.readouterr()
-        status, message = 0, ""
-        try:
+        def main():
             runpy.run_path(str(PROGRAM), run_name="__main__")
-        except SystemExit as stopped:  # a text becomes stderr and status 1, as Python does it
-            text = isinstance(stopped.code, str)
-            status, message = (1, stopped.code) if text else (stopped.code or 0, "")
-        out, err = capsys.readouterr()
-        return Result(status, out, err + message)
+
+        return run_here(main, PROGRAM, arguments, monkeypatch, capsys)
 
     return call
 
@@ -98,30 +84,14 @@ def environment(folder):
     kept = {k: v for k, v in os.environ.items() if k.upper() not in ("MINIALEX_DATA", "NO_PROXY")}
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere)
     homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(folder / "home"))
-    packages = {"PYTHONPATH": str(Path(mx.__file__).parents[1]), "PYTHONUSERBASE": site.getuserbase()}
+    packages = {**PACKAGE, "PYTHONUSERBASE": site.getuserbase()}
     fonts = {"MPLCONFIGDIR": matplotlib.get_cachedir()}  # matplotlib need not look for all fonts again
     return {**kept, **proxies, **homes, **packages, **fonts}
 
 
-ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-
 def start(folder, *arguments, threads=ONE_THREAD):
     """Start the program as a process of its own, in `folder`."""
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM), *map(str, arguments)],
-        cwd=folder,
-        env={**environment(folder), **threads},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
-
-
-def finish(process):
-    out, err = process.communicate(timeout=180)
-    return Result(process.returncode, out, err)
+    return running.start(folder, PROGRAM, *arguments, env={**environment(folder), **threads})
 
 
 def wait_for_the_middle_of_an_epoch(process, folder, after=0):

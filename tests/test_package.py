@@ -19,9 +19,10 @@ PACKAGE = Path(mx.__file__).parent
 ROWS = [
     "errors shapes",
     "naive",
-    "simdevice",
+    "memory threads simdevice",
     "device",
     "kernels",
+    "pieces",
     "windows",
     "init",
     "layers.layer",
@@ -37,15 +38,19 @@ ROWS = [
     "checkpoint",
     "data.*",
     "data",
+    "textbook_windows",
+    "textbook",
+    "stepper",
     "gradient_check strategies tracing describe",
     "check.*",
     "check",
     "neighbours timeline",
     "plot_look",
-    "plot_gradcheck plot_timeline",
+    "plot_gradcheck plot_timeline plot_trace",
+    "plot_lessons plot_lessons_bars",
     "plot",
     "minialex",
-    "reports runs",
+    "reports runs benchmarks",
     "train",
     "__main__",
 ]
@@ -54,7 +59,7 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row.split(
 # What the project promises to tests outside of it.
 PUBLIC = """
     Conv2D TableConv2D Linear Flatten ReLU Sigmoid Tanh MaxPool2D AvgPool2D Subsampling LocalResponseNorm Dropout RBF
-    Sequential Towers Broadcast Exchange Gather SoftmaxCrossEntropy SGD gradcheck models weights data Device
+    Sequential Towers Broadcast Exchange Gather SoftmaxCrossEntropy SGD gradcheck trace models weights data Device
     to_numpy device_of transfer
 """.split()
 
@@ -137,7 +142,7 @@ def test_the_methods_of_what_users_hold_say_what_they_do(name):
 def test_the_package_is_typed_and_says_so_to_whoever_installs_it():
     assert (PACKAGE / "py.typed").is_file()
     pyproject = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf8")
-    assert 'minialex = ["py.typed"]' in pyproject
+    assert 'minialex = ["py.typed",' in pyproject
     assert f'version = "{mx.__version__}"' in pyproject
 
 
@@ -203,7 +208,18 @@ def test_no_imports_run_in_a_circle():
     [
         ("cupy", {"device", "kernels"}),
         ("cupy_backends", {"device", "kernels"}),
-        ("matplotlib", {"plot", "plot_look", "plot_gradcheck", "plot_timeline"}),
+        (
+            "matplotlib",
+            {
+                "plot",
+                "plot_look",
+                "plot_gradcheck",
+                "plot_lessons",
+                "plot_lessons_bars",
+                "plot_timeline",
+                "plot_trace",
+            },
+        ),
         ("torch", set()),
         ("scipy", set()),
     ],

@@ -13,12 +13,12 @@ class ReLU(Layer):
     """
 
     def forward(self, x: Array) -> Array:
-        y = self.xp.maximum(x, 0)
+        y = self.xp.maximum(x, 0, out=self.device.empty_like(x))
         self.save(y=y)
         return y
 
     def backward(self, grad_y: Array) -> Array:
-        return grad_y * (self.saved.y > 0)
+        return self.xp.multiply(grad_y, self.saved.y > 0, out=self.device.empty_like(grad_y))
 
 
 class Sigmoid(Layer):
@@ -58,10 +58,16 @@ class Tanh(Layer):
         self.slope = float(slope)
 
     def forward(self, x: Array) -> Array:
-        y = self.scale * self.xp.tanh(self.slope * x)
+        y = self.xp.multiply(self.slope, x, out=self.device.empty_like(x))
+        self.xp.tanh(y, out=y)
+        y *= self.scale
         self.save(y=y)
         return y
 
     def backward(self, grad_y: Array) -> Array:
         y = self.saved.y
-        return grad_y * (self.slope * (self.scale - y * y / self.scale))
+        slope_at_y = self.xp.multiply(y, y, out=self.device.empty_like(y))
+        slope_at_y *= -self.slope / self.scale
+        slope_at_y += self.slope * self.scale
+        slope_at_y *= grad_y
+        return slope_at_y

@@ -4,13 +4,30 @@ Both are a product of two matrices, weight and columns (see windows.py), so that
 """
 
 import copy
+import math
+from itertools import product
 
 import numpy as np
 
+from minialex import kernels
 from minialex.init import generator, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
 from minialex.shapes import output_sizes, pair, positive
-from minialex.windows import batch_first, batch_last, blocks, col2im, crop, im2col, pad
+from minialex.windows import (
+    batch_first,
+    batch_last,
+    blocks,
+    by_row,
+    col2im,
+    crop,
+    im2col,
+    pad,
+    picture_blocks,
+    row_blocks,
+    stacked,
+)
+
+SHARE = 2**26  # multiplications that are worth a thread: to wake one takes a third of a millisecond
 
 
 class Conv2D(Layer):
@@ -60,59 +77,112 @@ class Conv2D(Layer):
         self.bias = Parameter(np.zeros(out_channels, np.float32), decay=False) if bias else None
 
     def forward(self, x: Array) -> Array:
-        y = self._convolve(x, self.weight.value)
-        if self.bias is not None:
-            y += self.bias.value[:, None, None]  # (F, 1, 1)
-        return y
+        return self._convolve(x, self.weight.value)
 
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
-        if self.bias is not None:
-            self.bias.grad = grad_y.sum(axis=(0, 2, 3))
         grad_x, self.weight.grad = self._convolve_backward(grad_y, self.weight.value, input_grad)
         return grad_x
 
     def _convolve(self, x, weight):
+        if kernels.wanted(self.device):
+            self.save(x=batch_last(x))
+            bias = None if self.bias is None else self.bias.value
+            y = kernels.convolve(self.saved.x, weight, bias, self.stride, self.padding, self.groups)
+            return batch_first(y)
         x = pad(batch_last(x), self.padding)  # (C, H + 2p, W + 2p, N)
         self.save(x=x)
-        OH, OW = self._output_size(x)
-        F, G, N = self.out_channels, self.groups, x.shape[-1]
-        y = self.xp.empty((F, OH, OW, N), dtype=x.dtype)
-        weight = weight.reshape(G, F // G, -1)  # (G, F/G, C/G*kh*kw)
-        for rows, rows_read, pictures in self._blocks(x, (OH, OW)):
-            columns = im2col(x[:, rows_read, :, pictures], self.kernel_size, self.stride)
-            columns = columns.reshape(G, weight.shape[2], -1)  # (G, C/G*kh*kw, rows*OW*pictures)
-            part = y[:, rows, :, pictures]
-            part[...] = (weight @ columns).reshape(part.shape)
+        F, (OH, OW), N = self.out_channels, self._output_size(x), x.shape[-1]
+        y = self.device.empty((F, OH, OW, N), x.dtype)
+        self.device.map(lambda share: self._fill_in(y, x, weight, share), self._shares(x))
         return batch_first(y)
 
     def _convolve_backward(self, grad_y, weight, input_grad):
         x = self.saved.x
         grad_y = batch_last(grad_y)  # (F, OH, OW, N)
-        F, OH, OW, _ = grad_y.shape
-        G = self.groups
-        grad_x = self.xp.zeros_like(x) if input_grad else None
-        grad_weight = self.xp.zeros((G, F // G, weight[0].size), dtype=x.dtype)
-        weight_t = weight.reshape(grad_weight.shape).transpose(0, 2, 1)  # (G, C/G*kh*kw, F/G)
-        for rows, rows_read, pictures in self._blocks(x, (OH, OW)):
-            part = grad_y[:, rows, :, pictures]
-            grad_part = part.reshape(G, F // G, -1)  # (G, F/G, rows*OW*pictures)
-            columns = im2col(x[:, rows_read, :, pictures], self.kernel_size, self.stride)
-            shape = columns.shape
-            columns = columns.reshape(G, weight_t.shape[1], -1)  # made again: cheaper than kept
-            grad_weight += grad_part @ columns.transpose(0, 2, 1)
+        if self.bias is not None:
+            self.bias.grad = grad_y.sum(axis=(1, 2, 3))
+        if kernels.wanted(self.device):
+            window = self.stride, self.padding, self.groups
+            grad_x, grad_weight = kernels.convolve_backward(x, weight, grad_y, *window, input_grad)
+            return batch_first(grad_x) if input_grad else None, grad_weight
+        grad_x = self.device.zeros(x.shape, x.dtype) if input_grad else None
+
+        def convolve_backward(share):
             if input_grad:
-                grad_columns = (weight_t @ grad_part).reshape(shape)  # (C, kh, kw, rows, OW, pictures)
-                col2im(grad_columns, grad_x[:, rows_read, :, pictures], self.stride)
-        grad_x = batch_first(crop(grad_x, self.padding)) if input_grad else None
-        return grad_x, grad_weight.reshape(weight.shape)
+                self._add_grad_x(grad_x, weight, grad_y, share)
+            return self._grad_weight(x, grad_y, share)
+
+        grad_weight = sum(self.device.map(convolve_backward, self._shares(x)))
+        return batch_first(crop(grad_x, self.padding)) if input_grad else None, grad_weight
+
+    def _fill_in(self, y, x, weight, share):
+        """y of some pictures: weight @ columns + bias, block by block."""
+        for rows, rows_read, pictures in self._blocks(x, share):
+            for f, c in self._groups():
+                columns = self._columns(x[c, rows_read, :, pictures])  # (rows, kh*kw*C/G, OW*pictures)
+                matrix = weight[f].transpose(0, 2, 3, 1).reshape(len(weight[f]), -1)  # (F/G, kh*kw*C/G)
+                part = y[f, rows, :, pictures].transpose(1, 0, 2, 3)  # (rows, F/G, OW, pictures)
+                bias = 0 if self.bias is None else self.bias.value[f, None, None]  # (F/G, 1, 1)
+                self.xp.add(self.device.matmul(matrix, columns).reshape(part.shape), bias, out=part)
+
+    def _grad_weight(self, x, grad_y, share):
+        """The gradient of weight from some pictures: columns @ grad_y^T, summed over rows and blocks."""
+        grads = [0] * self.groups
+        for rows, rows_read, pictures in self._blocks(x, share):
+            for g, (f, c) in enumerate(self._groups()):
+                columns = self._columns(x[c, rows_read, :, pictures])  # made again: cheaper than kept
+                grad_rows = by_row(grad_y[f, rows, :, pictures])  # (rows, F/G, OW*pictures)
+                grads[g] = grads[g] + self.device.matmul(columns, grad_rows.transpose(0, 2, 1)).sum(axis=0)
+        grad = self.xp.concatenate(grads, axis=1)  # (kh*kw*C/G, F)
+        return grad.reshape(*self.kernel_size, -1, self.out_channels).transpose(3, 2, 0, 1)
+
+    def _add_grad_x(self, grad_x, weight, grad_y, share):
+        """Each row of x, in some pictures, collects from the rows of grad_y whose windows lay upon it.
+
+        Upon rows r, r + stride, ... lay rows r, r + stride, ... of the kernel: the first of these in the window that
+        begins there, the others in windows above it. So the kernel goes upside down over the rows of grad_y.
+        """
+        (kh, kw), (sh, sw) = self.kernel_size, self.stride
+        budget = min(self.device.column_budget, self.device.piece_bytes or self.device.column_budget)
+        for (f, c), r in product(self._groups(), range(min(sh, kh))):
+            kernel_rows = weight[f, :, r::sh][:, :, ::-1]  # (F/G, C/G, so many, kw)
+            above = kernel_rows.shape[2] - 1
+            matrix = kernel_rows.transpose(3, 1, 2, 0).reshape(kw * kernel_rows.shape[1], -1)
+            for pictures in self._picture_blocks(grad_x, share):
+                grad_rows = by_row(grad_y[f, :, :, pictures], margin=above)  # zeros above, and below
+                grad_rows = stacked(grad_rows, above + 1, 1)  # (OH + above, (above+1)*F/G, OW*pictures)
+                into = grad_x[c, r::sh, :, pictures]
+                for rows in row_blocks(grad_rows, len(matrix), budget):
+                    grad_columns = self.device.matmul(matrix, grad_rows[rows])  # (rows, kw*C/G, OW*pictures)
+                    col2im(grad_columns, into[:, rows], kw, sw)
+
+    def _columns(self, x):
+        return stacked(im2col(x, self.kernel_size[1], self.stride[1]), self.kernel_size[0], self.stride[0])
+
+    def _groups(self):
+        """The filters and the channels of each group."""
+        F, C = self.out_channels // self.groups, self.in_channels // self.groups
+        return [(slice(g * F, (g + 1) * F), slice(g * C, (g + 1) * C)) for g in range(self.groups)]
 
     def _output_size(self, x_padded):
         return output_sizes(x_padded.shape[1:3], self.kernel_size, self.stride, (0, 0))
 
-    def _blocks(self, x, output):
-        C, _, _, N = x.shape
-        kh, kw = self.kernel_size
-        return blocks(output, N, (kh, kw), self.stride, C * kh * kw * x.itemsize, self.device.column_budget)
+    def _blocks(self, x, share):
+        OH, _ = self._output_size(x)
+        kh, sh = self.kernel_size[0], self.stride[0]
+        return blocks(OH, share, kh, sh, self._row_bytes(x), self.device.column_budget)
+
+    def _picture_blocks(self, x, share):
+        return picture_blocks(share, self.kernel_size[0] * self._row_bytes(x), self.device.column_budget)
+
+    def _row_bytes(self, x):
+        """What im2col writes for one row of one picture."""
+        return self._output_size(x)[1] * self.kernel_size[1] * self.in_channels // self.groups * x.itemsize
+
+    def _shares(self, x):
+        """The pictures, dealt out to as many threads as have enough to do."""
+        multiplications = math.prod(self._output_size(x)) * self.weight.value.size  # of one picture
+        return self.device.shares(x.shape[-1], least=max(16, SHARE // multiplications))
 
     def check_input(self, x):
         super().check_input(x)
@@ -187,10 +257,9 @@ class TableConv2D(Conv2D):
         self.channel_of = Constant(np.array([c for row in self.table for c in row]))
 
     def forward(self, x: Array) -> Array:
-        return self._convolve(x, self._full_weight()) + self.bias.value[:, None, None]
+        return self._convolve(x, self._full_weight())
 
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
-        self.bias.grad = grad_y.sum(axis=(0, 2, 3))
         grad_x, grad_full = self._convolve_backward(grad_y, self._full_weight(), input_grad)
         self.weight.grad = grad_full[self.filter_of.value, self.channel_of.value]
         return grad_x

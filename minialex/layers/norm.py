@@ -4,8 +4,11 @@ Both divide each response by a power of the sum of squares around it, and share 
 derivation see `ResponseNorm`.
 """
 
+from minialex import kernels
 from minialex.layers.layer import Array, Layer
+from minialex.pieces import in_pieces
 from minialex.shapes import positive
+from minialex.windows import batch_first, batch_last
 
 
 class ResponseNorm(Layer):
@@ -18,6 +21,7 @@ class ResponseNorm(Layer):
     """
 
     input_rank = 4
+    apart: int  # an axis of (N, C, H, W) along which nobody is a neighbour
 
     def __init__(self, size, alpha, beta, k):
         self.size = positive(size, "size")
@@ -30,12 +34,19 @@ class ResponseNorm(Layer):
         self.alpha, self.beta, self.k = float(alpha), float(beta), float(k)
 
     def forward(self, x: Array) -> Array:
-        scale = self.k + self.alpha * self.sum_of_neighbours(x * x)
+        y, scale = in_pieces(self._normalise, x, axis=self.apart, outputs=2)
         self.save(x=x, scale=scale)
-        return x * scale**-self.beta
+        return y
 
     def backward(self, grad_y: Array) -> Array:
         x, scale = self.saved.x, self.saved.scale
+        return in_pieces(self._normalise_backward, grad_y, x, scale, axis=self.apart)
+
+    def _normalise(self, x):
+        scale = self.k + self.alpha * self.sum_of_neighbours(x * x)
+        return x * scale**-self.beta, scale
+
+    def _normalise_backward(self, grad_y, x, scale):
         power = scale**-self.beta
         through_scale = self.sum_of_neighbours(grad_y * x * power / scale)
         return grad_y * power - 2 * self.alpha * self.beta * x * through_scale
@@ -56,11 +67,25 @@ class LocalResponseNorm(ResponseNorm):
     array([0.6, 0.8, 0. ])
     """
 
+    apart = 2
+
     def __init__(
         self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, groups: int = 1
     ):
         super().__init__(size, alpha, beta, k)
         self.groups = positive(groups, "groups")
+
+    def _normalise(self, x):
+        if not kernels.wanted(self.device):
+            return super()._normalise(x)
+        y, scale = kernels.lrn(batch_last(x), self.size, self.alpha, self.beta, self.k, self.groups)
+        return batch_first(y), batch_first(scale)
+
+    def _normalise_backward(self, grad_y, x, scale):
+        if not kernels.wanted(self.device):
+            return super()._normalise_backward(grad_y, x, scale)
+        arrays = map(batch_last, (grad_y, x, scale))
+        return batch_first(kernels.lrn_backward(*arrays, self.size, self.alpha, self.beta, self.groups))
 
     def sum_of_neighbours(self, x):
         """Each channel replaced by the sum of the channels around it."""
@@ -94,6 +119,8 @@ class SameMapNorm(ResponseNorm):
     >>> SameMapNorm(size=3, alpha=1.0, beta=1.0, k=0.0).forward(np.array([[[[1.0, 2.0, 0.0]]]])).round(3)
     array([[[[0.2, 0.4, 0. ]]]])
     """
+
+    apart = 1
 
     def __init__(self, size: int = 5, alpha: float = 0.001 / 25, beta: float = 0.75, k: float = 1.0):
         super().__init__(size, alpha, beta, k)

@@ -6,7 +6,9 @@ is nine arrays. Backward adds to the same slices that forward read.
 
 import numpy as np
 
+from minialex import kernels
 from minialex.layers.layer import Array, Layer, Parameter
+from minialex.pieces import for_pieces
 from minialex.shapes import output_sizes, pair, positive
 from minialex.windows import batch_first, batch_last, crop, pad, windows
 
@@ -63,26 +65,50 @@ class MaxPool2D(Pool2D):
     """
 
     def forward(self, x: Array) -> Array:
-        xp = self.xp
+        if kernels.wanted(self.device):
+            x = batch_last(x)
+            y, winner = kernels.max_pool(x, self.kernel_size, self.stride, self.padding)
+            self.save(winner=winner, shape=x.shape)
+            return batch_first(y)
         x = pad(batch_last(x), self.padding, value=-np.inf)  # (C, H + 2p, W + 2p, N)
-        view = windows(x, self.kernel_size, self.stride)
-        y = view[:, 0, 0].copy()  # (C, OH, OW, N)
-        winner = xp.zeros(y.shape, dtype=np.uint8 if len(self.cells) <= 256 else np.int32)
-        for number, (i, j) in enumerate(self.cells[1:], start=1):
-            larger = view[:, i, j] > y  # and not equal: the first one keeps a tie
-            xp.maximum(
-                winner, larger * winner.dtype.type(number), out=winner
-            )  # no number before was as large
-            xp.maximum(y, view[:, i, j], out=y)
+        C, N = x.shape[0], x.shape[-1]
+        OH, OW = output_sizes(x.shape[1:3], self.kernel_size, self.stride, (0, 0))
+        y = self.device.empty((C, OH, OW, N), x.dtype)
+        winner = self.device.zeros(y.shape, np.uint8 if len(self.cells) <= 256 else np.int32)
+        for_pieces(
+            lambda channels: self._pool(x[channels], y[channels], winner[channels]), self.device, C, x.nbytes
+        )
         self.save(winner=winner, padded_shape=x.shape)
         return batch_first(y)
 
+    def _pool(self, x, y, winner):
+        """Fill in y, and the number of the cell that won each window."""
+        view = windows(x, self.kernel_size, self.stride)
+        y[...] = view[:, 0, 0]  # (C, OH, OW, N)
+        for number, (i, j) in enumerate(self.cells[1:], start=1):
+            larger = view[:, i, j] > y  # and not equal: the first one keeps a tie
+            won = larger * winner.dtype.type(number)
+            self.xp.maximum(winner, won, out=winner)  # no number before was as large
+            self.xp.maximum(y, view[:, i, j], out=y)
+
     def backward(self, grad_y: Array) -> Array:
-        grad_y = batch_last(grad_y)  # (C, OH, OW, N)
-        grad_x = self.xp.zeros(self.saved.padded_shape, dtype=grad_y.dtype)
-        view = windows(grad_x, self.kernel_size, self.stride)
-        for number, (i, j) in enumerate(self.cells):
-            view[:, i, j] += grad_y * (self.saved.winner == number)  # faster than where() by far
+        grad_y, winner = batch_last(grad_y), self.saved.winner  # (C, OH, OW, N)
+        if kernels.wanted(self.device):
+            window = self.kernel_size, self.stride, self.padding
+            return batch_first(kernels.max_pool_backward(grad_y, winner, self.saved.shape, *window))
+        grad_x = self.device.zeros(self.saved.padded_shape, grad_y.dtype)
+        apart = self.stride[0] >= self.kernel_size[0] and self.stride[1] >= self.kernel_size[1]
+
+        def spread(channels):
+            view = windows(grad_x[channels], self.kernel_size, self.stride)
+            for number, (i, j) in enumerate(self.cells):
+                won = winner[channels] == number
+                if apart:  # no pixel lies in two windows: nothing to add to
+                    self.xp.multiply(grad_y[channels], won, out=view[:, i, j])
+                else:
+                    view[:, i, j] += grad_y[channels] * won  # faster than where() by far
+
+        for_pieces(spread, self.device, len(grad_x), grad_x.nbytes)
         return batch_first(crop(grad_x, self.padding))
 
 
@@ -104,7 +130,7 @@ class AvgPool2D(Pool2D):
 
     def backward(self, grad_y: Array) -> Array:
         share = batch_last(grad_y) / len(self.cells)  # (C, OH, OW, N)
-        grad_x = self.xp.zeros(self.saved.padded_shape, dtype=share.dtype)
+        grad_x = self.device.zeros(self.saved.padded_shape, share.dtype)
         view = windows(grad_x, self.kernel_size, self.stride)
         for i, j in self.cells:
             view[:, i, j] += share

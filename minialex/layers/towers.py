@@ -78,13 +78,12 @@ class Towers(OnTwoDevices):
             return cls(*layer.split(2))
 
     def forward(self, xs: Pair) -> Pair:
-        return tuple(stage.forward(x) for stage, x in zip(self.stages, xs, strict=True))
+        return tuple(self.device.map(lambda tower: self.stages[tower].forward(xs[tower]), (0, 1)))
 
     def backward(self, grad_ys: Pair, input_grad: bool = True) -> Pair | None:
-        grad_xs = [
-            stage.backward(grad_y, input_grad=input_grad)
-            for stage, grad_y in zip(self.stages, grad_ys, strict=True)
-        ]
+        grad_xs = self.device.map(
+            lambda tower: self.stages[tower].backward(grad_ys[tower], input_grad=input_grad), (0, 1)
+        )
         return tuple(grad_xs) if input_grad else None
 
     def to(self, devices):

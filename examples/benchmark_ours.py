@@ -1,0 +1,47 @@
+"""Our side of benchmark.py: the networks, and their training and evaluation as `minialex.train` has them."""
+
+import minialex as mx
+from minialex import benchmarks, train
+from minialex.benchmarks import Side
+from minialex.timeline import measure_step
+
+
+def network(name, width, image_size, classes, devices, towers):
+    """LeNet-5 on the first device, or AlexNet."""
+    devices = mx.place(devices)
+    if name == "lenet":
+        return mx.models.lenet5(device=devices[0])
+    return mx.models.alexnet(classes, devices, towers=towers, width=width, image_size=image_size)
+
+
+def devices_of(model):
+    return [model.device, *getattr(model, "devices", ())]
+
+
+def training(model, x, labels, settings, name="minialex") -> Side:
+    """Steps of SGD; each reads the loss, and counts right answers as well. settings: lr, momentum, weight_decay."""
+    x, labels = model.device.asarray(x), model.device.asarray(labels)
+    optimizer = mx.SGD(model.train().parameters(), **settings)
+    return Side(
+        name,
+        lambda: float(train.train_step(model, optimizer, x, labels)[0]),
+        lambda: benchmarks.wait_for(devices_of(model)),
+    )
+
+
+def evaluation(model, x) -> Side:
+    """The logits of a batch."""
+    x = model.eval().device.asarray(x)
+    return Side("minialex", lambda: model.forward(x), lambda: benchmarks.wait_for(devices_of(model)))
+
+
+def layer_times(model, x, labels, settings):
+    """A function that measures each layer within a training step: seconds forward and backward by name."""
+    x, labels = model.device.asarray(x), model.device.asarray(labels)
+    optimizer = mx.SGD(model.parameters(), **settings)
+    return lambda: benchmarks.layer_seconds(measure_step(model, x, labels, optimizer))
+
+
+def gpu_bytes(model):
+    """What CuPy's pools have taken from the GPUs; 0 on the CPU."""
+    return benchmarks.pool_bytes(devices_of(model))
