@@ -53,6 +53,7 @@ from minialex.optim import SGD
 
 if TYPE_CHECKING:
     from minialex import (
+        check,
         checkpoint,
         data,
         init,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     )
     from minialex.describe import summary
     from minialex.gradient_check import gradcheck
+    from minialex.tracing import trace
 
 __version__ = "0.1.0"
 
@@ -76,16 +78,16 @@ __all__ = [
     "Device", "DeviceMismatch", "DeviceUnavailable", "DownloadFailed", "Dropout", "DtypeMismatch", "Exchange",
     "Flatten", "Gather", "Layer", "Linear", "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model", "NotFinite",
     "Parameter", "ReLU", "SameMapNorm", "Sequential", "Sigmoid", "SoftmaxCrossEntropy", "Subsampling",
-    "TableConv2D", "Tanh", "Towers", "array_module", "checkpoint", "data", "device_of", "gradcheck", "init",
+    "TableConv2D", "Tanh", "Towers", "array_module", "check", "checkpoint", "data", "device_of", "gradcheck", "init",
     "models", "naive", "neighbours", "optim", "place", "plot", "strategies", "summary", "timeline", "to_numpy",
-    "train", "transfer", "weights",
+    "trace", "train", "transfer", "weights",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is first used.
 _ROOMS = set(
-    "checkpoint data init models naive neighbours optim plot strategies timeline train weights".split()
+    "check checkpoint data init models naive neighbours optim plot strategies timeline train weights".split()
 )
-_FUNCTIONS = {"gradcheck": "gradient_check", "summary": "describe"}
+_FUNCTIONS = {"gradcheck": "gradient_check", "summary": "describe", "trace": "tracing"}
 
 
 def __getattr__(name):

@@ -20,6 +20,8 @@ from minialex.device import to_numpy, transfer
 from minialex.layers.sequential import Sequential
 from minialex.layers.towers import Towers
 from minialex.plot_gradcheck import gradcheck
+from minialex.plot_lessons import images, lines, numbers
+from minialex.plot_lessons_bars import bars
 from minialex.plot_look import (
     BLUE,
     FAINT,
@@ -47,11 +49,12 @@ from minialex.plot_look import (
     styled,
 )
 from minialex.plot_timeline import timeline
+from minialex.plot_trace import show
 from minialex.weights import export_grouped
 
 __all__ = [
-    "accuracy_curves", "confusion", "curves", "digit_steps", "digits", "feature_maps", "filters", "gradcheck",
-    "mistakes", "neighbours", "timeline", "tower_kernels",
+    "accuracy_curves", "bars", "confusion", "curves", "digit_steps", "digits", "feature_maps", "filters", "gradcheck",
+    "images", "lines", "mistakes", "neighbours", "numbers", "show", "timeline", "tower_kernels",
 ]  # fmt: skip
 
 MAPS, CELLS = 16, 128  # feature_maps shows so many maps of a layer, and so many cells in one line of a strip

@@ -1,0 +1,207 @@
+"""The small cases that checks try: for each a function of `draw` (see search.Draw) that returns inputs by name.
+
+Sizes are as small as they may be while every mistake still shows: H and W apart, windows that overlap, leave gaps
+or do not tile the input, padding, one picture and two. Constants are such that every term counts.
+"""
+
+import numpy as np
+
+from minialex.check.search import Seed
+from minialex.shapes import output_sizes
+
+
+def kernel_of(draw):
+    return draw.between(1, 3), draw.between(1, 3)
+
+
+def size_for(draw, kernel, padding=0):
+    """H, W that a kernel fits into after padding; some pixels more."""
+    return tuple(max(1, side - 2 * padding) + draw.between(0, 3) for side in kernel)
+
+
+def convolution(draw):
+    stride, padding = draw.between(1, 3), draw.between(0, 2)
+    kernel = kernel_of(draw)
+    size = size_for(draw, kernel, padding)
+    N, C, F = draw.between(1, 2), draw.between(1, 2), draw.between(1, 2)
+    x, weight, bias = draw.array(N, C, *size), draw.array(F, C, *kernel), draw.array(F)
+    return {"x": x, "weight": weight, "bias": bias, "stride": stride, "padding": padding}
+
+
+def convolution_backward(draw):
+    case = convolution(draw)
+    x, weight = case["x"], case["weight"]
+    size = out(x, weight.shape[2:], case["stride"], case["padding"])
+    return {**case, "grad_y": draw.array(len(x), len(weight), *size)}
+
+
+def out(x, kernel, stride, padding=0):
+    """OH, OW"""
+    return output_sizes(x.shape[-2:], kernel, (stride, stride), (padding, padding))
+
+
+def im2col(draw):
+    stride, kernel = draw.between(1, 3), kernel_of(draw)
+    x = draw.array(draw.between(1, 2), draw.between(1, 2), *size_for(draw, kernel))
+    return {"x": x, "kernel": kernel, "stride": stride}
+
+
+def col2im(draw):
+    case = im2col(draw)
+    x, kernel, stride = case.values()
+    N, C, H, W = x.shape
+    OH, OW = out(x, kernel, stride)
+    columns = draw.array(N, C * kernel[0] * kernel[1], OH * OW)
+    return {"columns": columns, "x_shape": (N, C, H, W), "kernel": kernel, "stride": stride}
+
+
+def pooling(draw):
+    stride, kernel = draw.between(1, 3), kernel_of(draw)
+    padding = draw.between(0, min(kernel) // 2)  # no window may lie in the padding alone
+    x = draw.array(draw.between(1, 2), draw.between(1, 2), *size_for(draw, kernel, padding))
+    return {"x": x, "kernel": kernel, "stride": stride, "padding": padding}
+
+
+def pooling_backward(draw):
+    case = pooling(draw)
+    x = case["x"]
+    return {
+        **case,
+        "grad_y": draw.array(*x.shape[:2], *out(x, case["kernel"], case["stride"], case["padding"])),
+    }
+
+
+def subsampling(draw):
+    N, C = draw.between(1, 2), draw.between(1, 2)
+    x = draw.array(N, C, draw.between(2, 5), draw.between(2, 5))
+    return {"x": x, "weight": draw.array(C), "bias": draw.array(C)}
+
+
+def subsampling_backward(draw):
+    case = subsampling(draw)
+    N, C, H, W = case["x"].shape
+    return {**case, "grad_y": draw.array(N, C, H // 2, W // 2)}
+
+
+def elementwise(draw):
+    return {"x": draw.array(draw.between(1, 3), draw.between(1, 4))}
+
+
+def elementwise_backward(draw):
+    case = elementwise(draw)
+    return {**case, "grad_y": draw.array(*case["x"].shape)}
+
+
+def large_or_small(draw):
+    """For what has an exp in it: -3000 to 3000 as well."""
+    case = elementwise(draw)
+    return {"x": case["x"] * draw.one_of(1, 1000)}
+
+
+def linear(draw):
+    N, inputs, outputs = draw.between(1, 3), draw.between(1, 3), draw.between(1, 3)
+    return {"x": draw.array(N, inputs), "weight": draw.array(outputs, inputs), "bias": draw.array(outputs)}
+
+
+def linear_backward(draw):
+    case = linear(draw)
+    return {**case, "grad_y": draw.array(len(case["x"]), len(case["weight"]))}
+
+
+def classification(draw):
+    N, K = draw.between(1, 3), draw.between(2, 4)
+    logits = draw.array(N, K) * draw.one_of(1, 10000)
+    return {"logits": logits, "labels": np.array([draw.between(0, K - 1) for _ in range(N)])}
+
+
+def normalisation(draw):
+    size = draw.one_of(3, 1, 5)
+    x = draw.array(draw.between(1, 2), draw.between(1, 6), draw.between(1, 2), draw.between(1, 2))
+    alpha, beta, k = draw.one_of(1.0, 0.5), draw.one_of(1.0, 0.75, 0.5), draw.one_of(1.0, 2.0)
+    return {"x": x, "size": size, "alpha": alpha, "beta": beta, "k": k}
+
+
+def normalisation_backward(draw):
+    case = normalisation(draw)
+    return {**case, "grad_y": draw.array(*case["x"].shape)}
+
+
+def dropout(draw):
+    x = draw.array(draw.between(1, 3), draw.between(1, 4))
+    return {"x": x, "mask": mask(draw, x.shape), "p": draw.one_of(0.5, 0.75, 0.2)}
+
+
+def dropout_backward(draw):
+    case = dropout(draw)
+    return {"mask": case["mask"], "p": case["p"], "grad_y": draw.array(*case["x"].shape)}
+
+
+def mask(draw, shape):
+    return draw.array(*shape, of=(1, 0)).astype(bool)
+
+
+def dropout_mask(draw):
+    shape, p = draw.one_of((40, 50), (20, 10, 10), (2, 5, 12, 20)), draw.one_of(0.5, 0.8, 0.2)
+    return {"shape": shape, "p": p, "rng": Seed(draw.between(0, 9))}
+
+
+def sgd(draw):
+    shape = (draw.between(1, 3),)
+    w, v, grad = draw.array(*shape), draw.array(*shape), draw.array(*shape)
+    lr, momentum, weight_decay = draw.one_of(0.5, 0.1), draw.one_of(0.5, 0.9), draw.one_of(0.5, 0.0, 0.25)
+    return {"w": w, "v": v, "grad": grad, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+
+
+def schedule(draw):
+    count, starts = draw.between(1, 3), [draw.between(1, 6) for _ in range(3)]
+    at = tuple(sorted(set(starts[:count])))
+    epoch = draw.between(0, 7) + draw.one_of(0, 0.5)
+    return {"lr": draw.one_of(1.0, 0.01), "epoch": epoch, "at": at, "factor": draw.one_of(0.5, 0.1)}
+
+
+def exchange(draw):
+    N, size = draw.between(1, 2), (draw.between(1, 2), draw.between(1, 2))
+    return {"x0": draw.array(N, draw.between(1, 3), *size), "x1": draw.array(N, draw.between(1, 3), *size)}
+
+
+def exchange_backward(draw):
+    case = exchange(draw)
+    N, channels0, *size = case["x0"].shape
+    shape = (N, channels0 + case["x1"].shape[1], *size)
+    return {"grad_y0": draw.array(*shape), "grad_y1": draw.array(*shape), "channels0": channels0}
+
+
+class Function:
+    """A function with a name, so that a verdict can print it."""
+
+    def __init__(self, text, compute):
+        self.text, self.compute = text, compute
+
+    def __call__(self, x):
+        return self.compute(x)
+
+    def __str__(self):
+        return self.text
+
+
+FUNCTIONS = [
+    Function("lambda x: x**3", lambda x: x**3),
+    Function("lambda x: x[:, :1] * x", lambda x: x[:, :1] * x),  # an entry that several outputs read
+    Function("lambda x: x.sum(axis=0) ** 2", lambda x: x.sum(axis=0) ** 2),  # y has another shape than x
+]
+
+
+def numerical_gradient(draw):
+    function = draw.one_of(*FUNCTIONS)
+    x = draw.array(draw.between(1, 2), draw.between(1, 3))
+    return {
+        "function": function,
+        "x": x,
+        "grad_y": draw.array(*function(x).shape),
+        "eps": draw.one_of(0.5, 0.25),
+    }
+
+
+def picture(draw):
+    size = draw.between(1, 3)
+    return {"picture": draw.array(draw.between(1, 3), *(draw.between(size, 5) for _ in "HW")), "size": size}

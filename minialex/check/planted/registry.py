@@ -1,0 +1,58 @@
+"""Where the right answers and the wrong ones are entered, by the check that they are for."""
+
+import inspect
+from collections.abc import Callable
+
+RIGHT: dict[str, Callable] = {}
+WRONG: dict[str, dict[str, Callable]] = {}
+
+
+def right(function):
+    """Enter the right answer for the check of the function's own name."""
+    RIGHT[function.__name__] = function
+    return function
+
+
+def wrong(check: str, bug: str):
+    """Enter a wrong answer for a check; the first line of its docstring says what is wrong."""
+
+    def enter(function):
+        WRONG.setdefault(check, {})[bug] = function
+        return function
+
+    return enter
+
+
+def describe(check: str | None = None) -> str:
+    """The wrong answers of one check, or of all, as a table: the bug, and what is wrong.
+
+    Raises KeyError for a check that does not exist.
+
+    >>> print(describe("relu_backward"))
+    relu_backward
+      forward's sign     The gradient passes where grad_y is positive, not where x is.
+      1 at zero          At x = 0 the gradient passes.
+      mask forgotten     The gradient passes everywhere.
+    """
+    if check is not None and check not in WRONG:
+        raise KeyError(f"planted has no wrong answers for {check!r}; it has them for {', '.join(WRONG)}")
+    lines = []
+    for name in [check] if check else WRONG:
+        width = max(map(len, WRONG[name]))
+        lines.append(name)
+        lines += [
+            f"  {bug:<{width}}     {inspect.getdoc(f).splitlines()[0]}" for bug, f in WRONG[name].items()
+        ]
+    return "\n".join(lines)
+
+
+def source(check: str, bug: str | None = None) -> str:
+    """The lines of a wrong answer; of the right one, where no bug is named.
+
+    >>> print(source("relu_forward"))
+    @right
+    def relu_forward(x):
+        return np.maximum(x, 0)
+    <BLANKLINE>
+    """
+    return inspect.getsource(RIGHT[check] if bug is None else WRONG[check][bug])

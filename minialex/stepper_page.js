@@ -1,0 +1,89 @@
+// The page around the views: buttons, keys, the track of steps.
+
+const VIEWS = { conv, pool, linear, plain };
+
+function draw() {
+  const step = data.steps[state.step], forward = step.direction === "forward";
+  let view = VIEWS[step.view](step);
+  if (state.position >= view.count) { state.position = 0; view = VIEWS[step.view](step); }
+  $("head").className = `head ${step.direction}`;
+  $("title").replaceChildren(`${step.layer} `, element("span", { class: "direction" }, step.direction),
+    element("small", {}, step.layer === step.type ? step.source : `${step.type}, ${step.source}`));
+  $("formula").replaceChildren(...step.formula.map((text) => element("span", {}, text)));
+  $("count").textContent = `${state.step + 1} of ${data.steps.length}`;
+  $("steps").value = state.step;
+  $("previous").disabled = state.step === 0;
+  $("next").disabled = state.step === data.steps.length - 1;
+  for (const button of document.querySelectorAll(".track button")) {
+    if (Number(button.dataset.step) === state.step) button.setAttribute("aria-current", "step");
+    else button.removeAttribute("aria-current");
+  }
+  choices("filter", view.filters);
+  choices("map", view.maps);
+  $("controls").hidden = view.count <= 1 && view.filters <= 1 && view.maps <= 1;
+  $("position").max = view.count - 1;
+  $("position").value = state.position;
+  $("position").setAttribute("aria-valuetext", view.where);
+  $("before").disabled = state.position === 0;
+  $("after").disabled = state.position >= view.count - 1;
+  $("where").textContent = view.count > 1 ? view.where : "";
+  $("arithmetic").textContent = view.lines.join("\n");
+  const notes = [`Keys: ← → steps, ↑ ↓ positions; a click into ${forward ? "y" : "grad_y"} lights its position.`];
+  if (data.pictures > 1) notes.push(`Shown: the first of ${data.pictures} pictures; parameters' gradients sum over all.`);
+  const cut = Object.values(step.parts).filter((p) => String(p.shape) !== String(p.full));
+  if (cut.length) notes.push("Large arrays are shown in part.");
+  $("notes").textContent = notes.join("  ");
+  const main = $("panels"), gaps = 34 * (view.grids.length - 1);
+  main.replaceChildren();
+  const room = main.clientWidth - 60 - gaps, shares = sum(view.grids.map((g) => g.weight));
+  const cutLine = view.grids.some((g) => g.cut) ? 24 : 0;
+  for (const g of view.grids) {
+    const width = Math.max(60, (room * g.weight) / shares);
+    main.append(grid(g, width, main.clientHeight - 96 - cutLine));
+  }
+}
+
+/** Fill a <select> with 0 ... count - 1; hide it when there is nothing to choose. */
+function choices(name, count) {
+  const select = $(name);
+  $(`${name}-label`).hidden = count <= 1;
+  if (select.length !== count)
+    select.replaceChildren(...Array.from({ length: count }, (_, k) => element("option", { value: k }, String(k))));
+  select.value = Math.min(state[name], Math.max(count - 1, 0));
+}
+
+function go(step) {
+  state.step = Math.min(Math.max(step, 0), data.steps.length - 1);
+  state.position = 0;
+  draw();
+}
+
+function move(position) {
+  state.position = Math.min(Math.max(position, 0), Number($("position").max));
+  draw();
+}
+
+data.steps.forEach((step, k) => {
+  const text = `${step.layer}, ${step.direction}`;
+  $("steps").append(element("option", { value: k }, text));
+  const button = element("button", { "data-step": k, "aria-label": text, title: text });
+  button.addEventListener("click", () => go(k));
+  if (step.direction === "forward") $("track-forward").append(button);
+  else $("track-backward").prepend(button); // under its layer: the way back runs from right to left
+});
+$("steps").addEventListener("change", (event) => go(Number(event.target.value)));
+$("previous").addEventListener("click", () => go(state.step - 1));
+$("next").addEventListener("click", () => go(state.step + 1));
+$("before").addEventListener("click", () => move(state.position - 1));
+$("after").addEventListener("click", () => move(state.position + 1));
+$("position").addEventListener("input", (event) => move(Number(event.target.value)));
+for (const name of ["filter", "map"])
+  $(name).addEventListener("change", (event) => { state[name] = Number(event.target.value); draw(); });
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches("input, select") || event.altKey || event.ctrlKey || event.metaKey) return;
+  const keys = { ArrowRight: () => go(state.step + 1), ArrowLeft: () => go(state.step - 1),
+                 ArrowDown: () => move(state.position + 1), ArrowUp: () => move(state.position - 1) };
+  if (keys[event.key]) { event.preventDefault(); keys[event.key](); }
+});
+addEventListener("resize", draw);
+draw();

@@ -1,0 +1,307 @@
+"""The checks of a learner's code: right answers pass, wrong ones do not, and each is told what it is.
+
+What the checks say of the planted answers is computed once, since each verdict takes some tenths of a second.
+"""
+
+import functools
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+from minialex import check
+from minialex.check import planted, search
+from minialex.check.verdict import NOT_WRITTEN
+
+CHECKS = sorted(planted.RIGHT)
+BUGS = [(name, bug) for name in CHECKS for bug in planted.WRONG[name]]
+
+
+@functools.cache
+def verdict_on(name, bug=None):
+    return getattr(check, name)(planted.RIGHT[name] if bug is None else planted.WRONG[name][bug])
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """For tests that do not look at the smallest case: few cases are enough to reject what is blatantly wrong."""
+    monkeypatch.setattr(search, "CASES", {"whole": 12, "fractions": 3})
+    monkeypatch.setattr(search, "SMALLER", 2)
+    monkeypatch.setattr(search, "sizes_first", lambda tape, fails: None)
+
+
+def states(verdict):
+    return {where: verdict.of(where) for where in verdict.arrays}
+
+
+def one_array(f, name="relu_forward", where="y"):
+    """The state that a check gives to the array which f returns."""
+    verdict = getattr(check, name)(f)
+    assert not verdict
+    return verdict.of(where)
+
+
+# -- right and wrong answers -------------------------------------------------------------------------------
+
+
+def test_every_check_has_a_right_answer_and_at_least_three_wrong_ones():
+    checks = set(check.__all__) - {"planted", "catches"}
+    assert checks == set(planted.RIGHT) == set(planted.WRONG)
+    assert min(len(bugs) for bugs in planted.WRONG.values()) >= 3
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_passes_the_right_answer(name):
+    verdict = verdict_on(name)
+    assert verdict, verdict
+    assert set(states(verdict).values()) == {"right"}
+    assert verdict.state == "right"
+    assert verdict.cases == sum(search.CASES.values())
+
+
+@pytest.mark.parametrize(("name", "bug"), BUGS)
+def test_a_check_rejects_a_planted_wrong_answer_and_shows_a_small_case(name, bug):
+    verdict = verdict_on(name, bug)
+    assert not verdict
+    assert verdict.state == "wrong"
+    assert not {finding.state for finding in verdict.findings.values()} & {"changed", "wrong type"}
+    for finding in verdict.findings.values():
+        assert sum(np.size(value) for value in finding.case.values() if isinstance(value, np.ndarray)) <= 20
+
+
+@pytest.mark.parametrize(("name", "bug"), BUGS)
+def test_a_planted_wrong_answer_says_what_is_wrong_and_takes_what_the_right_one_takes(name, bug):
+    wrong, right = planted.WRONG[name][bug], planted.RIGHT[name]
+    assert inspect.signature(wrong) == inspect.signature(right)
+    assert inspect.getdoc(wrong).splitlines()[0].endswith(".")
+    assert f"  {bug} " in planted.describe(name)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_checks_help_begins_with_how_it_calls_the_function(name):
+    first = inspect.getdoc(getattr(check, name)).splitlines()[0]
+    names = ", ".join(inspect.signature(planted.RIGHT[name]).parameters)
+    assert first.startswith(f"f({names}) -> ")
+    arrays = re.sub(r", the new ones|[()]", "", first.partition(" -> ")[2])
+    assert verdict_on(name).signature == f"f({names}) -> {arrays}"
+
+
+@pytest.mark.parametrize(
+    ("name", "bug", "arrays"),
+    [
+        ("conv2d_backward", "overlap overwritten", "wrong right right"),
+        ("conv2d_backward", "mean instead of sum", "right wrong wrong"),
+        ("linear_backward", "transposed weight gradient", "right ... right"),
+        ("subsampling_backward", "channels added up", "right right wrong"),
+        ("sgd_step", "old velocity", "wrong right"),
+        ("exchange_forward", "each its own first", "right wrong"),
+        ("sigmoid_forward", "overflow", "nan"),
+        ("softmax_cross_entropy_forward", "log of zero", "nan"),
+    ],
+)
+def test_a_verdict_is_given_for_each_array(name, bug, arrays):
+    for found, wanted in zip(states(verdict_on(name, bug)).values(), arrays.split(), strict=True):
+        assert found == wanted or (wanted == "..." and found != "right")
+
+
+# -- other wrong answers -----------------------------------------------------------------------------------
+
+
+def answering(name, change):
+    """The right answer, each of its arrays changed."""
+
+    def f(*inputs):
+        right = planted.RIGHT[name](*inputs)
+        return tuple(map(change, right)) if isinstance(right, tuple) else change(right)
+
+    return f
+
+
+ARRAYS = [name for name in CHECKS if name not in ("dropout_mask", "step_schedule")]
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_zeros_are_not_right(name, quick):
+    verdict = getattr(check, name)(answering(name, np.zeros_like))
+    assert set(states(verdict).values()) <= {"wrong", "wrong type"}
+    assert not verdict
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_first_input_unchanged_is_not_right(name, quick):
+    verdict = getattr(check, name)(lambda *inputs: inputs[0])
+    assert verdict.state == "wrong"
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("nothing", [None, ...])
+def test_nothing_is_not_written_yet(name, nothing):
+    verdict = getattr(check, name)(lambda *inputs: nothing)
+    assert not verdict
+    assert verdict.state == NOT_WRITTEN
+    assert str(verdict) == f"{name}: not written yet\n  {verdict_on(name).signature}"
+    assert verdict.cases == 1
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_another_shape_is_not_right(name, quick):
+    verdict = getattr(check, name)(answering(name, lambda array: np.asarray(array)[None]))
+    assert set(states(verdict).values()) == {"wrong shape"}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_whole_number_arrays_are_not_right(name, quick):
+    verdict = getattr(check, name)(answering(name, lambda array: np.asarray(array).astype(int)))
+    assert set(states(verdict).values()) == {"wrong type"}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_float32_is_right_enough(name):
+    verdict = getattr(check, name)(answering(name, np.float32))
+    assert verdict, verdict
+
+
+@pytest.mark.parametrize(
+    "name", ["conv2d_forward", "lrn_forward", "softmax_cross_entropy_forward", "linear_forward"]
+)
+def test_a_learner_who_computes_in_float32_is_right(name):
+    def in_float32(*inputs):
+        small = [np.float32(x) if isinstance(x, np.ndarray) and x.dtype == float else x for x in inputs]
+        return np.float32(planted.RIGHT[name](*small))
+
+    assert getattr(check, name)(in_float32)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_function_that_raises_gets_a_verdict(name, quick):
+    def broken(*inputs):
+        raise ZeroDivisionError("no luck")
+
+    verdict = getattr(check, name)(broken)
+    assert verdict.findings["the call"].state == "raised"
+    assert "ZeroDivisionError: no luck; broken, line " in str(verdict)
+    assert 'raise ZeroDivisionError("no luck")' in str(verdict)
+
+
+@pytest.mark.parametrize("name", [name for name in ARRAYS if name not in ("gradcheck", "step_schedule")])
+def test_a_function_that_writes_into_its_inputs_is_found_out(name, quick):
+    def writes(*inputs):
+        right = planted.RIGHT[name](*[x.copy() if isinstance(x, np.ndarray) else x for x in inputs])
+        next(x for x in inputs if isinstance(x, np.ndarray))[...] = 7
+        return right
+
+    verdict = getattr(check, name)(writes)
+    assert not verdict
+    assert set(states(verdict).values()) == {"right"}
+    (finding,) = verdict.findings.values()
+    assert finding.state == "changed"
+    assert (
+        f"your function wrote into {finding.where.removeprefix('input ')}; it must make a new array"
+        in str(verdict)
+    )
+
+
+def test_moving_an_entry_and_moving_it_back_does_not_count_as_writing():
+    def in_place(function, x, grad_y, eps):
+        grad_x = np.zeros(x.shape)
+        for entry in np.ndindex(x.shape):
+            x[entry] += eps
+            up = (function(x) * grad_y).sum()
+            x[entry] -= 2 * eps
+            grad_x[entry] = (up - (function(x) * grad_y).sum()) / (2 * eps)
+            x[entry] += eps
+        return grad_x
+
+    assert check.gradcheck(in_place)
+
+
+def test_a_stub_that_raises_not_implemented_is_not_written_yet():
+    def stub(x):
+        raise NotImplementedError
+
+    assert check.relu_forward(stub).state == NOT_WRITTEN
+
+
+def test_one_array_of_three_can_be_not_written_yet():
+    verdict = check.linear_backward(lambda x, weight, bias, grad_y: (grad_y @ weight, None, ...))
+    assert states(verdict) == {"grad_x": "right", "grad_weight": NOT_WRITTEN, "grad_bias": NOT_WRITTEN}
+    assert verdict.state == "wrong"
+
+
+def test_other_types_are_named():
+    assert one_array(lambda x: x.tolist()) == "wrong type"
+    assert one_array(lambda x: (x,)) == "wrong type"
+    assert one_array(lambda x: np.maximum(x, 0).astype(np.float16)) == "wrong type"
+    assert one_array(lambda x: x > 0) == "wrong type"
+    assert "type list, where a NumPy array is wanted" in str(check.relu_forward(lambda x: x.tolist()))
+    text = str(check.linear_backward(lambda x, weight, bias, grad_y: grad_y @ weight))
+    assert "one ndarray, where a tuple of 3 is wanted: grad_x, grad_weight, grad_bias" in text
+
+
+def test_too_few_arrays_are_counted():
+    verdict = check.linear_backward(lambda x, weight, bias, grad_y: (grad_y @ weight,))
+    assert "the call     wrong number of arrays: 1, where 3 are wanted" in str(verdict)
+    assert verdict.of("grad_x") == "not seen"
+
+
+def test_a_function_with_other_inputs_is_told_how_it_is_called():
+    text = str(check.relu_backward(lambda x: x))
+    assert "takes 1 positional argument but 2 were given; it is called as f(x, grad_y) -> grad_x" in text
+
+
+def test_a_function_that_is_wrong_in_fractions_alone_is_found_out():
+    verdict = check.relu_forward(lambda x: np.maximum(np.round(x), 0))
+    assert verdict.of("y") == "wrong"
+    assert (verdict.findings["y"].case["x"] % 1 != 0).any()
+
+
+def test_a_function_that_changes_its_mind_gets_a_verdict():
+    calls = iter(range(10**6))
+    verdict = check.relu_forward(lambda x: np.maximum(x, 0) + (next(calls) % 7 == 3))
+    assert verdict.of("y") == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("f", "text"),
+    [
+        (lambda shape, p, rng: rng.random(shape) >= 0.9 * p, "is kept, where 1 - p = "),
+        (lambda shape, p, rng: rng.random((*shape[:-1], 1)) * np.ones(shape) >= p, "whole lines are alike"),
+        (lambda shape, p, rng: np.random.default_rng(3).random(shape) >= p, "not drawn from the rng"),
+        (lambda shape, p, rng: rng.random(shape), "a mask has 0 and 1 alone"),
+        (lambda shape, p, rng: "mask", "where a NumPy array of bool"),
+    ],
+)
+def test_a_masks_verdict_says_what_is_wrong_with_it(f, text):
+    assert text in str(check.dropout_mask(f))
+
+
+def test_a_mask_that_another_generator_has_a_say_in_is_found_out():
+    other = np.random.default_rng(0)
+
+    def mask(shape, p, rng):
+        rng.random()
+        return other.random(shape) >= p
+
+    assert "two equal generators gave two masks" in str(check.dropout_mask(mask))
+
+
+def test_a_mask_that_stays_the_same_is_found_out():
+    def mask(shape, p, rng):
+        rng.random()
+        return np.random.default_rng(0).random(shape) >= p
+
+    assert "two draws from one rng gave the same mask" in str(check.dropout_mask(mask))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda shape, p, rng: rng.random(shape) > p,
+        lambda shape, p, rng: rng.binomial(1, 1 - p, shape),
+        lambda shape, p, rng: rng.choice([0.0, 1.0], size=shape, p=[p, 1 - p]),
+        lambda shape, p, rng: rng.uniform(0, 1, shape) < 1 - p,
+    ],
+)
+def test_a_mask_may_be_drawn_in_any_way(f):
+    assert check.dropout_mask(f)
