@@ -27,6 +27,7 @@ from minialex.runs import (
     HISTORY,
     INPUT,
     MODEL,
+    add_threads,
     advice_when_stopped,
     choose_folder,
     find_checkpoint,
@@ -37,6 +38,7 @@ from minialex.runs import (
     read_weights,
     settings_to_resume,
     settle,
+    use_threads,
     weight_file,
     whole_number,
 )
@@ -100,6 +102,7 @@ def parse_arguments(argv=None):
     )
     add("--preset", choices=list(PRESETS), help="which AlexNet (default: paper)")
     add("--devices", default="auto", help='"auto", "cuda:0,cuda:1", "cpu", ... (default: auto)')
+    add_threads(parser)
     add("--epochs", type=whole, metavar="N", help="default: 90; drawn pictures: 30")
     add("-b", "--batch-size", type=whole, metavar="N", help="default: 128; drawn pictures: 50")
     add(
@@ -423,6 +426,7 @@ def defaults_for(args, of_pretrained=()):
 
 def main(argv=None):
     args = parse_arguments(argv)
+    use_threads(args.threads)
     mx.place(args.devices)  # an unknown device is said at once
     if args.evaluate:
         return evaluate(args)

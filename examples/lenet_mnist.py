@@ -18,6 +18,7 @@ from minialex.models.lenet import ACTIVATIONS, VARIANTS
 from minialex.runs import (
     HISTORY,
     MODEL,
+    add_threads,
     advice_when_stopped,
     choose_folder,
     find_checkpoint,
@@ -28,6 +29,7 @@ from minialex.runs import (
     number,
     settings_to_resume,
     settle,
+    use_threads,
     whole_number,
 )
 
@@ -81,6 +83,7 @@ def parse_arguments(argv=None):
     )
     add("--seed", type=whole_number(0), help="of everything that is random (default: 0)")
     add("--devices", default="auto", help="cpu, cuda:0, sim:0 or auto: a GPU if there is one (default)")
+    add_threads(parser)
     add("--resume", metavar="PATH", help="go on from a checkpoint, or from the one in a run's folder")
     add("-e", "--evaluate", action="store_true", help="test the weights of --resume, train nothing")
     add("--output-dir", metavar="DIR", help="default: runs/lenet, or the next free runs/lenet-N")
@@ -195,6 +198,7 @@ def report_test(model, test, data):
 
 def main(argv=None):
     args = parse_arguments(argv)
+    use_threads(args.threads)
     device = mx.place(args.devices)[0]
     if args.evaluate:
         return evaluate(args, device)

@@ -234,8 +234,9 @@ def run_doctor(args) -> int:
         version = version_of(name)
         print(f"  {name:<14}{version or 'not installed (optional): ' + remedy}")
 
+    cpu = mx.Device("cpu")
     print("\nDevices")
-    print(f"  cpu           {os.cpu_count()} cores; {blas()}")
+    print(f"  cpu           {os.cpu_count()} cores, {cpu.threads} threads used; {blas()}")
     print(f"  cuda          {cuda()}")
     print("  sim:0, sim:1  pretended GPUs, for tests and lessons: always there")
 

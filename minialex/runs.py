@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from minialex.checkpoint import Checkpoint, load_checkpoint
+from minialex.device import Device
 from minialex.errors import CheckpointError, DtypeMismatch
 from minialex.weights import load, read_pretrained
 
@@ -20,6 +21,22 @@ from minialex.weights import load, read_pretrained
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 HISTORY, SETTINGS = "history.csv", "settings.json"
 INPUT = "input.safetensors"  # AlexNet's: the mean image and the colours of the training pictures
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """--threads, the same for all programs."""
+    parser.add_argument(
+        "--threads",
+        type=whole_number(1),
+        metavar="T",
+        help="on a CPU (default: OMP_NUM_THREADS or all cores); the same number gives the same bits",
+    )
+
+
+def use_threads(threads: int | None) -> None:
+    """Let the CPU work on so many threads; None: leave it as it is."""
+    if threads:
+        Device("cpu").threads = threads
 
 
 def settle(asked: dict, of_checkpoint: dict | None, defaults: dict, may_change) -> dict:

@@ -1,5 +1,6 @@
 """The pool of threads: order, sharing out, errors, and what becomes of BLAS's own threads."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -8,10 +9,11 @@ import time
 
 import numpy as np
 import pytest
+from running import EXAMPLES
 from threadpoolctl import threadpool_info
 
 import minialex as mx
-from minialex import threads
+from minialex import runs, threads
 from minialex.threads import spread
 
 
@@ -136,3 +138,22 @@ def test_a_step_gives_the_same_bits_each_time_and_the_same_numbers_on_other_thre
         np.testing.assert_array_equal(one, other)
     for one, other in zip(first, alexnet_step(1, monkeypatch), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * np.abs(one).max())
+
+
+@pytest.mark.parametrize("program", ["lenet_mnist", "alexnet_imagenet"])
+def test_the_examples_take_a_number_of_threads(monkeypatch, program):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setattr(mx.Device("cpu"), "threads", 1)
+    assert importlib.import_module(program).parse_arguments(["--threads", "3"]).threads == 3
+    runs.use_threads(3)
+    assert mx.Device("cpu").threads == 3
+    runs.use_threads(None)
+    assert mx.Device("cpu").threads == 3
+
+
+@pytest.mark.parametrize("nonsense", ["0", "-1", "two"])
+def test_a_number_of_threads_that_is_none_is_refused(monkeypatch, capsys, nonsense):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    with pytest.raises(SystemExit):
+        importlib.import_module("lenet_mnist").parse_arguments(["--threads", nonsense])
+    assert f"{nonsense}" in capsys.readouterr().err
