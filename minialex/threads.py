@@ -13,7 +13,8 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
-_here = threading.local()  # of each thread: `share`, the threads that its work may use; `depth`, spreads around it
+# Each thread has its `share` of the threads, and the `depth` of spreads that it is in.
+_here = threading.local()
 _lock = threading.Lock()
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
