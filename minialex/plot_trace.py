@@ -140,6 +140,8 @@ def _write(axes, matrix, norm, cell, stretch):
 
 
 def _short(value):
+    if 1000 <= abs(value) < 10_000:
+        return f"{value:.0f}".replace("-", "−")
     text = f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.0e}" if value else "0"
     return text.replace("-", "−").replace("inf", "∞").replace("e−0", "e−")
 

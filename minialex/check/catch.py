@@ -40,7 +40,7 @@ class Caught:
         if self.state == NOT_WRITTEN:
             return f"catches, {self.of}: {NOT_WRITTEN}\n  test({', '.join(self.names)}) -> True or False"
         count = len(self.bugs) - len(self.escaped)
-        lines = [f"catches, {self.of}: {count} of {len(self.bugs)} planted bugs caught"]
+        lines = [f"catches, {self.of}: {self.state}, {count} of {len(self.bugs)} planted bugs caught"]
         lines.append(
             f"  the right answer {self.right}" + ("" if self.right == "passes" else ": it must pass")
         )
@@ -68,7 +68,7 @@ def catches(test, of: str) -> Caught:
     ...     x, grad_y = np.array([-1.0, 0.0, 2.0]), np.array([10.0, -20.0, 30.0])
     ...     return (forward(x) == [0, 0, 2]).all() and (backward(x, grad_y) == [0, 0, 30]).all()
     >>> catches(my_test, of="relu")
-    catches, relu: 6 of 6 planted bugs caught
+    catches, relu: right, 6 of 6 planted bugs caught
       the right answer passes
       relu_forward, absolute value        caught
       relu_forward, leaky                 caught

@@ -112,5 +112,5 @@ def _compared(finding):
 def as_html(text: str, state: str) -> str:
     """For notebooks: the same text, with a colour down its side: green, red, or grey for not written yet."""
     colour = {RIGHT: "#2e8b57", NOT_WRITTEN: "#888888"}.get(state, "#c0392b")
-    style = f"border-left: 4px solid {colour}; padding-left: 0.8em; line-height: 1.3"
+    style = f"border-left: 4px solid {colour}; padding-left: 0.8em; line-height: 1.3; font-family: monospace"
     return f'<pre style="{style}">{escape(text)}</pre>'
