@@ -50,6 +50,8 @@ class Device:
     def __new__(cls, name="cpu"):
         if isinstance(name, Device):
             return name
+        if name in Device._known:
+            return Device._known[name]
         kind, index = _parse(name)
         full_name = kind if kind == "cpu" else f"{kind}:{index}"
         if full_name not in Device._known:

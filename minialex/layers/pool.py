@@ -96,14 +96,16 @@ class MaxPool2D(Pool2D):
         if kernels.wanted(self.device):
             window = self.kernel_size, self.stride, self.padding
             return batch_first(kernels.max_pool_backward(grad_y, winner, self.saved.shape, *window))
-        grad_x = self.device.zeros(self.saved.padded_shape, grad_y.dtype)
-        apart = self.stride[0] >= self.kernel_size[0] and self.stride[1] >= self.kernel_size[1]
+        (kh, kw), (sh, sw), shape = self.kernel_size, self.stride, self.saved.padded_shape
+        apart = sh >= kh and sw >= kw  # no pixel lies in two windows
+        each_in_one = apart and (kh * grad_y.shape[1], kw * grad_y.shape[2]) == shape[1:3]
+        grad_x = (self.device.empty if each_in_one else self.device.zeros)(shape, grad_y.dtype)
 
         def spread(channels):
             view = windows(grad_x[channels], self.kernel_size, self.stride)
             for number, (i, j) in enumerate(self.cells):
                 won = winner[channels] == number
-                if apart:  # no pixel lies in two windows: nothing to add to
+                if apart:
                     self.xp.multiply(grad_y[channels], won, out=view[:, i, j])
                 else:
                     view[:, i, j] += grad_y[channels] * won  # faster than where() by far
