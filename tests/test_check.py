@@ -140,7 +140,7 @@ def test_nothing_is_not_written_yet(name, nothing):
     verdict = getattr(check, name)(lambda *inputs: nothing)
     assert not verdict
     assert verdict.state == NOT_WRITTEN
-    assert str(verdict) == f"{name}: not written yet\n  {verdict_on(name).signature}"
+    assert str(verdict) == f"{name}: not written yet (it returns None)\n  {verdict_on(name).signature}"
     assert verdict.cases == 1
 
 

@@ -207,3 +207,14 @@ def test_catches_names_what_it_has():
         check.catches(relu_test, of="pool")
     with pytest.raises(TypeError, match="tries a test, a function; this is True"):
         check.catches(True, of="relu")
+
+
+def test_what_is_right_beside_a_call_that_raised_is_said_to_be_right_in_the_cases_that_ran():
+    def only_one_picture(x):
+        if len(x) > 1:
+            raise ValueError("one picture at a time")
+        return np.maximum(x, 0)
+
+    text = str(check.relu_forward(only_one_picture))
+    assert "the call  raised: ValueError" in text
+    assert re.search(r"^  y +right: in the cases that ran$", text, re.MULTILINE)

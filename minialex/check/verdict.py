@@ -71,12 +71,14 @@ class Verdict:
 
     def _lines(self):
         if self.state == NOT_WRITTEN:
-            return [f"{self.check}: {NOT_WRITTEN}", f"  {self.signature}"]
+            return [f"{self.check}: {NOT_WRITTEN} (it returns None)", f"  {self.signature}"]
         found = [f"{self.check}: {self.state}, {self.cases} cases tried"]
         rows = [where for where in self.findings if where not in self.arrays] + self.arrays
         width = max(map(len, rows))
         for where in rows:
             text = self.findings[where].text if where in self.findings else ""
+            if self.of(where) == RIGHT and "the call" in self.findings:
+                text = "in the cases that ran"
             found.append(f"  {where:<{width}}  {self.of(where)}" + (f": {text}" if text else ""))
         together = {}  # findings that one and the same case shows
         for finding in self.findings.values():
