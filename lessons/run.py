@@ -85,6 +85,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Run the lessons and keep what they print.")
     parser.add_argument("numbers", nargs="*", help="which ones, as 01 02; all of them when left out")
     wanted = parser.parse_args().numbers
+    known = [path.name[:2] for path in lesson_files()]
+    for number in set(wanted) - set(known):
+        parser.error(f"there is no lesson {number}; there are {known[0]} to {known[-1]}")
     for path in lesson_files():
         if not wanted or path.name[:2] in wanted:
             nbformat.write(tidy(executed(read(path))), path)

@@ -97,7 +97,8 @@ def __getattr__(name):
         found = getattr(importlib.import_module(f"minialex.{_FUNCTIONS[name]}"), name)
         globals()[name] = found
         return found
-    raise AttributeError(f"minialex has no {name!r}")
+    near = [known for known in __all__ if known.lower() == name.lower()]
+    raise AttributeError(f"minialex has no {name!r}" + (f"; it has {near[0]!r}" if near else ""))
 
 
 def __dir__():

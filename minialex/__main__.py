@@ -236,7 +236,7 @@ def run_doctor(args) -> int:
 
     cpu = mx.Device("cpu")
     print("\nDevices")
-    print(f"  cpu           {os.cpu_count()} cores, {cpu.threads} threads used; {blas()}")
+    print(f"  cpu           {os.cpu_count()} cores, {cpu.threads} used; {blas()}")
     print(f"  cuda          {cuda()}")
     print("  sim:0, sim:1  pretended GPUs, for tests and lessons: always there")
 

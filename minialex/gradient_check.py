@@ -126,6 +126,8 @@ def gradcheck(layer: Layer, x: Array, labels=None, rng=0, max_entries: int = 500
     (0, 1)
     """
     rng = generator(rng)
+    if not isinstance(layer, Layer):
+        raise TypeError(f"gradcheck takes a layer, then its input: gradcheck(layer, x); not a {_kind(layer)}")
     layer = copy.deepcopy(layer).astype("float64")
     parameters = layer.parameters()
     names = [p.name for p in parameters]
@@ -147,6 +149,11 @@ def gradcheck(layer: Layer, x: Array, labels=None, rng=0, max_entries: int = 500
             index = tuple(int(i) for i in np.unravel_index(flat, array.shape))
             report.entries.append(_check(function, arrays, name, index, float(gradients[name][index]), scale))
     return report
+
+
+def _kind(value):
+    """ "ndarray"; of a class, which stands where its instance should, "class Conv2D"."""
+    return f"class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def _chosen(size, most, rng):

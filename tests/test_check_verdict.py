@@ -155,7 +155,9 @@ def test_a_weak_test_lets_bugs_escape():
     assert ("relu_backward", "1 at zero") in caught.escaped
     assert ("relu_backward", "mask forgotten") not in caught.escaped
     assert "relu_backward, 1 at zero             ESCAPED" in str(caught)
-    assert str(caught).startswith("catches, relu: wrong, 2 of 6 planted bugs caught\n  the right answer passes\n")
+    assert str(caught).startswith(
+        "catches, relu: wrong, 2 of 6 planted bugs caught\n  the right answer passes\n"
+    )
 
 
 def test_a_test_that_fails_everything_is_told_that_the_right_answer_must_pass():

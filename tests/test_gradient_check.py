@@ -743,3 +743,11 @@ class Softplus(Layer):
 @given(x=strategies.images())
 def test_softplus_gradients(x):
     assert gradcheck(Softplus(), x)
+
+
+@pytest.mark.parametrize(("wrong", "name"), [(np.ones((1, 2)), "ndarray"), (mx.ReLU, "class ReLU")])
+def test_gradcheck_of_what_is_no_layer_says_in_which_order_it_takes_them(wrong, name):
+    with pytest.raises(
+        TypeError, match=rf"^gradcheck takes a layer, then .* gradcheck\(layer, x\); not a {name}$"
+    ):
+        mx.gradcheck(wrong, mx.ReLU())

@@ -120,6 +120,11 @@ def test_each_public_name_is_listed_once():
     assert dir(mx) == sorted(mx.__all__)
 
 
+def test_a_name_in_other_letters_is_told_the_right_ones():
+    with pytest.raises(AttributeError, match=r"^minialex has no 'Conv2d'; it has 'Conv2D'$"):
+        mx.Conv2d  # noqa: B018
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match=r"^minialex has no 'Conv3D'$"):
         mx.Conv3D  # noqa: B018

@@ -231,3 +231,20 @@ def test_sequential_refuses_a_layer_that_stands_in_it_twice(second):
     layer = mx.ReLU()
     with pytest.raises(ValueError, match="the same layer stands in it twice; make two"):
         mx.Sequential(layer, second(layer))
+
+
+def test_a_model_names_the_pictures_that_it_takes():
+    with pytest.raises(
+        ValueError, match=r"^LeNet5 takes pictures of 28x28, the input has shape \(2, 1, 32, 32\)$"
+    ):
+        mx.models.lenet5().forward(np.zeros((2, 1, 32, 32), np.float32))
+    alexnet = mx.models.alexnet(3, "cpu", width=0.0625, image_size=67)
+    with pytest.raises(
+        ValueError, match=r"^AlexNet takes pictures of 67x67, the input has shape \(2, 3, 64, 64\)$"
+    ):
+        alexnet.forward(np.zeros((2, 3, 64, 64), np.float32))
+
+
+def test_a_layer_that_is_called_says_what_to_call():
+    with pytest.raises(TypeError, match=r"^ReLU: a layer is not called, use layer\.forward\(x\)"):
+        mx.ReLU()(np.zeros(3))

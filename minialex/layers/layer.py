@@ -161,6 +161,9 @@ class Layer:
             child.astype(dtype)
         return self
 
+    def __call__(self, *args, **kwargs):
+        raise TypeError(f"{self}: a layer is not called, use layer.forward(x), and layer.backward(grad_y)")
+
     def _change(self, change):
         self.saved = self._output = None
         for holder in vars(self).values():

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from minialex.device import check_link, place
+from minialex.device import check_link, is_array, place
 from minialex.layers.layer import Array, Layer, Parameter
 
 
@@ -108,3 +108,11 @@ class Model(Sequential):
 
     def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
         return super().backward(grad_logits, input_grad=input_grad)
+
+    def check_input(self, x):
+        """Pictures of another size; else the first layer for which they are too many numbers would speak up."""
+        C, H, W = getattr(self, "picture_shape", (None,) * 3)
+        if C and is_array(x) and x.ndim == 4 and x.shape[1] == C and x.shape[2:] != (H, W):
+            raise ValueError(
+                f"{type(self).__name__} takes pictures of {H}x{W}, the input has shape {x.shape}"
+            )
