@@ -18,7 +18,7 @@ from minialex.plot_look import (
     sheet,
     styled,
 )
-from minialex.plot_trace import _heat
+from minialex.plot_trace import heat
 
 CELL, SIGN, GAP = 0.6, 0.7, 0.35  # inches: a cell's side at most, the room for a sign, and for none
 WIDE, HIGH = 12.0, 6.5  # inches: all arrays together, at most
@@ -103,7 +103,7 @@ def _places(title, array, light):
 def _panel(axes, title, array, cell, lit, room):
     """An array in the middle of its room of (columns, rows), so that the cells of all panels have one size."""
     rows, columns = array.shape
-    _heat(axes, array, (columns * cell, rows * cell), lit)
+    heat(axes, array, (columns * cell, rows * cell), lit)
     middle_x, middle_y = (columns - 1) / 2, (rows - 1) / 2
     axes.set(xlim=(middle_x - room[0] / 2, middle_x + room[0] / 2))
     axes.set(ylim=(middle_y + room[1] / 2, middle_y - room[1] / 2))

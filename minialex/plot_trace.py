@@ -65,7 +65,7 @@ def figure_of(trace, name, position=None, map=0, filter=0, picture=0, path=None)
     wide = min(max(0.8 * columns, height * columns / rows, 4.5), 12)
     figure = new_figure(wide + 1.2, height + 1.3, f"{name} {entry.shape}\n{entry.formula}")
     axes = figure.subplots()
-    shown = _heat(axes, matrix, (0.85 * wide, 0.95 * height), stretch=not 0.2 < rows / columns < 5)
+    shown = heat(axes, matrix, (0.85 * wide, 0.95 * height), stretch=not 0.2 < rows / columns < 5)
     axes.set(xlabel=names[1], ylabel=names[0])
     colour_bar(figure, shown, axes, "")
     return finished(figure, path)
@@ -101,7 +101,7 @@ def _as_matrix(array):
     return sheet, ("", f"maps, one beside the other{more}" if len(array) > 1 or array.ndim > 3 else "")
 
 
-def _heat(axes, matrix, room, lit=(), stretch=False):
+def heat(axes, matrix, room, lit=(), stretch=False):
     """Cells as colours, 0 white, with numbers where they fit; frames (row, column, height, width) around what is lit.
 
     room: how wide and how high the axes will be, in inches; stretch: need cells not be square?
@@ -196,7 +196,7 @@ def _window_figure(trace, entry, position, map, filter, picture):
     every = zip(figure.subplots(1, len(panels), width_ratios=shares), panels, shares, strict=True)
     for axes, (title, array, lit), share in every:
         room = 0.9 * wide * share / sum(shares), high - 1.2
-        _heat(axes, array.astype(float), room, lit, stretch="columns" in title)
+        heat(axes, array.astype(float), room, lit, stretch="columns" in title)
         axes.set_title(title)
     return figure
 

@@ -66,8 +66,8 @@ class Tanh(Layer):
 
     def backward(self, grad_y: Array) -> Array:
         y = self.saved.y
-        slope_at_y = self.xp.multiply(y, y, out=self.device.empty_like(y))
-        slope_at_y *= -self.slope / self.scale
-        slope_at_y += self.slope * self.scale
-        slope_at_y *= grad_y
-        return slope_at_y
+        grad_x = self.xp.multiply(y, y, out=self.device.empty_like(y))  # in place from here on
+        grad_x *= -self.slope / self.scale
+        grad_x += self.slope * self.scale  # the derivative
+        grad_x *= grad_y
+        return grad_x
