@@ -6,6 +6,7 @@ and a checkpoint from which an interrupted run goes on:    python examples/lenet
 """
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ DEFAULTS = {
     "dropout": 0.0,
     "epochs": 10,
     "batch_size": 128,
+    "processes": None,
     "lr": 0.1,
     "momentum": 0.9,
     "wd": 1e-3,
@@ -52,7 +54,9 @@ DEFAULTS = {
 DEFAULTS_1998 = {"epochs": 20, "batch_size": 32, "lr": 1e-3, "wd": 0.0}
 DEFAULTS_RELU = {"lr": 0.05}
 DRY_RUN = {"epochs": 1, "limit": 512}
-MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "checkpoint_every"}  # in the middle of a run
+# In the middle of a run:
+MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "checkpoint_every", "processes"}
+WORTHWHILE = 16  # pictures of a batch: fewer are not worth a process
 
 
 def parse_arguments(argv=None):
@@ -84,6 +88,12 @@ def parse_arguments(argv=None):
     add("--seed", type=whole_number(0), help="of everything that is random (default: 0)")
     add("--devices", default="auto", help="cpu, cuda:0, sim:0 or auto: a GPU if there is one (default)")
     add_threads(parser)
+    add(
+        "--processes",
+        type=whole,
+        metavar="P",
+        help="that share each batch on a CPU (default: one for each thread); the same number gives the same bits",
+    )
     add("--resume", metavar="PATH", help="go on from a checkpoint, or from the one in a run's folder")
     add("-e", "--evaluate", action="store_true", help="test the weights of --resume, train nothing")
     add("--output-dir", metavar="DIR", help="default: runs/lenet, or the next free runs/lenet-N")
@@ -175,6 +185,15 @@ def build_model(settings, device):
     return mx.models.lenet5(**{n: settings[n] for n in names}, rng=settings["seed"], device=device)
 
 
+def choose_processes(asked, batch_size, device):
+    """How many processes share a batch: as many as were asked for, else as many as have enough to do."""
+    if device.name != "cpu":
+        if asked and asked > 1:
+            raise ValueError(f"--processes {asked} is for a CPU, this run is on {device.name}: leave it out")
+        return 1
+    return asked or max(1, min(device.threads, batch_size // WORTHWHILE))
+
+
 def evaluate(args, device):
     """-e: the test error of saved weights."""
     arrays, of_run = load_run(args.resume)
@@ -219,6 +238,7 @@ def main(argv=None):
             return
         print("Not all of its results were written: writing them now.")
 
+    settings["processes"] = choose_processes(settings["processes"], settings["batch_size"], device)
     settings["data"], sets = load_pictures(settings, of_run.get("data"))
     model = build_model(settings, device)
     train_on, held_out, test = make_batches(sets, settings, model.prepare)
@@ -231,20 +251,22 @@ def main(argv=None):
     )
     optimizer = mx.SGD(model.parameters(), settings["lr"], settings["momentum"], settings["wd"])
     schedule = optim.make_schedule(settings["lr_scheduler"], settings["lr"], settings["epochs"])
+    several = settings["processes"] > 1
     try:
-        history = train.fit(
-            model,
-            optimizer,
-            schedule,
-            train_on,
-            test,
-            held_out,
-            epochs=settings["epochs"],
-            folder=folder,
-            checkpoint_every=settings["checkpoint_every"],
-            resume=checkpoint,
-            settings=settings,
-        )
+        with mx.DataParallel(model, settings["processes"]) if several else nullcontext(model) as learner:
+            history = train.fit(
+                learner,
+                optimizer,
+                schedule,
+                train_on,
+                test,
+                held_out,
+                epochs=settings["epochs"],
+                folder=folder,
+                checkpoint_every=settings["checkpoint_every"],
+                resume=checkpoint,
+                settings=settings,
+            )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(advice_when_stopped(folder)) from None
     print()

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         train,
         weights,
     )
+    from minialex.data_parallel import DataParallel
     from minialex.describe import summary
     from minialex.gradient_check import gradcheck
     from minialex.tracing import trace
@@ -75,26 +76,31 @@ __version__ = "0.1.0"
 
 __all__ = [
     "RBF", "SGD", "AvgPool2D", "BackwardBeforeForward", "Broadcast", "CheckpointError", "Conv2D", "DataError",
-    "Device", "DeviceMismatch", "DeviceUnavailable", "DownloadFailed", "Dropout", "DtypeMismatch", "Exchange",
-    "Flatten", "Gather", "Layer", "Linear", "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model", "NotFinite",
-    "Parameter", "ReLU", "SameMapNorm", "Sequential", "Sigmoid", "SoftmaxCrossEntropy", "Subsampling",
-    "TableConv2D", "Tanh", "Towers", "array_module", "check", "checkpoint", "data", "device_of", "gradcheck", "init",
-    "models", "naive", "neighbours", "optim", "place", "plot", "strategies", "summary", "timeline", "to_numpy",
-    "trace", "train", "transfer", "weights",
+    "DataParallel", "Device", "DeviceMismatch", "DeviceUnavailable", "DownloadFailed", "Dropout", "DtypeMismatch",
+    "Exchange", "Flatten", "Gather", "Layer", "Linear", "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model",
+    "NotFinite", "Parameter", "ReLU", "SameMapNorm", "Sequential", "Sigmoid", "SoftmaxCrossEntropy", "Subsampling",
+    "TableConv2D", "Tanh", "Towers", "array_module", "check", "checkpoint", "data", "device_of", "gradcheck",
+    "init", "models", "naive", "neighbours", "optim", "place", "plot", "strategies", "summary", "timeline",
+    "to_numpy", "trace", "train", "transfer", "weights",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is first used.
 _ROOMS = set(
     "check checkpoint data init models naive neighbours optim plot strategies timeline train weights".split()
 )
-_FUNCTIONS = {"gradcheck": "gradient_check", "summary": "describe", "trace": "tracing"}
+_FROM = {
+    "DataParallel": "data_parallel",
+    "gradcheck": "gradient_check",
+    "summary": "describe",
+    "trace": "tracing",
+}
 
 
 def __getattr__(name):
     if name in _ROOMS:
         return importlib.import_module(f"minialex.{name}")
-    if name in _FUNCTIONS:
-        found = getattr(importlib.import_module(f"minialex.{_FUNCTIONS[name]}"), name)
+    if name in _FROM:
+        found = getattr(importlib.import_module(f"minialex.{_FROM[name]}"), name)
         globals()[name] = found
         return found
     near = [known for known in __all__ if known.lower() == name.lower()]

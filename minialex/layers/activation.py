@@ -58,16 +58,17 @@ class Tanh(Layer):
         self.slope = float(slope)
 
     def forward(self, x: Array) -> Array:
-        y = self.xp.multiply(self.slope, x, out=self.device.empty_like(x))
-        self.xp.tanh(y, out=y)
-        y *= self.scale
+        y = self.xp.tanh(x if self.slope == 1 else self.slope * x, out=self.device.empty_like(x))
+        if self.scale != 1:
+            y *= self.scale
         self.save(y=y)
         return y
 
     def backward(self, grad_y: Array) -> Array:
         y = self.saved.y
         grad_x = self.xp.multiply(y, y, out=self.device.empty_like(y))  # in place from here on
-        grad_x *= -self.slope / self.scale
-        grad_x += self.slope * self.scale  # the derivative
+        self.xp.subtract(self.scale**2, grad_x, out=grad_x)
+        if self.slope != self.scale:
+            grad_x *= self.slope / self.scale  # the derivative
         grad_x *= grad_y
         return grad_x

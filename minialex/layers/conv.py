@@ -123,7 +123,7 @@ class Conv2D(Layer):
                 matrix = weight[f].transpose(0, 2, 3, 1).reshape(len(weight[f]), -1)  # (F/G, kh*kw*C/G)
                 part = y[f, rows, :, pictures].transpose(1, 0, 2, 3)  # (rows, F/G, OW, pictures)
                 bias = 0 if self.bias is None else self.bias.value[f, None, None]  # (F/G, 1, 1)
-                self.xp.add(self.device.matmul(matrix, columns).reshape(part.shape), bias, out=part)
+                self.device.matmul_plus(matrix, columns, bias, out=part)
 
     def _grad_weight(self, x, grad_y, share):
         """The gradient of weight from some pictures: columns @ grad_y^T, summed over rows and blocks."""

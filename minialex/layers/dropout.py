@@ -32,6 +32,7 @@ class Dropout(Layer):
         self.p, self.scaling, self.seed = float(p), scaling, seed  # a NumPy number would widen float32
         self.step = 0
         self.part = (0, 1)  # the first of one: a tower holds, say, the second of two parts of the units
+        self.rows: tuple[int, int] | None = None  # (32, 64): x is of a batch of 64, from picture 32 on
 
     def forward(self, x: Array, mask: Array | None = None) -> Array:
         factor = self._factor(x, mask)
@@ -56,13 +57,16 @@ class Dropout(Layer):
     def draw_mask(self, shape: tuple[int, ...]) -> np.ndarray:
         """The mask of this step, on the host; the next call draws the next step's.
 
-        It is drawn for all towers, and a tower takes its part: the same mask whether there are towers or not.
+        It is drawn for all towers and the whole batch, and who holds a part of them takes that of it: the same mask
+        whether they are divided or not.
         """
         key = (self.seed, zlib.crc32(self.name.encode()), self.step)
         self.step += 1
         number, parts = self.part
-        whole = (shape[0], shape[1] * parts, *shape[2:]) if parts > 1 else shape
+        first, count = self.rows or (0, shape[0])
+        whole = (count, shape[1] * parts, *shape[2:]) if parts > 1 else (count, *shape[1:])
         mask = np.random.default_rng(key).random(whole, dtype=np.float32) >= self.p
+        mask = mask[first : first + shape[0]]
         return mask[:, number * shape[1] : (number + 1) * shape[1]] if parts > 1 else mask
 
     def split(self, parts):

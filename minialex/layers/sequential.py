@@ -30,7 +30,7 @@ class Sequential(Layer):
         for name, layer in self.layers.items():
             if not isinstance(layer, Layer):
                 raise TypeError(f"Sequential: {name} is a {type(layer).__name__}, not a layer")
-        inside = [id(layer) for child in self.layers.values() for layer in _all_layers(child)]
+        inside = [id(layer) for child in self.layers.values() for layer in all_layers(child)]
         if len(set(inside)) < len(inside):
             raise ValueError("Sequential: the same layer stands in it twice; make two")
         self.device = next(iter(self.layers.values())).device
@@ -81,9 +81,9 @@ class Sequential(Layer):
         return len(self.layers)
 
 
-def _all_layers(layer):
+def all_layers(layer):
     """The layer, and all that are inside it."""
-    return [layer, *(inner for child in layer.children().values() for inner in _all_layers(child))]
+    return [layer, *(inner for child in layer.children().values() for inner in all_layers(child))]
 
 
 def _prefix_names(layer, prefix):

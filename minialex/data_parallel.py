@@ -1,0 +1,304 @@
+"""Data parallelism: copies of a model, each in a process of its own, share a batch.
+
+AlexNet's towers divide the model, and each sees all pictures. Here the pictures are divided, and each copy has all of
+the model (Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", section 2: it suits
+convolutions, much work for few weights). A parameter's gradient is a sum over pictures: the copies' are added up.
+
+Why processes: Python runs one thread at a time, and NumPy lets others run only while it computes. LeNet-5 computes in
+many short operations. Its step of 128 pictures took 11.8 ms; with 64 on each of two threads, which waited for each
+other between the operations, 10.8; in two processes, predicted 6.6, and found 7.5.
+"""
+
+import math
+import multiprocessing
+import signal
+import time
+from contextlib import contextmanager
+from itertools import pairwise
+
+import numpy as np
+
+from minialex.device import Device
+from minialex.layers.dropout import Dropout
+from minialex.layers.layer import Array, Layer
+from minialex.layers.sequential import Model, all_layers
+from minialex.shapes import positive
+from minialex.threads import limited, one_blas_thread
+
+LEAST = 8  # pictures that are worth a process
+PATIENCE_S = 1e-3  # so long a process looks for its next message, before it sleeps until there is one
+
+
+class DataParallel(Model):
+    """forward: the logits of the whole batch; backward: the gradients of the model's parameters, over the whole batch
+
+    It is the model, on the CPU, with its layers and parameters: what trains, tests or saves the one takes the other.
+    `processes` share the work, this one among them; left out: as many as the CPU's `threads`. The others start with
+    the first batch, and again with a larger one; they end with `close`, at the end of a `with`, or with this one.
+    The same number of processes gives the same bits. Dropout draws the masks that it would draw in one process.
+
+    Raises ValueError for a model elsewhere than on the CPU, RuntimeError if one of the processes dies. A script needs
+    `if __name__ == "__main__":` around what it does, since each process imports the script.
+
+    >>> from minialex.layers import Conv2D, Flatten
+    >>> model = Model(c1=Conv2D(1, 6, 5), flatten=Flatten())
+    >>> x = np.random.default_rng(0).standard_normal((20, 1, 6, 6), dtype=np.float32)
+    >>> with DataParallel(model, processes=2) as parallel:
+    ...     y = parallel.forward(x)                                   # ten pictures in each
+    >>> bool(abs(y - model.forward(x)).max() < 1e-6)
+    True
+    """
+
+    def __init__(self, model: Model, processes: int | None = None):
+        self.model = model
+        self.processes = positive(processes or Device("cpu").threads, "processes")
+        self._others: list[_Other] = []
+        self._shares: list[slice] = []  # the pictures of each process, in the last forward
+
+    layers = property(lambda self: self.model.layers)
+    loss = property(lambda self: self.model.loss)
+    picture_shape = property(lambda self: self.model.picture_shape)
+    training = property(lambda self: self.model.training)
+
+    def forward(self, x: Array) -> Array:
+        own, *shares = self._shares = self._deal_out(len(x))
+        with self._in_step():
+            others = self._ready(len(shares), room=max((x[share].nbytes for share in shares), default=0))
+            for other, share in zip(others, shares, strict=True):
+                other.start_forward(self.model, x[share], share.start, len(x))
+            with masks_of(self.model, own.start, len(x)):
+                logits = self.model.forward(x[own])
+            return np.concatenate([logits, *(other.answer() for other in others)])
+
+    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
+        own, *shares = self._shares
+        others = self._others[: len(shares)]
+        with self._in_step():
+            for other, share in zip(others, shares, strict=True):
+                other.start_backward(grad_logits[share], input_grad)
+            grads = [
+                self.model.backward(grad_logits[own], input_grad=input_grad),
+                *(other.answer() for other in others),
+            ]
+        for other in others:  # in order: the same bits each time
+            for parameter, grad in zip(self.parameters(), other.grads, strict=True):
+                parameter.grad += grad
+        return np.concatenate(grads) if input_grad else None
+
+    def close(self) -> None:
+        """End the other processes; the next forward starts new ones."""
+        while self._others:
+            self._others.pop().close()
+
+    def __enter__(self) -> "DataParallel":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def __getstate__(self):
+        return {**vars(self), "_others": []}  # a process is not copied
+
+    def train(self, mode: bool = True) -> "DataParallel":
+        self.model.train(mode)
+        return self
+
+    def to(self, devices) -> "DataParallel":
+        """Move the model. Anywhere but on the CPU, forward raises ValueError."""
+        self.model.to(devices)
+        return self
+
+    def check_input(self, x):
+        elsewhere = {layer.device.name for layer in all_layers(self.model)} - {"cpu"}
+        if elsewhere:
+            raise ValueError(
+                f"DataParallel shares a CPU's work, its model is on {', '.join(sorted(elsewhere))}: "
+                'use model.to("cpu"), or the model without DataParallel'
+            )
+        Layer.check_input(self, x)
+        self.model.check_input(x)
+
+    def check_grad(self, grad_y):
+        Layer.check_grad(self, grad_y)  # the whole of it: each process sees its own rows
+
+    def _deal_out(self, count):
+        """The pictures of each process; a small batch is for fewer."""
+        parts = max(1, min(self.processes, count // LEAST))
+        return [slice(*ends) for ends in pairwise(count * number // parts for number in range(parts + 1))]
+
+    def _ready(self, count, room):
+        """So many other processes, with the parameters as they are now, and room for so many bytes of pictures."""
+        if not count:
+            return []
+        parameters = self.parameters()
+        layout = [(p.value.shape, p.value.dtype) for p in parameters]
+        if not self._others or self._layout != layout or self._room < room:
+            self.close()
+            self._layout, self._room = layout, room
+            self._start()
+        for parameter, weight in zip(parameters, self._weights, strict=True):
+            weight[...] = parameter.value
+        return self._others[:count]
+
+    def _start(self):
+        for layer in all_layers(self.model):
+            layer.saved = layer._output = None  # what an earlier forward kept need not travel
+        weights = _shared(_bytes_of(self._layout))
+        self._weights = _views(weights, self._layout)
+        for number in range(1, self.processes):
+            shared = weights, _shared(_bytes_of(self._layout)), _shared(self._room)
+            self._others.append(_Other(number, self.model, self._layout, shared, self._threads))
+
+    @property
+    def _threads(self):
+        """Of each process."""
+        return max(1, Device("cpu").threads // self.processes)
+
+    @contextmanager
+    def _in_step(self):
+        """This process takes its share of the threads. Whatever goes wrong, no stale answer is ever read."""
+        try:
+            with one_blas_thread, limited(self._threads):
+                yield
+        except BaseException:
+            self.close()
+            raise
+
+
+@contextmanager
+def masks_of(model: Layer, first: int, count: int):
+    """Meanwhile dropout draws masks for a batch of `count` pictures, and takes those from the `first` on."""
+    drops = [layer for layer in all_layers(model) if isinstance(layer, Dropout)]
+    for layer in drops:
+        layer.rows = (first, count)
+    try:
+        yield
+    finally:
+        for layer in drops:
+            layer.rows = None
+
+
+class _Other:
+    """Another process, as this one sees it. Small things go through a pipe, arrays through memory that both have."""
+
+    def __init__(self, number, model, layout, shared, threads):
+        self.number = number
+        _, grads, self.pictures = shared
+        self.grads = _views(grads, layout)
+        context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+        self.pipe, its_pipe = context.Pipe()
+        args = (its_pipe, layout, shared, threads)
+        self.process = context.Process(target=_work, args=args, name=f"minialex-{number}", daemon=True)
+        self.process.start()
+        its_pipe.close()  # so that its end is seen here
+        self._send(model)  # not with the other args: to start with so much blocks, should it end at once
+
+    def start_forward(self, model, x, first, count):
+        np.frombuffer(self.pictures, x.dtype, x.size).reshape(x.shape)[...] = x
+        modes = [layer.training for layer in all_layers(model)]
+        self._send((_forward, np.geterr(), x.shape, x.dtype, modes, model.counters(), first, count))
+
+    def start_backward(self, grad_logits, input_grad):
+        self._send((_backward, np.geterr(), grad_logits, input_grad))
+
+    def answer(self):
+        """What it has worked out, or the error that it came upon."""
+        try:
+            answer = _receive(self.pipe)
+        except (EOFError, OSError):
+            self._has_ended()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self):
+        self.pipe.close()  # it ends when it finds nobody there
+        self.process.join(timeout=2)
+        self.process.terminate()
+        self.process.join()
+
+    def _send(self, message):
+        try:
+            self.pipe.send(message)
+        except OSError:
+            self._has_ended()
+
+    def _has_ended(self):
+        self.process.join(timeout=2)
+        raise RuntimeError(
+            f"process {self.number} of DataParallel has ended, with exit code {self.process.exitcode}, before it "
+            "answered (-9: killed, often for want of memory; then use fewer processes). If a script ran it: "
+            'what the script does must stand under `if __name__ == "__main__":`'
+        ) from None
+
+
+def _work(pipe, layout, shared, threads):
+    """What another process does: tasks, until the pipe is closed."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for the first process, which then closes the pipe
+    Device("cpu").threads = threads
+    weights, grads, pictures = shared
+    try:
+        model = pipe.recv()
+        for parameter, value in zip(model.parameters(), _views(weights, layout), strict=True):
+            parameter.value = value
+        arrays = pictures, _views(grads, layout)
+        with one_blas_thread:
+            while True:
+                function, errors, *args = _receive(pipe)
+                try:
+                    with np.errstate(**errors):
+                        answer = function(model, *arrays, *args)
+                except Exception as error:  # for the first process to raise
+                    answer = error
+                pipe.send(answer)
+    except (EOFError, OSError):  # nobody there any more
+        return
+
+
+def _forward(model, pictures, grads, shape, dtype, modes, counters, first, count):
+    for layer, mode in zip(all_layers(model), modes, strict=True):
+        layer.training = mode
+    model.set_counters(counters)
+    x = np.frombuffer(pictures, dtype, math.prod(shape)).reshape(shape)
+    with masks_of(model, first, count):
+        return model.forward(x)
+
+
+def _backward(model, pictures, grads, grad_logits, input_grad):
+    grad_x = model.backward(grad_logits, input_grad=input_grad)
+    for parameter, grad in zip(model.parameters(), grads, strict=True):
+        grad[...] = parameter.grad
+    return grad_x
+
+
+def _receive(pipe):
+    """The next message. It may come at any moment, and to fall asleep and be woken takes a tenth of a millisecond."""
+    patience = time.perf_counter() + PATIENCE_S
+    while not pipe.poll() and time.perf_counter() < patience:
+        pass
+    return pipe.recv()
+
+
+def _shared(nbytes):
+    """Memory that processes share; it is gone when all of them are."""
+    return multiprocessing.get_context("spawn").RawArray("b", nbytes)
+
+
+def _bytes_of(layout):
+    return sum(_aligned(shape, dtype) for shape, dtype in layout)
+
+
+def _views(memory, layout):
+    """Arrays of these shapes and dtypes, one after the other in the memory."""
+    arrays, start = [], 0
+    for shape, dtype in layout:
+        arrays.append(np.frombuffer(memory, dtype, math.prod(shape), start).reshape(shape))
+        start += _aligned(shape, dtype)
+    return arrays
+
+
+def _aligned(shape, dtype):
+    """The bytes of an array, up to where the next may begin."""
+    return -(-math.prod(shape) * dtype.itemsize // 64) * 64
