@@ -30,7 +30,7 @@ from minialex import benchmarks
 from minialex.benchmarks import Side, as_spread, count, in_turn, ratios, spread, table
 from minialex.data.folder import find_pictures
 from minialex.data.pictures import draw_pictures
-from minialex.runs import friendly, number, whole_number
+from minialex.runs import choose_processes, friendly, number, whole_number
 
 RESULTS = Path(__file__).resolve().parent / "results"
 BATCH = {"lenet": 128, "alexnet": 64}
@@ -57,6 +57,7 @@ def parse_arguments(argv=None):
     add("--rounds", type=whole, metavar="R", help="turns of each side (default: 5; loader 3, memory 1)")
     add("--steps", type=whole, metavar="N", help="in a round (default: LeNet-5 20, AlexNet 2, layers 5, memory 3)")
     add("--threads", type=whole, metavar="T", help="of both, on the CPU (default: as each chooses)")
+    add("--processes", type=whole, metavar="P", help="that share our LeNet-5's batch (default: one for each thread)")
     add("--towers", type=int, choices=[1, 2], default=2, help="of AlexNet (default: 2)")
     add("--width", type=number, default=1.0, help="times AlexNet's maps and units, for a quick try (default: 1)")
     add("--image-size", type=whole, default=227, metavar="S", help="AlexNet's crop (default: 227)")
@@ -70,6 +71,8 @@ def parse_arguments(argv=None):
     own = {"lenet": "lenet", "alexnet": "alexnet", "loader": "alexnet", "memory": "alexnet"}.get(args.what)
     if own and args.network not in (None, own):
         parser.error(f"--network {args.network} is for layers and evaluation, --what {args.what} has its own")
+    if args.processes and args.what != "lenet":
+        parser.error(f"--processes is for --what lenet, not for {args.what}")
     if args.against == "one-tower" and (args.what != "alexnet" or args.towers != 2):
         parser.error("--against one-tower is for --what alexnet with its two towers")
     args.network = own or args.network or "lenet"
@@ -115,13 +118,16 @@ def measure_training(args, rival):
     model, (x, labels) = our_network(args), draw_batch(args)
     flops = len(x) * sum(map(sum, benchmarks.flops_of(model).values()))
     limit = show_limit(model.device)
-    sides = [benchmark_ours.training(model, x, labels, SGD)]
+    processes = 1  # two towers have the threads
+    if args.network == "lenet":
+        processes = choose_processes(args.processes, None, args.batch, model.device)
+    sides = [benchmark_ours.training(model, x, labels, SGD, processes=processes)]
     if rival == "torch":
         sides.append(benchmark_torch().training(torch_network(args, model), x, labels, SGD))
     elif rival == "one-tower":
         one = our_network(args, devices=model.device, towers=1)
         sides.append(benchmark_ours.training(one, x, labels, SGD, NAMES[rival]))
-    say_turns(args, steps, sides)
+    say_turns(args, steps, sides, processes)
     times = in_turn(sides, args.rounds, steps, WARM_UP, label=args.what)
     losses = {side.name: side.step() for side in sides}
 
@@ -135,7 +141,14 @@ def measure_training(args, rival):
             [name, *row, f"{images:,.{1 if images < 100 else 0}f}", f"{gflops:.1f}", f"{gflops / limit:.0%}"]
         )
     print(table(["", "ms a step", "least", "most", "images/s", "GFLOP/s", "of the limit"], rows) + "\n")
-    results = {"steps": steps, "sides": of_sides, "gflop": flops / 1e9, "gemm_gflops": limit, "loss": losses}
+    results = {
+        "steps": steps,
+        "processes": processes,
+        "sides": of_sides,
+        "gflop": flops / 1e9,
+        "gemm_gflops": limit,
+        "loss": losses,
+    }
     if rival:
         ours, theirs = times.values()
         results |= {"speed": ratios(theirs, ours), "time": ratios(ours, theirs)}
@@ -330,9 +343,10 @@ MEASURE = {"lenet": measure_training, "alexnet": measure_training, "layers": mea
            "loader": measure_loader, "evaluation": measure_evaluation, "memory": measure_memory}  # fmt: skip
 
 
-def say_turns(args, steps, sides):
+def say_turns(args, steps, sides, processes=1):
     turns = f", {' and '.join(side.name for side in sides)} in turn" if len(sides) > 1 else ""
-    print(f"{count(args.rounds, 'round')} of {count(steps, 'step')} each{turns}\n")
+    shared = f"; minialex in {processes} processes" if processes > 1 else ""
+    print(f"{count(args.rounds, 'round')} of {count(steps, 'step')} each{turns}{shared}\n")
 
 
 def show_limit(device):

@@ -18,8 +18,10 @@ def devices_of(model):
     return [model.device, *getattr(model, "devices", ())]
 
 
-def training(model, x, labels, settings, name="minialex") -> Side:
+def training(model, x, labels, settings, name="minialex", processes=1) -> Side:
     """Steps of SGD; each reads the loss, and counts right answers as well. settings: lr, momentum, weight_decay."""
+    if processes > 1:
+        model = mx.DataParallel(model, processes)
     x, labels = model.device.asarray(x), model.device.asarray(labels)
     optimizer = mx.SGD(model.train().parameters(), **settings)
     return Side(

@@ -22,6 +22,7 @@ from minialex.runs import (
     add_threads,
     advice_when_stopped,
     choose_folder,
+    choose_processes,
     find_checkpoint,
     friendly,
     is_complete,
@@ -56,7 +57,6 @@ DEFAULTS_RELU = {"lr": 0.05}
 DRY_RUN = {"epochs": 1, "limit": 512}
 # In the middle of a run:
 MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "checkpoint_every", "processes"}
-WORTHWHILE = 16  # pictures of a batch: fewer are not worth a process
 
 
 def parse_arguments(argv=None):
@@ -185,15 +185,6 @@ def build_model(settings, device):
     return mx.models.lenet5(**{n: settings[n] for n in names}, rng=settings["seed"], device=device)
 
 
-def choose_processes(asked, batch_size, device):
-    """How many processes share a batch: as many as were asked for, else as many as have enough to do."""
-    if device.name != "cpu":
-        if asked and asked > 1:
-            raise ValueError(f"--processes {asked} is for a CPU, this run is on {device.name}: leave it out")
-        return 1
-    return asked or max(1, min(device.threads, batch_size // WORTHWHILE))
-
-
 def evaluate(args, device):
     """-e: the test error of saved weights."""
     arrays, of_run = load_run(args.resume)
@@ -238,7 +229,8 @@ def main(argv=None):
             return
         print("Not all of its results were written: writing them now.")
 
-    settings["processes"] = choose_processes(settings["processes"], settings["batch_size"], device)
+    asked, saved = args.processes, of_run.get("processes")
+    settings["processes"] = choose_processes(asked, saved, settings["batch_size"], device)
     settings["data"], sets = load_pictures(settings, of_run.get("data"))
     model = build_model(settings, device)
     train_on, held_out, test = make_batches(sets, settings, model.prepare)

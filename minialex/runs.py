@@ -20,6 +20,7 @@ from minialex.weights import load, read_pretrained
 # The files in a run's folder.
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 HISTORY, SETTINGS = "history.csv", "settings.json"
+WORTHWHILE = 16  # pictures of LeNet-5: fewer are not worth a process
 INPUT = "input.safetensors"  # AlexNet's: the mean image and the colours of the training pictures
 
 
@@ -37,6 +38,19 @@ def use_threads(threads: int | None) -> None:
     """Let the CPU work on so many threads; None: leave it as it is."""
     if threads:
         Device("cpu").threads = threads
+
+
+def choose_processes(asked: int | None, saved: int | None, batch_size: int, device: Device) -> int:
+    """How many processes share a batch: as many as were asked for, else as the resumed run had, else one for each
+    thread, where it has enough to do.
+
+    Raises ValueError for more than one on another device than the CPU.
+    """
+    if device.name == "cpu":
+        return asked or saved or max(1, min(device.threads, batch_size // WORTHWHILE))
+    if asked and asked > 1:
+        raise ValueError(f"--processes {asked} is for a CPU, this run is on {device.name}: leave it out")
+    return 1
 
 
 def settle(asked: dict, of_checkpoint: dict | None, defaults: dict, may_change) -> dict:

@@ -57,7 +57,7 @@ def in_pieces(monkeypatch):
     monkeypatch.setattr(cpu, "piece_bytes", 64)
     monkeypatch.setattr(cpu, "shares", lambda count, least=1: mx.Device.shares(cpu, count))
     monkeypatch.setattr(memory, "SMALL", 1)
-    monkeypatch.setattr("minialex.device.SMALL", 16)  # products in strips
+    monkeypatch.setattr("minialex.device.SMALL", 200)  # products in strips
     monkeypatch.setattr("minialex.device.NARROW", 1)
     yield
     cpu.free_memory()

@@ -87,25 +87,27 @@ def assert_tidy(result, lines=()):
 
 
 @needs_torch
-def test_lenet_beside_pytorch(program, tmp_path):
-    result = program(
-        "--what", "lenet", "-b", 8, "--rounds", 2, "--steps", 2, "--threads", 1, "--devices", "cpu"
-    )
+@pytest.mark.parametrize("processes", [1, 2])
+def test_lenet_beside_pytorch(program, tmp_path, processes):
+    arguments = "--what lenet -b 16 --rounds 2 --steps 2 --threads 1 --devices cpu --processes"
+    result = program(*arguments.split(), processes)
     row = r"(\s+[\d.,]+){5}\s+\d+%$"
     assert_tidy(
         result,
         [rf"^minialex{row}", rf"^PyTorch{row}", r"^Speed \(PyTorch = 1\): [\d.]+ \([\d.]+ to [\d.]+\)$"],
     )
+    assert ("; minialex in 2 processes\n" in result.out) == (processes == 2)
     record = record_in(tmp_path, "lenet-cpu")
     kept = {name: record[name] for name in ("what", "batch", "rounds", "devices", "against")}
-    assert kept == {"what": "lenet", "batch": 8, "rounds": 2, "devices": ["cpu"], "against": "torch"}
+    assert kept == {"what": "lenet", "batch": 16, "rounds": 2, "devices": ["cpu"], "against": "torch"}
     assert record["threads"] == {"asked": 1, "minialex": 1, "torch": 1}
     assert set(record["versions"]) >= {"python", "numpy", "torch"}
     assert record["hardware"]["cores"] >= 1
-    assert record["command"].startswith("python examples/benchmark.py --what lenet -b 8")
+    assert record["command"].startswith("python examples/benchmark.py --what lenet -b 16")
     results = record["results"]
+    assert results["processes"] == processes
     assert record["gemm_gflops"] > 0
-    assert results["gflop"] == pytest.approx(8 * 2 * (3 * 416_520 - 117_600) / 1e9, rel=1e-4)
+    assert results["gflop"] == pytest.approx(16 * 2 * (3 * 416_520 - 117_600) / 1e9, rel=1e-4)
     for side in results["sides"].values():
         assert side["ms"]["min"] <= side["ms"]["median"] <= side["ms"]["max"]
         assert side["of_limit"] == pytest.approx(side["gflops"] / record["gemm_gflops"], rel=1e-3)
@@ -270,6 +272,8 @@ def test_pytorch_that_was_asked_for_is_missed(program, tmp_path, without_torch):
         ("--batch 0", 2, "a whole number >= 1 is needed, not '0'"),
         ("--rounds 1.5", 2, "a whole number >= 1 is needed, not '1.5'"),
         ("--threads 0", 2, "a whole number >= 1 is needed, not '0'"),
+        ("--processes 0", 2, "a whole number >= 1 is needed, not '0'"),
+        ("--what alexnet --processes 2", 2, "--processes is for --what lenet, not for alexnet"),
         ("--what everything", 2, "invalid choice: 'everything'"),
         (
             "--what memory --network lenet",

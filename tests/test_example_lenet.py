@@ -136,6 +136,15 @@ def uninterrupted(tmp_path_factory):
     return place / "out", result, time.monotonic() - started
 
 
+@pytest.fixture(scope="module")
+def uninterrupted_in_two(tmp_path_factory):
+    """The folder of the same run in two processes."""
+    place = tmp_path_factory.mktemp("uninterrupted_in_two")
+    result = finish(start(place, *SMALL, "--processes", 2, "--output-dir", "out"))
+    assert result.status == 0, result
+    return place / "out"
+
+
 # ---- a whole run --------------------------------------------------------------------------------------
 
 
@@ -200,12 +209,16 @@ def test_a_run_inside_this_process_gives_the_same_bits(program, uninterrupted, t
 
 
 @posix
-def test_a_run_killed_twice_in_the_middle_of_an_epoch_ends_with_the_same_bits(tmp_path, uninterrupted):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_killed_twice_in_the_middle_of_an_epoch_ends_with_the_same_bits(
+    tmp_path, uninterrupted, uninterrupted_in_two, processes
+):
     folder = tmp_path / "out"
     arguments = [*SMALL, "--checkpoint-every", 3, "--output-dir", folder]
-    steps = 0
+    steps, in_two = 0, ["--processes", 2] if processes == 2 else []
     for _ in range(2):
-        process = start(tmp_path, *arguments, "--resume", folder)
+        process = start(tmp_path, *arguments, "--resume", folder, *in_two)
+        in_two = []  # the checkpoint says it
         steps = wait_for_the_middle_of_an_epoch(process, folder, after=steps)
         process.send_signal(signal.SIGKILL)
         result = finish(process)
@@ -213,7 +226,7 @@ def test_a_run_killed_twice_in_the_middle_of_an_epoch_ends_with_the_same_bits(tm
     assert progress_in(folder)["epoch"] < 2
     result = finish(start(tmp_path, *arguments, "--resume", folder))
     assert result.status == 0, result
-    assert_same_run(folder, uninterrupted[0])
+    assert_same_run(folder, uninterrupted[0] if processes == 1 else uninterrupted_in_two)
 
 
 @posix
@@ -253,9 +266,11 @@ def written_at(folder):
 
 
 @posix
-def test_ctrl_c_ends_with_a_message_and_the_checkpoint_safe(tmp_path):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_ends_with_a_message_and_the_checkpoint_safe(tmp_path, processes):
     folder = tmp_path / "out"
-    process = start(tmp_path, *SMALL, "--epochs", 50, "--checkpoint-every", 3, "--output-dir", folder)
+    arguments = ["--epochs", 50, "--checkpoint-every", 3, "--output-dir", folder, "--processes", processes]
+    process = start(tmp_path, *SMALL, *arguments)
     wait_for_the_middle_of_an_epoch(process, folder)
     process.send_signal(signal.SIGINT)
     result = finish(process)
@@ -613,6 +628,7 @@ def test_a_gpu_that_is_not_there_is_named(program):
         (["--limit", "--5"], "expected one argument"),
         (["--holdout", "-1"], "a whole number >= 0 is needed, not '-1'"),
         (["--seed", "-1"], "a whole number >= 0 is needed, not '-1'"),
+        (["--processes", "0"], "a whole number >= 1 is needed, not '0'"),
         (["--lr", "-0.1"], "a number >= 0 is needed, not '-0.1'"),
         (["--lr", "nan"], "a number >= 0 is needed, not 'nan'"),
         (["--lr", "fast"], "a number >= 0 is needed, not 'fast'"),
@@ -636,6 +652,7 @@ def test_help_names_every_flag(program):
     flags = """
         --data-dir --variant --activation --dropout --epochs -b --batch-size --lr --momentum --wd --lr-scheduler
         --holdout --seed --devices --resume -e --evaluate --output-dir --limit --dry-run --checkpoint-every
+        --threads --processes
     """.split()
     assert [flag for flag in flags if not re.search(rf"{flag}\b", result.out)] == []
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from minialex import runs, weights
+from minialex.device import Device
 from minialex.errors import CheckpointError, DataError, DeviceUnavailable, NotFinite
 
 ARRAYS = {"fc8.bias": np.zeros(3, np.float32)}
@@ -25,6 +26,25 @@ def test_what_cannot_change_is_named():
     with pytest.raises(ValueError, match="made with seed 3; this run asks for seed 4: leave that out"):
         runs.settle({"seed": 4, "lr": 2}, {"lr": 0.1, "seed": 3}, {}, {"lr"})
     assert runs.settle({"seed": 3}, {"seed": 3}, {}, set()) == {"seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("threads", "asked", "saved", "batch_size", "processes"),
+    [(4, None, None, 128, 4), (4, None, None, 32, 2), (4, None, None, 8, 1), (1, None, None, 128, 1),
+     (4, 3, None, 8, 3), (4, 3, 2, 128, 3), (4, None, 2, 128, 2), (4, 1, 2, 128, 1)],
+)  # fmt: skip
+def test_processes_are_those_asked_for_else_those_of_before_else_as_many_as_have_enough_to_do(
+    monkeypatch, threads, asked, saved, batch_size, processes
+):
+    monkeypatch.setattr(Device("cpu"), "threads", threads)
+    assert runs.choose_processes(asked, saved, batch_size, Device("cpu")) == processes
+
+
+def test_processes_are_for_a_cpu():
+    with pytest.raises(ValueError, match="--processes 2 is for a CPU, this run is on sim:0: leave it out"):
+        runs.choose_processes(2, None, 128, Device("sim:0"))
+    assert runs.choose_processes(1, 4, 128, Device("sim:0")) == 1
+    assert runs.choose_processes(None, 4, 128, Device("sim:0")) == 1  # the run began on a CPU
 
 
 # ---- folders ------------------------------------------------------------------------------------------
