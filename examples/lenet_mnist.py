@@ -54,6 +54,7 @@ DEFAULTS = {
 }
 DEFAULTS_1998 = {"epochs": 20, "batch_size": 32, "lr": 1e-3, "wd": 0.0}
 DEFAULTS_RELU = {"lr": 0.05}
+TEST_BATCH = 256  # larger ones no longer fit into a cache
 DRY_RUN = {"epochs": 1, "limit": 512}
 # In the middle of a run:
 MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "checkpoint_every", "processes"}
@@ -158,8 +159,8 @@ def make_batches(sets, settings, prepare):
         )
     cut = len(train_x) - holdout
     train_on = ArrayBatches(train_x[:cut], train_y[:cut], settings["batch_size"], settings["seed"], prepare)
-    held_out = ArrayBatches(train_x[cut:], train_y[cut:], 500, prepare=prepare) if holdout else None
-    return train_on, held_out, ArrayBatches(test_x, test_y, 500, prepare=prepare)
+    held_out = ArrayBatches(train_x[cut:], train_y[cut:], TEST_BATCH, prepare=prepare) if holdout else None
+    return train_on, held_out, ArrayBatches(test_x, test_y, TEST_BATCH, prepare=prepare)
 
 
 def draw_pictures(model, history, test, folder):

@@ -125,9 +125,11 @@ class Device:
 
     def empty_like(self, array):
         """A new array of the same shape, dtype and layout in memory."""
-        order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-        new = self.empty(tuple(array.shape[axis] for axis in order), array.dtype)
-        return new.transpose(sorted(range(array.ndim), key=order.__getitem__))
+        order = sorted(
+            range(array.ndim), key=array.strides.__getitem__, reverse=True
+        )  # the slowest axis first
+        new = self.empty(tuple([array.shape[axis] for axis in order]), array.dtype)
+        return new.transpose([order.index(axis) for axis in range(array.ndim)])
 
     # What a kind of device does in its own way:
 

@@ -58,7 +58,10 @@ def spread(function, items, threads: int) -> list:
     """
     items = list(items)
     share, depth = available(threads), getattr(_here, "depth", 0)
-    workers = max(1, min(len(items), share))
+    workers = min(len(items), share)
+    if workers <= 1:
+        with one_blas_thread:
+            return [function(item) for item in items]
 
     def work(number):  # every so-manieth item: the same number of threads gives the same partition
         outside = dict(vars(_here))
@@ -70,8 +73,6 @@ def spread(function, items, threads: int) -> list:
             vars(_here).update(outside)
 
     with one_blas_thread:
-        if workers == 1:
-            return [function(item) for item in items]
         pool = _pool(depth, workers - 1)
         others = [pool.submit(contextvars.copy_context().run, work, number) for number in range(1, workers)]
         try:

@@ -139,7 +139,10 @@ class Layer:
     @property
     def dtype(self) -> np.dtype | None:
         """What the layer computes in: its parameters' dtype; None where it has none and follows its input."""
-        return next((p.value.dtype for p in self.parameters()), None)
+        for value in vars(self).values():
+            if isinstance(value, Parameter):
+                return value.value.dtype
+        return next((p.value.dtype for child in self.children().values() for p in child.parameters()), None)
 
     def to(self, device: str | Device) -> "Layer":
         """Move parameters, gradients and constants to another device; returns the layer."""
@@ -250,14 +253,15 @@ def _checked_forward(forward):
             return forward(self, *args, **kwargs)
         x, *args = args or [kwargs.pop(input_name, None)]
         self.check_input(x)
-        self.saved = self._output = None
-        self._running = True
+        state = vars(self)  # set in here: quicker than as attributes, which are searched for Parameters
+        state["saved"] = state["_output"] = None
+        state["_running"] = True
         try:
             with self.device:
                 y = forward(self, x, *args, **kwargs)
         finally:
-            self._running = False
-        self._output = (y.shape, y.dtype) if is_array(y) else ("?", "?")
+            state["_running"] = False
+        state["_output"] = (y.shape, y.dtype) if is_array(y) else ("?", "?")
         return y
 
     return checked
@@ -279,13 +283,14 @@ def _checked_backward(backward):
             raise BackwardBeforeForward(f"{self}: backward needs a forward before it, one for each backward")
         options = {"input_grad": kwargs.pop("input_grad")} if "input_grad" in kwargs else {}
         self.check_grad(*grad, *kwargs.values())  # given by position or by its name
-        self._running = True
+        state = vars(self)
+        state["_running"] = True
         try:
             with self.device:
                 grad_x = backward(self, *grad, **kwargs, **(options if takes_input_grad else {}))
         finally:
-            self._running = False
-        self.saved = self._output = None
+            state["_running"] = False
+        state["saved"] = state["_output"] = None
         return grad_x if options.get("input_grad", True) else None
 
     return checked
