@@ -531,3 +531,52 @@ def test_a_parameter_says_what_it_is():
 
 def test_a_parameter_has_no_gradient_before_backward():
     assert [p.grad for p in mx.Linear(3, 2).parameters()] == [None, None]
+
+
+def test_a_layer_shows_how_it_was_made_and_what_is_inside():
+    assert repr(mx.ReLU()) == "ReLU()"
+    conv = (
+        "Conv2D(in_channels=3, out_channels=8, kernel_size=(5, 4), stride=(1, 1), padding=(2, 2), groups=1)"
+    )
+    assert repr(mx.Conv2D(3, 8, (5, 4), padding=2)) == conv
+    assert repr(mx.Dropout(0.25, seed=7)) == "Dropout(p=0.25, scaling='inverted', seed=7)"
+    nested = mx.Sequential(
+        conv1=mx.Conv2D(3, 8, (5, 4), padding=2), rest=mx.Sequential(mx.ReLU(), mx.Flatten())
+    )
+    assert repr(nested).splitlines() == [
+        "Sequential(",
+        f"  conv1: {conv}",
+        "  rest: Sequential(",
+        "    0: ReLU()",
+        "    1: Flatten()",
+        "  )",
+        ")",
+    ]
+
+
+def test_what_forward_forgot_to_keep_is_named():
+    class Forgetful(mx.Layer):
+        def forward(self, x):
+            if x[0]:
+                self.save(z=x)
+            return x
+
+        def backward(self, grad_y):
+            return grad_y * self.saved.x
+
+    layer = Forgetful()
+    layer.forward(np.zeros(1))
+    with pytest.raises(AttributeError, match=r"forward kept no 'x': write self\.save\(x=\.\.\.\) in it$"):
+        layer.backward(np.ones(1))
+    layer.forward(np.ones(1))
+    with pytest.raises(AttributeError, match=r"self\.save\(x=\.\.\.\) in it; it kept z$"):
+        layer.backward(np.ones(1))
+
+
+@pytest.mark.parametrize("layer", [mx.Linear(3, 2), mx.Sequential(mx.Linear(3, 2)), mx.Tanh()])
+def test_input_grad_may_be_given_by_position(layer):
+    x = np.ones((1, 3), np.float32)
+    y = layer.forward(x)
+    assert layer.backward(np.ones_like(y), False) is None
+    layer.forward(x)
+    assert layer.backward(np.ones_like(y), True).shape == x.shape

@@ -8,6 +8,7 @@ the current one.
 import copy
 import functools
 import inspect
+import textwrap
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from minialex.device import Device, device_of, is_array, transfer
 from minialex.errors import BackwardBeforeForward, DeviceMismatch, DtypeMismatch
 
+_PLAIN = (bool, int, float, str, tuple)
 Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
 
 
@@ -60,6 +62,14 @@ class Constant:
         self.value = value
 
 
+class Saved(SimpleNamespace):
+    """What forward kept for backward, by name."""
+
+    def __getattr__(self, name):  # only for what is not there
+        kept = f"; it kept {', '.join(vars(self))}" if vars(self) else ""
+        raise AttributeError(f"forward kept no {name!r}: write self.save({name}=...) in it{kept}")
+
+
 class Layer:
     """The base of all layers. A subclass sets Parameters in `__init__` and writes `forward` and `backward`.
 
@@ -80,7 +90,7 @@ class Layer:
     device = Device("cpu")
     training = True
     input_rank: int | None = None  # how many axes the input must have; None: any number
-    saved: SimpleNamespace | None = None  # what forward kept by `save`
+    saved: Saved | None = None  # what forward kept by `save`
     _output = None  # (shape, dtype) of what forward returned, until backward has used it
     _running = False
 
@@ -105,7 +115,7 @@ class Layer:
 
     def save(self, **arrays) -> None:
         """Keep arrays for backward, as `self.saved.<name>`. Each forward starts afresh."""
-        self.saved = SimpleNamespace(**arrays)
+        self.saved = Saved(**arrays)
 
     def children(self) -> dict[str, "Layer"]:
         """The layers inside this one, by name."""
@@ -203,6 +213,17 @@ class Layer:
     def __str__(self):
         return f"{self.name} ({type(self).__name__})" if self.name else type(self).__name__
 
+    def __repr__(self):
+        """How it was made, as far as it has kept that, and what is inside."""
+        names = inspect.signature(type(self)).parameters
+        plain = [f"{name}={value!r}" for name in names if isinstance(value := vars(self).get(name), _PLAIN)]
+        inside = [
+            f"  {name}: {textwrap.indent(repr(layer), '  ').strip()}"
+            for name, layer in self.children().items()
+        ]
+        arguments = ", ".join(plain) if not inside else "\n".join(["", *inside, ""])
+        return f"{type(self).__name__}({arguments})"
+
     # ---- the checks ----
 
     def check_input(self, x: Array) -> None:
@@ -281,9 +302,12 @@ def _checked_backward(backward):
             return backward(self, *grad, **kwargs)
         if self._output is None:
             raise BackwardBeforeForward(f"{self}: backward needs a forward before it, one for each backward")
+        if len(grad) == 2:  # by position
+            *grad, kwargs["input_grad"] = grad
         options = {"input_grad": kwargs.pop("input_grad")} if "input_grad" in kwargs else {}
         self.check_grad(*grad, *kwargs.values())  # given by position or by its name
         state = vars(self)
+        state["saved"] = self.saved or Saved()  # whose error says what forward has forgotten
         state["_running"] = True
         try:
             with self.device:
