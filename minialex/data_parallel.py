@@ -13,12 +13,14 @@ import math
 import multiprocessing
 import signal
 import time
+import traceback
 from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
 
 from minialex.device import Device
+from minialex.errors import BackwardBeforeForward
 from minialex.layers.dropout import Dropout
 from minialex.layers.layer import Array, Layer
 from minialex.layers.sequential import Model, all_layers
@@ -73,6 +75,10 @@ class DataParallel(Model):
     def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
         own, *shares = self._shares
         others = self._others[: len(shares)]
+        if len(others) < len(shares):
+            raise BackwardBeforeForward(
+                f"{self}: the processes that went forward have been closed: go forward again"
+            )
         with self._in_step():
             for other, share in zip(others, shares, strict=True):
                 other.start_backward(grad_logits[share], input_grad)
@@ -202,13 +208,13 @@ class _Other:
         self._send((_backward, np.geterr(), grad_logits, input_grad))
 
     def answer(self):
-        """What it has worked out, or the error that it came upon."""
+        """What it has worked out. An error that it came upon is raised here."""
         try:
-            answer = _receive(self.pipe)
+            answer, error, where = _receive(self.pipe)
         except (EOFError, OSError):
             self._has_ended()
-        if isinstance(answer, Exception):
-            raise answer
+        if error:
+            raise error from RuntimeError(f"in process {self.number} of DataParallel:\n{where}")
         return answer
 
     def close(self):
@@ -234,9 +240,7 @@ class _Other:
 
 def _work(pipe, layout, shared, threads):
     """What another process does: tasks, until the pipe is closed."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the first process, which then closes the pipe
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which closes the pipe
     Device("cpu").threads = threads
     weights, grads, pictures = shared
     try:
@@ -249,9 +253,9 @@ def _work(pipe, layout, shared, threads):
                 function, errors, *args = _receive(pipe)
                 try:
                     with np.errstate(**errors):
-                        answer = function(model, *arrays, *args)
+                        answer = function(model, *arrays, *args), None, ""
                 except Exception as error:  # for the first process to raise
-                    answer = error
+                    answer = None, error, traceback.format_exc()
                 pipe.send(answer)
     except (EOFError, OSError):  # nobody there any more
         return

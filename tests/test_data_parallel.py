@@ -215,6 +215,24 @@ def test_a_copy_starts_processes_of_its_own(duplicate):
             assert set(pids(other)).isdisjoint(pids(parallel))
 
 
+def test_backward_after_close_says_what_to_do():
+    with DataParallel(lenet(), processes=2) as parallel:
+        parallel.forward(batch(16)[0])
+    with pytest.raises(mx.BackwardBeforeForward, match="went forward have been closed: go forward again"):
+        parallel.backward(np.ones((16, 10)))
+
+
+def test_summaries_and_traces_take_it(pair):
+    parallel, alone = pair
+    x, labels = batch(16)
+    assert str(mx.summary(parallel)) == str(mx.summary(alone)).replace("LeNet5", "DataParallel")
+    found, wanted = (mx.trace(model.eval(), x, labels) for model in pair)
+    assert list(found) == list(wanted)
+    np.testing.assert_allclose(found["c3.grad_weight"].value, wanted["c3.grad_weight"].value)
+    for model in pair:
+        model.train()
+
+
 @posix
 def test_a_killed_process_is_an_error_and_the_next_step_starts_new_ones():
     with DataParallel(lenet(), processes=2) as parallel:
@@ -245,8 +263,10 @@ def test_an_error_is_raised_here_and_the_next_batch_goes_well(where):
     with DataParallel(mx.Model(picky=Picky()), processes=2) as parallel:
         for value in (x, np.where(x == x[where], 13, x), x):
             if 13 in value:
-                with pytest.raises(ArithmeticError, match="13 among 8 numbers"):
+                with pytest.raises(ArithmeticError, match="13 among 8 numbers") as caught:
                     parallel.forward(value)
+                if where:  # its traceback is not lost
+                    assert "process 1 of DataParallel:\nTraceback" in str(caught.value.__cause__)
             else:
                 np.testing.assert_array_equal(parallel.forward(value), value)
 
