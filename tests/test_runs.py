@@ -30,7 +30,7 @@ def test_what_cannot_change_is_named():
 
 @pytest.mark.parametrize(
     ("threads", "asked", "saved", "batch_size", "processes"),
-    [(4, None, None, 128, 4), (4, None, None, 32, 2), (4, None, None, 8, 1), (1, None, None, 128, 1),
+    [(4, None, None, 128, 4), (4, None, None, 64, 2), (4, None, None, 63, 1), (1, None, None, 128, 1),
      (4, 3, None, 8, 3), (4, 3, 2, 128, 3), (4, None, 2, 128, 2), (4, 1, 2, 128, 1)],
 )  # fmt: skip
 def test_processes_are_those_asked_for_else_those_of_before_else_as_many_as_have_enough_to_do(
