@@ -67,10 +67,9 @@ class DataParallel(Model):
         with self._in_step():
             others = self._ready(len(shares), room=max((x[share].nbytes for share in shares), default=0))
             for other, share in zip(others, shares, strict=True):
-                other.start_forward(self.model, x[share], share.start, len(x))
-            with masks_of(self.model, own.start, len(x)):
-                logits = self.model.forward(x[own])
-            return np.concatenate([logits, *(other.answer() for other in others)])
+                other.start_forward(self.model, x[share], share.start)
+            logits = [self.model.forward(x[own]), *(other.answer() for other in others)]
+        return np.concatenate(logits)
 
     def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
         own, *shares = self._shares
@@ -171,19 +170,6 @@ class DataParallel(Model):
             raise
 
 
-@contextmanager
-def masks_of(model: Layer, first: int, count: int):
-    """Meanwhile dropout draws masks for a batch of `count` pictures, and takes those from the `first` on."""
-    drops = [layer for layer in all_layers(model) if isinstance(layer, Dropout)]
-    for layer in drops:
-        layer.rows = (first, count)
-    try:
-        yield
-    finally:
-        for layer in drops:
-            layer.rows = None
-
-
 class _Other:
     """Another process, as this one sees it. Small things go through a pipe, arrays through memory that both have."""
 
@@ -199,10 +185,10 @@ class _Other:
         its_pipe.close()  # so that its end is seen here
         self._send(model)  # not with the other args: to start with so much blocks, should it end at once
 
-    def start_forward(self, model, x, first, count):
+    def start_forward(self, model, x, first):
         np.frombuffer(self.pictures, x.dtype, x.size).reshape(x.shape)[...] = x
         modes = [layer.training for layer in all_layers(model)]
-        self._send((_forward, np.geterr(), x.shape, x.dtype, modes, model.counters(), first, count))
+        self._send((_forward, np.geterr(), x.shape, x.dtype, modes, model.counters(), first))
 
     def start_backward(self, grad_logits, input_grad):
         self._send((_backward, np.geterr(), grad_logits, input_grad))
@@ -261,13 +247,13 @@ def _work(pipe, layout, shared, threads):
         return
 
 
-def _forward(model, pictures, grads, shape, dtype, modes, counters, first, count):
+def _forward(model, pictures, grads, shape, dtype, modes, counters, first):
     for layer, mode in zip(all_layers(model), modes, strict=True):
         layer.training = mode
+        if isinstance(layer, Dropout):
+            layer.first = first
     model.set_counters(counters)
-    x = np.frombuffer(pictures, dtype, math.prod(shape)).reshape(shape)
-    with masks_of(model, first, count):
-        return model.forward(x)
+    return model.forward(np.frombuffer(pictures, dtype, math.prod(shape)).reshape(shape))
 
 
 def _backward(model, pictures, grads, grad_logits, input_grad):

@@ -132,9 +132,11 @@ def test_the_same_number_of_processes_gives_the_same_bits():
 
 def test_another_dtype_starts_anew():
     with DataParallel(lenet("float32"), processes=2) as parallel:
-        assert parallel.forward(batch(16, "float32")[0]).dtype == np.float32
-        parallel.astype("float64")
-        same(step(parallel, *batch(16)), step(lenet("float32").astype("float64"), *batch(16)))
+        for dtype in ("float32", "float64", "float32"):
+            x, labels = batch(16, dtype)
+            results = step(parallel.astype(dtype), x, labels)
+            assert {result.dtype for result in results} == {np.dtype(dtype)}
+            same(results, step(lenet("float32").astype(dtype), x, labels), rtol=1e-4)
 
 
 def test_fit_trains_saves_and_loads_it_like_a_model(tmp_path):
@@ -382,8 +384,8 @@ def test_a_number_of_processes_that_is_none_is_refused(processes):
         DataParallel(mx.models.lenet5(), processes)
 
 
-def test_bad_batches_and_gradients_are_refused_before_anything_starts(pair):
-    parallel, _ = pair
+def test_bad_batches_and_gradients_are_refused_before_anything_starts():
+    parallel = DataParallel(lenet(), processes=2)
     with pytest.raises(ValueError, match="takes pictures of 28x28, the input has shape"):
         parallel.forward(batch(16, side=32)[0])
     with pytest.raises(mx.DtypeMismatch, match="computes in float64, the input is float32"):
@@ -392,6 +394,10 @@ def test_bad_batches_and_gradients_are_refused_before_anything_starts(pair):
         parallel.forward(mx.Device("sim:0").asarray(batch(16)[0]))
     with pytest.raises(mx.BackwardBeforeForward):
         parallel.backward(np.ones((16, 10)))
+    assert not pids(parallel)
     parallel.forward(batch(32)[0])
+    first = pids(parallel)
     with pytest.raises(ValueError, match=r"forward gave shape \(32, 10\), the gradient has shape \(31, 10\)"):
         parallel.backward(np.ones((31, 10)))
+    assert pids(parallel) == first
+    parallel.close()

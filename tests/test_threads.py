@@ -157,3 +157,12 @@ def test_a_number_of_threads_that_is_none_is_refused(monkeypatch, capsys, nonsen
     with pytest.raises(SystemExit):
         importlib.import_module("lenet_mnist").parse_arguments(["--threads", nonsense])
     assert f"{nonsense}" in capsys.readouterr().err
+
+
+def test_limited_takes_threads_away_and_gives_none():
+    with threads.limited(2):
+        assert threads.available(4) == 2
+        with threads.limited(3):
+            assert threads.available(4) == 2
+        assert threads.available(4) == 2
+    assert threads.available(4) == 4

@@ -32,7 +32,7 @@ class Dropout(Layer):
         self.p, self.scaling, self.seed = float(p), scaling, seed  # a NumPy number would widen float32
         self.step = 0
         self.part = (0, 1)  # the first of one: a tower holds, say, the second of two parts of the units
-        self.rows: tuple[int, int] | None = None  # (32, 64): x is of a batch of 64, from picture 32 on
+        self.first = 0  # 64: x are the pictures of a batch from 64 on; another process has those before
 
     def forward(self, x: Array, mask: Array | None = None) -> Array:
         factor = self._factor(x, mask)
@@ -63,10 +63,9 @@ class Dropout(Layer):
         key = (self.seed, zlib.crc32(self.name.encode()), self.step)
         self.step += 1
         number, parts = self.part
-        first, count = self.rows or (0, shape[0])
+        count = self.first + shape[0]
         whole = (count, shape[1] * parts, *shape[2:]) if parts > 1 else (count, *shape[1:])
-        mask = np.random.default_rng(key).random(whole, dtype=np.float32) >= self.p
-        mask = mask[first : first + shape[0]]
+        mask = np.random.default_rng(key).random(whole, dtype=np.float32)[self.first :] >= self.p
         return mask[:, number * shape[1] : (number + 1) * shape[1]] if parts > 1 else mask
 
     def split(self, parts):
