@@ -356,6 +356,30 @@ def test_when_the_first_process_is_stopped_the_others_end_quietly(tmp_path, kill
     assert err.count("Traceback") == (1 if kill is signal.SIGINT else 0)  # of the first process
 
 
+STOPPED = """
+import os, signal
+import numpy as np
+import minialex as mx
+
+if __name__ == "__main__":
+    parallel, x = mx.DataParallel(mx.models.lenet5(), processes=2), np.zeros((16, 1, 28, 28), np.float32)
+    parallel.forward(x)
+    before = [other.process.pid for other in parallel._others]
+    try:
+        os.killpg(0, signal.SIGINT)  # Ctrl-C, between two steps
+        signal.pause()
+    except KeyboardInterrupt:
+        parallel.forward(x)
+    print(before == [other.process.pid for other in parallel._others])
+"""
+
+
+@posix
+def test_ctrl_c_is_for_the_first_process_alone(tmp_path):
+    out, err = start(tmp_path, STOPPED).communicate(timeout=60)
+    assert (out, err) == ("True\n", "")
+
+
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     process = start(tmp_path, PROGRAM + "\nmain()\n")
     _, err = process.communicate(timeout=60)

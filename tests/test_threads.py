@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 from running import EXAMPLES
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import minialex as mx
 from minialex import runs, threads
@@ -80,9 +80,10 @@ def test_numpy_s_error_state_holds_in_the_other_threads():
 
 
 def test_blas_has_one_thread_inside_and_its_own_again_after():
-    before = blas_threads()
-    assert spread(lambda _: blas_threads(), range(2), 2) == [{1}, {1}]
-    assert blas_threads() == before
+    with threadpool_limits(2, user_api="blas"):
+        assert blas_threads() == {2}
+        assert spread(lambda _: blas_threads(), range(2), 2) == [{1}, {1}]
+        assert blas_threads() == {2}
 
 
 def test_the_number_of_threads_is_that_of_the_cores_or_the_one_asked_for(monkeypatch):
