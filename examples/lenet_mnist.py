@@ -153,10 +153,6 @@ def make_batches(sets, settings, prepare):
     train_x, train_y, test_x, test_y = (array[:limit] for array in (train_x, train_y, test_x, test_y))
     if holdout >= len(train_x):
         raise ValueError(f"--holdout {holdout} leaves nothing of {len(train_x)} training pictures")
-    if settings["lr_scheduler"] == "plateau" and not holdout:
-        raise ValueError(
-            "--lr-scheduler plateau needs --holdout N: the test set is not for choosing anything"
-        )
     cut = len(train_x) - holdout
     train_on = ArrayBatches(train_x[:cut], train_y[:cut], settings["batch_size"], settings["seed"], prepare)
     held_out = ArrayBatches(train_x[cut:], train_y[cut:], TEST_BATCH, prepare=prepare) if holdout else None
@@ -195,7 +191,7 @@ def evaluate(args, device):
     data, sets = load_pictures(settings, of_run.get("data"))
     model = build_model(settings, device)
     mx.weights.import_grouped(model, arrays)
-    _, _, test = make_batches(sets, {**settings, "holdout": 0, "lr_scheduler": "constant"}, model.prepare)
+    _, _, test = make_batches(sets, {**settings, "holdout": 0}, model.prepare)
     report_test(model, test, data)
 
 
@@ -218,6 +214,15 @@ def main(argv=None):
     settings = settings_of(args, of_run, MAY_CHANGE if checkpoint else set(DEFAULTS))
     if args.data_dir:  # kept with the run, for whoever resumes it
         settings["data_dir"] = str(Path(args.data_dir).absolute())
+    asked, saved = args.processes, of_run.get("processes")
+    settings["processes"] = choose_processes(asked, saved, settings["batch_size"], device)
+    model = build_model(settings, device)  # settings that cannot be are told before anything is written
+    optimizer = mx.SGD(model.parameters(), settings["lr"], settings["momentum"], settings["wd"])
+    schedule = optim.make_schedule(settings["lr_scheduler"], settings["lr"], settings["epochs"])
+    if settings["lr_scheduler"] == "plateau" and not settings["holdout"]:
+        raise ValueError(
+            "--lr-scheduler plateau needs --holdout N: the test set is not for choosing anything"
+        )
     folder = choose_folder(args.resume, args.output_dir, "lenet")
     if args.dry_run and not (args.resume or args.output_dir):
         folder = Path("runs", "dry-run")  # each writes over the last one
@@ -230,10 +235,7 @@ def main(argv=None):
             return
         print("Not all of its results were written: writing them now.")
 
-    asked, saved = args.processes, of_run.get("processes")
-    settings["processes"] = choose_processes(asked, saved, settings["batch_size"], device)
     settings["data"], sets = load_pictures(settings, of_run.get("data"))
-    model = build_model(settings, device)
     train_on, held_out, test = make_batches(sets, settings, model.prepare)
     print(mx.summary(model))
     print(
@@ -242,8 +244,6 @@ def main(argv=None):
         + ", ".join(f"{name} {settings[name]}" for name in DEFAULTS if settings[name] is not None)
         + "\n"
     )
-    optimizer = mx.SGD(model.parameters(), settings["lr"], settings["momentum"], settings["wd"])
-    schedule = optim.make_schedule(settings["lr_scheduler"], settings["lr"], settings["epochs"])
     several = settings["processes"] > 1
     try:
         with mx.DataParallel(model, settings["processes"]) if several else nullcontext(model) as learner:

@@ -603,11 +603,13 @@ def test_resuming_from_a_file_that_is_no_checkpoint_names_it(program, tmp_path):
         (["--variant", "1998", "--activation", "relu"], 'variant "1998" is as in the paper'),
     ],
 )
-def test_settings_that_cannot_be_are_named(program, arguments, message):
+def test_settings_that_cannot_be_are_named_before_anything_is_written(program, tmp_path, arguments, message):
     result = program(*TINY, *arguments)
     assert result.status == 1
     assert result.err.startswith("lenet_mnist.py: ")
     assert message in result.err
+    known_before = "leaves nothing" not in message  # that hangs on how many pictures there are
+    assert (tmp_path / "runs").exists() != known_before
 
 
 @pytest.mark.skipif(cuda_count() > 0, reason="this machine has a CUDA GPU")
