@@ -28,8 +28,8 @@ def main(argv=None) -> int:
         "summary", help="a network's layers: shapes, parameters, multiply-adds, columns"
     )
     summary.add_argument("model", nargs="?", default="lenet", choices=["lenet", "alexnet"])
-    summary.add_argument("--variant", choices=VARIANTS, default="modern", help="of LeNet-5 (default: modern)")
-    summary.add_argument("--preset", choices=PRESETS, default="paper", help="of AlexNet (default: paper)")
+    summary.add_argument("--variant", choices=VARIANTS, help="of LeNet-5 (default: modern)")
+    summary.add_argument("--preset", choices=PRESETS, help="of AlexNet (default: paper)")
     summary.add_argument(
         "--towers", type=int, choices=[1, 2], help="of AlexNet (default: as the preset has it)"
     )
@@ -75,10 +75,15 @@ def main(argv=None) -> int:
 
 
 def run_summary(args) -> int:
+    of_the_other = ["preset", "towers"] if args.model == "lenet" else ["variant"]
+    for option in of_the_other:
+        if getattr(args, option):
+            raise ValueError(f"{args.model} has no --{option}: leave it out, or name the other network")
     if args.model == "lenet":
-        print(mx.summary(mx.models.lenet5(args.variant)))
+        print(mx.summary(mx.models.lenet5(args.variant or "modern")))
     else:  # on pretended GPUs: nothing is computed that would need real ones
-        print(mx.summary(mx.models.alexnet(devices="sim:0,sim:1", preset=args.preset, towers=args.towers)))
+        preset = args.preset or "paper"
+        print(mx.summary(mx.models.alexnet(devices="sim:0,sim:1", preset=preset, towers=args.towers)))
     return 0
 
 

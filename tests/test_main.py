@@ -74,6 +74,20 @@ def test_summary_shows_the_number_of_parameters(run, arguments, parameters):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["lenet", "--preset", "bvlc"], "lenet has no --preset"),
+        (["--towers", "1"], "lenet has no --towers"),
+        (["alexnet", "--variant", "1998"], "alexnet has no --variant"),
+    ],
+)
+def test_an_option_of_the_other_network_is_refused(run, arguments, option):
+    status, out, err = run("summary", *arguments)
+    assert (status, out) == (1, "")
+    assert err == f"minialex summary: {option}: leave it out, or name the other network\n"
+
+
+@pytest.mark.parametrize(
     "arguments", [[], ["summary", "--variant", "2012"], ["summary", "resnet"], ["dance"]]
 )
 def test_what_it_does_not_know_it_says_with_what_it_knows(run, capsys, arguments):
