@@ -1,7 +1,7 @@
 """Data parallelism: copies of a model, each in a process of its own, share a batch.
 
 AlexNet's towers divide the model, and each sees all pictures. Here the pictures are divided, and each copy has all of
-the model (Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", section 2: it suits
+the model (Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks": it suits
 convolutions, much work for few weights). A parameter's gradient is a sum over pictures: the copies' are added up.
 
 Why processes: Python runs one thread at a time, and NumPy lets others run only while it computes. LeNet-5 computes in
