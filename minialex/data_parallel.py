@@ -11,6 +11,7 @@ other between the operations, 10.8; in two processes, predicted 6.6, and found 7
 
 import math
 import multiprocessing
+import pickle
 import signal
 import time
 import traceback
@@ -22,7 +23,7 @@ import numpy as np
 from minialex.device import Device
 from minialex.errors import BackwardBeforeForward
 from minialex.layers.dropout import Dropout
-from minialex.layers.layer import Array, Layer
+from minialex.layers.layer import Array, Layer, is_setting
 from minialex.layers.sequential import Model, all_layers
 from minialex.shapes import positive
 from minialex.threads import limited, one_blas_thread
@@ -34,32 +35,51 @@ PATIENCE_S = 1e-3  # so long a process looks for its next message, before it sle
 class DataParallel(Model):
     """forward: the logits of the whole batch; backward: the gradients of the model's parameters, over the whole batch
 
-    It is the model, on the CPU, with its layers and parameters: what trains, tests or saves the one takes the other.
-    `processes` share the work, this one among them; left out: as many as the CPU's `threads`. The others start with
-    the first batch, and again with a larger one; they end with `close`, at the end of a `with`, or with this one.
-    The same number of processes gives the same bits. Dropout draws the masks that it would draw in one process.
+    It has the model's layers and parameters: what trains, tests or saves the one takes the other. On the CPU,
+    `processes` share the work, this one among them (left out: `Device("cpu").threads` of them), each with 8 pictures
+    at least. The others start with the first batch, and anew for larger pieces of a batch; they end with `close`, at
+    the end of a `with`, and when the object goes. The same number of processes gives the same bits. Dropout draws the
+    masks that it would draw in one process.
 
-    Raises ValueError for a model elsewhere than on the CPU, RuntimeError if one of the processes dies. A script needs
-    `if __name__ == "__main__":` around what it does, since each process imports the script.
+    The others take over parameters and plain settings (numbers, texts, tuples) in each forward, anything else when
+    they start. A layer that mixes the pictures of a batch sees its process's alone. A layer of your own must stand in
+    a module that can be imported, not in a notebook. A script needs `if __name__ == "__main__":` around what it does,
+    since each process imports it.
 
-    >>> from minialex.layers import Conv2D, Flatten
-    >>> model = Model(c1=Conv2D(1, 6, 5), flatten=Flatten())
+    Raises TypeError for what is no model; forward raises ValueError for a model that is not on the CPU, RuntimeError
+    if one of the processes dies or cannot have the model.
+
+    >>> from minialex.layers import Flatten, Linear, SoftmaxCrossEntropy
+    >>> from minialex.optim import SGD
+    >>> model, loss = Model(flatten=Flatten(), output=Linear(36, 10)), SoftmaxCrossEntropy()
     >>> x = np.random.default_rng(0).standard_normal((20, 1, 6, 6), dtype=np.float32)
-    >>> with DataParallel(model, processes=2) as parallel:
-    ...     y = parallel.forward(x)                                   # ten pictures in each
-    >>> bool(abs(y - model.forward(x)).max() < 1e-6)
-    True
+    >>> with DataParallel(model, processes=2) as parallel:            # ten pictures in each
+    ...     optimizer = SGD(model.parameters(), lr=0.1)
+    ...     for _ in range(2):
+    ...         value = loss.forward(parallel.forward(x), np.arange(20) % 10)
+    ...         parallel.backward(loss.backward())
+    ...         optimizer.step()
+    >>> parallel
+    DataParallel(processes=2, model=Model(
+      flatten: Flatten()
+      output: Linear(in_features=36, out_features=10)
+    ))
     """
 
     def __init__(self, model: Model, processes: int | None = None):
+        if not isinstance(model, Model) or isinstance(model, DataParallel):
+            name = model.__name__ if isinstance(model, type) else type(model).__name__
+            raise TypeError(f"DataParallel takes a Model, as mx.models.lenet5() gives one, not a {name}")
         self.model = model
-        self.processes = positive(processes or Device("cpu").threads, "processes")
+        self.processes = positive(Device("cpu").threads if processes is None else processes, "processes")
         self._others: list[_Other] = []
         self._shares: list[slice] = []  # the pictures of each process, in the last forward
 
-    layers = property(lambda self: self.model.layers)
-    loss = property(lambda self: self.model.loss)
-    picture_shape = property(lambda self: self.model.picture_shape)
+    def __getattr__(self, name):  # layers, loss, picture_shape, prepare, ...: the model's
+        if name == "model" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
     training = property(lambda self: self.model.training)
 
     def forward(self, x: Array) -> Array:
@@ -69,22 +89,22 @@ class DataParallel(Model):
             for other, share in zip(others, shares, strict=True):
                 other.start_forward(self.model, x[share], share.start)
             logits = [self.model.forward(x[own]), *(other.answer() for other in others)]
+        self._went_forward = self.model._output
         return np.concatenate(logits)
 
     def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
         own, *shares = self._shares
         others = self._others[: len(shares)]
-        if len(others) < len(shares):
-            raise BackwardBeforeForward(
-                f"{self}: the processes that went forward have been closed: go forward again"
+        if len(others) < len(shares) or self.model._output is not self._went_forward:
+            what = (
+                "its model went forward or backward alone" if len(others) == len(shares) else "it was closed"
             )
+            raise BackwardBeforeForward(f"{self}: {what} since its forward: go forward again")
         with self._in_step():
             for other, share in zip(others, shares, strict=True):
                 other.start_backward(grad_logits[share], input_grad)
-            grads = [
-                self.model.backward(grad_logits[own], input_grad=input_grad),
-                *(other.answer() for other in others),
-            ]
+            own_grad = self.model.backward(grad_logits[own], input_grad=input_grad)
+            grads = [own_grad, *(other.answer() for other in others)]
         for other in others:  # in order: the same bits each time
             for parameter, grad in zip(self.parameters(), other.grads, strict=True):
                 parameter.grad += grad
@@ -102,7 +122,10 @@ class DataParallel(Model):
         self.close()
 
     def __getstate__(self):
-        return {**vars(self), "_others": []}  # a process is not copied
+        return {**vars(self), "_others": [], "_memory": None, "_weights": []}  # a process is not copied
+
+    def __repr__(self):
+        return f"DataParallel(processes={self.processes}, model={self.model!r})"
 
     def train(self, mode: bool = True) -> "DataParallel":
         self.model.train(mode)
@@ -139,20 +162,20 @@ class DataParallel(Model):
         layout = [(p.value.shape, p.value.dtype) for p in parameters]
         if not self._others or self._layout != layout or self._room < room:
             self.close()
-            self._layout, self._room = layout, room
-            self._start()
+            self._layout, self._room, self._memory = layout, room, _shared(_bytes_of(layout))
+            self._weights = _views(self._memory, layout)
+        while len(self._others) < count:
+            self._start_another()
         for parameter, weight in zip(parameters, self._weights, strict=True):
             weight[...] = parameter.value
         return self._others[:count]
 
-    def _start(self):
+    def _start_another(self):
         for layer in all_layers(self.model):
             layer.saved = layer._output = None  # what an earlier forward kept need not travel
-        weights = _shared(_bytes_of(self._layout))
-        self._weights = _views(weights, self._layout)
-        for number in range(1, self.processes):
-            shared = weights, _shared(_bytes_of(self._layout)), _shared(self._room)
-            self._others.append(_Other(number, self.model, self._layout, shared, self._threads))
+        shared = self._memory, _shared(_bytes_of(self._layout)), _shared(self._room)
+        number = len(self._others) + 1
+        self._others.append(_Other(number, self.model, self._layout, shared, self._threads))
 
     @property
     def _threads(self):
@@ -183,12 +206,17 @@ class _Other:
         self.process = context.Process(target=_work, args=args, name=f"minialex-{number}", daemon=True)
         self.process.start()
         its_pipe.close()  # so that its end is seen here
+        try:
+            model = pickle.dumps(model)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            self.close()
+            raise RuntimeError(f"{_NOT_IMPORTABLE}: {error}") from error
         self._send(model)  # not with the other args: to start with so much blocks, should it end at once
 
     def start_forward(self, model, x, first):
         np.frombuffer(self.pictures, x.dtype, x.size).reshape(x.shape)[...] = x
-        modes = [layer.training for layer in all_layers(model)]
-        self._send((_forward, np.geterr(), x.shape, x.dtype, modes, model.counters(), first))
+        settings = [settings_of(layer) for layer in all_layers(model)]
+        self._send((_forward, np.geterr(), x.shape, x.dtype, settings, first))
 
     def start_backward(self, grad_logits, input_grad):
         self._send((_backward, np.geterr(), grad_logits, input_grad))
@@ -217,11 +245,28 @@ class _Other:
 
     def _has_ended(self):
         self.process.join(timeout=2)
+        code = self.process.exitcode
+        why = (
+            "often for want of memory; then use fewer processes"
+            if code is not None and code < 0
+            else "its own message stands above. It must be able to import the program: run a file, not stdin, and have "
+            'what a script does under `if __name__ == "__main__":`'
+        )
         raise RuntimeError(
-            f"process {self.number} of DataParallel has ended, with exit code {self.process.exitcode}, before it "
-            "answered (-9: killed, often for want of memory; then use fewer processes). If a script ran it: "
-            'what the script does must stand under `if __name__ == "__main__":`'
+            f"process {self.number} of DataParallel has ended, with exit code {code}, before it answered ({why})"
         ) from None
+
+
+_NOT_IMPORTABLE = (
+    "DataParallel: another process cannot have this model. Its layers must stand in a module that can be imported, not "
+    "in a notebook, in a function or behind a lambda"
+)
+
+
+def settings_of(layer: Layer) -> dict:
+    """What is set in a layer besides arrays: p, alpha, training, how many steps dropout has counted."""
+    settings = vars(layer).items()
+    return {name: value for name, value in settings if is_setting(value) and not name.startswith("_")}
 
 
 def _work(pipe, layout, shared, threads):
@@ -229,15 +274,15 @@ def _work(pipe, layout, shared, threads):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which closes the pipe
     Device("cpu").threads = threads
     weights, grads, pictures = shared
+    arrays = pictures, _views(grads, layout)
     try:
-        model = pipe.recv()
-        for parameter, value in zip(model.parameters(), _views(weights, layout), strict=True):
-            parameter.value = value
-        arrays = pictures, _views(grads, layout)
+        model = _model_from(pipe.recv(), _views(weights, layout))
         with one_blas_thread:
             while True:
                 function, errors, *args = _receive(pipe)
                 try:
+                    if isinstance(model, Exception):
+                        raise model
                     with np.errstate(**errors):
                         answer = function(model, *arrays, *args), None, ""
                 except Exception as error:  # for the first process to raise
@@ -247,12 +292,22 @@ def _work(pipe, layout, shared, threads):
         return
 
 
-def _forward(model, pictures, grads, shape, dtype, modes, counters, first):
-    for layer, mode in zip(all_layers(model), modes, strict=True):
-        layer.training = mode
+def _model_from(pickled, weights):
+    """The model, its parameters in the memory that is shared; or the error to answer with."""
+    try:
+        model = pickle.loads(pickled)
+    except (AttributeError, ImportError) as error:
+        return RuntimeError(f"{_NOT_IMPORTABLE}: {error}")
+    for parameter, value in zip(model.parameters(), weights, strict=True):
+        parameter.value = value
+    return model
+
+
+def _forward(model, pictures, grads, shape, dtype, settings, first):
+    for layer, of_layer in zip(all_layers(model), settings, strict=True):
+        vars(layer).update(of_layer)
         if isinstance(layer, Dropout):
             layer.first = first
-    model.set_counters(counters)
     return model.forward(np.frombuffer(pictures, dtype, math.prod(shape)).reshape(shape))
 
 

@@ -85,6 +85,16 @@ def test_one_layer_may_be_in_another_mode_than_the_model(pair):
         model.train()
 
 
+def test_settings_may_be_changed_from_outside(pair):
+    before = [model["c5_dropout"].p for model in pair]
+    for p in (0.1, 0.9):
+        for model in pair:
+            model["c5_dropout"].p, model["f6_tanh"].slope = p, 1 + p
+        same(*(step(model, *batch(32)) for model in pair))
+    for model in pair:
+        model["c5_dropout"].p, model["f6_tanh"].slope = before[0], 1.0
+
+
 def test_weights_may_be_changed_from_outside(pair):
     for model in pair:
         model["c3"].weight.value = model["c3"].weight.value * 1.5
@@ -220,13 +230,92 @@ def test_a_copy_starts_processes_of_its_own(duplicate):
 def test_backward_after_close_says_what_to_do():
     with DataParallel(lenet(), processes=2) as parallel:
         parallel.forward(batch(16)[0])
-    with pytest.raises(mx.BackwardBeforeForward, match="went forward have been closed: go forward again"):
+    with pytest.raises(mx.BackwardBeforeForward, match="DataParallel: it was closed since its forward: go"):
         parallel.backward(np.ones((16, 10)))
+
+
+@pytest.mark.parametrize("alone", ["forward", "both", "forward of another size"])
+def test_what_the_model_did_alone_is_not_taken_for_its_own(pair, alone):
+    parallel, _ = pair
+    logits = parallel.forward(batch(32)[0])
+    z = parallel.model.forward(batch(9 if "size" in alone else 10)[0])  # ten, as in the share of this process
+    if alone == "both":
+        parallel.model.backward(z)
+    with pytest.raises(
+        mx.BackwardBeforeForward, match="its model went forward or backward alone since its forward"
+    ):
+        parallel.backward(logits)
+
+
+class Local(mx.Layer):
+    def forward(self, x):
+        return x.copy()
+
+
+def test_layers_that_another_process_cannot_import_are_told(tmp_path):
+    class Inner(Local):
+        pass
+
+    x = np.zeros((16, 1))
+    unpicklable = Local()
+    unpicklable.function = lambda: None
+    for layer in (Inner(), unpicklable):
+        with DataParallel(mx.Model(layer=layer), processes=2) as parallel:
+            with pytest.raises(
+                RuntimeError, match=r"another process cannot have this model.*: .*(Inner|lambda)"
+            ):
+                parallel.forward(x)
+            assert not pids(parallel)
+
+
+def test_a_class_of_a_notebook_is_told_as_well(tmp_path):
+    code = """
+import numpy as np
+import minialex as mx
+
+class Mine(mx.Layer):
+    def forward(self, x):
+        return x
+
+mx.DataParallel(mx.Model(mine=Mine()), processes=2).forward(np.zeros((16, 1)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **PACKAGE}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "must stand in a module that can be imported, not in a notebook" in done.stderr.splitlines()[-1]
+    assert "Can't get attribute 'Mine'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "what", [mx.Conv2D(1, 2, 3), mx.models.LeNet5 if hasattr(mx.models, "LeNet5") else mx.Model, 3]
+)
+def test_what_is_no_model_is_refused(what):
+    with pytest.raises(
+        TypeError,
+        match=r"takes a Model, as mx\.models\.lenet5\(\) gives one, not a (Conv2D|Model|LeNet5|int)",
+    ):
+        DataParallel(what, 2)
+
+
+def test_no_more_processes_start_than_can_work():
+    with DataParallel(mx.Model(picky=Picky()), processes=5) as parallel:
+        parallel.forward(np.zeros((17, 1)))
+        first = pids(parallel)
+        assert len(first) == 1
+        parallel.forward(np.zeros((24, 1)))  # one more, with no more to do for each
+        assert pids(parallel)[:1] == first
+        assert len(pids(parallel)) == 2
+        with pytest.raises(TypeError, match="not a DataParallel"):
+            DataParallel(parallel, 2)
 
 
 def test_summaries_and_traces_take_it(pair):
     parallel, alone = pair
     x, labels = batch(16)
+    assert repr(parallel) == f"DataParallel(processes=3, model={parallel.model!r})"
+    pictures = np.zeros((1, 1, 28, 28), np.uint8)
+    np.testing.assert_array_equal(parallel.prepare(pictures), alone.prepare(pictures))
     assert str(mx.summary(parallel)) == str(mx.summary(alone)).replace("LeNet5", "DataParallel")
     found, wanted = (mx.trace(model.eval(), x, labels) for model in pair)
     assert list(found) == list(wanted)
@@ -385,7 +474,8 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "process 1 of DataParallel has ended, with exit code 1" in err
-    assert 'must stand under `if __name__ == "__main__":`' in err
+    assert 'what a script does under `if __name__ == "__main__":`' in err
+    assert "memory" not in err
 
 
 # ---- bad input -------------------------------------------------------------------------------------
@@ -402,7 +492,7 @@ def test_a_model_that_is_not_on_the_cpu_is_refused():
     assert parallel.to("cpu").forward(np.zeros((1, 1, 28, 28), np.float32)).shape == (1, 10)
 
 
-@pytest.mark.parametrize("processes", [-1, 1.5])
+@pytest.mark.parametrize("processes", [0, -1, 1.5])
 def test_a_number_of_processes_that_is_none_is_refused(processes):
     with pytest.raises(ValueError, match=f"processes must be a whole number >= 1, not {processes}"):
         DataParallel(mx.models.lenet5(), processes)

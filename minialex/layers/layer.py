@@ -17,7 +17,6 @@ import numpy as np
 from minialex.device import Device, device_of, is_array, transfer
 from minialex.errors import BackwardBeforeForward, DeviceMismatch, DtypeMismatch
 
-_PLAIN = (bool, int, float, str, tuple)
 Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
 
 
@@ -216,7 +215,7 @@ class Layer:
     def __repr__(self):
         """How it was made, as far as it has kept that, and what is inside."""
         names = inspect.signature(type(self)).parameters
-        plain = [f"{name}={value!r}" for name in names if isinstance(value := vars(self).get(name), _PLAIN)]
+        plain = [f"{name}={value!r}" for name in names if is_setting(value := vars(self).get(name))]
         inside = [
             f"  {name}: {textwrap.indent(repr(layer), '  ').strip()}"
             for name, layer in self.children().items()
@@ -262,6 +261,13 @@ class Layer:
                 f"{self} is on {self.device.name}, the {what} on {device_of(array).name}: "
                 f'use transfer(array, "{self.device.name}"), or layer.to("{device_of(array).name}")'
             )
+
+
+def is_setting(value) -> bool:
+    """Is this a number, a text, a yes or no, or a tuple of such?"""
+    return isinstance(value, (bool, int, float, str)) or (
+        isinstance(value, tuple) and all(map(is_setting, value))
+    )
 
 
 def _checked_forward(forward):
