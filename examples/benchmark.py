@@ -57,7 +57,7 @@ def parse_arguments(argv=None):
     add("--rounds", type=whole, metavar="R", help="turns of each side (default: 5; loader 3, memory 1)")
     add("--steps", type=whole, metavar="N", help="in a round (default: LeNet-5 20, AlexNet 2, layers 5, memory 3)")
     add("--threads", type=whole, metavar="T", help="of both, on the CPU (default: as each chooses)")
-    add("--processes", type=whole, metavar="P", help="that share our LeNet-5's batch (default: one for each thread)")
+    add("--processes", type=whole, metavar="P", help="share our LeNet-5's batch (default: as many as threads)")
     add("--towers", type=int, choices=[1, 2], default=2, help="of AlexNet (default: 2)")
     add("--width", type=number, default=1.0, help="times AlexNet's maps and units, for a quick try (default: 1)")
     add("--image-size", type=whole, default=227, metavar="S", help="AlexNet's crop (default: 227)")
@@ -244,7 +244,9 @@ def measure_evaluation(args, rival):
     rises = {name: [(t[b] / t[a], a, b) for a, b in itertools.pairwise(sizes)] for name, t in us.items()}
     for name in us if len(sizes) > 1 else ():
         rise, a, b = max(rises[name])
-        print(f"{name}: from one batch size to the next at most {rise:.2f} times as long ({a} to {b}).")
+        print(
+            f"{name}: a picture takes at most {rise:.2f} times as long as in half the batch ({b} beside {a})."
+        )
     largest = {name: max(rise)[0] for name, rise in rises.items() if rise}
     return {"us_a_picture": us, "speed": speed, "largest_rise": largest}
 

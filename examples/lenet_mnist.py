@@ -92,8 +92,9 @@ def parse_arguments(argv=None):
     add(
         "--processes",
         type=whole,
-        metavar="P",
-        help="that share each batch on a CPU (default: one for each thread); the same number gives the same bits",
+        metavar="N",
+        help="share each batch, on a CPU (default: as many as threads, with 32 pictures at least for each); the same "
+        "number gives the same bits",
     )
     add("--resume", metavar="PATH", help="go on from a checkpoint, or from the one in a run's folder")
     add("-e", "--evaluate", action="store_true", help="test the weights of --resume, train nothing")
