@@ -33,6 +33,8 @@ class Device:
                         all cores, elsewhere 1. The same number gives the same bits
         kernels         True: layers on a GPU use the CUDA kernels of kernels.py. Not verified on a GPU yet, so off;
                         the environment variable MINIALEX_KERNELS=1 turns it on
+        upload_ahead    True: training and testing on a GPU copy the next batch meanwhile, see uploads.py. Off for
+                        the same reason; MINIALEX_UPLOAD_AHEAD=1 turns it on
 
     `with device:` makes it the current device, where new arrays are made and kernels run.
     Raises ValueError for an unknown name, DeviceUnavailable for a GPU that is not there.
@@ -48,6 +50,7 @@ class Device:
     threads: int = 1
     column_budget: int = 16 * MiB  # smaller: more rows are read twice; larger: little gain, more memory
     kernels: bool = os.environ.get("MINIALEX_KERNELS") == "1"
+    upload_ahead: bool = False
     piece_bytes: int | None = None  # large arrays are worked through in pieces of this size; None: in one go
 
     def __new__(cls, name="cpu"):
@@ -220,6 +223,7 @@ class _Sim(Device):
 
 class _Cuda(Device):
     column_budget = 1024 * MiB
+    upload_ahead = os.environ.get("MINIALEX_UPLOAD_AHEAD") == "1"
 
     def _open(self):
         self.not_straight_from: set[str] = set()  # GPUs from which copies arrive wrong, see check_link

@@ -19,6 +19,7 @@ from minialex.layers.sequential import Model
 from minialex.optim import SGD, Constant, Plateau
 from minialex.reports import ErrorReport, Pace, Scores
 from minialex.runs import BEST, CHECKPOINT, HISTORY, MODEL, SETTINGS
+from minialex.uploads import uploads
 from minialex.weights import export_grouped, save, write_whole
 
 # Numbers that grow beyond bounds need no warnings from NumPy: the loop looks for them itself, and stops.
@@ -170,7 +171,11 @@ def train_epoch(
 
     report.begin(progress.epoch, epochs, progress.step, steps)
     try:
-        with np.errstate(**QUIET), closing(_rest_of_epoch(train, progress)) as batches:
+        with (
+            np.errstate(**QUIET),
+            closing(_rest_of_epoch(train, progress)) as on_host,
+            closing(uploads(model.device, on_host)) as batches,
+        ):
             while True:
                 asked = time.perf_counter()
                 batch = next(batches, None)
@@ -179,7 +184,7 @@ def train_epoch(
                     break
                 x, labels = batch
                 optimizer.lr = schedule(progress.epoch + progress.step / steps)
-                scores = train_step(model, optimizer, model.device.asarray(x), labels)
+                scores = train_step(model, optimizer, x, labels)
                 waiting.append((scores, len(x)))
                 progress.step += 1
                 report.step()
@@ -263,9 +268,9 @@ def _logits(model, batches, **crops):
     mode = model.training
     model.eval()
     try:
-        for x, labels in batches.in_order(**crops):
+        for x, labels in uploads(model.device, batches.in_order(**crops)):
             x = x.reshape(-1, *model.picture_shape) if crops else x  # (N, 10, C, H, W): ten pictures of each
-            yield model.forward(model.device.asarray(x)), labels
+            yield model.forward(x), labels
     finally:
         model.train(mode)
 

@@ -30,7 +30,7 @@ ROWS = [
     "layers.sequential",
     "layers.towers",
     "layers",
-    "data_parallel optim",
+    "data_parallel optim uploads",
     "models.*",
     "models",
     "unpickle",
