@@ -265,8 +265,7 @@ _NOT_IMPORTABLE = (
 
 def settings_of(layer: Layer) -> dict:
     """What is set in a layer besides arrays: p, alpha, training, how many steps dropout has counted."""
-    settings = vars(layer).items()
-    return {name: value for name, value in settings if is_setting(value) and not name.startswith("_")}
+    return {name: value for name, value in vars(layer).items() if is_setting(value)}
 
 
 def _work(pipe, layout, shared, threads):

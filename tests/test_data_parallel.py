@@ -1,6 +1,7 @@
 """DataParallel: in several processes the same numbers as in one; and nothing is left behind when one of them fails."""
 
 import copy
+import multiprocessing
 import os
 import pickle
 import signal
@@ -259,13 +260,14 @@ def test_layers_that_another_process_cannot_import_are_told(tmp_path):
     x = np.zeros((16, 1))
     unpicklable = Local()
     unpicklable.function = lambda: None
+    before = set(multiprocessing.active_children())
     for layer in (Inner(), unpicklable):
         with DataParallel(mx.Model(layer=layer), processes=2) as parallel:
             with pytest.raises(
                 RuntimeError, match=r"another process cannot have this model.*: .*(Inner|lambda)"
             ):
                 parallel.forward(x)
-            assert not pids(parallel)
+            assert set(multiprocessing.active_children()) <= before
 
 
 def test_a_class_of_a_notebook_is_told_as_well(tmp_path):
@@ -330,7 +332,8 @@ def test_a_killed_process_is_an_error_and_the_next_step_starts_new_ones():
         expected = parallel.forward(batch(32)[0])
         os.kill(pids(parallel)[0], signal.SIGKILL)
         with pytest.raises(
-            RuntimeError, match=r"process 1 of DataParallel has ended, with exit code -9, before it"
+            RuntimeError,
+            match=r"process 1 of DataParallel has ended, with exit code -9, .* \(often for want of memory",
         ):
             parallel.backward(np.ones((32, 10)))
         np.testing.assert_array_equal(parallel.forward(batch(32)[0]), expected)
@@ -498,8 +501,9 @@ def test_a_number_of_processes_that_is_none_is_refused(processes):
         DataParallel(mx.models.lenet5(), processes)
 
 
-def test_bad_batches_and_gradients_are_refused_before_anything_starts():
+def test_bad_batches_and_gradients_are_refused_before_anything_starts(monkeypatch):
     parallel = DataParallel(lenet(), processes=2)
+    monkeypatch.setitem(vars(parallel), "_start_another", None)  # to call it would be another error
     with pytest.raises(ValueError, match="takes pictures of 28x28, the input has shape"):
         parallel.forward(batch(16, side=32)[0])
     with pytest.raises(mx.DtypeMismatch, match="computes in float64, the input is float32"):
@@ -508,7 +512,7 @@ def test_bad_batches_and_gradients_are_refused_before_anything_starts():
         parallel.forward(mx.Device("sim:0").asarray(batch(16)[0]))
     with pytest.raises(mx.BackwardBeforeForward):
         parallel.backward(np.ones((16, 10)))
-    assert not pids(parallel)
+    monkeypatch.undo()
     parallel.forward(batch(32)[0])
     first = pids(parallel)
     with pytest.raises(ValueError, match=r"forward gave shape \(32, 10\), the gradient has shape \(31, 10\)"):
