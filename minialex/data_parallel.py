@@ -1,12 +1,12 @@
 """Data parallelism: copies of a model, each in a process of its own, share a batch.
 
 AlexNet's towers divide the model, and each sees all pictures. Here the pictures are divided, and each copy has all of
-the model (Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks": it suits
-convolutions, much work for few weights). A parameter's gradient is a sum over pictures: the copies' are added up.
+the model (Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks": it suits convolutions,
+much work for few weights). A parameter's gradient is a sum over pictures: the copies' are added up.
 
 Why processes: Python runs one thread at a time, and NumPy lets others run only while it computes. LeNet-5 computes in
 many short operations. Its step of 128 pictures took 11.8 ms; with 64 on each of two threads, which waited for each
-other between the operations, 10.8; in two processes, predicted 6.6, and found 7.5.
+other between the operations, 10.8 to 13.3; in two processes, predicted 6.6, and found 7.3.
 """
 
 import math

@@ -128,11 +128,9 @@ class Device:
 
     def empty_like(self, array):
         """A new array of the same shape, dtype and layout in memory."""
-        order = sorted(
-            range(array.ndim), key=array.strides.__getitem__, reverse=True
-        )  # the slowest axis first
-        new = self.empty(tuple([array.shape[axis] for axis in order]), array.dtype)
-        return new.transpose([order.index(axis) for axis in range(array.ndim)])
+        slowest_first = sorted(range(array.ndim), key=array.strides.__getitem__, reverse=True)
+        new = self.empty(tuple([array.shape[axis] for axis in slowest_first]), array.dtype)
+        return new.transpose([slowest_first.index(axis) for axis in range(array.ndim)])
 
     # What a kind of device does in its own way:
 

@@ -20,8 +20,9 @@ from minialex.weights import load, read_pretrained
 # The files in a run's folder.
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 HISTORY, SETTINGS = "history.csv", "settings.json"
-WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
 INPUT = "input.safetensors"  # AlexNet's: the mean image and the colours of the training pictures
+
+WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -38,8 +38,14 @@ def available(threads: int) -> int:
 @contextmanager
 def limited(threads: int):
     """Meanwhile, what is started here has so many threads at most."""
+    with _set_here(share=min(threads, available(threads))):
+        yield
+
+
+@contextmanager
+def _set_here(**values):
     outside = dict(vars(_here))
-    _here.share = min(threads, available(threads))
+    vars(_here).update(values)
     try:
         yield
     finally:
@@ -64,13 +70,8 @@ def spread(function, items, threads: int) -> list:
             return [function(item) for item in items]
 
     def work(number):  # every so-manieth item: the same number of threads gives the same partition
-        outside = dict(vars(_here))
-        _here.share, _here.depth = share // workers, depth + 1
-        try:
+        with _set_here(share=share // workers, depth=depth + 1):
             return [function(item) for item in items[number::workers]]
-        finally:
-            vars(_here).clear()
-            vars(_here).update(outside)
 
     with one_blas_thread:
         pool = _pool(depth, workers - 1)

@@ -264,10 +264,8 @@ class Layer:
 
 
 def is_setting(value) -> bool:
-    """Is this a number, a text, a yes or no, or a tuple of such?"""
-    return isinstance(value, (bool, int, float, str)) or (
-        isinstance(value, tuple) and all(map(is_setting, value))
-    )
+    """Is this a number (True is one), a text, or a tuple of such?"""
+    return all(map(is_setting, value)) if isinstance(value, tuple) else isinstance(value, (int, float, str))
 
 
 def _checked_forward(forward):
