@@ -22,8 +22,9 @@ from minialex.data.loader import DummyBatches, PictureBatches
 from minialex.data.pictures import draw_pictures
 from minialex.errors import DataError
 from minialex.models.alexnet import PRESETS
-from minialex.reports import AccuracyReport
-from minialex.runs import (
+from minialex.study.timeline import measure_step
+from minialex.training.reports import AccuracyReport
+from minialex.training.runs import (
     HISTORY,
     INPUT,
     MODEL,
@@ -42,7 +43,6 @@ from minialex.runs import (
     weight_file,
     whole_number,
 )
-from minialex.timeline import measure_step
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
 DEFAULTS = {
@@ -286,7 +286,7 @@ def train_network(args, checkpoint, settings, folder):
     )
 
     optimizer = mx.SGD(
-        [p for p in model.parameters() if layer_of(p) not in frozen],
+        [p for name, p in model.named_parameters() if layer_of(name) not in frozen],
         settings["lr"],
         settings["momentum"],
         settings["wd"],
@@ -372,7 +372,7 @@ with /data/imagenet/train/<class>/*.JPEG and /data/imagenet/val/<class>/*.JPEG; 
 def freeze(model, names):
     """The layers that --freeze names, after a check."""
     frozen = {name.strip() for name in names.split(",") if name.strip()}
-    known = dict.fromkeys(layer_of(p) for p in model.parameters())
+    known = dict.fromkeys(layer_of(name) for name, _ in model.named_parameters())
     if unknown := sorted(frozen - set(known)):
         raise ValueError(f"--freeze: no layer is called {', '.join(unknown)}; there are {', '.join(known)}")
     if frozen == set(known):
@@ -380,8 +380,8 @@ def freeze(model, names):
     return frozen
 
 
-def layer_of(parameter):
-    return parameter.name.split(".")[0]
+def layer_of(parameter_name):
+    return parameter_name.split(".")[0]
 
 
 def evaluate(args):

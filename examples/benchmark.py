@@ -26,11 +26,11 @@ import benchmark_ours
 import numpy as np
 
 import minialex as mx
-from minialex import benchmarks
-from minialex.benchmarks import Side, as_spread, count, in_turn, ratios, spread, table
 from minialex.data.folder import find_pictures
 from minialex.data.pictures import draw_pictures
-from minialex.runs import choose_processes, friendly, number, whole_number
+from minialex.study import benchmarks
+from minialex.study.benchmarks import Side, as_spread, count, in_turn, ratios, spread, table
+from minialex.training.runs import choose_processes, friendly, number, whole_number
 
 RESULTS = Path(__file__).resolve().parent / "results"
 BATCH = {"lenet": 128, "alexnet": 64}

@@ -3,9 +3,9 @@
 import numpy as np
 from PIL import Image
 
-from minialex.benchmarks import Side, count
 from minialex.data.augment import Prepare
 from minialex.data.loader import PictureBatches
+from minialex.study.benchmarks import Side, count
 
 ALONE = "Pillow alone"
 

@@ -1,9 +1,10 @@
 """Our side of benchmark.py: the networks, and their training and evaluation as `minialex.train` has them."""
 
 import minialex as mx
-from minialex import benchmarks, train
-from minialex.benchmarks import Side
-from minialex.timeline import measure_step
+from minialex import train
+from minialex.study import benchmarks
+from minialex.study.benchmarks import Side
+from minialex.study.timeline import measure_step
 
 
 def network(name, width, image_size, classes, devices, towers):

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minialex.benchmarks import Side
 from minialex.models.alexnet import scaled, side_of_pool5
+from minialex.study.benchmarks import Side
 from minialex.weights import export_grouped
 
 

@@ -16,7 +16,7 @@ from minialex import optim, plot, train
 from minialex.data import load_drawn_digits, load_mnist
 from minialex.data.loader import ArrayBatches
 from minialex.models.lenet import ACTIVATIONS, VARIANTS
-from minialex.runs import (
+from minialex.training.runs import (
     HISTORY,
     MODEL,
     add_threads,

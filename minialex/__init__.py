@@ -12,7 +12,8 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from minialex.device import Device, array_module, device_of, place, to_numpy, transfer
+from minialex.devices.device import Device, array_module, device_of, place, to_numpy, transfer
+from minialex.devices.twins import textbook
 from minialex.errors import (
     BackwardBeforeForward,
     CheckpointError,
@@ -49,28 +50,19 @@ from minialex.layers import (
     Tanh,
     Towers,
 )
-from minialex.optim import SGD
+from minialex.training.optim import SGD
 
 if TYPE_CHECKING:
-    from minialex import (
-        check,
-        checkpoint,
-        data,
-        init,
-        models,
-        naive,
-        neighbours,
-        optim,
-        plot,
-        strategies,
-        timeline,
-        train,
-        weights,
-    )
-    from minialex.data_parallel import DataParallel
-    from minialex.describe import summary
-    from minialex.gradient_check import gradcheck
-    from minialex.tracing import trace
+    from minialex import check, data, models, naive, plot, weights
+    from minialex.check import strategies
+    from minialex.check.gradient import gradcheck
+    from minialex.layers import init
+    from minialex.study import neighbours, timeline
+    from minialex.study.describe import summary
+    from minialex.tracing.recorder import trace
+    from minialex.training import checkpoint, optim
+    from minialex.training import loop as train
+    from minialex.training.data_parallel import DataParallel
 
 __version__ = "0.1.0"
 
@@ -80,25 +72,26 @@ __all__ = [
     "Exchange", "Flatten", "Gather", "Layer", "Linear", "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model",
     "NotFinite", "Parameter", "ReLU", "SameMapNorm", "Sequential", "Sigmoid", "SoftmaxCrossEntropy", "Subsampling",
     "TableConv2D", "Tanh", "Towers", "array_module", "check", "checkpoint", "data", "device_of", "gradcheck",
-    "init", "models", "naive", "neighbours", "optim", "place", "plot", "strategies", "summary", "timeline",
+    "init", "models", "naive", "neighbours", "optim", "place", "plot", "strategies", "summary", "textbook", "timeline",
     "to_numpy", "trace", "train", "transfer", "weights",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is first used.
-_ROOMS = set(
-    "check checkpoint data init models naive neighbours optim plot strategies timeline train weights".split()
-)
+_ROOMS = {name: name for name in "check data models naive plot weights".split()}
+_ROOMS |= {"checkpoint": "training.checkpoint", "init": "layers.init", "neighbours": "study.neighbours"}
+_ROOMS |= {"optim": "training.optim", "strategies": "check.strategies", "timeline": "study.timeline"}
+_ROOMS |= {"train": "training.loop"}
 _FROM = {
-    "DataParallel": "data_parallel",
-    "gradcheck": "gradient_check",
-    "summary": "describe",
-    "trace": "tracing",
+    "DataParallel": "training.data_parallel",
+    "gradcheck": "check.gradient",
+    "summary": "study.describe",
+    "trace": "tracing.recorder",
 }
 
 
 def __getattr__(name):
     if name in _ROOMS:
-        return importlib.import_module(f"minialex.{name}")
+        return importlib.import_module(f"minialex.{_ROOMS[name]}")
     if name in _FROM:
         found = getattr(importlib.import_module(f"minialex.{_FROM[name]}"), name)
         globals()[name] = found

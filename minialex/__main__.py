@@ -5,11 +5,13 @@ import importlib.metadata
 import os
 import platform
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
 
 import minialex as mx
+from minialex.devices.twins import fast_by_default, twins_of
 from minialex.errors import DataError
 from minialex.models.alexnet import PRESETS
 from minialex.models.lenet import VARIANTS
@@ -92,7 +94,7 @@ def run_summary(args) -> int:
 
 def run_predict(args) -> int:
     from minialex.data.photo import as_text, digit_from_picture
-    from minialex.runs import load_run
+    from minialex.training.runs import load_run
 
     weights = Path(args.weights) if args.weights else newest_run()
     arrays, settings = load_run(weights)
@@ -144,7 +146,7 @@ def newest_run() -> Path:
 def run_classify(args) -> int:
     from minialex.data.augment import square
     from minialex.data.folder import read_picture
-    from minialex.runs import INPUT, read_weights, weight_file
+    from minialex.training.runs import INPUT, read_weights, weight_file
 
     arrays, settings = read_weights(args.weights)
     if not {"conv1.bias", "fc8.bias"} <= set(arrays):
@@ -243,6 +245,7 @@ def run_doctor(args) -> int:
     print("\nDevices")
     print(f"  cpu           {os.cpu_count()} cores, {cpu.threads} used; {blas()}")
     print(f"  cuda          {cuda()}")
+    print(f"  fast twins    {fast_twins()}")
     print("  sim:0, sim:1  pretended GPUs, for tests and lessons: always there")
 
     print("\nData")
@@ -260,6 +263,22 @@ def version_of(package):
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def fast_twins() -> str:
+    """Which layers have a faster text beside their own, and where it is on."""
+    lines = []
+    for kind, name in (("cpu", "cpu"), ("cuda", "cuda:0")):
+        known = sorted(key if isinstance(key, str) else key.__name__ for key in twins_of(kind))
+        on = fast_by_default(kind)
+        why = (
+            ""
+            if on or os.environ.get("MINIALEX_FAST")
+            else " (no GPU has run them; MINIALEX_FAST=1 turns them on)"
+        )
+        names = textwrap.wrap(", ".join(known) or "none: the folder fast/ is not there", 62)
+        lines += [f"{name:<7} {'on' if on and known else 'off'}{why}:", *(f"  {line}" for line in names)]
+    return "\n                ".join(lines)
 
 
 def blas() -> str:
@@ -280,7 +299,7 @@ def blas() -> str:
 
 def cuda() -> str:
     """The GPUs that CuPy can use, or why there is none."""
-    from minialex.device import cuda_names
+    from minialex.devices.device import cuda_names
 
     try:
         mx.Device("cuda:0")

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import minialex as mx
-from minialex import memory
-from minialex.device import cuda_count
+from minialex.devices import memory
+from minialex.devices.device import cuda_count
+from minialex.devices.threads import one_blas_thread
 
 # No deadline: the first example of a test also pays for imports. The same examples on every run. The fixtures that
 # examples share, the devices, do not change.
@@ -57,10 +58,17 @@ def in_pieces(monkeypatch):
     monkeypatch.setattr(cpu, "piece_bytes", 64)
     monkeypatch.setattr(cpu, "shares", lambda count, least=1: mx.Device.shares(cpu, count))
     monkeypatch.setattr(memory, "SMALL", 1)
-    monkeypatch.setattr("minialex.device.SMALL", 200)  # products in strips
-    monkeypatch.setattr("minialex.device.NARROW", 1)
+    monkeypatch.setattr("minialex.fast.cpu.products.SMALL", 200)  # products in strips
+    monkeypatch.setattr("minialex.fast.cpu.products.NARROW", 1)
     yield
     cpu.free_memory()
+
+
+@pytest.fixture
+def textbook():
+    """No twins, and BLAS on one thread: then a CPU and a pretended GPU add up in the same order, to the same bits."""
+    with mx.textbook(), one_blas_thread:
+        yield
 
 
 @pytest.fixture

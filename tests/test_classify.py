@@ -14,6 +14,7 @@ from minialex import __main__ as program
 from minialex import weights
 from minialex.data.augment import centre_crop, square
 from minialex.models.alexnet import PRESETS, alexnet
+from minialex.weights import foreign
 
 SIZE, CLASSES, WIDTH = 99, 7, 1 / 16
 NAMES = [
@@ -161,7 +162,7 @@ def test_others_weights_say_which_network_they_are_for(
     if preset == "bvlc":
         save_bvlc(tmp_path / name, arrays)
     else:
-        theirs = {ours: theirs for theirs, ours in weights.TORCHVISION.items()}
+        theirs = {ours: theirs for theirs, ours in foreign.TORCHVISION.items()}
         renamed = {f"{theirs[key.split('.')[0]]}.{key.split('.')[1]}": a for key, a in arrays.items()}
         weights.save(tmp_path / name, renamed)
     small = {

@@ -13,12 +13,13 @@ from threadpoolctl import threadpool_limits
 
 import minialex as mx
 from minialex import __main__ as program
-from minialex import optim, runs, train, weights
+from minialex import optim, train, weights
 from minialex.data import mnist
 from minialex.data.digits import load_drawn_digits
 from minialex.data.loader import ArrayBatches
-from minialex.device import cuda_count
-from minialex.reports import ErrorReport
+from minialex.devices.device import cuda_count
+from minialex.training import runs
+from minialex.training.reports import ErrorReport
 
 
 @pytest.fixture(scope="module", autouse=True)

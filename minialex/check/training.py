@@ -7,7 +7,7 @@ from minialex.check import cases
 from minialex.check.search import compared, search
 from minialex.check.verdict import NOT_WRITTEN, RIGHT, Finding, Verdict
 from minialex.data.augment import ten_crop as ten_crop_of
-from minialex.optim import Step
+from minialex.training.optim import Step
 
 
 def softmax_cross_entropy_forward(f) -> Verdict:

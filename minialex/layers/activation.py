@@ -13,12 +13,12 @@ class ReLU(Layer):
     """
 
     def forward(self, x: Array) -> Array:
-        y = self.xp.maximum(x, 0, out=self.device.empty_like(x))
-        self.save(y=y)
-        return y
+        mask = x > 0
+        self.save(mask=mask)
+        return self.xp.maximum(x, 0)
 
     def backward(self, grad_y: Array) -> Array:
-        return self.xp.multiply(grad_y, self.saved.y > 0, out=self.device.empty_like(grad_y))
+        return self.xp.where(self.saved.mask, grad_y, 0)
 
 
 class Sigmoid(Layer):
@@ -38,7 +38,8 @@ class Sigmoid(Layer):
 
     def backward(self, grad_y: Array) -> Array:
         y = self.saved.y
-        return grad_y * y * (1 - y)
+        slope = y * (1 - y)
+        return grad_y * slope
 
 
 class Tanh(Layer):
@@ -54,21 +55,15 @@ class Tanh(Layer):
     def __init__(self, scale: float = 1.0, slope: float = 1.0):
         if scale == 0:
             raise ValueError("Tanh: scale must not be 0")
-        self.scale = float(scale)  # a NumPy number would make float32 arrays float64
+        self.scale = float(scale)
         self.slope = float(slope)
 
     def forward(self, x: Array) -> Array:
-        y = self.xp.tanh(x if self.slope == 1 else self.slope * x, out=self.device.empty_like(x))
-        if self.scale != 1:
-            y *= self.scale
+        y = self.scale * self.xp.tanh(self.slope * x)
         self.save(y=y)
         return y
 
     def backward(self, grad_y: Array) -> Array:
         y = self.saved.y
-        grad_x = self.xp.multiply(y, y, out=self.device.empty_like(y))  # in place from here on
-        self.xp.subtract(self.scale**2, grad_x, out=grad_x)
-        if self.slope != self.scale:
-            grad_x *= self.slope / self.scale  # the derivative
-        grad_x *= grad_y
-        return grad_x
+        slope = self.slope * (self.scale - y * y / self.scale)
+        return grad_y * slope

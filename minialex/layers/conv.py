@@ -1,33 +1,17 @@
 """Convolution by im2col, and LeNet-5's C3, a convolution with a connection table.
 
-Both are a product of two matrices, weight and columns (see windows.py), so that nearly all the work is done by BLAS.
+Both are a product of two matrices, weight and columns (see windows.py). Backward is forward, turned round: lessons 01
+and 02 derive it.
 """
 
 import copy
-import math
-from itertools import product
 
 import numpy as np
 
-from minialex import kernels
-from minialex.init import generator, xavier_uniform
+from minialex.layers.init import generator, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
+from minialex.layers.windows import col2im, im2col, pad, unpad
 from minialex.shapes import output_sizes, pair, positive
-from minialex.windows import (
-    batch_first,
-    batch_last,
-    blocks,
-    by_row,
-    col2im,
-    crop,
-    im2col,
-    pad,
-    picture_blocks,
-    row_blocks,
-    stacked,
-)
-
-SHARE = 2**26  # multiplications that are worth a thread: to wake one takes a third of a millisecond
 
 
 class Conv2D(Layer):
@@ -77,112 +61,45 @@ class Conv2D(Layer):
         self.bias = Parameter(np.zeros(out_channels, np.float32), decay=False) if bias else None
 
     def forward(self, x: Array) -> Array:
-        return self._convolve(x, self.weight.value)
+        self.save(x=x)
+        padded = pad(x, self.padding)  # (N, C, H + 2 ph, W + 2 pw)
+        columns = self.by_group(im2col(padded, self.kernel_size, self.stride))  # (N, C*kh*kw, OH*OW)
+        matrix = self.matrix()  # (F, C*kh*kw)
+        y = self.device.matmul(matrix, columns)  # (N, F, OH*OW)
+        y = y.reshape(len(x), self.out_channels, *self.output_size(x))
+        if self.bias is not None:
+            y = y + self.bias.value[:, None, None]
+        return y
 
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
-        grad_x, self.weight.grad = self._convolve_backward(grad_y, self.weight.value, input_grad)
-        return grad_x
-
-    def _convolve(self, x, weight):
-        if kernels.wanted(self.device):
-            self.save(x=batch_last(x))
-            bias = None if self.bias is None else self.bias.value
-            y = kernels.convolve(self.saved.x, weight, bias, self.stride, self.padding, self.groups)
-            return batch_first(y)
-        x = pad(batch_last(x), self.padding)  # (C, H + 2p, W + 2p, N)
-        self.save(x=x)
-        F, (OH, OW), N = self.out_channels, self._output_size(x), x.shape[-1]
-        y = self.device.empty((F, OH, OW, N), x.dtype)
-        self.device.map(lambda share: self._fill_in(y, x, weight, share), self._shares(x))
-        return batch_first(y)
-
-    def _convolve_backward(self, grad_y, weight, input_grad):
-        x = self.saved.x
-        grad_y = batch_last(grad_y)  # (F, OH, OW, N)
         if self.bias is not None:
-            self.bias.grad = grad_y.sum(axis=(1, 2, 3))
-        if kernels.wanted(self.device):
-            window = self.stride, self.padding, self.groups
-            grad_x, grad_weight = kernels.convolve_backward(x, weight, grad_y, *window, input_grad)
-            return batch_first(grad_x) if input_grad else None, grad_weight
-        grad_x = self.device.zeros(x.shape, x.dtype) if input_grad else None
+            self.bias.grad = grad_y.sum(axis=(0, 2, 3))
+        padded = pad(self.saved.x, self.padding)
+        columns = self.by_group(
+            im2col(padded, self.kernel_size, self.stride)
+        )  # made again: kept, they fill memory
+        grad_rows = self.by_group(grad_y.reshape(*grad_y.shape[:2], -1))  # (N, F, OH*OW)
+        grad_matrix = self.device.matmul_sum(grad_rows, columns.swapaxes(-1, -2))  # over the pictures
+        self.weight.grad = grad_matrix.reshape(self.weight.value.shape)
+        if not input_grad:
+            return None
+        grad_columns = self.device.matmul(self.matrix().swapaxes(-1, -2), grad_rows)  # (N, C*kh*kw, OH*OW)
+        grad_padded = col2im(grad_columns, padded.shape, self.kernel_size, self.stride)
+        return unpad(grad_padded, self.padding)
 
-        def convolve_backward(share):
-            if input_grad:
-                self._add_grad_x(grad_x, weight, grad_y, share)
-            return self._grad_weight(x, grad_y, share)
+    def matrix(self) -> Array:
+        """The weight, a row for each filter: (F, C*kh*kw); with groups (G, F/G, C/G*kh*kw)."""
+        F, G = self.out_channels, self.groups
+        return self.weight.value.reshape((G, F // G, -1) if G > 1 else (F, -1))
 
-        grad_weight = sum(self.device.map(convolve_backward, self._shares(x)))
-        return batch_first(crop(grad_x, self.padding)) if input_grad else None, grad_weight
+    def by_group(self, rows: Array) -> Array:
+        """Rows of a matrix for each picture, (N, K, M); with groups those of each apart, (N, G, K/G, M)."""
+        N, K, M = rows.shape
+        return rows.reshape(N, self.groups, K // self.groups, M) if self.groups > 1 else rows
 
-    def _fill_in(self, y, x, weight, share):
-        """y of some pictures: weight @ columns + bias, block by block."""
-        for rows, rows_read, pictures in self._blocks(x, share):
-            for f, c in self._groups():
-                columns = self._columns(x[c, rows_read, :, pictures])  # (rows, kh*kw*C/G, OW*pictures)
-                matrix = weight[f].transpose(0, 2, 3, 1).reshape(len(weight[f]), -1)  # (F/G, kh*kw*C/G)
-                part = y[f, rows, :, pictures].transpose(1, 0, 2, 3)  # (rows, F/G, OW, pictures)
-                bias = 0 if self.bias is None else self.bias.value[f, None, None]  # (F/G, 1, 1)
-                self.device.matmul_plus(matrix, columns, bias, out=part)
-
-    def _grad_weight(self, x, grad_y, share):
-        """The gradient of weight from some pictures: columns @ grad_y^T, summed over rows and blocks."""
-        grads = [0] * self.groups
-        for rows, rows_read, pictures in self._blocks(x, share):
-            for g, (f, c) in enumerate(self._groups()):
-                columns = self._columns(x[c, rows_read, :, pictures])  # made again: cheaper than kept
-                grad_rows = by_row(grad_y[f, rows, :, pictures])  # (rows, F/G, OW*pictures)
-                grads[g] = grads[g] + self.device.matmul(columns, grad_rows.transpose(0, 2, 1)).sum(axis=0)
-        grad = self.xp.concatenate(grads, axis=1)  # (kh*kw*C/G, F)
-        return grad.reshape(*self.kernel_size, -1, self.out_channels).transpose(3, 2, 0, 1)
-
-    def _add_grad_x(self, grad_x, weight, grad_y, share):
-        """Each row of x, in some pictures, collects from the rows of grad_y whose windows lay upon it.
-
-        Upon rows r, r + stride, ... lay rows r, r + stride, ... of the kernel: the first of these in the window that
-        begins there, the others in windows above it. So the kernel goes upside down over the rows of grad_y.
-        """
-        (kh, kw), (sh, sw) = self.kernel_size, self.stride
-        budget = min(self.device.column_budget, self.device.piece_bytes or self.device.column_budget)
-        for (f, c), r in product(self._groups(), range(min(sh, kh))):
-            kernel_rows = weight[f, :, r::sh][:, :, ::-1]  # (F/G, C/G, so many, kw)
-            above = kernel_rows.shape[2] - 1
-            matrix = kernel_rows.transpose(3, 1, 2, 0).reshape(kw * kernel_rows.shape[1], -1)
-            for pictures in self._picture_blocks(grad_x, share):
-                grad_rows = by_row(grad_y[f, :, :, pictures], margin=above)  # zeros above, and below
-                grad_rows = stacked(grad_rows, above + 1, 1)  # (OH + above, (above+1)*F/G, OW*pictures)
-                into = grad_x[c, r::sh, :, pictures]
-                for rows in row_blocks(grad_rows, len(matrix), budget):
-                    grad_columns = self.device.matmul(matrix, grad_rows[rows])  # (rows, kw*C/G, OW*pictures)
-                    col2im(grad_columns, into[:, rows], kw, sw)
-
-    def _columns(self, x):
-        return stacked(im2col(x, self.kernel_size[1], self.stride[1]), self.kernel_size[0], self.stride[0])
-
-    def _groups(self):
-        """The filters and the channels of each group."""
-        F, C = self.out_channels // self.groups, self.in_channels // self.groups
-        return [(slice(g * F, (g + 1) * F), slice(g * C, (g + 1) * C)) for g in range(self.groups)]
-
-    def _output_size(self, x_padded):
-        return output_sizes(x_padded.shape[1:3], self.kernel_size, self.stride, (0, 0))
-
-    def _blocks(self, x, share):
-        OH, _ = self._output_size(x)
-        kh, sh = self.kernel_size[0], self.stride[0]
-        return blocks(OH, share, kh, sh, self._row_bytes(x), self.device.column_budget)
-
-    def _picture_blocks(self, x, share):
-        return picture_blocks(share, self.kernel_size[0] * self._row_bytes(x), self.device.column_budget)
-
-    def _row_bytes(self, x):
-        """What im2col writes for one row of one picture."""
-        return self._output_size(x)[1] * self.kernel_size[1] * self.in_channels // self.groups * x.itemsize
-
-    def _shares(self, x):
-        """The pictures, dealt out to as many threads as have enough to do."""
-        multiplications = math.prod(self._output_size(x)) * self.weight.value.size  # of one picture
-        return self.device.shares(x.shape[-1], least=max(16, SHARE // multiplications))
+    def output_size(self, x: Array) -> tuple[int, int]:
+        """(OH, OW)"""
+        return output_sizes(x.shape[2:], self.kernel_size, self.stride, self.padding)
 
     def check_input(self, x):
         super().check_input(x)
@@ -191,7 +108,7 @@ class Conv2D(Layer):
                 f"{self} has {self.in_channels} input channels, the input {x.shape[1]}: shape {x.shape}"
             )
         try:
-            output_sizes(x.shape[2:], self.kernel_size, self.stride, self.padding)
+            self.output_size(x)
         except ValueError as error:
             raise ValueError(f"{self}: {error}; the input has shape {x.shape}") from None
 
@@ -226,7 +143,7 @@ class TableConv2D(Conv2D):
     row by row (LeCun et al. 1998, section II.B and table I). Weights are compact, (entries, kh, kw): with the table
     of 1998, 60 kernels of 5x5, 1,516 numbers with the biases.
 
-    Inside it is a Conv2D whose absent connections are zeros.
+    Inside it is a Conv2D whose absent connections are zeros: an infinite or NaN pixel reaches all maps, as 0 * inf.
     Raises ValueError for a table with an empty or doubled row entry, or an input with too few channels.
 
     >>> layer = TableConv2D([(0,), (0, 1)], kernel_size=1)
@@ -257,15 +174,31 @@ class TableConv2D(Conv2D):
         self.channel_of = Constant(np.array([c for row in self.table for c in row]))
 
     def forward(self, x: Array) -> Array:
-        return self._convolve(x, self._full_weight())
+        self.save(x=x)
+        padded = pad(x, self.padding)  # of nothing
+        columns = im2col(padded, self.kernel_size, self.stride)  # (N, C*kh*kw, OH*OW)
+        full_weight = self.full_weight()  # (F, C, kh, kw)
+        y = self.device.matmul(full_weight.reshape(len(full_weight), -1), columns)  # (N, F, OH*OW)
+        y = y.reshape(len(x), self.out_channels, *self.output_size(x))
+        return y + self.bias.value[:, None, None]
 
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
-        grad_x, grad_full = self._convolve_backward(grad_y, self._full_weight(), input_grad)
-        self.weight.grad = grad_full[self.filter_of.value, self.channel_of.value]
-        return grad_x
+        self.bias.grad = grad_y.sum(axis=(0, 2, 3))
+        padded = pad(self.saved.x, self.padding)
+        columns = im2col(padded, self.kernel_size, self.stride)
+        full_weight = self.full_weight()
+        grad_rows = grad_y.reshape(*grad_y.shape[:2], -1)  # (N, F, OH*OW)
+        grad_matrix = self.device.matmul_sum(grad_rows, columns.swapaxes(1, 2))  # (F, C*kh*kw)
+        grad_full_weight = grad_matrix.reshape(full_weight.shape)
+        self.weight.grad = grad_full_weight[self.filter_of.value, self.channel_of.value]
+        if not input_grad:
+            return None
+        grad_columns = self.device.matmul(full_weight.reshape(len(full_weight), -1).T, grad_rows)
+        grad_padded = col2im(grad_columns, padded.shape, self.kernel_size, self.stride)
+        return unpad(grad_padded, self.padding)
 
-    def _full_weight(self):
-        """(F, C, kh, kw), zero where the table has no entry."""
+    def full_weight(self) -> Array:
+        """(F, C, kh, kw), zero where the table has no entry"""
         full = self.xp.zeros((self.out_channels, self.in_channels, *self.kernel_size), dtype=self.dtype)
         full[self.filter_of.value, self.channel_of.value] = self.weight.value
         return full

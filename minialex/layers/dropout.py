@@ -31,28 +31,32 @@ class Dropout(Layer):
             raise ValueError(f'Dropout: scaling must be "inverted" or "test-time", not {scaling!r}')
         self.p, self.scaling, self.seed = float(p), scaling, seed  # a NumPy number would widen float32
         self.step = 0
+        self.key: str | None = (
+            None  # the name that the masks hang on: what it was called when it drew the first one
+        )
         self.part = (0, 1)  # the first of one: a tower holds, say, the second of two parts of the units
         self.first = 0  # 64: x are the pictures of a batch from 64 on; another process has those before
 
     def forward(self, x: Array, mask: Array | None = None) -> Array:
-        factor = self._factor(x, mask)
+        if self.training:
+            mask = self.mask_for(x, mask)
+            factor = mask / (1 - self.p) if self.scaling == "inverted" else mask
+        else:
+            factor = 1.0 if self.scaling == "inverted" else 1 - self.p
         self.save(factor=factor)
         return x * factor
 
     def backward(self, grad_y: Array) -> Array:
         return grad_y * self.saved.factor
 
-    def _factor(self, x, mask):
-        """What x is multiplied by: an array in training, a number in evaluation."""
-        if not self.training:
-            return 1.0 if self.scaling == "inverted" else 1 - self.p
+    def mask_for(self, x: Array, mask: Array | None) -> Array:
+        """The mask that was given, or else this step's, in x's dtype."""
         if mask is None:
             mask = self.device.asarray(self.draw_mask(x.shape))
         self._check_array(mask, "mask")
         if mask.shape != x.shape:
             raise ValueError(f"{self}: the mask has shape {mask.shape}, the input {x.shape}")
-        mask = mask.astype(x.dtype)
-        return mask / (1 - self.p) if self.scaling == "inverted" else mask
+        return mask.astype(x.dtype)
 
     def draw_mask(self, shape: tuple[int, ...]) -> np.ndarray:
         """The mask of this step, on the host; the next call draws the next step's.
@@ -60,7 +64,9 @@ class Dropout(Layer):
         It is drawn for all towers and the whole batch, and who holds a part of them takes that of it: the same mask
         whether they are divided or not.
         """
-        key = (self.seed, zlib.crc32(self.name.encode()), self.step)
+        if self.key is None:
+            self.key = self.name
+        key = (self.seed, zlib.crc32(self.key.encode()), self.step)
         self.step += 1
         number, parts = self.part
         count = self.first + shape[0]
@@ -73,6 +79,11 @@ class Dropout(Layer):
         for number, piece in enumerate(pieces):
             piece.part = (number, parts)
         return pieces
+
+    def check_input(self, x):
+        super().check_input(x)
+        if x.ndim == 0:
+            raise ValueError(f"{self} draws a mask for a batch; the input is one number, of shape ()")
 
     def counters(self):
         return {"step": self.step}

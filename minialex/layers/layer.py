@@ -1,23 +1,29 @@
 """What every layer is: parameters with gradients, a device, and checks that are written once.
 
 A layer is a class with `forward(x)` and `backward(grad_y)`. Both are wrapped here when the class is defined, so that
-they can read like their equations: the wrapper checks device, rank, dtype and state, and makes the layer's device
-the current one.
+they can read like their equations: the wrapper checks device, rank, dtype and state, makes the layer's device the
+current one, and takes the class's twin where there is one (see devices/twins.py).
 """
 
+import contextvars
 import copy
 import functools
 import inspect
+import itertools
 import textwrap
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from minialex.device import Device, device_of, is_array, transfer
+from minialex.devices import twins
+from minialex.devices.device import Device, device_of, is_array, transfer
 from minialex.errors import BackwardBeforeForward, DeviceMismatch, DtypeMismatch
 
 Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
+# Who watches the calls of layers: None, or what has watch(layer, function, args, kwargs), which calls it; see tracing/.
+watcher = contextvars.ContextVar("watcher", default=None)
+_numbers = itertools.count(1)
 
 
 class Parameter:
@@ -26,14 +32,14 @@ class Parameter:
     Attributes
         value       the array
         grad        its gradient, set by the layer's `backward`; None before
-        name        "weight", "bias"; in a model "conv1.weight"
+        name        "weight", "bias"; "conv1.weight" once a model has named it, as which it stays
         decay       does weight decay apply? (By default not to biases.)
         lr_scale    multiplies the learning rate
         part        (first, last + 1, all) along axis 0, where a tower holds only these rows of the whole; else None
     """
 
     def __init__(self, value: Array, decay: bool = True, lr_scale: float = 1.0):
-        self.value = value
+        self.value = np.asarray(value) if isinstance(value, np.generic) else value  # one number: a 0-d array
         self.grad: Array | None = None
         self.name = ""
         self.decay = decay
@@ -85,13 +91,17 @@ class Layer:
     minialex.errors.BackwardBeforeForward: Double: backward needs a forward before it, one for each backward
     """
 
-    name = ""  # what its model calls it
+    name = ""  # what the first model that it came into calls it
+    traced: tuple = ()  # functions of which forward and backward are made, whose insides a trace shows as well
     device = Device("cpu")
     training = True
     input_rank: int | None = None  # how many axes the input must have; None: any number
+    names_children = True  # does a child's key stand in the names of what is inside? (Not a tower's number.)
     saved: Saved | None = None  # what forward kept by `save`
     _output = None  # (shape, dtype) of what forward returned, until backward has used it
+    _twin_backward = None  # what goes with the forward that was taken; None: the layer's own backward
     _running = False
+    _owner = None  # the number of the layer that gave this one its name
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -103,6 +113,7 @@ class Layer:
     def __setattr__(self, name, value):
         if isinstance(value, Parameter) and not value.name:
             value.name = name
+        value = plain(value)
         super().__setattr__(name, value)
 
     # ---- for those who write layers ----
@@ -144,6 +155,23 @@ class Layer:
         """All parameters, in a fixed order."""
         own = [value for value in vars(self).values() if isinstance(value, Parameter)]
         return own + [p for child in self.children().values() for p in child.parameters()]
+
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
+        """All parameters with their names in here, in the order of `parameters`: as weight files have them.
+
+        The names are those of `children`, whatever other models call the same parameters. Both towers' parts of one
+        parameter have the same name.
+        """
+        own = [(name, value) for name, value in vars(self).items() if isinstance(value, Parameter)]
+        inside = [
+            (f"{child}.{name}", p)
+            for child, layer in self.children().items()
+            for name, p in layer.named_parameters()
+        ]
+        every = self.parameters()
+        if len(own) + len(inside) < len(every):  # a layer that lists its parameters in a way of its own
+            return [(p.name, p) for p in every]
+        return own + inside
 
     @property
     def dtype(self) -> np.dtype | None:
@@ -263,13 +291,48 @@ class Layer:
             )
 
 
+def plain(value):
+    """One of NumPy's numbers as Python's: as a setting it would make float32 arrays float64. The rest as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def is_setting(value) -> bool:
     """Is this a number (True is one), a text, or a tuple of such?"""
     return all(map(is_setting, value)) if isinstance(value, tuple) else isinstance(value, (int, float, str))
 
 
+def give_name(layer: Layer, name: str, owner: Layer) -> None:
+    """A container names a child that has no name yet: its "weight" becomes "conv1.weight", and so all that is inside.
+
+    What another container has named keeps its name.
+    """
+    if layer._owner is None:
+        layer._owner = _number_of(owner)
+        _prefix(layer, name)
+
+
+def _prefix(layer, prefix):
+    """Before the layer's name, and those that it gave; of a layer that has given none, its children's keys."""
+    layer.name = f"{prefix}.{layer.name}" if layer.name else prefix
+    for value in vars(layer).values():
+        if isinstance(value, Parameter):
+            value.name = f"{prefix}.{value.name}"
+    for key, child in layer.children().items():
+        if child._owner is None:  # a block that is no container: what it calls its layers are their names
+            child._owner = _number_of(layer)
+            _prefix(child, f"{prefix}.{key}" if layer.names_children else prefix)
+        elif child._owner == _number_of(layer):
+            _prefix(child, prefix)
+
+
+def _number_of(layer):
+    if "_number" not in vars(layer):
+        layer._number = next(_numbers)
+    return layer._number
+
+
 def _checked_forward(forward):
-    """`forward` with the checks before it. A subclass that calls super().forward is checked once."""
+    """`forward` with the checks before it, or its twin. A subclass that calls super().forward is checked once."""
     input_name = list(inspect.signature(forward).parameters)[1]  # "x"; a loss says "logits"
 
     @functools.wraps(forward)
@@ -278,14 +341,20 @@ def _checked_forward(forward):
             return forward(self, *args, **kwargs)
         x, *args = args or [kwargs.pop(input_name, None)]
         self.check_input(x)
+        twin, watching = twins.chosen(self, x), watcher.get()
         state = vars(self)  # set in here: quicker than as attributes, which are searched for Parameters
         state["saved"] = state["_output"] = None
+        state["_twin_backward"] = twin and twin.backward
         state["_running"] = True
         try:
             with self.device:
-                y = forward(self, x, *args, **kwargs)
+                if watching:
+                    y = watching.watch(self, forward, (x, *args), kwargs)
+                else:
+                    y = (twin.forward if twin else forward)(self, x, *args, **kwargs)
         finally:
             state["_running"] = False
+        y = _array_of(self, y, x.dtype if is_array(x) else None, "forward gave")
         state["_output"] = (y.shape, y.dtype) if is_array(y) else ("?", "?")
         return y
 
@@ -308,17 +377,37 @@ def _checked_backward(backward):
             raise BackwardBeforeForward(f"{self}: backward needs a forward before it, one for each backward")
         if len(grad) == 2:  # by position
             *grad, kwargs["input_grad"] = grad
+        grad = [plain(one) for one in grad]
+        kwargs = {name: plain(one) for name, one in kwargs.items()}
         options = {"input_grad": kwargs.pop("input_grad")} if "input_grad" in kwargs else {}
         self.check_grad(*grad, *kwargs.values())  # given by position or by its name
+        kwargs.update(options if takes_input_grad else {})
+        watching, twin_backward = watcher.get(), self._twin_backward
         state = vars(self)
         state["saved"] = self.saved or Saved()  # whose error says what forward has forgotten
         state["_running"] = True
         try:
             with self.device:
-                grad_x = backward(self, *grad, **kwargs, **(options if takes_input_grad else {}))
+                if watching:
+                    grad_x = watching.watch(self, backward, grad, kwargs)
+                else:
+                    grad_x = (twin_backward or backward)(self, *grad, **kwargs)
         finally:
             state["_running"] = False
-        state["saved"] = state["_output"] = None
+        grad_x = _array_of(self, grad_x, self._output[1], "backward gave")
+        state["saved"] = state["_output"] = state["_twin_backward"] = None
         return grad_x if options.get("input_grad", True) else None
 
     return checked
+
+
+def _array_of(layer, result, dtype, what):
+    """What a layer made, if it has the dtype that it should; NumPy's numbers as 0-d arrays."""
+    if isinstance(result, np.generic):
+        result = np.asarray(result)
+    if is_array(result) and result.dtype != dtype and getattr(dtype, "kind", "") == "f":
+        raise DtypeMismatch(
+            f"{layer}: {what} {result.dtype} where {dtype} went in: float32 in, float32 out. Numbers of NumPy and "
+            f"arrays of another type widen it: use float(number), or array.astype({str(dtype)!r})"
+        )
+    return result

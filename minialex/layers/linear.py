@@ -4,11 +4,9 @@ import copy
 
 import numpy as np
 
-from minialex.init import generator, xavier_uniform
+from minialex.layers.init import generator, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
 from minialex.shapes import positive
-
-SHARE = 2**28  # multiplications that a thread takes on at least: fewer are done sooner than another is awake
 
 
 class Linear(Layer):
@@ -35,24 +33,12 @@ class Linear(Layer):
 
     def forward(self, x: Array) -> Array:
         self.save(x=x)
-        y = self._product(x, self.weight.value.T)
-        y += self.bias.value
-        return y
+        return x @ self.weight.value.T + self.bias.value
 
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
         self.bias.grad = grad_y.sum(axis=0)
-        self.weight.grad = None  # gives its memory back
-        self.weight.grad = self._product(grad_y.T, self.saved.x)
-        return self._product(grad_y, self.weight.value) if input_grad else None
-
-    def _product(self, a, b):
-        """a @ b; of large matrices, some columns of b on each thread."""
-        product = self.device.empty((a.shape[0], b.shape[1]), a.dtype)
-        self.device.map(
-            lambda share: self.xp.matmul(a, b[:, share], out=product[:, share]),
-            self.device.shares(b.shape[1], least=max(1, SHARE // a.size)),
-        )
-        return product
+        self.weight.grad = grad_y.T @ self.saved.x
+        return grad_y @ self.weight.value if input_grad else None
 
     def check_input(self, x):
         super().check_input(x)

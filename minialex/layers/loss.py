@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minialex.device import device_of, is_array
+from minialex.devices.device import device_of, is_array
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.layer import Array, Layer
 
@@ -71,7 +71,8 @@ class SoftmaxCrossEntropy(Loss):
         shifted = logits - logits.max(axis=1, keepdims=True)
         exp = xp.exp(shifted)
         total = exp.sum(axis=1, keepdims=True)  # (N, 1)
-        self.save(softmax=exp / total, labels=labels, rows=rows)
+        softmax = exp / total
+        self.save(softmax=softmax, labels=labels, rows=rows)
         return xp.asarray((xp.log(total[:, 0]) - shifted[rows, labels]).mean())
 
     def backward(self, grad_loss=1.0) -> Array:
@@ -103,7 +104,8 @@ class MAPLoss(Loss):
         largest = xp.maximum(logits.max(axis=1, keepdims=True), -self.j)  # the rubbish class's logit is -j
         exp = xp.exp(logits - largest)
         total = exp.sum(axis=1, keepdims=True) + xp.exp(-self.j - largest)  # (N, 1)
-        self.save(share=exp / total, labels=labels, rows=rows)
+        share = exp / total
+        self.save(share=share, labels=labels, rows=rows)
         return xp.asarray((largest[:, 0] + xp.log(total[:, 0]) - logits[rows, labels]).mean())
 
     def backward(self, grad_loss=1.0) -> Array:

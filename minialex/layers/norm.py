@@ -4,11 +4,12 @@ Both divide each response by a power of the sum of squares around it, and share 
 derivation see `ResponseNorm`.
 """
 
-from minialex import kernels
+import numpy as np
+
 from minialex.layers.layer import Array, Layer
-from minialex.pieces import in_pieces
 from minialex.shapes import positive
-from minialex.windows import batch_first, batch_last
+
+WIDER = {"float16": np.float32, "float32": np.float64}  # for squares that the type itself could not hold
 
 
 class ResponseNorm(Layer):
@@ -18,10 +19,12 @@ class ResponseNorm(Layer):
     The gradient: y[i] depends on x[i] directly, and on x through each scale in whose neighbourhood x lies:
         grad_x[i] = grad_y[i] scale[i]^-beta
                     - 2 alpha beta x[i] * sum over the neighbours j of i of grad_y[j] x[j] scale[j]^(-beta - 1)
+
+    It computes in the next wider type, so that the square of 1e38 in float32, or of 300 in float16, is a number still.
+    (float64 has none: there, squares of more than 1e154 become infinite, with NumPy's warning.)
     """
 
     input_rank = 4
-    apart: int  # an axis of (N, C, H, W) along which nobody is a neighbour
 
     def __init__(self, size, alpha, beta, k):
         self.size = positive(size, "size")
@@ -30,26 +33,25 @@ class ResponseNorm(Layer):
                 f"{type(self).__name__}: size {size} is even, the window would have no middle; "
                 f"use {size - 1} or {size + 1}"
             )
-        # Python's numbers: one of NumPy's would make float32 arrays float64.
         self.alpha, self.beta, self.k = float(alpha), float(beta), float(k)
 
     def forward(self, x: Array) -> Array:
-        y, scale = in_pieces(self._normalise, x, axis=self.apart, outputs=2)
-        self.save(x=x, scale=scale)
-        return y
+        wide = x.astype(WIDER.get(x.dtype.name, x.dtype))
+        squares = wide * wide
+        scale = self.k + self.alpha * self.sum_of_neighbours(squares)
+        self.save(wide=wide, scale=scale, dtype=x.dtype)
+        return (wide * scale**-self.beta).astype(x.dtype)
 
     def backward(self, grad_y: Array) -> Array:
-        x, scale = self.saved.x, self.saved.scale
-        return in_pieces(self._normalise_backward, grad_y, x, scale, axis=self.apart)
-
-    def _normalise(self, x):
-        scale = self.k + self.alpha * self.sum_of_neighbours(x * x)
-        return x * scale**-self.beta, scale
-
-    def _normalise_backward(self, grad_y, x, scale):
+        wide, scale = self.saved.wide, self.saved.scale
         power = scale**-self.beta
-        through_scale = self.sum_of_neighbours(grad_y * x * power / scale)
-        return grad_y * power - 2 * self.alpha * self.beta * x * through_scale
+        through_scale = self.sum_of_neighbours(grad_y * wide * power / scale)
+        grad_x = grad_y * power - 2 * self.alpha * self.beta * wide * through_scale
+        return grad_x.astype(self.saved.dtype)
+
+    def sum_of_neighbours(self, x: Array) -> Array:
+        """Each number replaced by the sum of those around it, itself among them."""
+        raise TypeError(f"{type(self).__name__} does not say who is whose neighbour")
 
 
 class LocalResponseNorm(ResponseNorm):
@@ -67,25 +69,11 @@ class LocalResponseNorm(ResponseNorm):
     array([0.6, 0.8, 0. ])
     """
 
-    apart = 2
-
     def __init__(
         self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, groups: int = 1
     ):
         super().__init__(size, alpha, beta, k)
         self.groups = positive(groups, "groups")
-
-    def _normalise(self, x):
-        if not kernels.wanted(self.device):
-            return super()._normalise(x)
-        y, scale = kernels.lrn(batch_last(x), self.size, self.alpha, self.beta, self.k, self.groups)
-        return batch_first(y), batch_first(scale)
-
-    def _normalise_backward(self, grad_y, x, scale):
-        if not kernels.wanted(self.device):
-            return super()._normalise_backward(grad_y, x, scale)
-        arrays = map(batch_last, (grad_y, x, scale))
-        return batch_first(kernels.lrn_backward(*arrays, self.size, self.alpha, self.beta, self.groups))
 
     def sum_of_neighbours(self, x):
         """Each channel replaced by the sum of the channels around it."""
@@ -119,8 +107,6 @@ class SameMapNorm(ResponseNorm):
     >>> SameMapNorm(size=3, alpha=1.0, beta=1.0, k=0.0).forward(np.array([[[[1.0, 2.0, 0.0]]]])).round(3)
     array([[[[0.2, 0.4, 0. ]]]])
     """
-
-    apart = 1
 
     def __init__(self, size: int = 5, alpha: float = 0.001 / 25, beta: float = 0.75, k: float = 1.0):
         super().__init__(size, alpha, beta, k)

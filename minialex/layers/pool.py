@@ -1,16 +1,21 @@
 """Pooling: the largest (max), the mean, or 1998's trainable sum of each window.
 
-All three read the cells of their windows one after the other, `windows[:, i, j]` (see windows.py): a window of 3x3
-is nine arrays. Backward adds to the same slices that forward read.
+All three lay the cells of each window side by side, as im2col does, and work along that axis. Backward says what each
+cell gets, and col2im brings it home (see windows.py, and lesson 03).
 """
 
 import numpy as np
 
-from minialex import kernels
 from minialex.layers.layer import Array, Layer, Parameter
-from minialex.pieces import for_pieces
+from minialex.layers.windows import col2im, im2col, pad, unpad
 from minialex.shapes import output_sizes, pair, positive
-from minialex.windows import batch_first, batch_last, crop, pad, windows
+
+
+def cells_of(padded: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:
+    """The cells of each window, one behind the other: (N, C, H, W) -> (N, C, kh*kw, OH, OW)"""
+    N, C, H, W = padded.shape
+    columns = im2col(padded, kernel, stride)  # (N, C*kh*kw, OH*OW)
+    return columns.reshape(N, C, -1, *output_sizes((H, W), kernel, stride, (0, 0)))
 
 
 class Pool2D(Layer):
@@ -33,10 +38,14 @@ class Pool2D(Layer):
                 "a window could lie in the padding alone"
             )
 
-    @property
-    def cells(self):
-        """The window's cells (i, j) in row order."""
-        return list(np.ndindex(self.kernel_size))
+    def cells(self, padded: Array) -> Array:
+        """(N, C, kh*kw, OH, OW)"""
+        return cells_of(padded, self.kernel_size, self.stride)
+
+    def bring_home(self, grad_cells: Array) -> Array:
+        """The gradient of x from that of its windows' cells."""
+        grad_padded = col2im(grad_cells, self.saved.padded_shape, self.kernel_size, self.stride)
+        return unpad(grad_padded, self.padding)
 
     def check_input(self, x):
         super().check_input(x)
@@ -51,7 +60,9 @@ class MaxPool2D(Pool2D):
 
     Overlapping: Krizhevsky et al. 2012, section 3.4 (kernel 3, stride 2).
     Shapes: x (N, C, H, W); y (N, C, OH, OW), OH = 1 + floor((H + 2*padding - kh) / stride). The padding counts as
-    minus infinity: it never wins. In a tie the first maximum in row order gets the gradient, and it alone.
+    minus infinity, and never wins, not even where all pixels are minus infinity. In a tie the first maximum in row
+    order gets the gradient, and it alone. A NaN is larger than any number: y is NaN, and the window's first NaN gets
+    the gradient.
     Raises ValueError for a window larger than the padded input, or padding of more than half a window.
 
     >>> layer = MaxPool2D(3, stride=2)
@@ -65,53 +76,19 @@ class MaxPool2D(Pool2D):
     """
 
     def forward(self, x: Array) -> Array:
-        if kernels.wanted(self.device):
-            x = batch_last(x)
-            y, winner = kernels.max_pool(x, self.kernel_size, self.stride, self.padding)
-            self.save(winner=winner, shape=x.shape)
-            return batch_first(y)
-        x = pad(batch_last(x), self.padding, value=-np.inf)  # (C, H + 2p, W + 2p, N)
-        C, N = x.shape[0], x.shape[-1]
-        OH, OW = output_sizes(x.shape[1:3], self.kernel_size, self.stride, (0, 0))
-        y = self.device.empty((C, OH, OW, N), x.dtype)
-        winner = self.device.zeros(y.shape, np.uint8 if len(self.cells) <= 256 else np.int32)
-        for_pieces(
-            lambda channels: self._pool(x[channels], y[channels], winner[channels]), self.device, C, x.nbytes
-        )
-        self.save(winner=winner, padded_shape=x.shape)
-        return batch_first(y)
-
-    def _pool(self, x, y, winner):
-        """Fill in y, and the number of the cell that won each window."""
-        view = windows(x, self.kernel_size, self.stride)
-        y[...] = view[:, 0, 0]  # (C, OH, OW, N)
-        for number, (i, j) in enumerate(self.cells[1:], start=1):
-            larger = view[:, i, j] > y  # and not equal: the first one keeps a tie
-            won = larger * winner.dtype.type(number)
-            self.xp.maximum(winner, won, out=winner)  # no number before was as large
-            self.xp.maximum(y, view[:, i, j], out=y)
+        padded = pad(x, self.padding, value=-np.inf)  # (N, C, H + 2 ph, W + 2 pw)
+        cells = self.cells(padded)  # (N, C, kh*kw, OH, OW)
+        y = cells.max(axis=2)
+        inside = pad(self.xp.ones_like(x[:1, :1], dtype=bool), self.padding, value=False)
+        winner = self.xp.where(y == -np.inf, self.cells(inside).argmax(axis=2), cells.argmax(axis=2))
+        self.save(winner=winner, padded_shape=padded.shape)
+        return y
 
     def backward(self, grad_y: Array) -> Array:
-        grad_y, winner = batch_last(grad_y), self.saved.winner  # (C, OH, OW, N)
-        if kernels.wanted(self.device):
-            window = self.kernel_size, self.stride, self.padding
-            return batch_first(kernels.max_pool_backward(grad_y, winner, self.saved.shape, *window))
-        (kh, kw), (sh, sw), shape = self.kernel_size, self.stride, self.saved.padded_shape
-        apart = sh >= kh and sw >= kw  # no pixel lies in two windows
-        each_in_one = apart and (kh * grad_y.shape[1], kw * grad_y.shape[2]) == shape[1:3]
-        grad_x = (self.device.empty if each_in_one else self.device.zeros)(shape, grad_y.dtype)
-
-        def spread(channels):
-            view = windows(grad_x[channels], self.kernel_size, self.stride)
-            for number, (i, j) in enumerate(self.cells):
-                won = winner[channels] == number
-                if apart:
-                    self.xp.multiply(grad_y[channels], won, out=view[:, i, j])
-                else:
-                    view[:, i, j] += grad_y[channels] * won  # faster than where() by far
-
-        for_pieces(spread, self.device, len(grad_x), grad_x.nbytes)
-        return batch_first(crop(grad_x, self.padding))
+        kh, kw = self.kernel_size
+        won = self.saved.winner[:, :, None] == self.xp.arange(kh * kw)[:, None, None]  # (N, C, kh*kw, OH, OW)
+        grad_cells = self.xp.where(won, grad_y[:, :, None], 0)
+        return self.bring_home(grad_cells)
 
 
 class AvgPool2D(Pool2D):
@@ -125,18 +102,15 @@ class AvgPool2D(Pool2D):
     """
 
     def forward(self, x: Array) -> Array:
-        x = pad(batch_last(x), self.padding)  # (C, H + 2p, W + 2p, N)
-        self.save(padded_shape=x.shape)
-        view = windows(x, self.kernel_size, self.stride)
-        return batch_first(sum(view[:, i, j] for i, j in self.cells) / len(self.cells))
+        padded = pad(x, self.padding)  # (N, C, H + 2 ph, W + 2 pw)
+        self.save(padded_shape=padded.shape)
+        return self.cells(padded).mean(axis=2)
 
     def backward(self, grad_y: Array) -> Array:
-        share = batch_last(grad_y) / len(self.cells)  # (C, OH, OW, N)
-        grad_x = self.device.zeros(self.saved.padded_shape, share.dtype)
-        view = windows(grad_x, self.kernel_size, self.stride)
-        for i, j in self.cells:
-            view[:, i, j] += share
-        return batch_first(crop(grad_x, self.padding))
+        kh, kw = self.kernel_size
+        N, C, OH, OW = grad_y.shape
+        grad_cells = self.xp.broadcast_to(grad_y[:, :, None] / (kh * kw), (N, C, kh * kw, OH, OW))
+        return self.bring_home(grad_cells)
 
 
 class Subsampling(Layer):
@@ -159,23 +133,19 @@ class Subsampling(Layer):
         self.bias = Parameter(np.zeros(channels, np.float32), decay=False)
 
     def forward(self, x: Array) -> Array:
-        x = batch_last(x)  # (C, H, W, N)
-        view = windows(x, (2, 2), (2, 2))
-        total = batch_first(view[:, 0, 0] + view[:, 0, 1] + view[:, 1, 0] + view[:, 1, 1])
+        total = cells_of(x, (2, 2), (2, 2)).sum(axis=2)  # (N, C, OH, OW)
         self.save(total=total, shape=x.shape)
         return self.weight.value[:, None, None] * total + self.bias.value[:, None, None]  # (C, 1, 1)
 
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+        N, C, OH, OW = grad_y.shape
         self.bias.grad = grad_y.sum(axis=(0, 2, 3))
         self.weight.grad = (grad_y * self.saved.total).sum(axis=(0, 2, 3))
         if not input_grad:
             return None
-        grad_total = batch_last(grad_y * self.weight.value[:, None, None])  # (C, OH, OW, N)
-        grad_x = self.xp.zeros(self.saved.shape, dtype=grad_y.dtype)
-        view = windows(grad_x, (2, 2), (2, 2))
-        for i, j in np.ndindex(2, 2):
-            view[:, i, j] += grad_total
-        return batch_first(grad_x)
+        grad_total = grad_y * self.weight.value[:, None, None]  # (N, C, OH, OW)
+        grad_cells = self.xp.broadcast_to(grad_total[:, :, None], (N, C, 4, OH, OW))
+        return col2im(grad_cells, self.saved.shape, (2, 2), (2, 2))
 
     def check_input(self, x):
         super().check_input(x)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from minialex.device import check_link, is_array, place
-from minialex.layers.layer import Array, Layer, Parameter
+from minialex.devices.device import is_array, place
+from minialex.layers.layer import Array, Layer, give_name
 
 
 class Sequential(Layer):
@@ -11,7 +11,9 @@ class Sequential(Layer):
 
     `Sequential(conv1=..., relu1=...)` gives names, which reach the parameters ("conv1.weight"), traces and weight
     files; `Sequential(a, b)` numbers them. `model["conv1"]` or `model[0]` is a layer, `for layer in model` all.
-    A layer may stand in it once: given twice, its saved arrays would be overwritten.
+    A layer may stand in it once: given twice, its saved arrays would be overwritten. It may stand in several
+    Sequentials, as in `Sequential(*list(model)[:-1])`: then it keeps the name that the first one gave it, and each
+    has names of its own for weight files and checkpoints, `named_parameters()`.
     Raises ValueError when empty or when a layer stands in it twice, TypeError for what is no layer.
 
     >>> from minialex.layers.activation import ReLU
@@ -35,7 +37,7 @@ class Sequential(Layer):
             raise ValueError("Sequential: the same layer stands in it twice; make two")
         self.device = next(iter(self.layers.values())).device
         for name, layer in self.layers.items():
-            _prefix_names(layer, name)
+            give_name(layer, name, owner=self)
 
     def forward(self, x: Array) -> Array:
         for layer in self.layers.values():
@@ -59,7 +61,7 @@ class Sequential(Layer):
         takes_two = {name for name, layer in self.layers.items() if hasattr(layer, "devices")}
         if first is not second and not takes_two:
             raise ValueError(f"{self} has no towers: it takes one device, not {first.name} and {second.name}")
-        check_link(first, second)
+        first.check_link(second)
         for name, layer in self.layers.items():
             layer.to((first, second) if name in takes_two else first)
         self.device, self.saved, self._output = first, None, None
@@ -84,16 +86,6 @@ class Sequential(Layer):
 def all_layers(layer):
     """The layer, and all that are inside it."""
     return [layer, *(inner for child in layer.children().values() for inner in all_layers(child))]
-
-
-def _prefix_names(layer, prefix):
-    """conv1's "weight" becomes "conv1.weight"; inside a Sequential, "block.conv1.weight"."""
-    layer.name = f"{prefix}.{layer.name}" if layer.name else prefix
-    for value in vars(layer).values():
-        if isinstance(value, Parameter):
-            value.name = f"{prefix}.{value.name}"
-    for child in layer.children().values():
-        _prefix_names(child, prefix)
 
 
 class Model(Sequential):

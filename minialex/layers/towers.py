@@ -8,7 +8,7 @@ tower's device. Nothing here asks whether two devices are two: `transfer` to whe
 import math
 from collections.abc import Sequence
 
-from minialex.device import Device, device_of, place, transfer
+from minialex.devices.device import Device, device_of, place, transfer
 from minialex.errors import DeviceMismatch
 from minialex.layers.layer import Array, Layer, Parameter
 
@@ -65,6 +65,8 @@ class Towers(OnTwoDevices):
     [(1, 2), (1, 2)]
     """
 
+    names_children = False  # both stages are "conv2"
+
     def __init__(self, *stages: Layer):
         if len(stages) != 2:
             raise ValueError(f"Towers takes two stages, one for each device, not {len(stages)}")
@@ -102,6 +104,10 @@ class Towers(OnTwoDevices):
     def parameters(self) -> list[Parameter]:
         """conv2.weight of both towers, then conv2.bias of both."""
         return [p for pair in zip(*(stage.parameters() for stage in self.stages), strict=True) for p in pair]
+
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
+        pairs = zip(*(stage.named_parameters() for stage in self.stages), strict=True)
+        return [named for pair in pairs for named in pair]
 
     def counters(self):
         return self.stages[0].counters()  # the towers count alike

@@ -11,8 +11,7 @@ overhang by three pixels; a crop of 227 gives the same 55x55).
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from minialex.device import place
-from minialex.init import Initializer, generator, he_normal, normal
+from minialex.devices.device import place
 from minialex.layers import (
     Conv2D,
     Dropout,
@@ -26,6 +25,7 @@ from minialex.layers import (
     SameMapNorm,
     SoftmaxCrossEntropy,
 )
+from minialex.layers.init import Initializer, generator, he_normal, normal
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
 from minialex.shapes import output_size
 

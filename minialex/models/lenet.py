@@ -10,7 +10,6 @@ Where "1998" departs from the paper:
 
 import numpy as np
 
-from minialex.init import generator, he_normal, lecun_uniform_1998, xavier_uniform
 from minialex.layers import (
     RBF,
     Conv2D,
@@ -27,6 +26,7 @@ from minialex.layers import (
     TableConv2D,
     Tanh,
 )
+from minialex.layers.init import generator, he_normal, lecun_uniform_1998, xavier_uniform
 
 ACTIVATIONS = {
     "tanh": (Tanh, xavier_uniform),

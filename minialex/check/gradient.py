@@ -1,0 +1,233 @@
+"""gradcheck: are a layer's gradients right? Measured by moving each number a little, both ways.
+
+With a random upstream gradient g, the layer becomes one number, f = sum of forward(x) * g. Its derivative by any
+entry e of the input or of a parameter is measured as a central difference in float64,
+
+    (f(e + h) - f(e - h)) / 2h
+
+and compared with what `backward(g)` says. Where they disagree, the slope to the left and the slope to the right
+are measured as well: if these two differ, and do not meet when h is made smaller, then the function has a *kink* there
+(ReLU at 0, two equal maxima in a pooling window), and no derivative exists to compare with, whatever backward says:
+where the ties of several windows add up, not even a value between the two slopes. Otherwise it is a *bug*.
+
+A parameter that is dealt out to two towers is checked as one whole array, under its grouped name.
+"""
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from minialex.devices.device import to_numpy
+from minialex.layers.init import generator
+from minialex.layers.layer import Array, Layer
+from minialex.layers.loss import Loss
+from minialex.weights import export_grouped, import_grouped
+
+STEP = 1e-5
+RELATIVE, ABSOLUTE = 1e-5, 1e-7  # tolerance, measured against the largest gradient of the array
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One gradient that was checked."""
+
+    array: str  # "x", "weight", "conv1.bias", ...
+    index: tuple[int, ...]
+    backward: float  # what backward says
+    measured: float  # the central difference
+    left: float  # the slopes on either side, measured where the two above disagree
+    right: float
+    verdict: str  # "pass", "kink" or "bug"
+
+
+@dataclass
+class Report:
+    """What gradcheck found. Truthy when every gradient passes; printed, it says where one does not.
+
+    entries: every checked gradient; shapes: of each array, by name; sizes in `checked` say how many were checked.
+    """
+
+    title: str
+    shapes: dict[str, tuple[int, ...]]
+    entries: list[Entry] = field(default_factory=list)
+
+    def __bool__(self):
+        return all(entry.verdict == "pass" for entry in self.entries)
+
+    def of(self, array: str) -> list[Entry]:
+        """The entries of one array."""
+        return [entry for entry in self.entries if entry.array == array]
+
+    def with_verdict(self, verdict: str) -> list[Entry]:
+        return [entry for entry in self.entries if entry.verdict == verdict]
+
+    @property
+    def bugs(self) -> list[Entry]:
+        return self.with_verdict("bug")
+
+    @property
+    def kinks(self) -> list[Entry]:
+        return self.with_verdict("kink")
+
+    def __str__(self):
+        lines = [f"gradcheck of {self.title}"]
+        for name, shape in self.shapes.items():
+            entries = self.of(name)
+            count = {v: sum(e.verdict == v for e in entries) for v in ("pass", "kink", "bug")}
+            verdict = "bug" if count["bug"] else "kink" if count["kink"] else "pass"
+            size = int(np.prod(shape))
+            checked = f"{len(entries)}" if len(entries) == size else f"{len(entries)} of {size}"
+            worst = max((abs(e.backward - e.measured) for e in entries), default=0.0)
+            lines.append(
+                f"  {verdict:<5}{name:<13} {shape!s:<17} {checked} checked, "
+                f"{count['kink']} kinks, {count['bug']} bugs; largest difference {worst:.1e}"
+            )
+        wrong = sorted(self.bugs + self.kinks, key=lambda e: e.verdict)  # bugs before kinks
+        for e in wrong[:10]:
+            lines.append(
+                f"  {e.verdict:<5}{e.array}{list(e.index)}: backward says {e.backward:.6g}, measured {e.measured:.6g}"
+                + (f" (left {e.left:.6g}, right {e.right:.6g})" if e.verdict == "kink" else "")
+            )
+        if len(wrong) > 10:
+            lines.append(f"  ... and {len(wrong) - 10} more")
+        if self.kinks and not self.bugs:
+            lines.append("  At a kink there is no derivative to compare with: move the input away from it.")
+        return "\n".join(lines)
+
+    def __repr__(self):
+        """One line: what pytest shows of `assert gradcheck(...)`."""
+        wrong = self.bugs or self.kinks
+        if not wrong:
+            return f"<gradcheck of {self.title}: {len(self.entries)} gradients pass>"
+        e = wrong[0]
+        what = f"{e.verdict} at {e.array}{list(e.index)}: backward says {e.backward:.6g}, measured {e.measured:.6g}"
+        return f"<gradcheck of {self.title}: {what}; print it for more>"
+
+    def _repr_pretty_(self, printer, cycle):
+        printer.text(str(self))  # notebooks show it whole
+
+
+def gradcheck(layer: Layer, x: Array, labels=None, rng=0, max_entries: int = 5000) -> Report:
+    """Compare backward of a layer, a loss or a whole model with measured gradients, for the input and all parameters.
+
+    layer: stays as it is; a copy in float64 is checked, on the layer's device, with dropout's mask held.
+    x: the input; labels: for a loss. rng: a generator or a seed, for the upstream gradient. The layer gets both
+    read-only if it is on the CPU: writing into a caller's array raises.
+    max_entries: of a larger array so many entries are checked, drawn at random; the report says so.
+    Raises what the layer raises for an input that it cannot take, and ValueError for a gradient that is missing or
+    has the wrong shape.
+
+    >>> from minialex.layers import ReLU
+    >>> print(gradcheck(ReLU(), np.array([[-1.0, 2.0]])))
+    gradcheck of ReLU
+      pass x             (1, 2)            2 checked, 0 kinks, 0 bugs; largest difference ...
+    >>> gradcheck(ReLU(), np.array([[-1.0, 0.0]])).kinks[0].index
+    (0, 1)
+    """
+    rng = generator(rng)
+    if not isinstance(layer, Layer):
+        raise TypeError(f"gradcheck takes a layer, then its input: gradcheck(layer, x); not a {_kind(layer)}")
+    layer = copy.deepcopy(layer).astype("float64")
+    named = layer.named_parameters()
+    names = [name for name, _ in named]
+    if "x" in names or len({(name, p.part) for name, p in named}) < len(names):
+        raise ValueError(
+            f"gradcheck: {layer} has parameters {', '.join(names)}; they need names of their own, and none may be x"
+        )
+    for _, p in named:
+        p.grad = None  # what backward forgets to set must not be left over from before
+    x = to_numpy(x).astype(np.float64)
+    arrays = {"x": x, **export_grouped(layer)}
+    function = _Function(layer, labels)
+    gradients = function.backward(x, rng)
+    report = Report(str(layer), {name: array.shape for name, array in arrays.items()})
+    for name, array in arrays.items():
+        finite = gradients[name][np.isfinite(gradients[name])]
+        scale = np.abs(finite).max(initial=0.0)
+        for flat in _chosen(array.size, max_entries, rng):
+            index = tuple(int(i) for i in np.unravel_index(flat, array.shape))
+            report.entries.append(_check(function, arrays, name, index, float(gradients[name][index]), scale))
+    return report
+
+
+def _kind(value):
+    """ "ndarray"; of a class, which stands where its instance should, "class Conv2D"."""
+    return f"class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def _chosen(size, most, rng):
+    return range(size) if size <= most else np.sort(rng.choice(size, most, replace=False))
+
+
+class _Function:
+    """The layer as a function of its arrays: one number, the sum of its output times the upstream gradient."""
+
+    def __init__(self, layer, labels):
+        self.layer = layer
+        self.labels = () if labels is None else (labels,)
+        self.counters = layer.counters()
+        self.upstream = None
+
+    def forward(self, x):
+        self.layer.set_counters(self.counters)  # the same dropout mask every time
+        return self.layer.forward(self.give(x), *self.labels)
+
+    def give(self, array):
+        """A copy on the layer's device; on the host read-only, so that a layer that writes into it is found out."""
+        array = array.copy(order="K")
+        array.flags.writeable = False
+        return self.layer.device.asarray(array)
+
+    def backward(self, x, rng):
+        """Draw the upstream gradient, and return what backward says, by name, on the host."""
+        y = self.forward(x)
+        self.upstream = rng.uniform(0.5, 1.5, y.shape) * rng.choice([-1.0, 1.0], y.shape)
+        g = float(self.upstream) if isinstance(self.layer, Loss) else self.give(self.upstream)
+        grad_x = self.layer.backward(g, input_grad=True)
+        for name, array, gradient in (
+            ("x", x, grad_x),
+            *((name, p.value, p.grad) for name, p in self.layer.named_parameters()),
+        ):
+            if gradient is None or gradient.shape != array.shape:
+                found = "None" if gradient is None else f"shape {gradient.shape}"
+                raise ValueError(
+                    f"gradcheck: {self.layer} gives {found} as gradient of {name}, which has shape {array.shape}"
+                )
+        return {"x": to_numpy(grad_x), **export_grouped(self.layer, grads=True)}
+
+    def __call__(self, arrays):
+        import_grouped(self.layer, {name: array for name, array in arrays.items() if name != "x"})
+        return float((to_numpy(self.forward(arrays["x"])) * self.upstream).sum())
+
+
+def _check(function, arrays, name, index, backward, scale):
+    array = arrays[name]
+    value = array[index]
+
+    def at(offset):
+        array[index] = value + offset
+        result = function(arrays)
+        array[index] = value
+        return result
+
+    def agrees(measured):
+        return abs(measured - backward) <= ABSOLUTE + RELATIVE * max(scale, abs(measured))
+
+    left = right = float("nan")
+    verdict, gaps = "bug", []
+    for step in (STEP, STEP / 10):
+        h = step * max(1.0, abs(value))
+        up, down = at(h), at(-h)
+        measured = (up - down) / (2 * h)
+        if agrees(measured):  # perhaps only now: a kink nearby is out of reach of the smaller step
+            verdict, left, right = "pass", float("nan"), float("nan")
+            break
+        here = at(0.0)
+        left, right = (here - down) / h, (up - here) / h
+        gaps.append(abs(right - left))
+    else:
+        meeting = gaps[1] < gaps[0] / 5  # a tenth, where the function is not kinked but curved
+        if not meeting and gaps[1] > ABSOLUTE + 1e-3 * max(abs(left), abs(right)):
+            verdict = "kink"
+    return Entry(name, index, backward, float(measured), float(left), float(right), verdict)

@@ -1,0 +1,1 @@
+"""Devices: where arrays live and work is done, and how arrays move between them."""

@@ -1,0 +1,109 @@
+"""Pooling cell by cell: `windows[:, i, j]` are the pixels under one cell of the window, an array for each cell."""
+
+import numpy as np
+
+from minialex.fast.cpu.activation import kept
+from minialex.fast.cpu.pieces import for_pieces
+from minialex.fast.cpu.windows import batch_first, batch_last, crop, pad, windows
+from minialex.shapes import output_sizes
+
+
+def max_forward(layer, x):
+    x = pad(batch_last(x), layer.padding, value=-np.inf)  # (C, H + 2p, W + 2p, N)
+    (C, _, _, N), (kh, kw) = x.shape, layer.kernel_size
+    OH, OW = output_sizes(x.shape[1:3], layer.kernel_size, layer.stride, (0, 0))
+    y = layer.device.empty((C, OH, OW, N), x.dtype)
+    winner = layer.device.zeros(y.shape, np.uint8 if kh * kw <= 256 else np.int32)
+    for_pieces(
+        lambda channels: _max_of(layer, x[channels], y[channels], winner[channels]), layer.device, C, x.nbytes
+    )
+    layer.save(winner=winner, padded_shape=x.shape)
+    return batch_first(y)
+
+
+def _max_of(layer, x, y, winner):
+    """Fill in y, and the number of the cell that won each window."""
+    view = windows(x, layer.kernel_size, layer.stride)
+    y[...] = view[:, 0, 0]  # (C, OH, OW, N)
+    for number, (i, j) in enumerate(list(np.ndindex(layer.kernel_size))[1:], start=1):
+        larger = view[:, i, j] > y  # and not equal: the first one keeps a tie
+        won = larger * winner.dtype.type(number)
+        np.maximum(winner, won, out=winner)  # no number before was as large
+        np.maximum(y, view[:, i, j], out=y)
+    smallest = y.min()  # a NaN, or minus infinity, shows here
+    if not smallest > -np.inf:
+        winner[...] = _winner_by_argmax(layer, x.shape, view, y)
+
+
+def _winner_by_argmax(layer, shape, view, y):
+    """The textbook's line: the first NaN wins, and the padding never does, not even over minus infinity."""
+    C, H, W, _ = shape
+    cells = view.reshape(C, -1, *y.shape[1:])
+    inside = np.zeros((1, H, W, 1), bool)
+    crop(inside, layer.padding)[...] = True
+    first_inside = windows(inside, layer.kernel_size, layer.stride).reshape(
+        1, cells.shape[1], *y.shape[1:3], 1
+    )
+    return np.where(y == -np.inf, first_inside.argmax(axis=1), cells.argmax(axis=1))
+
+
+def max_backward(layer, grad_y):
+    grad_y, winner = batch_last(grad_y), layer.saved.winner  # (C, OH, OW, N)
+    (kh, kw), (sh, sw), shape = layer.kernel_size, layer.stride, layer.saved.padded_shape
+    apart = sh >= kh and sw >= kw  # no pixel lies in two windows
+    each_in_one = apart and (kh * grad_y.shape[1], kw * grad_y.shape[2]) == shape[1:3]
+    grad_x = (layer.device.empty if each_in_one else layer.device.zeros)(shape, grad_y.dtype)
+
+    def spread(channels):
+        view = windows(grad_x[channels], layer.kernel_size, layer.stride)
+        part = layer.device.empty(grad_y[channels].shape, grad_y.dtype)
+        for number, (i, j) in enumerate(np.ndindex(kh, kw)):
+            won = winner[channels] == number
+            if apart:
+                kept(grad_y[channels], won, out=view[:, i, j])
+            else:
+                view[:, i, j] += kept(grad_y[channels], won, out=part)
+
+    for_pieces(spread, layer.device, len(grad_x), grad_x.nbytes)
+    return batch_first(crop(grad_x, layer.padding))
+
+
+def avg_forward(layer, x):
+    x = pad(batch_last(x), layer.padding)  # (C, H + 2p, W + 2p, N)
+    layer.save(padded_shape=x.shape)
+    cells = list(np.ndindex(layer.kernel_size))
+    view = windows(x, layer.kernel_size, layer.stride)
+    return batch_first(sum(view[:, i, j] for i, j in cells) / len(cells))
+
+
+def avg_backward(layer, grad_y):
+    cells = list(np.ndindex(layer.kernel_size))
+    share = batch_last(grad_y) / len(cells)  # (C, OH, OW, N)
+    grad_x = _added(layer, share, layer.saved.padded_shape, layer.kernel_size, layer.stride)
+    return batch_first(crop(grad_x, layer.padding))
+
+
+def subsampling_forward(layer, x):
+    x = batch_last(x)  # (C, H, W, N)
+    view = windows(x, (2, 2), (2, 2))
+    total = batch_first(view[:, 0, 0] + view[:, 0, 1] + view[:, 1, 0] + view[:, 1, 1])
+    layer.save(total=total, shape=x.shape)
+    return layer.weight.value[:, None, None] * total + layer.bias.value[:, None, None]  # (C, 1, 1)
+
+
+def subsampling_backward(layer, grad_y, input_grad=True):
+    layer.bias.grad = grad_y.sum(axis=(0, 2, 3))
+    layer.weight.grad = (grad_y * layer.saved.total).sum(axis=(0, 2, 3))
+    if not input_grad:
+        return None
+    grad_total = batch_last(grad_y * layer.weight.value[:, None, None])  # (C, OH, OW, N)
+    return batch_first(_added(layer, grad_total, layer.saved.shape, (2, 2), (2, 2)))
+
+
+def _added(layer, grad, shape, kernel, stride):
+    """The same gradient to each cell of its window."""
+    grad_x = layer.device.zeros(shape, grad.dtype)
+    view = windows(grad_x, kernel, stride)
+    for i, j in np.ndindex(kernel):
+        view[:, i, j] += grad
+    return grad_x

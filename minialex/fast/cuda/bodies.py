@@ -1,0 +1,73 @@
+"""Forward and backward of layers, made of kernels."""
+
+from minialex.fast.cpu.windows import batch_first, batch_last
+from minialex.fast.cuda import kernels
+
+
+def accepts(layer, x) -> bool:
+    return x.dtype.name in kernels.REALS
+
+
+def conv_forward(layer, x):
+    return _convolve(layer, x, layer.weight.value)
+
+
+def conv_backward(layer, grad_y, input_grad=True):
+    grad_x, layer.weight.grad = _convolve_backward(layer, grad_y, layer.weight.value, input_grad)
+    return grad_x
+
+
+def table_forward(layer, x):
+    return _convolve(layer, x, layer.full_weight())
+
+
+def table_backward(layer, grad_y, input_grad=True):
+    grad_x, grad_full = _convolve_backward(layer, grad_y, layer.full_weight(), input_grad)
+    layer.weight.grad = grad_full[layer.filter_of.value, layer.channel_of.value]
+    return grad_x
+
+
+def _convolve(layer, x, weight):
+    x = batch_last(x)
+    layer.save(x=x)
+    bias = None if layer.bias is None else layer.bias.value
+    return batch_first(kernels.convolve(x, weight, bias, layer.stride, layer.padding, layer.groups))
+
+
+def _convolve_backward(layer, grad_y, weight, input_grad):
+    grad_y = batch_last(grad_y)  # (F, OH, OW, N)
+    if layer.bias is not None:
+        layer.bias.grad = grad_y.sum(axis=(1, 2, 3))
+    window = layer.stride, layer.padding, layer.groups
+    grad_x, grad_weight = kernels.convolve_backward(layer.saved.x, weight, grad_y, *window, input_grad)
+    return batch_first(grad_x) if input_grad else None, grad_weight
+
+
+def max_forward(layer, x):
+    x = batch_last(x)
+    y, winner = kernels.max_pool(x, layer.kernel_size, layer.stride, layer.padding)
+    layer.save(winner=winner, shape=x.shape)
+    return batch_first(y)
+
+
+def max_backward(layer, grad_y):
+    window = layer.kernel_size, layer.stride, layer.padding
+    return batch_first(
+        kernels.max_pool_backward(batch_last(grad_y), layer.saved.winner, layer.saved.shape, *window)
+    )
+
+
+def norm_forward(layer, x):
+    x = batch_last(x)
+    y, root = kernels.lrn(x, layer.size, layer.alpha, layer.beta, layer.k, layer.groups)
+    layer.save(x=x, root=root)
+    return batch_first(y)
+
+
+def norm_backward(layer, grad_y):
+    arrays = batch_last(grad_y), layer.saved.x, layer.saved.root
+    return batch_first(kernels.lrn_backward(*arrays, layer.size, layer.alpha, layer.beta, layer.groups))
+
+
+def update(w, v, grad, lr, momentum, decay) -> None:
+    kernels.sgd(w, v, grad, lr, momentum, decay)

@@ -1,0 +1,340 @@
+"""CUDA kernels for what takes many small steps in NumPy's words: windows, pooling, normalisation, the SGD rule.
+
+They are compiled and compared with the layers without a GPU (tests/fast/test_cuda_kernels.py), but nobody has run them
+on one yet, nor measured them: so they are off. `MINIALEX_FAST=1`, or `Device("cuda:0").fast = True`, lets the layers on
+that device use them.
+
+Arrays lie batch last, (C, H, W, N), as in fast/cpu/windows.py. Each number of a result is worked out by one thread,
+which gathers what it needs: no two threads write to one place, so the same input gives the same bits.
+"""
+
+import functools
+
+import numpy as np
+
+from minialex.devices.device import array_module, device_of
+from minialex.errors import DtypeMismatch
+from minialex.shapes import output_sizes
+
+REALS = {"float32": "float", "float64": "double"}
+INDICES = {"int32": "int", "int64": "long long"}  # 32 bits where they suffice: a GPU divides long ones slowly
+CELLS = {"uint8": "unsigned char", "int32": "int"}  # which cell of its window won
+THREADS = 256  # in a block
+SHORT = 2**30  # numbers in an array that 32 bits can count, with room for the step of the last thread
+MOST_BLOCKS = 2**16  # with more to do than that, each thread does several
+
+SOURCE = """
+#define EACH(e, count) \\
+    for (Index e = blockIdx.x * (Index)blockDim.x + threadIdx.x; e < count; e += gridDim.x * (Index)blockDim.x)
+
+// kernel kh x kw, stride sh x sw and padding ph x pw on (C, H, W, N) give (C, OH, OW, N)
+#define GEOMETRY Index H, Index W, Index N, Index kh, Index kw, Index sh, Index sw, Index ph, Index pw, \\
+    Index OH, Index OW
+
+// The windows p that hold pixel h, and its row i in each. From the last one up, as the layers add them.
+#define EACH_WINDOW(p, i, h, k, s, pad, O) \\
+    for (Index p = (h + pad) / s < O ? (h + pad) / s : O - 1, i = h + pad - p * s; p >= 0 && i < k; p--, i += s)
+
+// One thread for each window (c, p, q, n): it copies the window's kh x kw pixels.
+extern "C" __global__ void im2col(const Real* x, Real* columns, Index count, GEOMETRY) {
+    EACH(e, count) {
+        Index n = e % N, q = e / N % OW, p = e / N / OW % OH, c = e / N / OW / OH;
+        Index M = OH * OW * N;
+        Real* to = columns + c * kh * kw * M + e % M;
+        for (Index i = 0; i < kh; i++)
+            for (Index j = 0; j < kw; j++, to += M) {
+                Index h = p * sh + i - ph, w = q * sw + j - pw;
+                bool inside = h >= 0 && h < H && w >= 0 && w < W;
+                *to = inside ? x[((c * H + h) * W + w) * N + n] : (Real)0;
+            }
+    }
+}
+
+// One thread for each pixel (c, h, w, n): it sums over the windows that hold it.
+extern "C" __global__ void col2im(const Real* columns, Real* x, Index count, GEOMETRY) {
+    EACH(e, count) {
+        Index n = e % N, w = e / N % W, h = e / N / W % H, c = e / N / W / H;
+        Real sum = 0;
+        EACH_WINDOW(p, i, h, kh, sh, ph, OH)
+            EACH_WINDOW(q, j, w, kw, sw, pw, OW)
+                sum += columns[((((c * kh + i) * kw + j) * OH + p) * OW + q) * N + n];
+        x[e] = sum;
+    }
+}
+
+// One thread for each window.
+extern "C" __global__ void max_pool(const Real* x, Real* y, Cell* winner, Index count, GEOMETRY) {
+    EACH(e, count) {
+        Index n = e % N, q = e / N % OW, p = e / N / OW % OH, c = e / N / OW / OH;
+        Real largest = 0;
+        Index won = -1;
+        for (Index i = 0; i < kh; i++)
+            for (Index j = 0; j < kw; j++) {
+                Index h = p * sh + i - ph, w = q * sw + j - pw;
+                if (h < 0 || h >= H || w < 0 || w >= W)
+                    continue;
+                Real pixel = x[((c * H + h) * W + w) * N + n];
+                bool first_nan = pixel != pixel && largest == largest;
+                if (won < 0 || pixel > largest || first_nan) {  // and not equal: the first one keeps a tie
+                    largest = pixel;
+                    won = i * kw + j;
+                }
+            }
+        y[e] = largest;
+        winner[e] = (Cell)won;
+    }
+}
+
+// One thread for each pixel: it sums over the windows that it won.
+extern "C" __global__ void max_pool_backward(
+        const Real* grad_y, const Cell* winner, Real* grad_x, Index count, GEOMETRY) {
+    EACH(e, count) {
+        Index n = e % N, w = e / N % W, h = e / N / W % H, c = e / N / W / H;
+        Real sum = 0;
+        EACH_WINDOW(p, i, h, kh, sh, ph, OH)
+            EACH_WINDOW(q, j, w, kw, sw, pw, OW) {
+                Index window = ((c * OH + p) * OW + q) * N + n;
+                if (winner[window] == i * kw + j)
+                    sum += grad_y[window];
+            }
+        grad_x[e] = sum;
+    }
+}
+
+// One thread for each number. It is in channel c of the C of its group; the same place in channel c + d lies d * M
+// numbers away.
+#define EACH_NEIGHBOUR(d, c, C, reach) \\
+    for (Index d = c < reach ? -c : -reach; d <= reach && c + d < C; d++)
+
+// The root of the scale is kept, not the scale: squares of numbers that a Real can hold may be too large for it.
+extern "C" __global__ void lrn(
+        const Real* x, Real* y, Real* root, Index count, Index M, Index C, Index reach,
+        Real alpha, Real beta, Real k) {
+    EACH(e, count) {
+        Index c = e / M % C;
+        double sum = 0;
+        EACH_NEIGHBOUR(d, c, C, reach)
+            sum += (double)x[e + d * M] * x[e + d * M];
+        root[e] = (Real)sqrt(k + alpha * sum);
+        y[e] = x[e] / root[e] * pow(root[e], 1 - 2 * beta);
+    }
+}
+
+extern "C" __global__ void lrn_backward(
+        const Real* grad_y, const Real* x, const Real* root, Real* grad_x, Index count, Index M, Index C, Index reach,
+        Real alpha, Real beta) {
+    EACH(e, count) {
+        Index c = e / M % C;
+        Real through_scale = 0;
+        EACH_NEIGHBOUR(d, c, C, reach) {
+            Index f = e + d * M;
+            through_scale += grad_y[f] * (x[f] / root[f]) * pow(root[f], -2 * beta) / root[f];
+        }
+        grad_x[e] = grad_y[e] * pow(root[e], -2 * beta) - 2 * alpha * beta * x[e] * through_scale;
+    }
+}
+
+// One thread for each weight.
+extern "C" __global__ void sgd(Real* w, Real* v, const Real* grad, Index count, Real lr, Real momentum, Real decay) {
+    EACH(e, count) {
+        Real velocity = momentum * v[e];
+        if (decay != 0)
+            velocity -= decay * w[e];
+        velocity -= lr * grad[e];
+        v[e] = velocity;
+        w[e] += velocity;
+    }
+}
+"""
+
+
+# ---- convolution: one im2col and one product of large matrices for each group --------------------------------------
+
+
+def convolve(x, weight, bias, stride, padding, groups: int):
+    """y[f] = bias[f] + weight[f] @ im2col(x[c]),  f and c the filters and the channels of a group
+
+    Shapes: x (C, H, W, N); weight (F, C/G, kh, kw); bias (F,) or None; y (F, OH, OW, N). The columns of a group take
+    C/G * kh*kw * OH*OW*N numbers, whatever the device's column_budget.
+    """
+    OH, OW = output_sizes(x.shape[1:3], weight.shape[2:], stride, padding)
+    xp, F = array_module(x), len(weight)
+    y = device_of(x).empty((F, OH * OW * x.shape[-1]), x.dtype)
+    for f, c in _groups(F, len(x), groups):
+        columns = im2col(x[c], weight.shape[2:], stride, padding)
+        xp.matmul(weight[f].reshape(F // groups, -1), columns, out=y[f])
+    if bias is not None:
+        y += bias[:, None]
+    return y.reshape(F, OH, OW, -1)
+
+
+def convolve_backward(x, weight, grad_y, stride, padding, groups: int, input_grad: bool = True):
+    """grad_weight[f] = grad_y[f] @ im2col(x[c])^T,  grad_x[c] = col2im(weight[f]^T @ grad_y[f])
+
+    Shapes: as in `convolve`; grad_y (F, OH, OW, N). Returns grad_x, or None without input_grad, and grad_weight.
+    """
+    xp, device, F = array_module(x), device_of(x), len(weight)
+    grad_y = grad_y.reshape(F, -1)
+    grad_weight = device.empty((F, weight[0].size), x.dtype)
+    grad_x = device.empty(x.shape, x.dtype) if input_grad else None
+    for f, c in _groups(F, len(x), groups):
+        columns = im2col(
+            x[c], weight.shape[2:], stride, padding
+        )  # made again: kept, all layers' would fill the GPU
+        xp.matmul(grad_y[f], columns.T, out=grad_weight[f])
+        if input_grad:
+            xp.matmul(
+                weight[f].reshape(F // groups, -1).T, grad_y[f], out=columns
+            )  # nobody reads them any more
+            col2im(columns, grad_x[c], weight.shape[2:], stride, padding)
+    return grad_x, grad_weight.reshape(weight.shape)
+
+
+def im2col(x, kernel, stride, padding):
+    """columns[(c, i, j), (p, q, n)] = x[c, p*sh + i - ph, q*sw + j - pw, n], and 0 where that is outside of x
+
+    Shapes: x (C, H, W, N); columns (C*kh*kw, OH*OW*N). Not windows.im2col, whose windows are one pixel high.
+    """
+    C, *_, N = x.shape
+    (kh, kw), (OH, OW) = kernel, output_sizes(x.shape[1:3], kernel, stride, padding)
+    columns = device_of(x).empty((C * kh * kw, OH * OW * N), x.dtype)
+    _launch("im2col", [x, columns], C * OH * OW * N, _geometry(x.shape, kernel, stride, padding))
+    return columns
+
+
+def col2im(columns, into, kernel, stride, padding):
+    """into[c, h, w, n] = the sum of columns[(c, i, j), (p, q, n)] where p*sh + i - ph = h and q*sw + j - pw = w
+
+    The adjoint of im2col. Shapes: columns (C*kh*kw, OH*OW*N); into (C, H, W, N): it is filled in, and returned.
+    """
+    _launch("col2im", [columns, into], into.size, _geometry(into.shape, kernel, stride, padding))
+    return into
+
+
+# ---- pooling -------------------------------------------------------------------------------------------------------
+
+
+def max_pool(x, kernel, stride, padding):
+    """y[c, p, q, n] = the largest x under the window at (p, q); winner: the number of its cell, in row order
+
+    Shapes: x (C, H, W, N); y and winner (C, OH, OW, N). In a tie the first cell wins; a NaN wins over
+    all numbers; the padding never wins.
+    """
+    C, *_, N = x.shape
+    device, (OH, OW) = device_of(x), output_sizes(x.shape[1:3], kernel, stride, padding)
+    y = device.empty((C, OH, OW, N), x.dtype)
+    winner = device.empty(y.shape, np.uint8 if kernel[0] * kernel[1] <= 256 else np.int32)
+    _launch("max_pool", [x, y, winner], y.size, _geometry(x.shape, kernel, stride, padding))
+    return y, winner
+
+
+def max_pool_backward(grad_y, winner, x_shape, kernel, stride, padding):
+    """grad_x[c, h, w, n] = the sum of grad_y over the windows that x[c, h, w, n] won
+
+    Shapes: grad_y and winner (C, OH, OW, N); x_shape: (C, H, W, N), that of grad_x.
+    """
+    grad_x = device_of(grad_y).empty(x_shape, grad_y.dtype)
+    geometry = _geometry(x_shape, kernel, stride, padding)
+    _launch("max_pool_backward", [grad_y, winner, grad_x], grad_x.size, geometry)
+    return grad_x
+
+
+# ---- normalisation -------------------------------------------------------------------------------------------------
+
+
+def lrn(x, size: int, alpha: float, beta: float, k: float, groups: int):
+    """y[c] = x[c] / root[c]^(2 beta),  root[c]^2 = k + alpha * sum of x[d]^2 over the `size` channels d around c
+
+    The windows of channels are cut off at the ends of their group. Shapes: x, y and root (C, H, W, N).
+    """
+    y, root = (device_of(x).empty(x.shape, x.dtype) for _ in range(2))
+    _launch("lrn", [x, y, root], x.size, _channels(x, size, groups), [alpha, beta, k])
+    return y, root
+
+
+def lrn_backward(grad_y, x, root, size: int, alpha: float, beta: float, groups: int):
+    """grad_x[c] = grad_y[c] scale[c]^-beta - 2 alpha beta x[c] * sum over d of grad_y[d] x[d] scale[d]^(-beta - 1)
+
+    with scale = root^2. Shapes: all (C, H, W, N).
+    """
+    grad_x = device_of(x).empty(x.shape, x.dtype)
+    _launch("lrn_backward", [grad_y, x, root, grad_x], x.size, _channels(x, size, groups), [alpha, beta])
+    return grad_x
+
+
+# ---- the SGD rule --------------------------------------------------------------------------------------------------
+
+
+def sgd(w, v, grad, lr: float, momentum: float, decay: float = 0.0) -> None:
+    """v <- momentum * v - decay * w - lr * grad;    w <- w + v
+
+    Shapes: all the same, any. w and v change in place, in one pass.
+    """
+    _launch("sgd", [w, v, array_module(grad).ascontiguousarray(grad)], w.size, (), [lr, momentum, decay])
+
+
+# ---- how they are started ------------------------------------------------------------------------------------------
+
+
+def source(real: str, index: str, cell: str) -> str:
+    r"""The CUDA source of all kernels for these types, by NumPy's names.
+
+    >>> print(*source("float32", "int64", "uint8").splitlines()[:3], sep="\n")
+    typedef float Real;
+    typedef long long Index;
+    typedef unsigned char Cell;
+    """
+    types = f"typedef {REALS[real]} Real;\ntypedef {INDICES[index]} Index;\ntypedef {CELLS[cell]} Cell;\n"
+    return types + SOURCE
+
+
+@functools.cache
+def _kernel(name, real, index, cell):
+    """A function of (grid, block, arguments). CuPy compiles it when it is first called on a device."""
+    import cupy
+
+    return cupy.RawKernel(source(real, index, cell), name)
+
+
+def _launch(name, arrays, count, integers=(), numbers=()):
+    """Run a kernel, which takes the arrays, `count`, the integers and the numbers, with a thread for each of `count`.
+
+    C takes the bytes as they come. So each value gets the type that the source says, and each array is looked at.
+    """
+    real, cell = arrays[0].dtype.name, "uint8"
+    if real not in REALS:
+        raise DtypeMismatch(
+            f"the {name} kernel computes in float32 or float64, not in {real}: use those, or device.fast = False"
+        )
+    for array in arrays:
+        if not array.flags.c_contiguous:
+            raise ValueError(
+                f"the {name} kernel takes arrays whose memory is in the order of their axes; one of shape "
+                f"{array.shape} has strides {array.strides}: use ascontiguousarray, or device.fast = False"
+            )
+        if array.dtype.kind != "f":
+            cell = array.dtype.name
+        elif array.dtype.name != real:
+            raise DtypeMismatch(f"the {name} kernel got {real} and {array.dtype}: use astype on one of them")
+    index = np.dtype(np.int32 if max(array.size for array in arrays) <= SHORT else np.int64)
+    arguments = (*arrays, *map(index.type, (count, *integers)), *map(arrays[0].dtype.type, numbers))
+    blocks = min(-(-count // THREADS), MOST_BLOCKS)
+    with device_of(arrays[0]):
+        _kernel(name, real, index.name, cell)((blocks,), (THREADS,), arguments)
+
+
+def _geometry(x_shape, kernel, stride, padding):
+    """GEOMETRY in the source above."""
+    _, H, W, N = x_shape
+    return H, W, N, *kernel, *stride, *padding, *output_sizes((H, W), kernel, stride, padding)
+
+
+def _channels(x, size, groups):
+    """M, C and reach in the source above."""
+    return x[0].size, len(x) // groups, size // 2
+
+
+def _groups(F, C, groups):
+    """The filters and the channels of each group."""
+    F, C = F // groups, C // groups
+    return [(slice(g * F, (g + 1) * F), slice(g * C, (g + 1) * C)) for g in range(groups)]

@@ -1,0 +1,147 @@
+"""The page of `trace.to_html`: one file that steps through a pass in a browser, with its data inside.
+
+Here the arrays are cut to what fits on a screen and put into stepper.html, with the stepper*.js that draw them.
+"""
+
+import base64
+import html
+import json
+from pathlib import Path
+
+import numpy as np
+
+MAPS, SIDE = 16, 64  # most channels, and pixels a side
+ROWS, LENGTH = 64, 1024  # most rows of a matrix, and entries of a row
+PLAIN = 10  # most arrays of a layer that has no view of its own
+COLUMN_NUMBERS = 60_000  # most numbers of a layer's grad_columns
+BUDGET = 12_000_000  # characters of data; above it, fewer channels are shown
+SCRIPTS = ("stepper.js", "stepper_views.js", "stepper_page.js")
+VIEWS = {
+    "Conv2D": "conv",
+    "TableConv2D": "conv",
+    "MaxPool2D": "pool",
+    "AvgPool2D": "pool",
+    "Subsampling": "pool",
+    "Linear": "linear",
+}
+
+
+def page(trace) -> str:
+    """The whole page, as text.
+
+    Raises ValueError when even one channel of each array is more than a page should hold.
+    """
+    for maps in (MAPS, 8, 4, 2, 1):
+        data = json.dumps(_Data(trace, maps).content, ensure_ascii=True)
+        if len(data) <= BUDGET:
+            break
+    else:
+        raise ValueError(
+            f"to_html: with 1 channel of each array the page would have {len(data):,} characters, more than "
+            f"{BUDGET:,}: trace fewer layers, or a smaller picture"
+        )
+    here = Path(__file__).parent
+    frame = (here / "stepper.html").read_text(encoding="utf8")
+    script = "\n".join((here / name).read_text(encoding="utf8") for name in SCRIPTS)
+    for character in "<>&":  # so that no text in the data can end the element that it stands in
+        data = data.replace(character, f"\\u{ord(character):04x}")
+    frame = frame.replace("__TITLE__", html.escape(trace.title))
+    return frame.replace("__SCRIPT__", script).replace("__DATA__", data)
+
+
+class _Data:
+    """What the page gets: steps that name their arrays, and each array once, as base64 of float32."""
+
+    def __init__(self, trace, maps):
+        self.trace, self.maps = trace, maps
+        self.arrays, self.known = [], {}
+        steps = []
+        for kind, way in (("forward", 1), ("backward", -1)):
+            for layer in list(trace.layers)[::way]:
+                parts = trace.of(layer)
+                if any(e.kind == kind for e in parts.values()):
+                    steps.append(self.step(layer, kind, parts))
+        batches = [e.shape[e.batch_axis] for e in trace.values() if e.batch_axis is not None]
+        pictures = batches[0] if batches else 1
+        self.content = {"title": trace.title, "pictures": pictures, "steps": steps, "arrays": self.arrays}
+
+    def step(self, layer, direction, parts):
+        about = self.trace.layers[layer]
+        view = VIEWS.get(about["kind"], "plain")
+        if view == "conv" and "full_weight" in parts:  # a TableConv2D: as (F, C, kh, kw)
+            parts = parts | {"weight": parts["full_weight"]}
+            if "grad_full_weight" in parts:
+                parts["grad_weight"] = parts["grad_full_weight"]
+        mine = [name for name, entry in parts.items() if entry.kind == direction]
+        if view == "plain":
+            owned = [name for name, entry in parts.items() if entry.kind == "parameter"]
+            wanted = [*mine[:1], *owned, *mine[1:]] if direction == "forward" else mine
+            if direction == "backward" and "mask" in parts:
+                wanted = ["mask", *wanted]
+            wanted = [*wanted[: PLAIN - 1], *wanted[PLAIN - 1 :][-1:]]  # what comes out is among them
+        else:
+            wanted = WANTED[view, direction]
+        if "padded" in parts:  # then that is what lies under the window
+            wanted = [name for name in wanted if name != "x" or view != "pool"]
+        shape = self.reach(about, parts) if view in ("conv", "pool") else None
+        last = [e for e in parts.values() if e.kind == direction][-1]
+        return {
+            "layer": layer or about["type"],
+            "type": about["type"],
+            "direction": direction,
+            "view": view,
+            "formula": list(dict.fromkeys(formulas)),
+            "source": last.source,
+            "kernel": about.get("kernel_size"),
+            "stride": about.get("stride"),
+            "padding": about.get("padding"),
+            "groups": about.get("groups", 1),
+            "kind": about["kind"],
+            "parts": {name: self.part(parts, name, shape) for name in wanted if name in parts},
+        }
+
+    def reach(self, about, parts):
+        """How many positions of the window lie wholly inside the part of x that is shown: (rows, columns)."""
+        sizes = parts["y"].shape[2:]
+        return [
+            min(size, max(1, (SIDE - k) // s + 1))
+            for size, k, s in zip(sizes, about["kernel_size"], about["stride"], strict=True)
+        ]
+
+    def part(self, parts, name, reach):
+        entry = parts[name]
+        array = entry.array
+        if entry.batched:
+            array = array[0]  # the first picture of the batch
+        full = array.shape
+        if name == "grad_columns":
+            array = self.columns(array, parts["y"].shape[2:], parts["padded"].shape[1], reach)
+        elif array.ndim == 4:
+            array = array[: self.maps, : self.maps]
+        elif array.ndim == 2:
+            array = array[:ROWS, :LENGTH]
+        elif array.ndim == 3:
+            side = reach if reach and name in ("y", "grad_y", "winner") else (SIDE, SIDE)
+            array = array[: self.maps, : side[0], : side[1]]
+        elif array.ndim == 1:
+            array = array[:LENGTH]
+        elif array.ndim > 4:
+            array = array.reshape(-1)[:LENGTH]
+        part = {"name": entry.name, "shape": array.shape, "full": full, "data": self.add(array)}
+        return part | {"formula": entry.formula, "source": entry.source}
+
+    def columns(self, columns, sizes, channels, reach):
+        """grad_columns (C*kh*kw, OH*OW), perhaps in groups, cut to some channels and positions."""
+        columns = columns.reshape(channels, -1, *sizes)[:, :, : reach[0], : reach[1]]
+        most = max(1, COLUMN_NUMBERS // columns[0].size)
+        columns = columns[: min(self.maps, most)]
+        return columns.reshape(len(columns) * columns.shape[1], -1)
+
+    def add(self, array):
+        """Its number; an array that is there already, as relu1.x is conv1.y, is not stored again."""
+        with np.errstate(over="ignore"):
+            text = base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode("ascii")
+        if text not in self.known:
+            self.known[text] = len(self.arrays)
+            self.arrays.append(text)
+        return self.known[text]

@@ -1,0 +1,1 @@
+"""Training: the loop, the update rule, checkpoints, and what a run leaves behind."""

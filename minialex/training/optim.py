@@ -1,0 +1,218 @@
+"""The SGD rule of 2012, and learning-rate schedules."""
+
+import math
+
+from minialex.devices import twins
+from minialex.devices.device import array_module, device_of, transfer
+from minialex.errors import DtypeMismatch
+from minialex.layers.layer import Array, Parameter
+
+
+def update(w, v, grad, lr: float, momentum: float, decay: float) -> None:
+    """v <- momentum * v - decay * w - lr * grad;  w <- w + v, in place: a weight may lie in shared memory
+
+    decay: lr times the weight decay.
+    """
+    v *= momentum
+    if decay:  # 0 * infinity would not be a number
+        v -= decay * w
+    v -= lr * grad
+    w += v
+
+
+class SGD:
+    """v <- momentum * v - lr * weight_decay * w - lr * grad;    w <- w + v
+
+    (Krizhevsky et al. 2012, section 5.) Here lr is `lr * parameter.lr_scale`, and the decay is left out where
+    `parameter.decay` is False: at biases, unless asked.
+    Weights and velocities change in place, on the parameter's own device.
+    Raises ValueError for numbers that make no sense, or when a parameter has no gradient yet.
+
+    >>> w = Parameter(np.array([1.0]))
+    >>> w.grad = np.array([10.0])
+    >>> optimizer = SGD([w], lr=0.01, momentum=0.9)
+    >>> for _ in range(2):
+    ...     optimizer.step()
+    >>> w.value                                           # 1 - 0.1 - (0.9 * 0.1 + 0.1)
+    array([0.71])
+    """
+
+    def __init__(self, parameters, lr: float, momentum: float = 0.9, weight_decay: float = 0.0):
+        self.parameters: list[Parameter] = list(parameters)
+        if not self.parameters:
+            raise ValueError("SGD: there are no parameters to train")
+        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
+            if not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"SGD: {name} must be a number >= 0, not {value}")
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self._velocities: list[Array] = []
+        for p in self.parameters:
+            with device_of(p.value):
+                self._velocities.append(array_module(p.value).zeros_like(p.value))
+
+    @property
+    def velocities(self) -> list[Array]:
+        """One for each parameter, in its dtype and on its device: they follow when the model is moved or cast."""
+        for number, (p, v) in enumerate(zip(self.parameters, self._velocities, strict=True)):
+            if v.dtype != p.value.dtype or device_of(v) is not device_of(p.value):
+                with device_of(v):
+                    v = v.astype(p.value.dtype)
+                self._velocities[number] = transfer(v, device_of(p.value))
+        return self._velocities
+
+    def step(self) -> None:
+        """Move every parameter once, by its `grad`."""
+        for p in self.parameters:
+            self._check_grad(p)
+        for p, v in zip(self.parameters, self.velocities, strict=True):
+            lr = float(self.lr * p.lr_scale)
+            decay = float(lr * self.weight_decay) if p.decay else 0.0
+            device = device_of(p.value)
+            with device:
+                (twins.update_on(device) or update)(p.value, v, p.grad, lr, float(self.momentum), decay)
+
+    def _check_grad(self, p):
+        name = p.name or "a parameter"
+        if p.grad is None:
+            raise ValueError(f"SGD: {name} has no gradient: call backward before step")
+        if p.grad.shape != p.value.shape:
+            raise ValueError(f"SGD: {name} has shape {p.value.shape}, its gradient {p.grad.shape}")
+        if p.grad.dtype != p.value.dtype:
+            raise DtypeMismatch(
+                f"SGD: {name} is {p.value.dtype}, its gradient {p.grad.dtype}: use grad.astype"
+            )
+
+    def set_velocities(self, velocities) -> None:
+        """Put saved velocities back, each on its parameter's device."""
+        velocities = list(velocities)
+        if len(velocities) != len(self.velocities):
+            raise ValueError(
+                f"SGD: {len(self.velocities)} parameters, but {len(velocities)} saved velocities"
+            )
+        for p, v, saved in zip(self.parameters, self.velocities, velocities, strict=True):
+            if saved.shape != v.shape:
+                raise ValueError(f"SGD: {p.name} has shape {v.shape}, its saved velocity {saved.shape}")
+        for v, saved in zip(self.velocities, velocities, strict=True):
+            with device_of(v):
+                v[...] = transfer(saved, device_of(v))
+
+
+# ---- schedules: each is called with the progress in epochs (2.5: in the middle of the third) and gives lr ----------
+
+
+class Constant:
+    """Always lr."""
+
+    def __init__(self, lr: float):
+        self.lr = lr
+
+    def __call__(self, epoch: float) -> float:
+        return self.lr
+
+    def end_of_epoch(self, error: float | None) -> None:
+        """Hear the held-out error of the epoch that ended; only Plateau listens."""
+
+    def state(self) -> dict:
+        """What a checkpoint must keep."""
+        return {}
+
+    def set_state(self, state: dict) -> None:
+        """Put back what `state` gave."""
+
+
+class Step(Constant):
+    """lr times `factor` at each of the epochs `at`: AlexNet's by hand, and the released code's 25, 51, 79.
+
+    >>> schedule = Step(0.01, at=(2, 4))
+    >>> [round(schedule(epoch), 6) for epoch in range(6)]
+    [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
+    """
+
+    def __init__(self, lr: float, at, factor: float = 0.1):
+        super().__init__(lr)
+        self.at, self.factor = tuple(at), factor
+
+    def __call__(self, epoch: float) -> float:
+        return self.lr * self.factor ** sum(epoch >= start for start in self.at)
+
+
+class Cosine(Constant):
+    """From lr down to 0 along half a cosine over `epochs`, after a linear warm-up of `warmup` epochs.
+
+        lr * (1 + cos(pi * progress)) / 2       (Loshchilov and Hutter 2017, equation 5)
+
+    >>> schedule = Cosine(0.1, epochs=10, warmup=2)
+    >>> [round(schedule(epoch), 3) for epoch in (0, 1, 2, 6, 10)]
+    [0.0, 0.05, 0.1, 0.05, 0.0]
+    """
+
+    def __init__(self, lr: float, epochs: float, warmup: float = 0.0):
+        super().__init__(lr)
+        self.epochs, self.warmup = epochs, warmup
+
+    def __call__(self, epoch: float) -> float:
+        if epoch < self.warmup:
+            return self.lr * epoch / self.warmup
+        progress = (epoch - self.warmup) / max(self.epochs - self.warmup, 1e-9)
+        return self.lr * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+
+
+class Plateau(Constant):
+    """lr times `factor` when the held-out error has not improved for `patience` epochs: 2012's rule, automated.
+
+    (Krizhevsky et al. 2012, section 5: "divide the learning rate by 10 when the validation error rate stopped
+    improving".) It must be fed with a held-out error; the test set is not to be used for this.
+
+    >>> schedule = Plateau(0.01, patience=2)
+    >>> for error in (50, 40, 41, 42):
+    ...     schedule.end_of_epoch(error)
+    >>> round(schedule(4), 6)
+    0.001
+    """
+
+    def __init__(self, lr: float, factor: float = 0.1, patience: int = 3):
+        super().__init__(lr)
+        self.factor, self.patience = factor, patience
+        self.drops, self.waited, self.best = 0, 0, math.inf
+
+    def __call__(self, epoch: float) -> float:
+        return self.lr * self.factor**self.drops
+
+    def end_of_epoch(self, error):
+        if error is None:
+            raise ValueError(
+                "Plateau needs a held-out error after each epoch: hold out a part of the training set"
+            )
+        if error < self.best:
+            self.best, self.waited = error, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            self.drops, self.waited = self.drops + 1, 0
+
+    def state(self):
+        return {
+            "drops": self.drops,
+            "waited": self.waited,
+            "best": self.best if self.best < math.inf else None,
+        }
+
+    def set_state(self, state):
+        self.drops, self.waited = state["drops"], state["waited"]
+        self.best = math.inf if state["best"] is None else state["best"]
+
+
+def make_schedule(name: str, lr: float, epochs: int, warmup: float = 0.0) -> Constant:
+    """The schedule for a command line's `--lr-scheduler`: constant, step, plateau or cosine.
+
+    step drops after 1/2 and 3/4 of the epochs; warmup, in epochs, is cosine's.
+    """
+    if name == "constant":
+        return Constant(lr)
+    if name == "step":
+        return Step(lr, at=(math.ceil(epochs / 2), math.ceil(epochs * 3 / 4)))
+    if name == "plateau":
+        return Plateau(lr)
+    if name == "cosine":
+        return Cosine(lr, epochs, warmup)
+    raise ValueError(f"unknown schedule {name!r}: use constant, step, plateau or cosine")

@@ -1,0 +1,233 @@
+"""A run's folder: what a training program finds there, writes there, and does not write over.
+
+And the rules that the training programs share: where a setting comes from, and how mistakes are told.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from minialex.devices.device import Device
+from minialex.errors import CheckpointError, DtypeMismatch
+from minialex.training.checkpoint import Checkpoint, load_checkpoint
+from minialex.weights import load, read_pretrained
+
+# The files in a run's folder.
+CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
+HISTORY, SETTINGS = "history.csv", "settings.json"
+INPUT = "input.safetensors"  # AlexNet's: the mean image and the colours of the training pictures
+
+WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """--threads, the same for all programs."""
+    parser.add_argument(
+        "--threads",
+        type=whole_number(1),
+        metavar="T",
+        help="on a CPU (default: OMP_NUM_THREADS or all cores); the same number gives the same bits",
+    )
+
+
+def use_threads(threads: int | None) -> None:
+    """Let the CPU work on so many threads; None: leave it as it is."""
+    if threads:
+        Device("cpu").threads = threads
+
+
+def choose_processes(asked: int | None, saved: int | None, batch_size: int, device: Device) -> int:
+    """How many processes share a batch: as many as were asked for, else as the resumed run had, else one for each
+    thread, where it has enough to do.
+
+    Raises ValueError for more than one on another device than the CPU.
+    """
+    if device.name == "cpu":
+        return asked or saved or max(1, min(device.threads, batch_size // WORTHWHILE))
+    if asked and asked > 1:
+        raise ValueError(f"--processes {asked} is for a CPU, this run is on {device.name}: leave it out")
+    return 1
+
+
+def settle(asked: dict, of_checkpoint: dict | None, defaults: dict, may_change) -> dict:
+    """A run's settings: what was asked for, else what the checkpoint says, else the defaults.
+
+    Raises ValueError when a resumed run asks for something else than it began with, where that cannot be changed.
+
+    >>> settle({"lr": 0.2}, {"lr": 0.1, "seed": 3}, {"lr": 0.5, "seed": 0, "epochs": 9}, may_change={"lr"})
+    {'lr': 0.2, 'seed': 3, 'epochs': 9}
+    """
+    saved = of_checkpoint or {}
+    clash = [n for n in asked if n in saved and n not in may_change and asked[n] != saved[n]]
+    if clash:
+        was = ", ".join(f"{name} {saved[name]}" for name in clash)
+        now = ", ".join(f"{name} {asked[name]}" for name in clash)
+        raise ValueError(
+            f"the checkpoint was made with {was}; this run asks for {now}: leave that out, or start a new run"
+        )
+    return {**defaults, **saved, **asked}
+
+
+def find_checkpoint(resume: str | None) -> Checkpoint | None:
+    """The checkpoint that --resume names, a file or a folder's; None, and a word, where a folder has none."""
+    if resume is None:
+        return None
+    path = Path(resume)
+    if names_a_file(path):
+        return load_checkpoint(path)
+    if (path / CHECKPOINT).is_file():
+        return load_checkpoint(path / CHECKPOINT)
+    print(f"There is no checkpoint in {path}: starting from the beginning.")
+    return None
+
+
+def settings_to_resume(resume: str | None, checkpoint: Checkpoint | None) -> dict | None:
+    """The settings of the run that is resumed; a run that was stopped before its first checkpoint has left them too."""
+    if checkpoint:
+        return checkpoint.state["settings"]
+    return settings_in(Path(resume)) if resume else None
+
+
+def settings_in(folder: Path) -> dict:
+    """What settings.json in a run's folder says; empty where there is none."""
+    path = folder / SETTINGS
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({error})") from error
+
+
+def names_a_file(path: Path) -> bool:
+    """Does --resume name a file, rather than a run's folder?"""
+    return path.is_file() or path.suffix == ".safetensors"
+
+
+def choose_folder(resume: str | None, output_dir: str | None, name: str) -> Path:
+    """Where the results go: --output-dir; else where the resumed run is; else runs/name or the next free runs/name-N.
+
+    Raises ValueError when --output-dir holds another run: nothing is written over.
+    """
+    resumed = Path(resume) if resume else None
+    if resumed and names_a_file(resumed):
+        resumed = resumed.parent
+    if output_dir:
+        folder = Path(output_dir)
+        another = resumed is None or folder.resolve() != resumed.resolve()
+        if another and any((folder / file).exists() for file in (CHECKPOINT, MODEL)):
+            raise ValueError(
+                f"{folder} holds a run already: go on with it by --resume {folder}, or name another --output-dir"
+            )
+        return folder
+    if resumed:
+        return resumed
+    folders = (Path("runs", name if n == 1 else f"{name}-{n}") for n in range(1, 10_000))
+    return next(folder for folder in folders if not (folder / SETTINGS).exists())
+
+
+def make_writable(folder: Path) -> None:
+    """Find out now, not after the first epoch, whether the results can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(
+            f"cannot write to the output folder {folder} ({error.strerror}): choose another --output-dir"
+        ) from None
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
+    """The arrays of a run, or of anyone's weight file (BVLC's, torchvision's), and the settings that are known."""
+    if Path(path).is_dir():
+        return load_run(path)
+    arrays, preset = read_pretrained(path)
+    return (arrays, {"preset": preset}) if preset else load_run(path)
+
+
+def is_complete(folder: Path, checkpoint: Checkpoint, last_file: str) -> bool:
+    """Are all the results of a finished run there? It may have been killed after its last checkpoint."""
+    model = folder / MODEL
+    if not (model.is_file() and (folder / last_file).is_file()):
+        return False
+    arrays = load(model)
+    return all(np.array_equal(arrays.get(name), array) for name, array in checkpoint.parameters.items())
+
+
+def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
+    """The parameters of a run by name, and its settings.
+
+    path: a run's folder (its model or its checkpoint, whichever is newer), a checkpoint, or a weight file
+    (its settings are those in settings.json beside it, if there is one).
+    Raises FileNotFoundError when there is nothing, CheckpointError when a file is damaged.
+    """
+    path = weight_file(path)
+    arrays = load(path)
+    if any(name.startswith("velocity:") for name in arrays):
+        checkpoint = load_checkpoint(path)
+        return checkpoint.parameters, checkpoint.state["settings"]
+    return arrays, settings_in(path.parent)
+
+
+def weight_file(path: str | Path) -> Path:
+    """The file itself; of a run's folder its model or its checkpoint, whichever is newer."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    found = [path / name for name in (MODEL, CHECKPOINT) if (path / name).is_file()]
+    if not found:
+        raise FileNotFoundError(f"{path} holds neither {MODEL} nor {CHECKPOINT}: train first")
+    return max(found, key=lambda file: file.stat().st_mtime_ns)
+
+
+# ---- the command line ------------------------------------------------------------------------------
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """For argparse: a whole number, at least so large."""
+
+    def parse(text):
+        if not text.removeprefix("-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"a whole number >= {least} is needed, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+def number(text: str) -> float:
+    """For argparse: a finite number, not negative."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number >= 0 is needed, not {text!r}")
+    return value
+
+
+def friendly(main: Callable[[], None]) -> None:
+    """Run a program; mistakes of its user end it with a message instead of a traceback."""
+    sys.stdout.reconfigure(errors="replace")  # "?" for what a terminal cannot show
+    try:
+        main()
+    except KeyboardInterrupt as stop:
+        print(f"\nStopped. {stop}", file=sys.stderr)
+        sys.exit(130)  # what shells expect after Ctrl-C
+    except MemoryError as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: out of memory ({error}): try a smaller --batch-size (-b)")
+    except (ValueError, OSError, ArithmeticError, RuntimeError, DtypeMismatch) as error:
+        if os.environ.get("MINIALEX_TRACEBACK"):
+            raise
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+
+
+def advice_when_stopped(folder: Path) -> str:
+    """What to say to someone who pressed Ctrl-C."""
+    if (folder / CHECKPOINT).is_file():
+        return f"The last checkpoint is safe: go on with --resume {folder}"
+    return "There was no checkpoint yet: --checkpoint-every STEPS makes them sooner."

@@ -1,0 +1,146 @@
+"""Networks that others trained: Caffe's BVLC AlexNet (`.npy`), and torchvision's (`.pth`)."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from minialex.errors import CheckpointError
+from minialex.layers.layer import Layer
+from minialex.weights.files import load
+from minialex.weights.grouped import put, scatter, whole_shape
+from minialex.weights.unpickle import read_npy, read_torch
+
+# Where torchvision's AlexNet keeps what is conv1 to fc8 here.
+TORCHVISION = {
+    "features.0": "conv1",
+    "features.3": "conv2",
+    "features.6": "conv3",
+    "features.8": "conv4",
+    "features.10": "conv5",
+    "classifier.1": "fc6",
+    "classifier.4": "fc7",
+    "classifier.6": "fc8",
+}
+
+
+def load_bvlc(model: Layer, path: str | os.PathLike, new_last_layer: bool = False) -> list[str]:
+    """Put the weights of Caffe's BVLC AlexNet, a `.npy` file, into a model of preset "bvlc".
+
+    new_last_layer: leave fc8 as it is, to train it for other classes. Returns the names of what was left.
+    Raises CheckpointError, naming the file, when it is damaged or tries to run code; ValueError when the model is
+    another one. Then nothing is changed.
+    """
+    return _put_pretrained(model, read_bvlc(path), path, "bvlc", new_last_layer)
+
+
+def load_torchvision(model: Layer, path: str | os.PathLike, new_last_layer: bool = False) -> list[str]:
+    """Put the weights of torchvision's AlexNet, `.pth` or safetensors, into a model of preset "torchvision".
+
+    PyTorch is not needed for it. Arguments, result and errors are those of load_bvlc.
+    """
+    return _put_pretrained(model, read_torchvision(path), path, "torchvision", new_last_layer)
+
+
+def load_pretrained(model: Layer, path: str | os.PathLike) -> list[str]:
+    """Put the weights of any file into a model: a safetensors file or checkpoint of ours, BVLC's, or torchvision's.
+
+    Where the file was made for another number of classes, the last layer stays as it is, for fine-tuning. Returns the
+    names of what was left. Errors are those of load_bvlc.
+    """
+    arrays, preset = read_pretrained(path)
+    return _put_pretrained(model, arrays, path, preset, new_last_layer=_has_other_classes(model, arrays))
+
+
+def read_pretrained(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str | None]:
+    """The arrays of such a file under our names and in our shapes, and the preset that they are for, if it says so."""
+    kind = Path(path).suffix.lower()
+    if kind == ".npy":
+        return read_bvlc(path), "bvlc"
+    if kind != ".safetensors":
+        return read_torchvision(path), "torchvision"
+    arrays = load(path)
+    if "features.0.weight" in arrays:
+        return _renamed(arrays), "torchvision"
+    return {name: array for name, array in arrays.items() if not name.startswith("velocity:")}, None
+
+
+def read_bvlc(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a BVLC file, {"conv1": [weights, biases], ...}, under our names and in our shapes.
+
+    There, a convolution's weights are (kh, kw, in/groups, out) and a linear layer's (in, out); fc6 reads the maps
+    of pool5 pixel by pixel, (h, w, c), where ours reads them map by map, (c, h, w).
+    """
+    layers = read_npy(path)
+    if not isinstance(layers, dict):
+        raise CheckpointError(f"{path} should hold a dict of layers, not a {type(layers).__name__}")
+    arrays = {}
+    for name, layer in layers.items():
+        match layer:
+            case [np.ndarray() as weight, np.ndarray() as bias]:
+                pass
+            case {"weights": np.ndarray() as weight, "biases": np.ndarray() as bias}:
+                pass
+            case _:
+                raise CheckpointError(f"{path} should hold two arrays for {name}, its weights and its biases")
+        if weight.ndim not in (2, 4):
+            raise CheckpointError(f"{path} has weights of shape {weight.shape} for {name}, not 2 or 4 axes")
+        arrays[f"{name}.weight"] = weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight.T
+        arrays[f"{name}.bias"] = bias
+    if {"conv5.bias", "fc6.weight"} <= set(arrays) and arrays["fc6.weight"].ndim == 2:
+        arrays["fc6.weight"] = _map_by_map(arrays["fc6.weight"], arrays["conv5.bias"].size, path)
+    return arrays
+
+
+def _map_by_map(weight, maps, path):
+    """fc6's weights (out, h*w*c) -> (out, c*h*w)"""
+    units, inputs = weight.shape
+    side = math.isqrt(inputs // max(maps, 1))
+    if side * side * maps != inputs:
+        raise CheckpointError(
+            f"{path}: fc6 reads {inputs} numbers; they are not {maps} square maps from conv5"
+        )
+    return weight.reshape(units, side, side, maps).transpose(0, 3, 1, 2).reshape(units, inputs)
+
+
+def read_torchvision(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of torchvision's AlexNet under our names; its shapes are ours."""
+    arrays = load(path) if Path(path).suffix.lower() == ".safetensors" else read_torch(path)
+    if not isinstance(arrays, dict) or not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise CheckpointError(f"{path} should hold a state dict: one array for each name")
+    return _renamed(arrays)
+
+
+def _renamed(arrays):
+    """torchvision's "features.0.weight" becomes "conv1.weight"."""
+    split = {name: name.rpartition(".") for name in arrays}
+    return {
+        f"{TORCHVISION.get(layer, layer)}.{kind}": arrays[name] for name, (layer, _, kind) in split.items()
+    }
+
+
+def _has_other_classes(model, arrays):
+    """Has the last layer another number of rows there than here?"""
+    name, last = model.named_parameters()[-1]
+    return name in arrays and arrays[name].shape[:1] != whole_shape(last)[:1]
+
+
+def _put_pretrained(model, arrays, path, preset, new_last_layer):
+    """import_grouped with messages that name the file, and without the last layer if a new one is wanted."""
+    named = model.named_parameters()
+    last = named[-1][0].rpartition(".")[0]
+    left = [f"{last}.weight", f"{last}.bias"] if new_last_layer else []
+    taken = [(name, p) for name, p in named if name not in left]
+    try:
+        parts = scatter(taken, {name: array for name, array in arrays.items() if name not in left})
+    except ValueError as error:
+        hint = f"; new_last_layer=True starts {last} anew" if _has_other_classes(model, arrays) else ""
+        raise ValueError(f"{path} does not fit this model: {error}{hint}") from error
+    # "paper" has the shapes of "bvlc", but its colours are in another order, and its normalisation is another one.
+    own = getattr(model, "preset_name", preset)
+    if preset and own != preset:
+        raise ValueError(f'{path} does not fit this model: it is for preset="{preset}", not preset="{own}"')
+    for (_, p), part in zip(taken, parts, strict=True):
+        put(p.value, part)
+    return left

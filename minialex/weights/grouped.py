@@ -1,0 +1,77 @@
+"""Parameters in and out: whole arrays under their names, on the host, whatever the devices."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from minialex.devices.device import device_of, to_numpy, transfer
+from minialex.layers.layer import Array, Layer, Parameter
+
+Named = tuple[str, Parameter]  # as `model.named_parameters()` gives them
+
+
+def export_grouped(model: Layer, grads: bool = False) -> dict[str, np.ndarray]:
+    """The parameters (or their gradients) by name, as NumPy arrays: copies, whole, whatever the devices.
+
+    >>> from minialex.layers import Linear
+    >>> {name: array.shape for name, array in export_grouped(Linear(3, 2)).items()}
+    {'weight': (2, 3), 'bias': (2,)}
+    """
+    named = model.named_parameters()
+    missing = [name for name, p in named if p.grad is None]
+    if grads and missing:
+        raise ValueError(f"export_grouped: {missing[0]} has no gradient yet: call backward first")
+    return gather(named, [p.grad if grads else p.value for _, p in named])
+
+
+def import_grouped(model: Layer, arrays: Mapping[str, np.ndarray]) -> None:
+    """Put whole arrays into the model's parameters, in place, in their dtype.
+
+    Raises ValueError, before anything is changed, when a name is missing or unknown, or a shape is another one.
+    """
+    named = model.named_parameters()
+    for (_, p), part in zip(named, scatter(named, arrays), strict=True):
+        put(p.value, part)
+
+
+def gather(named: list[Named], values: list[Array]) -> dict[str, np.ndarray]:
+    """One array for each parameter -> whole arrays on the host, by name; the towers' parts are put together."""
+    whole = {}
+    for (name, p), value in zip(named, values, strict=True):
+        value = to_numpy(value)
+        target = whole.setdefault(name, np.empty(whole_shape(p), value.dtype))
+        target[rows_of(p)] = value
+    return whole
+
+
+def scatter(named: list[Named], arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Whole arrays by name -> the one, or the part, that belongs to each parameter; names and shapes must fit."""
+    wanted = {name: whole_shape(p) for name, p in named}
+    problems = [f"{name} is missing" for name in wanted if name not in arrays]
+    problems += [f"{name} is unknown here" for name in arrays if name not in wanted]
+    problems += [
+        f"{name} has shape {arrays[name].shape}, the model {shape}"
+        for name, shape in wanted.items()
+        if name in arrays and arrays[name].shape != shape
+    ]
+    if problems:
+        more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise ValueError("these arrays belong to another model: " + "; ".join(problems[:4]) + more)
+    return [arrays[name][rows_of(p)] for name, p in named]
+
+
+def whole_shape(p: Parameter) -> tuple[int, ...]:
+    """The shape of the whole of which a parameter may be one tower's part."""
+    return p.value.shape if p.part is None else (p.part[2], *p.value.shape[1:])
+
+
+def rows_of(p: Parameter):
+    """Where a parameter's values lie in the whole."""
+    return ... if p.part is None else slice(*p.part[:2])
+
+
+def put(target: Array, values: np.ndarray) -> None:
+    """Copy host values into an array on any device, in that array's dtype."""
+    device = device_of(target)
+    with device:
+        target[...] = transfer(np.ascontiguousarray(values, dtype=target.dtype), device)

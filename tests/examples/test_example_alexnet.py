@@ -1,0 +1,808 @@
+"""examples/alexnet_imagenet.py as its users run it, on a tiny network and a handful of pictures.
+
+Most tests call the program inside this process; those that kill it run it as a process of its own.
+"""
+
+import csv
+import importlib.util
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import running
+from PIL import Image
+from running import EXAMPLES, finish, run_here
+from threadpoolctl import threadpool_limits
+
+import minialex as mx
+from minialex import __main__ as command_line
+from minialex import plot, train, weights
+from minialex.data.augment import Prepare
+from minialex.data.folder import GROUND_TRUTH, find_pictures
+from minialex.data.loader import PictureBatches
+from minialex.devices.device import cuda_count
+from minialex.training import runs
+from minialex.training.checkpoint import load_checkpoint
+from minialex.weights import files
+
+PROGRAM = EXAMPLES / "alexnet_imagenet.py"
+COLUMNS = "epoch lr train_loss train_acc1 val_loss val_acc1 val_acc5 images_per_second seconds".split()
+LOG_LINE = re.compile(
+    r"Epoch \[(\d+)\]\[(\d+)/(\d+)\] data \d+\.\d\ds step \d+\.\d\ds loss \d+\.\d+ "
+    r"Acc@1 \d+\.\d Acc@5 \d+\.\d lr [\d.e-]+"
+)
+CLASSES = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
+TRAIN, VAL, STEPS = 36, 15, 9  # pictures, and steps in an epoch
+
+TINY = {"width": 0.0625, "image_size": 67, "side": 72, "init": "he", "scale": 1 / 64}
+SMALL = "--epochs 2 -b 4 -j 2 -p 4 --lr 0.005 --lr-scheduler cosine --seed 3 --devices cpu".split()
+posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+
+
+# ---- running it ---------------------------------------------------------------------------------------
+
+
+def load_program():
+    """The program as a module, its networks tiny."""
+    spec = importlib.util.spec_from_file_location("alexnet_imagenet", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.DEFAULTS.update(TINY)
+    module.DEFAULTS_DRAWN.update(TINY)
+    return module
+
+
+alexnet_imagenet = load_program()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks as small as these gain nothing from threads."""
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
+
+
+@pytest.fixture
+def program(monkeypatch, tmp_path, capsys):
+    """Call the program in this process, in an empty folder, with pictures of the run that cost no time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MINIALEX_TRACEBACK", raising=False)
+    for name in ("accuracy_curves", "tower_kernels"):
+        monkeypatch.setattr(plot, name, lambda *args: args[-1].touch())
+
+    def call(*arguments):
+        def main():
+            runs.friendly(alexnet_imagenet.main)
+
+        return run_here(main, PROGRAM, arguments, monkeypatch, capsys)
+
+    return call
+
+
+def start(folder, *arguments):
+    """The same as a process of its own."""
+    code = (
+        "import importlib.util, sys; from minialex.training.runs import friendly\n"
+        f"spec = importlib.util.spec_from_file_location('alexnet_imagenet', {str(PROGRAM)!r})\n"
+        "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
+        f"module.DEFAULTS.update({TINY!r}); friendly(module.main)"
+    )
+    return running.start(folder, "-c", code, *arguments)
+
+
+def draw(path, colour, rng, size=(90, 80)):
+    """A picture of one colour, with coarse noise on it."""
+    noise = rng.integers(-40, 40, (6, 6, 3))
+    pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(path)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """train/ and val/ with three classes of colours."""
+    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(5)
+    for split, count in (("train", TRAIN), ("val", VAL)):
+        for i in range(count):
+            name = list(CLASSES)[i % 3]
+            draw(root / split / name / f"{i:02}.JPEG", CLASSES[name], rng)
+    return root
+
+
+@pytest.fixture
+def own_pictures(pictures, tmp_path):
+    """A copy, to do something to it."""
+    return shutil.copytree(pictures, tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(pictures, tmp_path_factory):
+    """A whole run as a process, and what it said."""
+    place = tmp_path_factory.mktemp("uninterrupted")
+    result = finish(start(place, pictures, *SMALL, "--output-dir", "out"))
+    assert result.status == 0, result
+    return place / "out", result
+
+
+def copy_of(folder, place):
+    return Path(shutil.copytree(folder, place))
+
+
+def history_of(folder):
+    """history.csv without what hangs on the clock."""
+    with open(folder / runs.HISTORY, newline="") as file:
+        reader = csv.DictReader(file)
+        rows = [{k: v for k, v in row.items() if "second" not in k} for row in reader]
+        return reader.fieldnames, rows
+
+
+def assert_same_run(folder, wanted):
+    assert (folder / runs.MODEL).read_bytes() == (wanted / runs.MODEL).read_bytes()
+    assert (folder / runs.INPUT).read_bytes() == (wanted / runs.INPUT).read_bytes()
+    assert history_of(folder) == history_of(wanted)
+    assert not list(folder.glob(".*"))
+
+
+def times_of(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def stop_at(monkeypatch, step, error=KeyboardInterrupt):
+    """End the run at a step; returns what undoes it."""
+    real, steps = train.train_step, itertools.count(1)
+
+    def train_step(*args):
+        if next(steps) == step:
+            raise error
+        return real(*args)
+
+    monkeypatch.setattr(train, "train_step", train_step)
+    return lambda: monkeypatch.setattr(train, "train_step", real)
+
+
+# ---- a whole run --------------------------------------------------------------------------------------
+
+
+def test_a_run_says_what_it_reads_and_where_it_runs(uninterrupted):
+    _, result = uninterrupted
+    assert "36 pictures to train on and 15 to validate, 3 classes: blue, green, red" in result.out
+    assert "on cpu, in out" in result.out
+    assert re.search(r"Validation: Acc@1 [\d.]+ %, Acc@5 100.00 % after 2 epochs", result.out)
+    assert "python -m minialex classify my.jpg --weights out" in result.out
+    assert "small AlexNet" not in result.out
+    assert result.err == ""
+
+
+def test_log_lines_have_their_form_and_come_every_print_freq_steps_and_at_the_end(uninterrupted):
+    found = LOG_LINE.findall(uninterrupted[1].out)
+    assert found == [(epoch, step, "9") for epoch in "12" for step in "489"]
+
+
+def test_a_run_leaves_its_results_in_its_folder(uninterrupted):
+    folder, result = uninterrupted
+    files = [runs.CHECKPOINT, runs.MODEL, runs.BEST, runs.HISTORY, runs.SETTINGS, runs.INPUT]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*files, "conv1.png", "curves.png"])
+    for name in ("conv1.png", "curves.png"):
+        assert name in result.out
+        with Image.open(folder / name) as picture:
+            assert picture.format == "PNG"
+            assert np.ptp(np.asarray(picture.convert("L"))) > 100  # something is drawn there
+
+
+def test_history_has_accuracies_in_percent(uninterrupted):
+    names, rows = history_of(uninterrupted[0])
+    assert names == COLUMNS
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    right = float(rows[-1]["val_acc1"]) * VAL / 100
+    assert right == pytest.approx(round(right), abs=1e-3)
+    assert right > 1
+    assert {row["val_acc5"] for row in rows} == {"100"}
+
+
+def test_settings_say_which_network_it_is(uninterrupted, pictures):
+    settings = json.loads((uninterrupted[0] / runs.SETTINGS).read_text())
+    wanted = {**TINY, "preset": "paper", "data": str(pictures), "classes": list(CLASSES), "seed": 3}
+    assert {name: settings[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["-j 0", "-j 5 --checkpoint-every 1 -p 100", "--cache cache", "--devices sim:0,sim:1", "--devices sim:1"],
+)
+def test_workers_cache_and_devices_change_no_bit(program, uninterrupted, pictures, tmp_path, other):
+    result = program(pictures, *SMALL, "--output-dir", "out", *other.split())
+    assert result.status == 0, result
+    assert_same_run(tmp_path / "out", uninterrupted[0])
+    assert (tmp_path / "cache").is_dir() == ("--cache" in other)
+
+
+def test_another_seed_gives_another_network(program, uninterrupted, pictures, tmp_path):
+    program(pictures, *SMALL, "--seed", 4, "--output-dir", "out")
+    assert (tmp_path / "out" / runs.MODEL).read_bytes() != (uninterrupted[0] / runs.MODEL).read_bytes()
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(program, uninterrupted):
+    folder, before = uninterrupted[0], times_of(uninterrupted[0])
+    result = program("--resume", folder)
+    assert (result.status, result.err) == (0, "")
+    assert "This run is finished: 2 epochs, validation Acc@1 " in result.out
+    assert "--epochs 12" in result.out
+    assert times_of(folder) == before
+
+
+@pytest.mark.parametrize("lost", [runs.MODEL, "conv1.png"])
+def test_a_run_killed_after_its_last_epoch_still_gets_its_results(program, uninterrupted, tmp_path, lost):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    (folder / lost).unlink()
+    result = program("--resume", folder)
+    assert "Not all of its results were written: writing them now." in result.out
+    assert_same_run(folder, uninterrupted[0])
+    assert (folder / lost).exists()
+
+
+def test_a_plateau_drops_the_rate(program, pictures, tmp_path):
+    arguments = "--limit 6 -b 6 --epochs 5 --lr 1e-12 --lr-scheduler plateau --output-dir out".split()
+    assert program(pictures, *arguments).status == 0
+    rates = [float(row["lr"]) for row in history_of(tmp_path / "out")[1]]
+    assert rates == pytest.approx([1e-12] * 4 + [1e-13])
+
+
+def test_a_limit_takes_pictures_of_all_classes(program, pictures):
+    result = program(pictures, *SMALL, "--epochs", 1, "--limit", 6)
+    assert "6 pictures to train on and 6 to validate, 3 classes" in result.out
+    settings = {**alexnet_imagenet.DEFAULTS, "data": pictures, "limit": 6}
+    chosen = alexnet_imagenet.Pictures(alexnet_imagenet.parse_arguments([]), settings)
+    assert chosen.train_list.labels.tolist() == chosen.val_list.labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_without_data_it_draws_pictures_and_says_how_to_run_the_real_thing(
+    program, pictures, monkeypatch, tmp_path
+):
+    asked = []
+    monkeypatch.setattr(
+        alexnet_imagenet, "draw_pictures", lambda root, size: asked.append((root, size)) or pictures
+    )
+    result = program(*SMALL, "--epochs", 1)
+    assert result.status == 0, result
+    assert asked == [(Path("runs", "drawn-pictures"), 72)]
+    assert "This was a small AlexNet: the same two towers with a quarter of the maps" in result.out
+    assert "python examples/alexnet_imagenet.py /data/imagenet\n" in result.out
+    program("--resume", Path("runs", "alexnet"), "--epochs", 2)
+    assert len(asked) == 2
+
+
+@pytest.mark.slow
+def test_the_drawn_pictures_go_through_the_whole_program(tmp_path):
+    arguments = "--limit 100 --epochs 2 -b 20 -j 2 --devices cpu".split()
+    result = finish(
+        subprocess.Popen(
+            [sys.executable, PROGRAM, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(PROGRAM.parents[1])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    )
+    assert (result.status, result.err) == (0, "")
+    assert "10 classes: circle-cool" in result.out
+    assert "This was a small AlexNet" in result.out
+
+
+# ---- killed and resumed -------------------------------------------------------------------------------
+
+
+@posix
+def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
+    program, uninterrupted, pictures, tmp_path
+):
+    folder = tmp_path / "out"
+    process = start(tmp_path, pictures, *SMALL, "--checkpoint-every", 1, "--output-dir", folder)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / runs.CHECKPOINT).exists() and progress_in(folder)["step"] >= 2:
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    result = finish(process)
+    assert result.status == -signal.SIGKILL, result
+    assert progress_in(folder)["step"] > 0
+    result = program("--resume", folder, "--devices", "cpu")  # the rest is in the checkpoint
+    assert result.status == 0, result
+    assert_same_run(folder, uninterrupted[0])
+
+
+def progress_in(folder):
+    return load_checkpoint(folder / runs.CHECKPOINT).state["progress"]
+
+
+@posix
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(uninterrupted, pictures, tmp_path, seed):
+    folder, rng, kills = tmp_path / "out", np.random.default_rng(seed), 0
+    arguments = [pictures, *SMALL, "--checkpoint-every", 1, "--resume", folder]
+    for _ in range(6):
+        process = start(tmp_path, *arguments)
+        time.sleep(rng.uniform(0.6, 1.6))
+        process.send_signal(signal.SIGKILL)
+        kills += finish(process).status == -signal.SIGKILL
+    assert kills
+    assert finish(start(tmp_path, *arguments)).status == 0
+    assert_same_run(folder, uninterrupted[0])
+
+
+@pytest.mark.parametrize(("first", "then"), [("cpu", "sim:0,sim:1"), ("sim:0,sim:1", "cpu")])
+def test_a_run_goes_on_on_other_devices_and_in_another_folder(
+    program, monkeypatch, uninterrupted, pictures, tmp_path, first, then
+):
+    go_on = stop_at(monkeypatch, STEPS + 6)
+    arguments = [*SMALL, "--checkpoint-every", 4, "--output-dir", "out", "--devices", first]
+    assert program(pictures, *arguments).status == 130
+    go_on()
+    assert program("--resume", "out", "--devices", then, "-j", 0, "--output-dir", "other").status == 0
+    assert_same_run(tmp_path / "other", uninterrupted[0])
+
+
+def test_ctrl_c_ends_with_a_message_and_the_checkpoint_safe(program, monkeypatch, pictures, tmp_path):
+    stop_at(monkeypatch, 6)
+    result = program(pictures, *SMALL, "--checkpoint-every", 2, "--output-dir", "out")
+    assert result.status == 130
+    assert "Stopped. The last checkpoint is safe: go on with --resume out" in result.err
+    assert progress_in(tmp_path / "out")["step"] == 4
+
+
+def test_an_exception_in_a_worker_ends_the_run_with_the_checkpoint_safe(
+    program, monkeypatch, pictures, tmp_path
+):
+    real, calls = Prepare.training, itertools.count()
+
+    def training(*args):
+        if next(calls) == 30:
+            raise ZeroDivisionError("a mistake of ours")
+        return real(*args)
+
+    monkeypatch.setattr(Prepare, "training", training)
+    result = program(pictures, *SMALL, "--checkpoint-every", 1, "--output-dir", "out")
+    assert result.status == 1
+    assert re.search(r"\d\d\.JPEG could not be prepared: ZeroDivisionError: a mistake of ours", result.err)
+    assert "The last checkpoint is safe: go on with --resume out" in result.err
+    assert progress_in(tmp_path / "out")["step"] > 1
+
+
+def test_a_full_disk_ends_the_run_with_the_checkpoint_safe(program, monkeypatch, pictures, tmp_path):
+    fsync, calls = os.fsync, itertools.count()
+
+    def full_later(file):
+        if next(calls) > 4:  # mean, settings, history, two checkpoints
+            raise OSError(28, "No space left on device")
+        fsync(file)
+
+    monkeypatch.setattr(files.os, "fsync", full_later)
+    result = program(pictures, *SMALL, "--checkpoint-every", 2, "--output-dir", "out")
+    assert result.status == 1
+    assert "checkpoint.safetensors could not be written: No space left on device" in result.err
+    assert "The last checkpoint is safe: go on with --resume out" in result.err
+    assert progress_in(tmp_path / "out")["step"] == 4
+
+
+class OutOfMemoryError(MemoryError):
+    """CuPy's has this name and this parent."""
+
+
+@pytest.mark.parametrize("error", [MemoryError, OutOfMemoryError("Out of memory allocating 9 bytes")])
+def test_out_of_memory_says_what_to_lower(program, monkeypatch, pictures, error):
+    stop_at(monkeypatch, 2, error)
+    result = program(pictures, *SMALL)
+    assert result.status == 1
+    assert "out of memory" in result.err
+    assert "try a smaller --batch-size (-b)" in result.err
+
+
+def test_a_mean_that_another_run_left_is_not_used(program, uninterrupted, pictures, tmp_path):
+    (tmp_path / "out").mkdir()
+    names = {"mean": (3, 72, 72), "values": (3,), "vectors": (3, 3)}
+    left = {name: np.zeros(shape, np.float32) for name, shape in names.items()}
+    weights.save(tmp_path / "out" / runs.INPUT, left)
+    program(pictures, *SMALL, "--output-dir", "out")
+    assert_same_run(tmp_path / "out", uninterrupted[0])
+
+
+# ---- evaluation ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["", runs.CHECKPOINT, runs.MODEL])
+@pytest.mark.parametrize("flag", ["--resume", "--pretrained"])
+def test_evaluation_gives_the_last_epochs_accuracy_and_writes_nothing(
+    program, uninterrupted, tmp_path, file, flag
+):
+    folder, before = uninterrupted[0], times_of(uninterrupted[0])
+    last = {name: float(value) for name, value in history_of(folder)[1][-1].items()}
+    result = program("-e", flag, folder / file)
+    assert result.status == 0, result
+    assert (
+        f"Acc@1 {last['val_acc1']:.2f} %, Acc@5 {last['val_acc5']:.2f} %, loss {last['val_loss']:.4f} "
+        "(centre crop, 15 pictures)" in result.out
+    )
+    assert times_of(folder) == before
+    assert not (tmp_path / "runs").exists()
+
+
+def test_evaluation_needs_no_training_pictures(program, uninterrupted, own_pictures):
+    shutil.rmtree(own_pictures / "train")
+    shutil.move(own_pictures / "val", own_pictures / "test")  # which serves where there is no val/
+    result = program(own_pictures, "-e", "--resume", uninterrupted[0])
+    assert f"Acc@1 {float(history_of(uninterrupted[0])[1][-1]['val_acc1']):.2f} %" in result.out
+
+
+def network_of(folder):
+    """A run's network, its validation pictures, and their softmax by hand: for `x` (10, ...) a mean over the ten."""
+    settings = json.loads((folder / runs.SETTINGS).read_text())
+    model = mx.models.alexnet(3, "cpu", width=TINY["width"], image_size=67, scale=1 / 64).eval()
+    mx.weights.import_grouped(model, weights.load(folder / runs.MODEL))
+    prepare = Prepare.for_input(model.input, weights.load(folder / runs.INPUT)["mean"])
+    batches = PictureBatches(find_pictures(settings["data"], "val"), prepare, 10, side=72, workers=0)
+
+    def share(x):
+        odds = np.exp(model.forward(x).astype(np.float64))
+        return (odds / odds.sum(axis=1, keepdims=True)).mean(axis=0)
+
+    return model, batches, share
+
+
+def test_ten_crops_are_the_mean_of_ten_softmaxes(program, uninterrupted):
+    model, batches, share = network_of(uninterrupted[0])
+    shares = np.array([share(crops[0]) for crops, _ in batches.in_order(ten_crop=True)])
+    acc1 = 100 * (shares.argmax(axis=1) == batches.labels).mean()
+    loss = -np.log(shares[np.arange(VAL), batches.labels]).mean()
+    scores = train.evaluate_ten_crop(model, batches)
+    assert (scores.acc1, scores.loss) == pytest.approx((acc1, loss), rel=1e-5)
+    result = program("-e", "--ten-crop", "--resume", uninterrupted[0])
+    wanted = f"Acc@1 {acc1:.2f} %, Acc@5 100.00 %, loss {loss:.4f} (mean of ten crops, 15 pictures)"
+    assert wanted in result.out
+
+
+def test_evaluation_without_a_mean_picture_says_what_it_subtracts(program, uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    (folder / runs.INPUT).unlink()
+    result = program("-e", "--resume", folder)
+    assert f"There is no mean image beside {folder}: subtracting ImageNet's mean colour." in result.out
+
+
+def test_classify_prepares_a_picture_as_the_run_did_and_knows_its_classes(uninterrupted, tmp_path, capsys):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    arrays = weights.load(folder / runs.MODEL)
+    arrays["fc8.weight"] *= 0.3  # so that it is not too sure
+    weights.save(folder / runs.MODEL, arrays)
+    _, batches, share = network_of(folder)
+    batches.batch_size = 1
+    for file, (x, _) in list(zip(batches.pictures.files, batches.in_order(), strict=True))[::4]:
+        assert command_line.main(["classify", str(file), "--weights", str(folder)]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        wanted = sorted(zip(share(x), CLASSES, strict=True), reverse=True)
+        assert out == "".join(f" {100 * part:5.1f} %  {name}\n" for part, name in wanted)
+
+
+# ---- fine-tuning --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_classes(own_pictures):
+    for split in ("train", "val"):
+        shutil.rmtree(own_pictures / split / "green")
+    return own_pictures
+
+
+@pytest.mark.parametrize("file", ["", runs.MODEL, runs.CHECKPOINT])
+def test_another_number_of_classes_starts_a_new_last_layer(
+    program, uninterrupted, two_classes, tmp_path, file
+):
+    before = weights.load(uninterrupted[0] / runs.MODEL)
+    arguments = ["--pretrained", uninterrupted[0] / file, "--freeze", "conv1, conv2", "--output-dir", "out"]
+    result = program(two_classes, *SMALL, *arguments)
+    assert result.status == 0, result
+    assert f"weights of {uninterrupted[0] / file}, but for fc8.weight, fc8.bias" in result.out
+    after = weights.load(tmp_path / "out" / runs.MODEL)
+    assert after["fc8.bias"].shape == (2,)
+    for name in before:
+        if not name.startswith("fc8"):
+            same = name.startswith(("conv1", "conv2"))
+            assert np.array_equal(before[name], after[name]) == same, name
+
+
+def test_frozen_layers_stay_and_the_rest_moves_also_after_a_resume(program, monkeypatch, pictures, tmp_path):
+    arguments = [pictures, *SMALL, "--freeze", "conv1,conv2", "--checkpoint-every", 2]
+    program(*arguments, "--output-dir", "whole")
+    go_on = stop_at(monkeypatch, 6)
+    program(*arguments, "--output-dir", "out")
+    go_on()
+    assert program("--resume", "out").status == 0
+    assert_same_run(tmp_path / "out", tmp_path / "whole")
+    fresh = weights.export_grouped(
+        mx.models.alexnet(3, "cpu", rng=3, width=TINY["width"], image_size=67, init="he")
+    )
+    after = weights.load(tmp_path / "out" / runs.MODEL)
+    same = {name for name in fresh if np.array_equal(fresh[name], after[name])}
+    assert same == {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"}
+
+
+def test_all_the_weights_of_a_run_with_the_same_classes_are_taken(program, uninterrupted, pictures, tmp_path):
+    arguments = ["--pretrained", uninterrupted[0], "--lr", "0", "--epochs", "1", "--output-dir", "out"]
+    assert "but for" not in program(pictures, *SMALL, *arguments).out
+    before, after = (weights.load(f / runs.MODEL) for f in (uninterrupted[0], tmp_path / "out"))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_bvlcs_weights_bring_their_preset(program, pictures, tmp_path):
+    """A file of that kind, of a small network."""
+    model = mx.models.alexnet(3, "cpu", "bvlc", rng=1, width=TINY["width"], image_size=67, init="he")
+    layers = {}
+    for name, array in weights.export_grouped(model).items():
+        turned = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        layers.setdefault(name.split(".")[0], []).append(turned)
+    np.save(tmp_path / "bvlc.npy", layers, allow_pickle=True)
+    assert "15 pictures)" in program(pictures, "-e", "--pretrained", "bvlc.npy").out
+    arguments = [*SMALL, "--pretrained", "bvlc.npy", "--lr", "0", "--epochs", "1", "--output-dir", "out"]
+    assert program(pictures, *arguments).status == 0
+    assert json.loads((tmp_path / "out" / runs.SETTINGS).read_text())["preset"] == "bvlc"
+    assert not (tmp_path / "out" / runs.INPUT).exists()  # it has its own mean, and no noise on colours
+    after = weights.load(tmp_path / "out" / runs.MODEL)
+    assert all(np.array_equal(after[name], array) for name, array in weights.export_grouped(model).items())
+
+
+# ---- random numbers in place of pictures --------------------------------------------------------------
+
+
+def test_dummy_needs_no_pictures(program, tmp_path):
+    result = program("--dummy", "--look", "--limit", 12, *SMALL, "--output-dir", "out", "--epochs", 1)
+    assert result.status == 0, result
+    assert "random numbers in place of pictures" in result.out
+    assert LOG_LINE.search(result.out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert program("--resume", "out", "--epochs", 2).status == 0
+    for more in ([], ["--ten-crop"]):
+        assert "12 pictures)" in program("-e", "--resume", "out", *more).out
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+# ---- files that cannot be read ------------------------------------------------------------------------
+
+
+def spoil(root, split, *numbers):
+    files = find_pictures(root, split).files
+    for k, i in enumerate(numbers):
+        files[i].write_bytes([b"no picture", files[i].read_bytes()[:400]][k % 2])
+    return [files[i] for i in numbers]
+
+
+def test_unreadable_files_are_named_counted_and_skipped_up_to_max_bad(program, own_pictures, tmp_path):
+    bad = [*spoil(own_pictures, "train", 3, 17), *spoil(own_pictures, "val", 5)]
+    result = program(own_pictures, *SMALL, "--max-bad", 2, "--output-dir", "out")
+    assert result.status == 0, result
+    assert "3 unreadable files were skipped:" in result.out
+    assert all(f"{path} cannot be read as a picture" in result.out for path in bad)
+    assert progress_in(tmp_path / "out")["epoch"] == 2
+    assert "(centre crop, 14 pictures)\n1 unreadable files" in program("-e", "--resume", "out").out
+
+
+def test_more_unreadable_files_than_max_bad_stop_the_run(program, own_pictures):
+    bad = spoil(own_pictures, "train", 3, 17)
+    for allowed in (0, 1):
+        result = program(own_pictures, *SMALL, "--max-bad", allowed)
+        assert result.status == 1
+        assert (
+            f"{allowed + 1} of 36 pictures cannot be read, and up to {allowed} may be skipped" in result.err
+        )
+        assert any(str(path) in result.err for path in bad)
+
+
+def test_a_batch_of_unreadable_files_alone_is_no_step_and_a_resume_knows_it(
+    program, monkeypatch, own_pictures, tmp_path
+):
+    spoil(own_pictures, "train", 2, 9, 10, 25, 30)
+    arguments = [own_pictures, *SMALL, "-b", 1, "--max-bad", 5, "--epochs", 1, "--checkpoint-every", 5]
+    assert "][31/36]" in program(*arguments, "--output-dir", "whole").out
+    for step in (12, 17):
+        go_on = stop_at(monkeypatch, step)
+        program(*arguments, "--resume", "out")
+        go_on()
+    result = program("--resume", "out")
+    assert result.status == 0, result
+    assert_same_run(tmp_path / "out", tmp_path / "whole")
+
+
+# ---- what can be wrong with the data ------------------------------------------------------------------
+
+
+def flat(root, lines):
+    """Make val/ flat, with a ground-truth file of these lines for its sorted names."""
+    files = find_pictures(root, "val").files
+    for path in files:
+        shutil.move(path, root / "val" / f"{path.parent.name}-{path.name}")
+    for name in CLASSES:
+        (root / "val" / name).rmdir()
+    names = sorted(path.name for path in (root / "val").iterdir())
+    (root / GROUND_TRUTH).write_text("".join(f"{line}\n" for line in lines(names)))
+
+
+def by_name(names):
+    return [f"{name} {name.split('-')[0]}" for name in names]
+
+
+def test_a_flat_validation_folder_takes_its_classes_from_the_ground_truth(
+    program, uninterrupted, own_pictures, tmp_path
+):
+    flat(own_pictures, by_name)
+    assert program(own_pictures, *SMALL, "--output-dir", "out").status == 0
+    assert_same_run(tmp_path / "out", uninterrupted[0])
+
+
+def test_labels_missing_from_the_ground_truth_are_named(program, own_pictures):
+    flat(own_pictures, lambda names: by_name(names)[2:])
+    result = program(own_pictures, *SMALL)
+    assert result.status == 1
+    assert GROUND_TRUTH in result.err
+    assert "blue-00.JPEG" in result.err
+
+
+def an_empty_class(root):
+    (root / "train" / "white").mkdir()
+    return "train has 1 class folders without a picture (.jpeg, .jpg, .png): white"
+
+
+def one_class(root):
+    for split, name in itertools.product(("train", "val"), ("green", "red")):
+        shutil.rmtree(root / split / name)
+    return "has one class only, blue"
+
+
+def no_training_pictures(root):
+    shutil.rmtree(root / "train")
+    return "has no folder train; it has val"
+
+
+def no_validation_pictures(root):
+    shutil.rmtree(root / "val")
+    return "has no folder val or test; it has train"
+
+
+def nothing(root):
+    shutil.rmtree(root)
+    return "there is no folder "
+
+
+@pytest.mark.parametrize(
+    "wrong", [an_empty_class, one_class, no_training_pictures, no_validation_pictures, nothing]
+)
+def test_what_is_wrong_with_a_folder_of_pictures_is_told(program, own_pictures, tmp_path, wrong):
+    message = wrong(own_pictures)
+    result = program(own_pictures, *SMALL)
+    assert result.status == 1
+    assert result.err.startswith("alexnet_imagenet.py: ")
+    assert message in result.err
+
+
+def test_pictures_smaller_than_the_crop_are_enlarged(program, own_pictures):
+    draw(own_pictures / "train" / "red" / "small.png", (200, 0, 0), np.random.default_rng(0), size=(20, 9))
+    assert program(own_pictures, *SMALL, "--epochs", 1).status == 0
+
+
+# ---- what can be wrong with the weights ---------------------------------------------------------------
+
+
+def test_a_class_count_unlike_the_weights_is_told(program, uninterrupted, two_classes):
+    result = program(two_classes, "-e", "--resume", uninterrupted[0])
+    assert result.status == 1
+    assert "knows 3 classes, the pictures have 2" in result.err
+
+
+def test_a_run_does_not_go_on_with_other_classes(program, uninterrupted, two_classes, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    before = times_of(folder)
+    result = program(two_classes, "--resume", folder, "--epochs", 3)
+    assert result.status == 1
+    assert "knows other classes (blue, green, red) than the pictures have (blue, red)" in result.err
+    assert times_of(folder) == before
+
+
+def test_settings_that_clash_with_the_checkpoint_are_named(program, uninterrupted):
+    result = program("--resume", uninterrupted[0], "--epochs", 3, "-b", 8, "--preset", "bvlc")
+    assert result.status == 1
+    assert "made with preset paper, batch_size 4; this run asks for preset bvlc, batch_size 8" in result.err
+
+
+def lenet_weights(folder):
+    weights.save(folder / "lenet.safetensors", weights.export_grouped(mx.models.lenet5()))
+    return folder / "lenet.safetensors"
+
+
+def test_weights_of_another_network_are_refused(program, pictures, tmp_path):
+    path = lenet_weights(tmp_path)
+    result = program(pictures, "-e", "--pretrained", path)
+    assert result.status == 1
+    assert "has no layer fc8: these are not an AlexNet's weights" in result.err
+    result = program(pictures, *SMALL, "--pretrained", path)
+    assert result.status == 1
+    assert "lenet.safetensors does not fit this model" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-e", "--resume", "nothing"], "there is no file nothing"),
+        (["-e", "--resume", "."], "train first"),
+        (["--resume", "nothing.safetensors"], "there is no file nothing.safetensors"),
+        (["--pretrained", "nothing.npy"], "there is no file nothing.npy"),
+        (["--freeze", "conv1,conv9"], "--freeze: no layer is called conv9; there are conv1, conv2, "),
+        (
+            ["--freeze", "conv1,conv2,conv3,conv4,conv5,fc6,fc7,fc8"],
+            "with all layers frozen there is nothing to train",
+        ),
+        (["--devices", "tpu"], "unknown device 'tpu'"),
+        (["--lr", "1e30"], "the loss became"),
+    ],
+)
+def test_what_cannot_be_is_told(program, pictures, arguments, message):
+    result = program(pictures, *SMALL, *arguments)
+    assert result.status == 1
+    assert message in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_weight_file_is_no_checkpoint(program, uninterrupted):
+    result = program("--resume", uninterrupted[0] / runs.MODEL)
+    assert result.status == 1
+    assert "holds no training state: it is not a checkpoint" in result.err
+
+
+@pytest.mark.skipif(cuda_count() > 0, reason="this machine has a CUDA GPU")
+def test_a_gpu_that_is_not_there_is_named(program, pictures):
+    result = program(pictures, *SMALL, "--devices", "cuda:0,cuda:1")
+    assert result.status == 1
+    assert re.search("cuda:0 needs CuPy|finds no usable NVIDIA GPU", result.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-e"], "-e tests weights: say which with --resume PATH or --pretrained PATH"),
+        (["--ten-crop"], "--ten-crop goes with -e"),
+        (["--epochs", "0"], "a whole number >= 1 is needed, not '0'"),
+        (["-j", "-1"], "a whole number >= 0 is needed, not '-1'"),
+        (["--lr", "nan"], "a number >= 0 is needed, not 'nan'"),
+        (["--preset", "vgg"], "invalid choice: 'vgg'"),
+    ],
+)
+def test_bad_arguments_are_named(program, tmp_path, arguments, message):
+    result = program(*arguments)
+    assert result.status == 2
+    assert message in result.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_names_every_flag(program):
+    flags = """
+        DATA --preset --devices --epochs -b --batch-size -j --workers --lr --momentum --wd --lr-scheduler --resume
+        -e --evaluate --ten-crop --pretrained --freeze -p --print-freq --seed --output-dir --cache --limit --dummy
+        --max-bad --ground-truth --class-ids --checkpoint-every --look
+    """.split()
+    result = program("--help")
+    assert result.status == 0
+    assert [flag for flag in flags if not re.search(rf"{flag}\b", result.out)] == []

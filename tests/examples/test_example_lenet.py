@@ -1,0 +1,735 @@
+"""examples/lenet_mnist.py as its users run it: without a network, killed, resumed, and with all that can go wrong.
+
+Most tests run the program inside this process, with `runpy`; those that kill it run it as a process of its own.
+Nothing here leaves this machine: no mirror is asked, or one at a closed port.
+"""
+
+import csv
+import functools
+import os
+import re
+import runpy
+import signal
+import site
+import socket
+import time
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import running
+from PIL import Image
+from running import EXAMPLES, ONE_THREAD, PACKAGE, finish, run_here
+from threadpoolctl import threadpool_limits
+
+import minialex as mx
+from minialex import data, plot, train, weights
+from minialex.data import mnist
+from minialex.devices.device import cuda_count
+from minialex.training.checkpoint import load_checkpoint, save_checkpoint
+from minialex.weights import files
+
+PROGRAM = EXAMPLES / "lenet_mnist.py"
+PICTURES = ["confusion.png", "curves.png", "feature_maps.png", "filters.png", "mistakes.png"]
+COLUMNS = ["epoch", "lr", "train_loss", "train_error", "test_loss", "test_error", "seconds"]
+
+STEPS = 16  # in an epoch of 256 pictures, in batches of 16
+SMALL = "--variant keras --dropout 0.3 --lr 0.05 --limit 256 -b 16 --epochs 2".split()
+posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+
+
+# ---- running it ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks as small as these gain nothing from threads, and lose much where others use the cores as well."""
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture
+def program(monkeypatch, tmp_path, capsys):
+    """Call the program in this process: no network, no MNIST, pictures that cost no time, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MINIALEX_DATA", raising=False)
+    monkeypatch.delenv("MINIALEX_TRACEBACK", raising=False)
+    monkeypatch.setattr(mnist, "_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(mnist, "MIRRORS", ())
+    monkeypatch.setattr(data, "load_drawn_digits", drawn_once)
+    for name in ("curves", "filters", "feature_maps", "confusion", "mistakes"):
+        monkeypatch.setattr(plot, name, pretend_to_draw)
+
+    def call(*arguments):
+        def main():
+            runpy.run_path(str(PROGRAM), run_name="__main__")
+
+        return run_here(main, PROGRAM, arguments, monkeypatch, capsys)
+
+    return call
+
+
+drawn_once = functools.cache(data.load_drawn_digits)
+
+
+def pretend_to_draw(*args, title=None):
+    args[-1].touch()
+
+
+def environment(folder):
+    """Of a process without network and data: all traffic would go to a closed port of this machine."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    kept = {k: v for k, v in os.environ.items() if k.upper() not in ("MINIALEX_DATA", "NO_PROXY")}
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere)
+    homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(folder / "home"))
+    packages = {**PACKAGE, "PYTHONUSERBASE": site.getuserbase()}
+    fonts = {"MPLCONFIGDIR": matplotlib.get_cachedir()}  # matplotlib need not look for all fonts again
+    return {**kept, **proxies, **homes, **packages, **fonts}
+
+
+def start(folder, *arguments, threads=ONE_THREAD):
+    """Start the program as a process of its own, in `folder`."""
+    return running.start(folder, PROGRAM, *arguments, env={**environment(folder), **threads})
+
+
+def wait_for_the_middle_of_an_epoch(process, folder, after=0):
+    """Return as soon as there is a checkpoint of an unfinished epoch, of more steps than `after`.
+
+    All the while it can be read. Returns its steps, counted over all epochs.
+    """
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / train.CHECKPOINT).exists():
+            progress = progress_in(folder)
+            if progress["step"] and (steps := STEPS * progress["epoch"] + progress["step"]) > after:
+                return steps
+        time.sleep(0.002)
+    pytest.fail(f"no checkpoint in the middle of an epoch: {finish(process)}")
+
+
+def progress_in(folder):
+    return load_checkpoint(folder / train.CHECKPOINT).state["progress"]
+
+
+def history_of(folder):
+    """history.csv without the seconds."""
+    with open(folder / train.HISTORY, newline="") as file:
+        reader = csv.DictReader(file)
+        return reader.fieldnames, [{k: v for k, v in row.items() if k != "seconds"} for row in reader]
+
+
+def assert_same_run(folder, wanted):
+    assert (folder / train.MODEL).read_bytes() == (wanted / train.MODEL).read_bytes()
+    assert history_of(folder) == history_of(wanted)
+    assert not list(folder.glob(".*"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A whole run as a process, without network and data, and what it said."""
+    place = tmp_path_factory.mktemp("uninterrupted")
+    started = time.monotonic()
+    result = finish(start(place, *SMALL, "--output-dir", "out"))
+    assert result.status == 0, result
+    return place / "out", result, time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_in_two(tmp_path_factory):
+    """The folder of the same run in two processes."""
+    place = tmp_path_factory.mktemp("uninterrupted_in_two")
+    result = finish(start(place, *SMALL, "--processes", 2, "--output-dir", "out"))
+    assert result.status == 0, result
+    return place / "out"
+
+
+# ---- a whole run --------------------------------------------------------------------------------------
+
+
+def test_without_network_and_data_it_says_so_and_trains_on_drawn_digits(uninterrupted):
+    _, result, seconds = uninterrupted
+    assert "MNIST is not here and could not be fetched: training on drawn digits instead." in result.out
+    assert "--data-dir" in result.out
+    assert "drawn digits: 256 pictures to train on, 0 held out, 256 to test; on " in result.out
+    assert re.search(r"Test error on drawn digits: [\d.]+ % \(\d+ of 256 wrong\)", result.out)
+    assert "44,426" in result.out
+    assert result.err == ""
+    assert seconds < 100
+
+
+def test_a_run_leaves_its_results_in_its_folder(uninterrupted):
+    folder, result, _ = uninterrupted
+    files = [train.CHECKPOINT, train.MODEL, train.HISTORY, train.SETTINGS, *PICTURES]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(files)
+    assert all(name in result.out for name in (train.MODEL, train.HISTORY, *PICTURES))
+    for name in PICTURES:
+        with Image.open(folder / name) as picture:
+            assert picture.format == "PNG"
+            assert min(picture.size) > 100
+            assert np.ptp(np.asarray(picture.convert("L"))) > 100  # something is drawn there
+    names, rows = history_of(folder)
+    assert names == COLUMNS
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+
+
+def test_a_finished_run_says_so(program, uninterrupted):
+    folder = uninterrupted[0]
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    result = program("--resume", folder)
+    assert (result.status, result.err) == (0, "")
+    assert "This run is finished: 2 epochs, test error " in result.out
+    assert "--epochs 12" in result.out
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_evaluation_gives_the_last_test_error_and_writes_nothing(program, uninterrupted, tmp_path):
+    folder = uninterrupted[0]
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    error = float(history_of(folder)[1][-1]["test_error"])
+    for path in (folder, folder / train.CHECKPOINT, folder / train.MODEL):
+        result = program("-e", "--resume", path)
+        assert f"Test error on drawn digits: {error:.2f} %" in result.out
+        assert result.status == 0
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert not (tmp_path / "runs").exists()
+
+
+def test_evaluation_may_use_fewer_pictures(program, uninterrupted):
+    assert "of 100 wrong" in program("-e", "--resume", uninterrupted[0], "--limit", 100).out
+
+
+def test_a_run_inside_this_process_gives_the_same_bits(program, uninterrupted, tmp_path):
+    assert program(*SMALL, "--output-dir", "out", "--checkpoint-every", 3).status == 0
+    assert_same_run(tmp_path / "out", uninterrupted[0])
+
+
+# ---- killed -------------------------------------------------------------------------------------------
+
+
+@posix
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_killed_twice_in_the_middle_of_an_epoch_ends_with_the_same_bits(
+    tmp_path, uninterrupted, uninterrupted_in_two, processes
+):
+    folder = tmp_path / "out"
+    arguments = [*SMALL, "--checkpoint-every", 3, "--output-dir", folder]
+    steps, in_two = 0, ["--processes", 2] if processes == 2 else []
+    for _ in range(2):
+        process = start(tmp_path, *arguments, "--resume", folder, *in_two)
+        in_two = []  # the checkpoint says it
+        steps = wait_for_the_middle_of_an_epoch(process, folder, after=steps)
+        process.send_signal(signal.SIGKILL)
+        result = finish(process)
+        assert result.status == -signal.SIGKILL, result
+    assert progress_in(folder)["epoch"] < 2
+    result = finish(start(tmp_path, *arguments, "--resume", folder))
+    assert result.status == 0, result
+    assert_same_run(folder, uninterrupted[0] if processes == 1 else uninterrupted_in_two)
+
+
+@posix
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, seed):
+    start_threaded = functools.partial(start, tmp_path, threads={})  # as its users run it
+    rng = np.random.default_rng(seed)
+    sizes = "--limit 1000 -b 20 --epochs 4 --dropout 0.3 --holdout 100 --lr-scheduler plateau".split()
+    wanted, folder = tmp_path / "wanted", tmp_path / "out"
+    assert finish(start_threaded(*sizes, "--output-dir", wanted)).status == 0
+    kills = 0
+    for number in range(5):
+        before = written_at(folder)
+        process = start_threaded(*sizes, "--checkpoint-every", rng.integers(1, 12), "--resume", folder)
+        while number and process.poll() is None and written_at(folder) == before:
+            time.sleep(
+                0.002
+            )  # the first kill may come before all checkpoints, the others come after a new one
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        kills += finish(process).status == -signal.SIGKILL
+        if written_at(folder):
+            progress_in(folder)  # it can be read
+    assert kills >= 2
+    result = finish(start_threaded(*sizes, "--checkpoint-every", 12, "--resume", folder))
+    assert result.status == 0, result
+    assert_same_run(folder, wanted)
+    assert (folder / train.BEST).read_bytes() == (wanted / train.BEST).read_bytes()
+    assert {path.name for path in folder.iterdir()} == {path.name for path in wanted.iterdir()}
+
+
+def written_at(folder):
+    """When the last checkpoint was written; 0 before the first."""
+    path = folder / train.CHECKPOINT
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+@posix
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_ends_with_a_message_and_the_checkpoint_safe(tmp_path, processes):
+    folder = tmp_path / "out"
+    arguments = ["--epochs", 50, "--checkpoint-every", 3, "--output-dir", folder, "--processes", processes]
+    process = start(tmp_path, *SMALL, *arguments)
+    wait_for_the_middle_of_an_epoch(process, folder)
+    process.send_signal(signal.SIGINT)
+    result = finish(process)
+    assert result.status == 130, result
+    assert f"Stopped. The last checkpoint is safe: go on with --resume {folder}" in result.err
+    assert "Traceback" not in result.err
+    assert progress_in(folder)["epoch"] < 50
+
+
+def test_ctrl_c_before_the_first_checkpoint_does_not_promise_one(program, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train_step", interrupt)
+    result = program(*SMALL)
+    assert result.status == 130
+    assert "Stopped. There was no checkpoint yet" in result.err
+
+
+# ---- resumed ------------------------------------------------------------------------------------------
+
+
+def stop_at(monkeypatch, step):
+    """Ctrl-C at a step."""
+    real, steps = train.train_step, iter(range(1, 10_000))
+
+    def train_step(*args):
+        if next(steps) == step:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(train, "train_step", train_step)
+    return lambda: monkeypatch.setattr(train, "train_step", real)
+
+
+@pytest.mark.parametrize("what", ["folder", "checkpoint"])
+@pytest.mark.parametrize("devices", [("cpu", "cpu"), ("cpu", "sim:0"), ("sim:0", "cpu")])
+def test_a_resumed_run_needs_no_other_argument(program, monkeypatch, uninterrupted, tmp_path, what, devices):
+    go_on = stop_at(monkeypatch, 22)
+    arguments = ["--checkpoint-every", 5, "--output-dir", "out", "--devices", devices[0]]
+    assert program(*SMALL, *arguments).status == 130
+    go_on()
+    path = tmp_path / "out" / (train.CHECKPOINT if what == "checkpoint" else "")
+    result = program("--resume", path, "--devices", devices[1])
+    assert result.status == 0, result
+    assert_same_run(tmp_path / "out", uninterrupted[0])
+
+
+def test_a_run_may_be_resumed_into_another_folder(program, monkeypatch, uninterrupted, tmp_path):
+    go_on = stop_at(monkeypatch, 22)
+    program(*SMALL, "--checkpoint-every", 5, "--output-dir", "out")
+    go_on()
+    before = (tmp_path / "out" / train.CHECKPOINT).read_bytes()
+    assert program("--resume", "out", "--output-dir", "other").status == 0
+    assert_same_run(tmp_path / "other", uninterrupted[0])
+    assert (tmp_path / "out" / train.CHECKPOINT).read_bytes() == before
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_without_a_checkpoint_starts_from_the_beginning_and_says_so(
+    program, uninterrupted, tmp_path, there
+):
+    if there:
+        (tmp_path / "out").mkdir()
+    result = program(*SMALL, "--resume", tmp_path / "out")
+    assert result.status == 0
+    assert f"There is no checkpoint in {tmp_path / 'out'}: starting from the beginning." in result.out
+    assert_same_run(tmp_path / "out", uninterrupted[0])
+
+
+def copy_of(folder, place):
+    """A finished run, to do something to it."""
+    place.mkdir()
+    for path in folder.iterdir():
+        (place / path.name).write_bytes(path.read_bytes())
+    return place
+
+
+@pytest.mark.parametrize("lost", [train.MODEL, "mistakes.png"])
+def test_a_run_killed_after_its_last_epoch_still_gets_its_results(program, uninterrupted, tmp_path, lost):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    (folder / lost).unlink()
+    result = program("--resume", folder)
+    assert result.status == 0
+    assert "This run is finished" in result.out
+    assert "Not all of its results were written" in result.out
+    assert (folder / lost).exists()
+    assert_same_run(folder, uninterrupted[0])
+
+
+def test_a_model_that_is_older_than_the_finished_run_is_written_anew(program, uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    arrays = weights.export_grouped(mx.models.lenet5("keras", rng=9))
+    weights.save(folder / train.MODEL, arrays)  # as if from before the run was given more epochs
+    assert "Not all of its results were written" in program("--resume", folder).out
+    assert_same_run(folder, uninterrupted[0])
+
+
+def test_a_finished_run_goes_on_when_more_epochs_are_asked_for(program, uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    assert program("--resume", folder, "--epochs", 3).status == 0
+    names, rows = history_of(folder)
+    assert names == COLUMNS
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert (folder / train.MODEL).read_bytes() != (uninterrupted[0] / train.MODEL).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--variant", "modern"], "made with variant keras; this run asks for variant modern"),
+        (["--dropout", "0"], "made with dropout 0.3; this run asks for dropout 0.0"),
+        (
+            ["--seed", "4", "-b", "8"],
+            "made with batch_size 16, seed 0; this run asks for batch_size 8, seed 4",
+        ),
+        (["--holdout", "10"], "made with holdout 0; this run asks for holdout 10"),
+        (["--limit", "99"], "made with limit 256; this run asks for limit 99"),
+        (["--lr-scheduler", "plateau"], "--lr-scheduler plateau needs --holdout N"),
+    ],
+)
+def test_settings_that_clash_with_the_checkpoint_are_named(program, uninterrupted, arguments, message):
+    folder = uninterrupted[0]
+    before = (folder / train.CHECKPOINT).read_bytes()
+    result = program("--resume", folder, "--epochs", 5, *arguments)
+    assert result.status == 1
+    assert message in result.err
+    assert (folder / train.CHECKPOINT).read_bytes() == before
+
+
+def test_what_the_checkpoint_says_may_be_repeated(program, uninterrupted):
+    assert program("--resume", uninterrupted[0], *SMALL).status == 0
+
+
+def test_rate_and_schedule_may_change_in_the_middle(program, uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    more = "--epochs 3 --lr 0.001 --lr-scheduler constant --momentum 0.5 --wd 0".split()
+    assert program("--resume", folder, *more).status == 0
+    assert [row["lr"] for row in history_of(folder)[1]][-1] == "0.001"
+
+
+# ---- folders ------------------------------------------------------------------------------------------
+
+TINY = "--limit 20 -b 10 --epochs 1 --variant keras".split()
+
+
+def test_results_go_to_the_next_free_folder(program, tmp_path):
+    for name in ("lenet", "lenet-2"):
+        assert f"in {Path('runs', name)}" in program(*TINY).out
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["lenet", "lenet-2"]
+
+
+def test_a_run_that_has_just_begun_is_not_written_over(program, monkeypatch, tmp_path):
+    go_on = stop_at(monkeypatch, 1)
+    program(*TINY)
+    go_on()
+    assert f"in {Path('runs', 'lenet-2')}" in program(*TINY).out
+
+
+def test_a_dry_run_is_short_and_takes_no_runs_place(program, tmp_path):
+    for _ in range(2):
+        result = program("--dry-run")
+        assert result.status == 0
+        assert "512 pictures to train on" in result.out
+        assert "epoch  1/1" in result.out
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["dry-run"]
+    assert "epochs 3" in program("--dry-run", "--epochs", 3, "--limit", 20).out
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume", "elsewhere"]])
+def test_an_output_folder_that_holds_another_run_is_refused(program, uninterrupted, tmp_path, resume):
+    copy_of(uninterrupted[0], tmp_path / "out")
+    result = program(*SMALL, "--output-dir", "out", *resume)
+    assert result.status == 1
+    assert (
+        "out holds a run already: go on with it by --resume out, or name another --output-dir" in result.err
+    )
+    assert_same_run(tmp_path / "out", uninterrupted[0])
+
+
+def test_the_folder_of_the_resumed_run_may_be_named_in_another_way(program, uninterrupted, tmp_path):
+    copy_of(uninterrupted[0], tmp_path / "out")
+    assert program("--resume", Path("out", train.CHECKPOINT), "--output-dir", tmp_path / "out").status == 0
+
+
+@pytest.mark.parametrize("under", ["file", "file/out", "/proc/out"])
+def test_an_unwritable_output_folder_is_named_before_training(program, monkeypatch, tmp_path, under):
+    if under.startswith("/proc") and not Path("/proc").is_dir():
+        pytest.skip("there is no /proc here")
+    (tmp_path / "file").touch()
+    stop_at(monkeypatch, 1)
+    result = program(*TINY, "--output-dir", under)
+    assert result.status == 1
+    assert f"cannot write to the output folder {Path(under)} (" in result.err
+    assert "choose another --output-dir" in result.err
+
+
+def test_a_full_disk_keeps_the_last_checkpoint_and_says_what_it_could_not_write(
+    program, monkeypatch, tmp_path
+):
+    fsync, calls = os.fsync, []
+
+    def full_later(file):
+        calls.append(file)
+        if len(calls) > 4:  # settings, history, two checkpoints
+            raise OSError(28, "No space left on device")
+        fsync(file)
+
+    monkeypatch.setattr(files.os, "fsync", full_later)
+    result = program(*SMALL, "--checkpoint-every", 3, "--output-dir", "out")
+    assert result.status == 1
+    assert "checkpoint.safetensors could not be written: No space left on device" in result.err
+    assert progress_in(tmp_path / "out")["step"] == 6
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+# ---- what can go wrong --------------------------------------------------------------------------------
+
+
+def test_nan_stops_the_run_says_where_and_keeps_the_last_good_checkpoint(program, monkeypatch, tmp_path):
+    result = program(*SMALL, "--lr", "1e20", "--checkpoint-every", 1, "--output-dir", "out")
+    assert result.status == 1
+    assert re.search(
+        r"the loss became (nan|inf) in epoch 1 at step \d+ of 16|after \d+ steps of epoch 1", result.err
+    )
+    for name, array in weights.load(tmp_path / "out" / train.CHECKPOINT).items():
+        assert np.isfinite(array).all(), name
+    assert not (tmp_path / "out" / train.MODEL).exists()
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def corrupt(path):
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [truncated, corrupt])
+def test_a_damaged_checkpoint_is_named(program, uninterrupted, tmp_path, harm):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    harm(folder / train.CHECKPOINT)
+    result = program("--resume", folder)
+    assert result.status == 1
+    assert f"lenet_mnist.py: {folder / train.CHECKPOINT} is damaged" in result.err
+
+
+def test_a_weight_file_is_no_checkpoint(program, uninterrupted):
+    result = program("--resume", uninterrupted[0] / train.MODEL)
+    assert result.status == 1
+    assert "model.safetensors holds no training state: it is not a checkpoint" in result.err
+
+
+def test_a_checkpoint_of_another_network_is_refused(program, uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    say_instead(folder, variant="modern")
+    result = program("--resume", folder, "--epochs", 3)
+    assert result.status == 1
+    assert (
+        "checkpoint.safetensors does not fit this model: these arrays belong to another model" in result.err
+    )
+
+
+def say_instead(folder, **settings):
+    """Write other settings into the checkpoint of a keras run."""
+    checkpoint = load_checkpoint(folder / train.CHECKPOINT)
+    model = mx.models.lenet5("keras", dropout=0.3)
+    optimizer = mx.SGD(model.parameters(), lr=0.1)
+    checkpoint.restore(model, optimizer)
+    checkpoint.state["settings"].update(settings)
+    save_checkpoint(folder / train.CHECKPOINT, model, optimizer, checkpoint.state)
+
+
+def test_evaluating_another_variant_says_so(program, uninterrupted):
+    result = program("-e", "--resume", uninterrupted[0], "--variant", "modern")
+    assert result.status == 1
+    assert "variant keras" in result.err
+    bare = program("-e", "--resume", uninterrupted[0] / train.MODEL, "--variant", "1998")
+    assert bare.status == 1
+
+
+def test_weights_without_settings_are_evaluated_as_what_the_arguments_say(program, uninterrupted, tmp_path):
+    model = tmp_path / "mine.safetensors"
+    model.write_bytes((uninterrupted[0] / train.MODEL).read_bytes())
+    result = program("-e", "--resume", model, "--variant", "keras", "--limit", 256)
+    assert (
+        f"Test error on drawn digits: {float(history_of(uninterrupted[0])[1][-1]['test_error']):.2f} %"
+        in result.out
+    )
+    result = program("-e", "--resume", model, "--limit", 256)
+    assert result.status == 1
+    assert (
+        "these arrays belong to another model: c5.weight has shape (120, 256), the model (120, 400)"
+        in result.err
+    )
+
+
+def test_a_missing_checkpoint_file_is_named(program):
+    result = program("--resume", "nothing.safetensors")
+    assert result.status == 1
+    assert "there is no file nothing.safetensors" in result.err
+
+
+def test_evaluating_an_empty_folder_says_to_train_first(program, tmp_path):
+    result = program("-e", "--resume", tmp_path)
+    assert result.status == 1
+    assert "train first" in result.err
+
+
+def test_resuming_from_a_file_that_is_no_checkpoint_names_it(program, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    result = program("--resume", "notes.txt")
+    assert result.status == 1
+    assert "notes.txt is damaged or no safetensors file" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--devices", "tpu"], "unknown device 'tpu'"),
+        (["--devices", "cpu,cpu,cpu"], "one device or two, not 3"),
+        (["--holdout", "20"], "--holdout 20 leaves nothing of 20 training pictures"),
+        (
+            ["--lr-scheduler", "plateau"],
+            "--lr-scheduler plateau needs --holdout N: the test set is not for choosing",
+        ),
+        (["--dropout", "1"], "p must be at least 0 and less than 1, not 1.0"),
+        (["--variant", "1998", "--activation", "relu"], 'variant "1998" is as in the paper'),
+    ],
+)
+def test_settings_that_cannot_be_are_named_before_anything_is_written(program, tmp_path, arguments, message):
+    result = program(*TINY, *arguments)
+    assert result.status == 1
+    assert result.err.startswith("lenet_mnist.py: ")
+    assert message in result.err
+    known_before = "leaves nothing" not in message  # that hangs on how many pictures there are
+    assert (tmp_path / "runs").exists() != known_before
+
+
+@pytest.mark.skipif(cuda_count() > 0, reason="this machine has a CUDA GPU")
+def test_a_gpu_that_is_not_there_is_named(program):
+    result = program(*TINY, "--devices", "cuda:0")
+    assert result.status == 1
+    assert re.search("cuda:0 needs CuPy|finds no usable NVIDIA GPU", result.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-e"], "-e tests weights: say which with --resume PATH"),
+        (["--epochs", "0"], "a whole number >= 1 is needed, not '0'"),
+        (["--epochs", "two"], "a whole number >= 1 is needed, not 'two'"),
+        (["-b", "-3"], "a whole number >= 1 is needed, not '-3'"),
+        (["--limit", "1.5"], "a whole number >= 1 is needed, not '1.5'"),
+        (["--limit", "--5"], "expected one argument"),
+        (["--holdout", "-1"], "a whole number >= 0 is needed, not '-1'"),
+        (["--seed", "-1"], "a whole number >= 0 is needed, not '-1'"),
+        (["--processes", "0"], "a whole number >= 1 is needed, not '0'"),
+        (["--lr", "-0.1"], "a number >= 0 is needed, not '-0.1'"),
+        (["--lr", "nan"], "a number >= 0 is needed, not 'nan'"),
+        (["--lr", "fast"], "a number >= 0 is needed, not 'fast'"),
+        (["--wd", "inf"], "a number >= 0 is needed, not 'inf'"),
+        (["--momentum", "-1"], "a number >= 0 is needed, not '-1'"),
+        (["--variant", "2012"], "invalid choice: '2012'"),
+        (["--lr-scheduler", "magic"], "invalid choice: 'magic'"),
+        (["--speed", "9"], "unrecognized arguments: --speed 9"),
+    ],
+)
+def test_bad_arguments_are_named(program, tmp_path, arguments, message):
+    result = program(*arguments)
+    assert result.status == 2
+    assert message in result.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_names_every_flag(program):
+    result = program("--help")
+    assert result.status == 0
+    flags = """
+        --data-dir --variant --activation --dropout --epochs -b --batch-size --lr --momentum --wd --lr-scheduler
+        --holdout --seed --devices --resume -e --evaluate --output-dir --limit --dry-run --checkpoint-every
+        --threads --processes
+    """.split()
+    assert [flag for flag in flags if not re.search(rf"{flag}\b", result.out)] == []
+
+
+def test_a_traceback_may_be_asked_for(program, monkeypatch):
+    monkeypatch.setenv("MINIALEX_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="unknown device"):
+        program("--devices", "tpu")
+
+
+# ---- data ---------------------------------------------------------------------------------------------
+
+
+def test_a_data_folder_that_was_named_must_have_the_data(program, tmp_path):
+    result = program(*TINY, "--data-dir", tmp_path / "here")
+    assert result.status == 1
+    assert "No mirror delivered" in result.err
+    assert str(tmp_path / "here") in result.err
+
+
+def test_damaged_data_is_named_not_replaced(program, monkeypatch, tmp_path):
+    for name in mnist.MD5:
+        (tmp_path / name).write_bytes(b"not digits")
+    monkeypatch.setenv("MINIALEX_DATA", str(tmp_path))
+    result = program(*TINY)
+    assert result.status == 1
+    assert "Delete it and fetch it again" in result.err
+
+
+def test_a_home_that_cannot_be_written_to_is_no_reason_to_stop(program, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(mnist, "_cache_folder", lambda: tmp_path / "file" / "cache")
+    result = program(*TINY)
+    assert result.status == 0
+    assert "training on drawn digits instead" in result.out
+
+
+def test_a_run_on_mnist_is_not_resumed_on_drawn_digits(program, uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    say_instead(folder, data="MNIST")
+    result = program("--resume", folder, "--epochs", 3)
+    assert result.status == 1
+    assert "No mirror delivered" in result.err
+
+
+def test_it_trains_on_real_mnist(program, real_data):
+    result = program("--data-dir", real_data, "--limit", 100, "-b", 10, "--epochs", 1)
+    assert result.status == 0, result
+    assert "MNIST: 100 pictures to train on, 0 held out, 100 to test" in result.out
+
+
+@pytest.mark.parametrize("variant", ["modern", "1998", "keras"])
+def test_every_variant_runs(program, variant):
+    result = program("--variant", variant, "--limit", 40, "-b", 20, "--epochs", 1)
+    assert result.status == 0, result
+    assert f"variant {variant}" in result.out
+
+
+def test_a_holdout_is_taken_from_the_end_of_the_training_set(program, tmp_path):
+    result = program(*SMALL, "--holdout", 56, "--lr-scheduler", "plateau", "--output-dir", "out")
+    assert "200 pictures to train on, 56 held out, 256 to test" in result.out
+    assert history_of(tmp_path / "out")[0] == [*COLUMNS[:-1], "holdout_loss", "holdout_error", "seconds"]
+    assert (tmp_path / "out" / train.BEST).exists()
+
+
+def test_the_seed_decides(program, tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        program(*TINY, "--seed", seed, "--output-dir", name)
+    models = [(tmp_path / name / train.MODEL).read_bytes() for name in "abc"]
+    assert models[0] == models[1] != models[2]
+
+
+def test_the_simulated_gpu_gives_the_bits_of_the_cpu(program, tmp_path):
+    for device in ("cpu", "sim:0", "sim:1"):
+        program(*TINY, "--dropout", 0.2, "--devices", device, "--output-dir", device.replace(":", ""))
+    cpu, *others = (tmp_path / name / train.MODEL for name in ("cpu", "sim0", "sim1"))
+    assert all(other.read_bytes() == cpu.read_bytes() for other in others)

@@ -1,0 +1,405 @@
+"""SGD is the rule of 2012, in place and on the parameter's own device; schedules at their corners."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minialex as mx
+from minialex import naive, strategies
+from minialex.devices.device import device_of, to_numpy
+from minialex.devices.simdevice import recording
+from minialex.layers.layer import Parameter
+from minialex.training.optim import SGD, Constant, Cosine, Plateau, Step, make_schedule
+
+SHAPE = (3, 4)
+
+
+def parameter(device="cpu", seed=0, dtype="float32", name="weight", **options):
+    """A Parameter with a gradient."""
+    rng = np.random.default_rng(seed)
+    device = mx.Device(device)
+    p = Parameter(device.asarray(rng.standard_normal(SHAPE).astype(dtype)), **options)
+    p.grad = device.asarray(rng.standard_normal(SHAPE).astype(dtype))
+    p.name = name
+    return p
+
+
+rates = st.floats(0, 2, allow_subnormal=False)
+
+
+@given(
+    weight=strategies.arrays(SHAPE),
+    lr=rates,
+    momentum=st.floats(0, 1, allow_subnormal=False),
+    weight_decay=rates,
+    steps=st.integers(1, 5),
+)
+def test_sgd_is_its_definition_over_several_steps(device, weight, lr, momentum, weight_decay, steps):
+    p = Parameter(device.asarray(weight.copy()))
+    optimizer = SGD([p], lr, momentum, weight_decay)
+    velocity = np.zeros(SHAPE)
+    for step in range(steps):
+        grad = np.random.default_rng(step).standard_normal(SHAPE)
+        p.grad = device.asarray(grad)
+        optimizer.step()
+        weight, velocity = naive.sgd_step(weight, velocity, grad, lr, momentum, weight_decay)
+    np.testing.assert_allclose(to_numpy(p.value), weight, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(to_numpy(optimizer.velocities[0]), velocity, rtol=1e-11, atol=1e-11)
+
+
+def test_the_first_step_worked_by_hand():
+    p = Parameter(np.array([2.0]))
+    p.grad = np.array([3.0])
+    SGD([p], lr=0.1, momentum=0.9, weight_decay=0.5).step()
+    assert p.value[0] == pytest.approx(2 - 0.1 * 0.5 * 2 - 0.1 * 3)
+
+
+def test_a_changed_rate_leaves_the_velocity_that_was_gathered():
+    """The rate is inside the velocity: PyTorch's, outside, would shrink the old steps as well."""
+    p = Parameter(np.array([0.0]))
+    p.grad = np.array([1.0])
+    optimizer = SGD([p], lr=1.0, momentum=0.5)
+    optimizer.step()  # v = -1
+    optimizer.lr = 0.1
+    optimizer.step()  # v = -0.5 - 0.1
+    assert p.value[0] == pytest.approx(-1 - 0.6)
+
+
+def test_lr_scale_multiplies_the_rate_of_gradient_and_decay():
+    one, two = parameter(lr_scale=2.0, dtype="float64"), parameter(dtype="float64")
+    SGD([one], lr=0.1, weight_decay=0.3).step()
+    SGD([two], lr=0.2, weight_decay=0.3).step()
+    np.testing.assert_allclose(one.value, two.value, rtol=1e-14)
+
+
+def test_a_parameter_without_decay_does_not_shrink():
+    kept, shrunk = parameter(decay=False), parameter()
+    kept.grad[...] = shrunk.grad[...] = 0
+    before = kept.value.copy()
+    SGD([kept, shrunk], lr=0.1, weight_decay=0.5).step()
+    np.testing.assert_array_equal(kept.value, before)
+    np.testing.assert_allclose(shrunk.value, before * (1 - 0.05), rtol=1e-6)
+
+
+def test_the_layers_biases_do_not_decay_and_their_weights_do():
+    layers = [mx.Conv2D(1, 1, 1), mx.Linear(1, 1), mx.TableConv2D([(0,)], 1), mx.Subsampling(1)]
+    assert {(p.name, p.decay) for layer in layers for p in layer.parameters()} == {
+        ("weight", True),
+        ("bias", False),
+    }
+
+
+def test_every_parameter_has_a_velocity_of_its_own():
+    one, two = parameter(seed=1), parameter(seed=2)
+    together = SGD([one, two], lr=0.1)
+    alone = parameter(seed=2)
+    optimizer = SGD([alone], lr=0.1)
+    for _ in range(3):
+        together.step()
+        optimizer.step()
+    np.testing.assert_array_equal(two.value, alone.value)
+    assert together.velocities[0] is not together.velocities[1]
+
+
+def test_weights_and_velocities_change_in_place(device):
+    p = parameter(device)
+    optimizer = SGD([p], lr=0.1, weight_decay=0.1)
+    value, velocity, before = p.value, optimizer.velocities[0], to_numpy(p.value).copy()
+    optimizer.step()
+    assert p.value is value
+    assert optimizer.velocities[0] is velocity
+    assert (to_numpy(value) != before).all()
+
+
+def test_the_gradient_is_not_written_into(device):
+    p = parameter(device)
+    before = to_numpy(p.grad).copy()
+    optimizer = SGD([p], lr=0.1, weight_decay=0.1)
+    optimizer.step()
+    optimizer.step()
+    np.testing.assert_array_equal(to_numpy(p.grad), before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("lr", [0.1, np.float64(0.1), np.float32(0.1)])
+def test_the_dtype_stays(device, dtype, lr):
+    p = parameter(device, dtype=dtype)
+    optimizer = SGD([p], lr=lr, weight_decay=0.1)
+    optimizer.step()
+    assert p.value.dtype == optimizer.velocities[0].dtype == dtype
+
+
+def test_a_step_makes_nobody_wait_and_moves_nothing():
+    p = parameter("sim:0")
+    optimizer = SGD([p], lr=0.1, weight_decay=0.1)
+    with recording() as ledger:
+        optimizer.step()
+    assert (ledger.transfers, ledger.host_syncs) == ([], 0)
+
+
+def test_a_parameter_is_moved_on_its_own_device_whatever_the_current_one_is():
+    there, host = parameter("sim:1"), parameter("cpu")
+    with mx.Device("sim:0"):
+        for p in (there, host):
+            optimizer = SGD([p], lr=0.1, weight_decay=0.1)
+            optimizer.step()
+            optimizer.set_velocities([np.zeros(SHAPE)])
+            optimizer.step()
+            assert device_of(optimizer.velocities[0]) is device_of(p.value)
+    assert device_of(there.value) is mx.Device("sim:1")
+    np.testing.assert_array_equal(to_numpy(there.value), host.value)
+
+
+def test_parameters_may_live_on_two_devices():
+    towers = [parameter("sim:0"), parameter("sim:1")]
+    SGD(towers, lr=0.1).step()
+    np.testing.assert_array_equal(to_numpy(towers[0].value), to_numpy(towers[1].value))
+
+
+@pytest.mark.parametrize("change", [lambda layer: layer.to("sim:0"), lambda layer: layer.astype("float64"),
+                                    lambda layer: layer.to("sim:1").astype("float64").to("cpu")])  # fmt: skip
+def test_velocities_follow_a_model_that_is_moved_or_cast(change):
+    ends = []
+    for changed in (False, True):
+        layer = mx.Linear(2, 1)
+        optimizer = SGD(layer.parameters(), lr=0.125, momentum=0.5)
+        for step in range(3):
+            if step == 2 and changed:
+                change(layer)
+            layer.forward(layer.device.asarray(np.full((1, 2), 3, layer.dtype)))
+            layer.backward(layer.device.asarray(np.full((1, 1), 0.5, layer.dtype)))
+            optimizer.step()
+        for p, v in zip(layer.parameters(), optimizer.velocities, strict=True):
+            assert (v.dtype, device_of(v)) == (p.value.dtype, device_of(p.value))
+        ends.append([to_numpy(a) for a in (*(p.value for p in layer.parameters()), *optimizer.velocities)])
+    for changed, kept in zip(*ends, strict=True):
+        np.testing.assert_allclose(changed, kept, rtol=1e-6)
+
+
+def test_no_parameters_is_an_error():
+    with pytest.raises(ValueError, match=r"^SGD: there are no parameters to train$"):
+        SGD(mx.ReLU().parameters(), lr=0.1)
+
+
+def test_parameters_may_come_from_a_generator():
+    parameters = [parameter(), parameter()]
+    assert SGD((p for p in parameters), lr=0.1).parameters == parameters
+
+
+@pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay"])
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
+def test_a_number_that_makes_no_sense_is_quoted(name, value):
+    with pytest.raises(ValueError, match=f"^SGD: {name} must be a number >= 0, not {value}$"):
+        SGD([parameter()], **{"lr": 0.1, name: value})
+
+
+def test_a_step_before_backward_names_the_parameter_and_moves_none():
+    first, second = parameter(name="conv1.weight"), parameter(name="conv1.bias")
+    second.grad = None
+    before = first.value.copy()
+    optimizer = SGD([first, second], lr=0.1)
+    with pytest.raises(ValueError, match=r"^SGD: conv1\.bias has no gradient: call backward before step$"):
+        optimizer.step()
+    np.testing.assert_array_equal(first.value, before)
+
+
+# ---- velocities that were saved --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_velocities_saved_and_put_back_go_on_as_before(device, dtype):
+    p, q = parameter(device), parameter(device)
+    one = SGD([p], lr=0.1, weight_decay=0.1)
+    one.step()
+    saved = [to_numpy(v).astype(dtype) for v in one.velocities]
+    q.value[...] = 0
+    with device:
+        q.value += p.value
+    two = SGD([q], lr=0.1, weight_decay=0.1)
+    velocity = two.velocities[0]
+    two.set_velocities(iter(saved))
+    assert two.velocities[0] is velocity  # filled, not replaced
+    assert velocity.dtype == np.float32
+    for _ in range(3):
+        one.step()
+        two.step()
+    np.testing.assert_array_equal(to_numpy(p.value), to_numpy(q.value))
+
+
+def test_saved_velocities_are_copied():
+    optimizer = SGD([parameter()], lr=0.1)
+    saved = np.ones(SHAPE, np.float32)
+    optimizer.set_velocities([saved])
+    optimizer.step()
+    assert (saved == 1).all()
+
+
+def test_saved_velocities_may_come_from_another_device():
+    optimizer = SGD([parameter("sim:1")], lr=0.1)
+    optimizer.set_velocities([mx.Device("sim:0").asarray(np.ones(SHAPE))])
+    assert (to_numpy(optimizer.velocities[0]) == 1).all()
+
+
+def test_a_saved_velocity_of_another_shape_names_the_parameter_and_changes_none():
+    optimizer = SGD([parameter(name="conv1.weight"), parameter(name="fc8.weight")], lr=0.1)
+    with pytest.raises(
+        ValueError, match=r"^SGD: fc8.weight has shape \(3, 4\), its saved velocity \(4, 3\)$"
+    ):
+        optimizer.set_velocities([np.ones((3, 4)), np.ones((4, 3))])
+    assert (optimizer.velocities[0] == 0).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_few_or_too_many_saved_velocities_are_counted(count):
+    optimizer = SGD([parameter(), parameter()], lr=0.1)
+    with pytest.raises(ValueError, match=f"^SGD: 2 parameters, but {count} saved velocities$"):
+        optimizer.set_velocities([np.ones(SHAPE)] * count)
+    assert (optimizer.velocities[0] == 0).all()
+
+
+# ---- PyTorch ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("weight_decay", [0.0, 5e-4, 0.3])
+def test_sgd_is_pytorchs_while_the_rate_stays(momentum, weight_decay):
+    """PyTorch: u <- momentum u + (grad + wd w);  w <- w - lr u.  Ours is v = -lr u, the same while lr is constant."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    p = parameter(dtype="float64")
+    theirs = torch.nn.Parameter(torch.tensor(p.value))
+    ours = SGD([p], 0.05, momentum, weight_decay)
+    optimizer = torch.optim.SGD([theirs], 0.05, momentum, weight_decay=weight_decay)
+    for step in range(10):
+        p.grad = np.random.default_rng(step).standard_normal(SHAPE)
+        theirs.grad = torch.tensor(p.grad)
+        ours.step()
+        optimizer.step()
+    np.testing.assert_allclose(p.value, theirs.detach().numpy(), rtol=1e-12)
+    if momentum:
+        buffer = optimizer.state[theirs]["momentum_buffer"].numpy()
+        np.testing.assert_allclose(ours.velocities[0], -0.05 * buffer, rtol=1e-12)
+
+
+# ---- schedules -------------------------------------------------------------------------------------
+
+
+def values(schedule, *epochs):
+    return [schedule(epoch) for epoch in epochs]
+
+
+def test_constant_stays():
+    assert values(Constant(0.1), 0, 0.5, 1000) == [0.1, 0.1, 0.1]
+
+
+def test_step_drops_at_each_of_its_epochs_and_not_before():
+    schedule = Step(1.0, at=(25, 51, 79))
+    got = values(schedule, 0, 24.99, 25, 50.99, 51, 78.99, 79, 1000)
+    assert got == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_step_takes_its_epochs_in_any_order_and_its_own_factor():
+    assert values(Step(1.0, at=iter([4, 2]), factor=0.5), 1, 3, 5) == [1, 0.5, 0.25]
+
+
+def test_step_without_epochs_stays():
+    assert Step(1.0, at=())(100) == 1
+
+
+def test_cosine_goes_from_lr_through_half_of_it_to_0():
+    got = values(Cosine(0.2, epochs=8), 0, 2, 4, 6, 8)
+    assert got == pytest.approx([0.2, 0.1 * (1 + math.sqrt(0.5)), 0.1, 0.1 * (1 - math.sqrt(0.5)), 0])
+
+
+def test_cosine_stays_at_0_after_its_end():
+    assert values(Cosine(0.2, epochs=8), 8.5, 16, 100) == pytest.approx([0, 0, 0])
+
+
+def test_cosine_warms_up_in_a_straight_line_and_meets_the_cosine():
+    schedule = Cosine(0.2, epochs=10, warmup=2)
+    assert values(schedule, 0, 0.5, 1, 2 - 1e-9, 2, 6, 10) == pytest.approx([0, 0.05, 0.1, 0.2, 0.2, 0.1, 0])
+
+
+def test_cosine_that_only_warms_up_divides_by_nothing():
+    assert values(Cosine(0.2, epochs=2, warmup=2), 1, 2, 3) == pytest.approx([0.1, 0.2, 0])
+
+
+def feed(schedule, *errors):
+    for error in errors:
+        schedule.end_of_epoch(error)
+    return schedule
+
+
+def test_plateau_drops_after_so_many_epochs_without_a_better_error():
+    schedule = Plateau(1.0, patience=3)
+    got = []
+    for error in (50, 40, 41, 40, 42, 43, 39, 39, 39, 39):
+        got.append(schedule(0))
+        schedule.end_of_epoch(error)
+    got.append(schedule(0))
+    assert got == pytest.approx([1, 1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.01])
+
+
+def test_plateau_counts_from_the_last_improvement():
+    assert feed(Plateau(1.0, patience=2), 50, 51, 49, 51)(0) == 1
+
+
+def test_plateau_counts_anew_after_a_drop():
+    schedule = feed(Plateau(1.0, patience=2), 50, 51, 51, 51)
+    assert schedule(0) == pytest.approx(0.1)
+    assert feed(schedule, 51)(0) == pytest.approx(0.01)
+
+
+def test_plateau_takes_an_error_that_is_no_number_for_no_improvement():
+    assert feed(Plateau(1.0, patience=2), 50, math.nan, math.nan)(0) == pytest.approx(0.1)
+
+
+def test_plateau_without_an_error_says_what_it_needs():
+    with pytest.raises(ValueError, match=r"^Plateau needs a held-out error after each epoch"):
+        Plateau(1.0).end_of_epoch(None)
+
+
+@pytest.mark.parametrize("errors", [(), (50,), (50, 51), (50, 51, 52, 52)])
+def test_plateau_goes_on_from_its_saved_state(errors):
+    one, two = feed(Plateau(1.0, patience=2), *errors), Plateau(1.0, patience=2)
+    two.set_state(json.loads(json.dumps(one.state(), allow_nan=False)))  # a checkpoint keeps it as JSON
+    for error in (51, 49, 50, 50, 50):
+        assert feed(one, error)(0) == feed(two, error)(0)
+    assert one.state() == two.state()
+
+
+@pytest.mark.parametrize("schedule", [Constant(0.1), Step(0.1, at=(2,)), Cosine(0.1, 5)])
+def test_the_other_schedules_have_nothing_to_save_and_do_not_listen(schedule):
+    before = values(schedule, 0, 1, 2, 3)
+    schedule.end_of_epoch(None)
+    schedule.set_state(schedule.state())
+    assert schedule.state() == {}
+    assert values(schedule, 0, 1, 2, 3) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("constant", Constant), ("step", Step), ("plateau", Plateau), ("cosine", Cosine)]
+)
+def test_a_schedule_is_made_by_its_name(name, kind):
+    schedule = make_schedule(name, 0.1, epochs=10)
+    assert type(schedule) is kind
+    assert schedule(0) == pytest.approx(0.1)
+
+
+def test_an_unknown_schedule_is_quoted_beside_those_that_are_known():
+    with pytest.raises(
+        ValueError, match=r"^unknown schedule 'linear': use constant, step, plateau or cosine$"
+    ):
+        make_schedule("linear", 0.1, 10)
+
+
+def test_steps_left_out_are_at_a_half_and_three_quarters():
+    assert make_schedule("step", 1.0, epochs=9).at == (5, 7)
+
+
+def test_cosine_by_name_has_its_length_and_its_warm_up():
+    schedule = make_schedule("cosine", 1.0, epochs=10, warmup=2)
+    assert values(schedule, 1, 2, 6, 10) == pytest.approx([0.5, 1, 0.5, 0])
