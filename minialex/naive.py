@@ -293,13 +293,23 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
 
 @in_float64
 def max_pool2d_backward(x, grad_y, kernel_size, stride=None, padding=0):
-    """grad_y[n, c, i, j] goes whole to the window's largest pixel; in a tie, to the first, row by row."""
+    """grad_y[n, c, i, j] goes whole to the window's largest pixel; in a tie, to the first, row by row.
+
+    The border never wins, not even where all pixels are minus infinity; NaN counts as larger than any number.
+    """
     kernel, stride, padding = pairs(kernel_size, stride, padding)
     padded = pad(x, padding, value=-np.inf)
+    inside = pad(np.ones(x.shape, bool), padding)
     grad_padded = np.zeros(padded.shape)
     for n, c, i, j in np.ndindex(grad_y.shape):
         read = (n, c, *window(i, j, kernel, stride))
-        a, b = np.unravel_index(padded[read].argmax(), kernel)  # argmax gives the first of equals
+        nobody = (
+            padded[read].max() == -np.inf
+        )  # no pixel is larger than the border: then the first pixel wins
+        winner = (
+            inside[read].argmax() if nobody else padded[read].argmax()
+        )  # argmax gives the first of equals
+        a, b = np.unravel_index(winner, kernel)
         grad_padded[read][a, b] += grad_y[n, c, i, j]
     return unpad(grad_padded, padding)
 

@@ -151,6 +151,20 @@ def test_max_pool2d_backward_gives_a_tie_to_the_first_in_row_order(x, winner):
     equal(naive.max_pool2d_backward(np.array([[x]], float), np.full((1, 1, 1, 1), 5.0), 2), expected)
 
 
+def test_max_pool2d_backward_gives_a_window_of_minus_infinities_to_its_first_real_pixel():
+    x = np.full((1, 1, 2, 3), -np.inf)
+    equal(naive.max_pool2d(x, 2, padding=1), np.full((2, 2), -np.inf))
+    equal(naive.max_pool2d_backward(x, POWERS, 2, padding=1), [[1, 10, 0], [100, 1000, 0]])
+    x[0, 0, 1, 0] = -5  # a number is larger, wherever it lies
+    equal(naive.max_pool2d_backward(x, POWERS[:, :, :1, :1], 2, stride=2), [[0, 0, 0], [1, 0, 0]])
+
+
+def test_max_pool2d_takes_the_first_nan():
+    x = np.array([[[[1, np.nan, 3], [2, 9, np.nan]]]])
+    equal(naive.max_pool2d(x, (2, 3)), [[np.nan]])
+    equal(naive.max_pool2d_backward(x, np.full((1, 1, 1, 1), 5.0), (2, 3)), [[0, 5, 0], [0, 0, 0]])
+
+
 def test_max_pool2d_never_takes_the_border_over_a_negative_pixel():
     equal(naive.max_pool2d(np.full((1, 1, 1, 1), -3.0), 2, stride=1, padding=1), [[-3, -3], [-3, -3]])
     equal(naive.max_pool2d_backward(np.full((1, 1, 1, 1), -3.0), POWERS, 2, stride=1, padding=1), [1111])

@@ -182,7 +182,7 @@ class _Function:
     def backward(self, x, rng):
         """Draw the upstream gradient, and return what backward says, by name, on the host."""
         y = self.forward(x)
-        self.upstream = rng.uniform(0.5, 1.5, y.shape) * rng.choice([-1.0, 1.0], y.shape)
+        self.upstream = np.asarray(rng.uniform(0.5, 1.5, y.shape) * rng.choice([-1.0, 1.0], y.shape))
         g = float(self.upstream) if isinstance(self.layer, Loss) else self.give(self.upstream)
         grad_x = self.layer.backward(g, input_grad=True)
         for name, array, gradient in (

@@ -181,6 +181,7 @@ class Prepare:
             raise ValueError(f'order is "RGB" or "BGR", not {self.order!r}')
         if self.colour_rule not in RULES:
             raise ValueError(f"colour_rule is one of {', '.join(RULES)}, not {self.colour_rule!r}")
+        object.__setattr__(self, "scale", float(self.scale))  # a number of NumPy would round otherwise
         for name in ("mean", "std"):
             object.__setattr__(self, name, _for_pixels(name, getattr(self, name)))
         if not self.std.all():
@@ -198,7 +199,7 @@ class Prepare:
             grey = np.asarray(MEAN_COLOUR if mean is None else mean, dtype=np.float32).reshape(
                 3, *np.shape(mean)[1:]
             )
-            of_channels = wanted.scale * (grey if wanted.order == "RGB" else grey[::-1])
+            of_channels = float(wanted.scale) * (grey if wanted.order == "RGB" else grey[::-1])
         noise = {"colour": colour, "colour_rule": wanted.colour} if wanted.colour and colour else {}
         return cls(wanted.crop, wanted.scale, of_channels, wanted.std, wanted.order, **noise)
 

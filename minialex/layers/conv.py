@@ -45,12 +45,12 @@ class Conv2D(Layer):
         rng=None,
         init=xavier_uniform,
     ):
-        self.in_channels = positive(in_channels, "in_channels")
-        self.out_channels = positive(out_channels, "out_channels")
+        self.in_channels = in_channels = positive(in_channels, "in_channels")
+        self.out_channels = out_channels = positive(out_channels, "out_channels")
         self.kernel_size = kh, kw = pair(kernel_size, "kernel_size")
         self.stride = pair(stride, "stride")
         self.padding = pair(padding, "padding", least=0)
-        self.groups = positive(groups, "groups")
+        self.groups = groups = positive(groups, "groups")
         if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"Conv2D: {groups} groups must divide both {in_channels} input and {out_channels} output channels"
@@ -75,15 +75,14 @@ class Conv2D(Layer):
         if self.bias is not None:
             self.bias.grad = grad_y.sum(axis=(0, 2, 3))
         padded = pad(self.saved.x, self.padding)
-        columns = self.by_group(
-            im2col(padded, self.kernel_size, self.stride)
-        )  # made again: kept, they fill memory
+        columns = self.by_group(im2col(padded, self.kernel_size, self.stride))  # made again, not kept
+        matrix = self.matrix()
         grad_rows = self.by_group(grad_y.reshape(*grad_y.shape[:2], -1))  # (N, F, OH*OW)
-        grad_matrix = self.device.matmul_sum(grad_rows, columns.swapaxes(-1, -2))  # over the pictures
+        grad_matrix = self.device.matmul_sum(grad_rows, columns.swapaxes(-1, -2))  # over all pictures
         self.weight.grad = grad_matrix.reshape(self.weight.value.shape)
         if not input_grad:
             return None
-        grad_columns = self.device.matmul(self.matrix().swapaxes(-1, -2), grad_rows)  # (N, C*kh*kw, OH*OW)
+        grad_columns = self.device.matmul(matrix.swapaxes(-1, -2), grad_rows)  # (N, C*kh*kw, OH*OW)
         grad_padded = col2im(grad_columns, padded.shape, self.kernel_size, self.stride)
         return unpad(grad_padded, self.padding)
 

@@ -24,6 +24,8 @@ class Dropout(Layer):
     array([[0.5, 0.5, 0.5, 0.5]])
     """
 
+    needs_batch = True
+
     def __init__(self, p: float = 0.5, scaling: str = "inverted", seed: int = 0):
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: p must be at least 0 and less than 1, not {p}")
@@ -31,8 +33,8 @@ class Dropout(Layer):
             raise ValueError(f'Dropout: scaling must be "inverted" or "test-time", not {scaling!r}')
         self.p, self.scaling, self.seed = float(p), scaling, seed  # a NumPy number would widen float32
         self.step = 0
-        self.key: str | None = (
-            None  # the name that the masks hang on: what it was called when it drew the first one
+        self.key = (
+            ""  # the name that the masks hang on: its own, from the first mask that it drew under a name
         )
         self.part = (0, 1)  # the first of one: a tower holds, say, the second of two parts of the units
         self.first = 0  # 64: x are the pictures of a batch from 64 on; another process has those before
@@ -64,8 +66,7 @@ class Dropout(Layer):
         It is drawn for all towers and the whole batch, and who holds a part of them takes that of it: the same mask
         whether they are divided or not.
         """
-        if self.key is None:
-            self.key = self.name
+        self.key = self.key or self.name
         key = (self.seed, zlib.crc32(self.key.encode()), self.step)
         self.step += 1
         number, parts = self.part
@@ -80,13 +81,8 @@ class Dropout(Layer):
             piece.part = (number, parts)
         return pieces
 
-    def check_input(self, x):
-        super().check_input(x)
-        if x.ndim == 0:
-            raise ValueError(f"{self} draws a mask for a batch; the input is one number, of shape ()")
-
     def counters(self):
         return {"step": self.step}
 
     def set_counters(self, counters):
-        self.step = int(counters["step"])
+        self.step, self.key = int(counters["step"]), self.key or self.name

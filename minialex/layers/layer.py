@@ -9,8 +9,8 @@ import contextvars
 import copy
 import functools
 import inspect
-import itertools
 import textwrap
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +23,6 @@ from minialex.errors import BackwardBeforeForward, DeviceMismatch, DtypeMismatch
 Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
 # Who watches the calls of layers: None, or what has watch(layer, function, args, kwargs), which calls it; see tracing/.
 watcher = contextvars.ContextVar("watcher", default=None)
-_numbers = itertools.count(1)
 
 
 class Parameter:
@@ -39,12 +38,22 @@ class Parameter:
     """
 
     def __init__(self, value: Array, decay: bool = True, lr_scale: float = 1.0):
-        self.value = np.asarray(value) if isinstance(value, np.generic) else value  # one number: a 0-d array
+        self.value = value
+        if not is_array(self.value):
+            raise TypeError(f"Parameter takes an array, or np.float32(0.25), not a {type(value).__name__}")
         self.grad: Array | None = None
         self.name = ""
         self.decay = decay
         self.lr_scale = lr_scale
         self.part: tuple[int, int, int] | None = None
+
+    def __setattr__(self, name, value):
+        if name in (
+            "value",
+            "grad",
+        ):  # NumPy makes a number of a 0-d array, which an update in place would not reach
+            value = as_array(value)
+        super().__setattr__(name, value)
 
     def split(self, parts: int) -> list["Parameter"]:
         """The rows of axis 0, dealt out to so many parameters of the same name."""
@@ -64,7 +73,7 @@ class Constant:
     """An array that a layer reads and training leaves alone. It moves to other devices with its layer."""
 
     def __init__(self, value: Array):
-        self.value = value
+        self.value = as_array(value)
 
 
 class Saved(SimpleNamespace):
@@ -96,12 +105,16 @@ class Layer:
     device = Device("cpu")
     training = True
     input_rank: int | None = None  # how many axes the input must have; None: any number
+    needs_batch = False  # must the input have an axis for the pictures, whatever else it has?
+    takes_number = False  # is the gradient that backward gets a number? (A loss's is.)
     names_children = True  # does a child's key stand in the names of what is inside? (Not a tower's number.)
+    is_whole = False  # a whole network: in another one, the names inside it stay
     saved: Saved | None = None  # what forward kept by `save`
     _output = None  # (shape, dtype) of what forward returned, until backward has used it
     _twin_backward = None  # what goes with the forward that was taken; None: the layer's own backward
     _running = False
-    _owner = None  # the number of the layer that gave this one its name
+    _owned = False  # has a container named it?
+    _named: tuple[str, ...] = ()  # keys of the children that were named for standing in this one
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -114,6 +127,9 @@ class Layer:
         if isinstance(value, Parameter) and not value.name:
             value.name = name
         value = plain(value)
+        if isinstance(value, np.ndarray) and not value.ndim:
+            is_argument = name in inspect.signature(type(self)).parameters  # then it is a setting
+            value = number(value) if is_argument else value
         super().__setattr__(name, value)
 
     # ---- for those who write layers ----
@@ -162,16 +178,12 @@ class Layer:
         The names are those of `children`, whatever other models call the same parameters. Both towers' parts of one
         parameter have the same name.
         """
-        own = [(name, value) for name, value in vars(self).items() if isinstance(value, Parameter)]
-        inside = [
-            (f"{child}.{name}", p)
-            for child, layer in self.children().items()
-            for name, p in layer.named_parameters()
-        ]
-        every = self.parameters()
-        if len(own) + len(inside) < len(every):  # a layer that lists its parameters in a way of its own
-            return [(p.name, p) for p in every]
-        return own + inside
+        names = {id(value): name for name, value in vars(self).items() if isinstance(value, Parameter)}
+        for child, layer in self.children().items():
+            for name, p in layer.named_parameters():
+                names.setdefault(id(p), f"{child}.{name}" if self.names_children else name)
+        # Some layers list parameters in a way of their own: these have no other name than that.
+        return [(names.get(id(p), p.name), p) for p in self.parameters()]
 
     @property
     def dtype(self) -> np.dtype | None:
@@ -179,7 +191,7 @@ class Layer:
         for value in vars(self).values():
             if isinstance(value, Parameter):
                 return value.value.dtype
-        return next((p.value.dtype for child in self.children().values() for p in child.parameters()), None)
+        return next((p.value.dtype for p in self.parameters()), None)
 
     def to(self, device: str | Device) -> "Layer":
         """Move parameters, gradients and constants to another device; returns the layer."""
@@ -206,7 +218,9 @@ class Layer:
 
     def _change(self, change):
         self.saved = self._output = None
-        for holder in vars(self).values():
+        inside = {id(p) for child in self.children().values() for p in child.parameters()}
+        listed = [p for p in self.parameters() if id(p) not in inside]  # in a way of its own, perhaps
+        for holder in {id(holder): holder for holder in (*vars(self).values(), *listed)}.values():
             if isinstance(holder, (Parameter, Constant)):
                 holder.value = change(holder.value)
             if isinstance(holder, Parameter) and holder.grad is not None:
@@ -261,6 +275,8 @@ class Layer:
             raise ValueError(f"{self} takes {letters}, {self.input_rank} axes; the input has shape {x.shape}")
         if x.size == 0:
             raise ValueError(f"{self}: the input is empty, shape {x.shape}; at least one picture is needed")
+        if self.needs_batch and x.ndim == 0:
+            raise ValueError(f"{self} takes a batch; the input is one number, of shape ()")
         wanted = self.dtype
         if wanted is None and x.dtype.kind != "f":
             raise DtypeMismatch(
@@ -293,7 +309,20 @@ class Layer:
 
 def plain(value):
     """One of NumPy's numbers as Python's: as a setting it would make float32 arrays float64. The rest as it is."""
+    if type(value) is tuple:
+        parts = tuple(map(plain, value))
+        return parts if any(one is not part for one, part in zip(value, parts, strict=True)) else value
     return value.item() if isinstance(value, np.generic) else value
+
+
+def number(value):
+    """A number of NumPy, or an array of one on the host, as Python's number; the rest as it is."""
+    return value.item() if isinstance(value, np.ndarray) and not value.ndim else plain(value)
+
+
+def as_array(value):
+    """One of NumPy's numbers, which operations make of 0-d arrays, as such an array. The rest as it is."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def is_setting(value) -> bool:
@@ -301,34 +330,41 @@ def is_setting(value) -> bool:
     return all(map(is_setting, value)) if isinstance(value, tuple) else isinstance(value, (int, float, str))
 
 
-def give_name(layer: Layer, name: str, owner: Layer) -> None:
+def give_name(layer: Layer, key: str, owner: Layer) -> None:
     """A container names a child that has no name yet: its "weight" becomes "conv1.weight", and so all that is inside.
 
-    What another container has named keeps its name.
+    What another container has named keeps its name, and so does all that is inside of a whole network.
     """
-    if layer._owner is None:
-        layer._owner = _number_of(owner)
-        _prefix(layer, name)
+    if not layer._owned:
+        layer._owned = True
+        owner._named = (*owner._named, key)
+        _prefix(layer, ".".join([owner.name] * bool(owner.name) + [key] * owner.names_children))
 
 
 def _prefix(layer, prefix):
-    """Before the layer's name, and those that it gave; of a layer that has given none, its children's keys."""
-    layer.name = f"{prefix}.{layer.name}" if layer.name else prefix
+    """Before the layer's name, and those that it has given. A block that is no container gives its children's keys."""
+    before = layer.name
+    layer.name = f"{prefix}.{before}" if before else prefix
+    if layer.is_whole:
+        return
     for value in vars(layer).values():
-        if isinstance(value, Parameter):
-            value.name = f"{prefix}.{value.name}"
+        if isinstance(value, Parameter) and (
+            value.name.startswith(f"{before}.") if before else "." not in value.name
+        ):
+            value.name = f"{prefix}.{value.name}"  # one that another layer has as well keeps that one's name
     for key, child in layer.children().items():
-        if child._owner is None:  # a block that is no container: what it calls its layers are their names
-            child._owner = _number_of(layer)
-            _prefix(child, f"{prefix}.{key}" if layer.names_children else prefix)
-        elif child._owner == _number_of(layer):
+        if not child._owned:
+            give_name(child, key, owner=layer)
+        elif key in layer._named:
             _prefix(child, prefix)
 
 
-def _number_of(layer):
-    if "_number" not in vars(layer):
-        layer._number = next(_numbers)
-    return layer._number
+def check_different(named: list[tuple[str, Parameter]], what: str) -> None:
+    """Raise if two parameters have one name, unless they are different parts of one whole."""
+    counts = Counter((name, p.part) for name, p in named)
+    for (name, _), count in counts.items():
+        if count > 1:
+            raise ValueError(f"{what}: {count} parameters are called {name!r}; they need names of their own")
 
 
 def _checked_forward(forward):
@@ -340,6 +376,7 @@ def _checked_forward(forward):
         if self._running:
             return forward(self, *args, **kwargs)
         x, *args = args or [kwargs.pop(input_name, None)]
+        x = as_array(x)
         self.check_input(x)
         twin, watching = twins.chosen(self, x), watcher.get()
         state = vars(self)  # set in here: quicker than as attributes, which are searched for Parameters
@@ -354,8 +391,10 @@ def _checked_forward(forward):
                     y = (twin.forward if twin else forward)(self, x, *args, **kwargs)
         finally:
             state["_running"] = False
-        y = _array_of(self, y, x.dtype if is_array(x) else None, "forward gave")
-        state["_output"] = (y.shape, y.dtype) if is_array(y) else ("?", "?")
+        y = _array_of(self, y, dtype_of(x), "forward gave")
+        if y is None:
+            raise TypeError(f"{self}: forward returned None; is its last line `return y`?")
+        state["_output"] = (y.shape, y.dtype) if is_array(y) else ("?", dtype_of(y))
         return y
 
     return checked
@@ -377,9 +416,9 @@ def _checked_backward(backward):
             raise BackwardBeforeForward(f"{self}: backward needs a forward before it, one for each backward")
         if len(grad) == 2:  # by position
             *grad, kwargs["input_grad"] = grad
-        grad = [plain(one) for one in grad]
-        kwargs = {name: plain(one) for name, one in kwargs.items()}
         options = {"input_grad": kwargs.pop("input_grad")} if "input_grad" in kwargs else {}
+        given = number if self.takes_number else as_array
+        grad, kwargs = [given(one) for one in grad], {name: given(one) for name, one in kwargs.items()}
         self.check_grad(*grad, *kwargs.values())  # given by position or by its name
         kwargs.update(options if takes_input_grad else {})
         watching, twin_backward = watcher.get(), self._twin_backward
@@ -395,19 +434,43 @@ def _checked_backward(backward):
         finally:
             state["_running"] = False
         grad_x = _array_of(self, grad_x, self._output[1], "backward gave")
+        _check_parameter_grads(self)
         state["saved"] = state["_output"] = state["_twin_backward"] = None
         return grad_x if options.get("input_grad", True) else None
 
     return checked
 
 
+def dtype_of(value):
+    """Of an array; of a tuple of arrays, one for each tower, that of the first; else None."""
+    first = value[0] if isinstance(value, tuple) and value else value
+    return first.dtype if is_array(first) else None
+
+
 def _array_of(layer, result, dtype, what):
     """What a layer made, if it has the dtype that it should; NumPy's numbers as 0-d arrays."""
-    if isinstance(result, np.generic):
-        result = np.asarray(result)
-    if is_array(result) and result.dtype != dtype and getattr(dtype, "kind", "") == "f":
+    if isinstance(result, tuple):
+        return tuple(_array_of(layer, one, dtype, what) for one in result)
+    result = as_array(result)
+    if is_array(result) and dtype is not None and dtype.kind == "f" and result.dtype != dtype:
         raise DtypeMismatch(
             f"{layer}: {what} {result.dtype} where {dtype} went in: float32 in, float32 out. Numbers of NumPy and "
             f"arrays of another type widen it: use float(number), or array.astype({str(dtype)!r})"
         )
     return result
+
+
+def _check_parameter_grads(layer):
+    """Has backward given each of the layer's own parameters a gradient like it?"""
+    for name, p in vars(layer).items():
+        if isinstance(p, Parameter) and p.grad is not None:
+            if not is_array(p.grad) or p.grad.shape != p.value.shape:
+                found = f"shape {p.grad.shape}" if is_array(p.grad) else f"a {type(p.grad).__name__}"
+                raise ValueError(
+                    f"{layer} gives {found} as gradient of {name}, which has shape {p.value.shape}"
+                )
+            if p.grad.dtype != p.value.dtype:
+                raise DtypeMismatch(
+                    f"{layer} gives {p.grad.dtype} as gradient of {name}, which is {p.value.dtype}: use float(number) "
+                    f"for a number of NumPy, or array.astype({str(p.value.dtype)!r})"
+                )

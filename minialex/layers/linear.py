@@ -25,8 +25,8 @@ class Linear(Layer):
     input_rank = 2
 
     def __init__(self, in_features: int, out_features: int, rng=None, init=xavier_uniform):
-        self.in_features = positive(in_features, "in_features")
-        self.out_features = positive(out_features, "out_features")
+        self.in_features = in_features = positive(in_features, "in_features")
+        self.out_features = out_features = positive(out_features, "out_features")
         shape = (out_features, in_features)
         self.weight = Parameter(init(shape, in_features, out_features, generator(rng)))
         self.bias = Parameter(np.zeros(out_features, np.float32), decay=False)
@@ -67,6 +67,8 @@ class Flatten(Layer):
     >>> Flatten().forward(np.zeros((2, 3, 4, 5))).shape
     (2, 60)
     """
+
+    needs_batch = True
 
     def forward(self, x: Array) -> Array:
         self.save(shape=x.shape)

@@ -15,6 +15,7 @@ class Loss(Layer):
     """
 
     input_rank = 2
+    takes_number = True
 
     def take_labels(self, logits: Array, labels) -> Array:
         """The labels on the device of the logits, checked. Each is an index into the classes."""

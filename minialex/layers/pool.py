@@ -80,7 +80,8 @@ class MaxPool2D(Pool2D):
         cells = self.cells(padded)  # (N, C, kh*kw, OH, OW)
         y = cells.max(axis=2)
         inside = pad(self.xp.ones_like(x[:1, :1], dtype=bool), self.padding, value=False)
-        winner = self.xp.where(y == -np.inf, self.cells(inside).argmax(axis=2), cells.argmax(axis=2))
+        first_inside = self.cells(inside).argmax(axis=2)  # (1, 1, OH, OW)
+        winner = self.xp.where(y == -np.inf, first_inside, cells.argmax(axis=2))
         self.save(winner=winner, padded_shape=padded.shape)
         return y
 

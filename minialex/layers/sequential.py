@@ -1,9 +1,10 @@
 """Layers one after the other, with names; and a Model, which knows its loss and how it wants its pictures."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from minialex.devices.device import is_array, place
-from minialex.layers.layer import Array, Layer, give_name
+from minialex.layers.layer import Array, Layer, check_different, give_name
 
 
 class Sequential(Layer):
@@ -14,7 +15,8 @@ class Sequential(Layer):
     A layer may stand in it once: given twice, its saved arrays would be overwritten. It may stand in several
     Sequentials, as in `Sequential(*list(model)[:-1])`: then it keeps the name that the first one gave it, and each
     has names of its own for weight files and checkpoints, `named_parameters()`.
-    Raises ValueError when empty or when a layer stands in it twice, TypeError for what is no layer.
+    Raises ValueError when empty, when a layer or a parameter stands in it twice or two have the same name, TypeError
+    for what is no layer.
 
     >>> from minialex.layers.activation import ReLU
     >>> from minialex.layers.linear import Linear
@@ -35,7 +37,7 @@ class Sequential(Layer):
         inside = [id(layer) for child in self.layers.values() for layer in all_layers(child)]
         if len(set(inside)) < len(inside):
             raise ValueError("Sequential: the same layer stands in it twice; make two")
-        self.device = next(iter(self.layers.values())).device
+        self._check_names()
         for name, layer in self.layers.items():
             give_name(layer, name, owner=self)
 
@@ -52,19 +54,57 @@ class Sequential(Layer):
             grad_y = layer.backward(grad_y, input_grad=input_grad or layer is not layers[0])
         return grad_y
 
+    def _check_names(self):
+        kind = type(self).__name__
+        layers = [name for key, layer in self.layers.items() for name in names_inside(layer, key)]
+        if twice := [name for name, count in Counter(layers).items() if count > 1]:
+            raise ValueError(f"{kind}: two layers in it would be called {twice[0]!r}")
+        named = [(f"{key}.{n}", p) for key, layer in self.layers.items() for n, p in layer.named_parameters()]
+        check_different(named, kind)
+        first = {}
+        for name, p in named:
+            if (other := first.setdefault(id(p), name)) != name:
+                raise ValueError(
+                    f"{kind}: {other} and {name} are one and the same parameter; each layer's backward would set its "
+                    "gradient anew"
+                )
+
     def children(self) -> dict[str, Layer]:
         return self.layers
+
+    @property
+    def device(self):
+        """The first layer's, or what a subclass sets: another model that has these layers may have moved them."""
+        return vars(self).get("device") or self[0].device
+
+    @device.setter
+    def device(self, device):
+        vars(self)["device"] = device
+
+    @property
+    def training(self) -> bool:
+        """Is any layer in training mode? Another model that has these layers may have changed it."""
+        return any(layer.training for layer in self)
+
+    @training.setter
+    def training(self, mode):
+        Sequential.train(self, mode)
+
+    def train(self, mode: bool = True) -> "Sequential":
+        for layer in self:
+            layer.train(mode)
+        return self
 
     def to(self, devices) -> "Sequential":
         """Move to a device; with towers inside, to two: "cuda:0,cuda:1". What is outside them goes to the first."""
         first, second = place(devices)
-        takes_two = {name for name, layer in self.layers.items() if hasattr(layer, "devices")}
+        takes_two = {name for name, layer in self.layers.items() if has_towers(layer)}
         if first is not second and not takes_two:
             raise ValueError(f"{self} has no towers: it takes one device, not {first.name} and {second.name}")
         first.check_link(second)
         for name, layer in self.layers.items():
             layer.to((first, second) if name in takes_two else first)
-        self.device, self.saved, self._output = first, None, None
+        self.saved = self._output = None
         return self
 
     def check_input(self, x):
@@ -88,6 +128,21 @@ def all_layers(layer):
     return [layer, *(inner for child in layer.children().values() for inner in all_layers(child))]
 
 
+def names_inside(layer, name):
+    """The names of a layer and of all that are inside it; both towers have the same."""
+    keys = layer.children().items()
+    if not layer.names_children:
+        return list(
+            dict.fromkeys([name, *(inner for _, child in keys for inner in names_inside(child, name))])
+        )
+    return [name, *(inner for key, child in keys for inner in names_inside(child, f"{name}.{key}"))]
+
+
+def has_towers(layer):
+    """Does it live on two devices?"""
+    return hasattr(layer, "devices") or (isinstance(layer, Sequential) and any(map(has_towers, layer)))
+
+
 class Model(Sequential):
     """A Sequential that is a whole network: it ends in logits, and nobody needs the gradient of its picture.
 
@@ -97,6 +152,7 @@ class Model(Sequential):
 
     loss: Layer
     picture_shape: tuple[int, int, int]
+    is_whole = True
 
     def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
         return super().backward(grad_logits, input_grad=input_grad)

@@ -107,7 +107,11 @@ class Towers(OnTwoDevices):
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         pairs = zip(*(stage.named_parameters() for stage in self.stages), strict=True)
-        return [named for pair in pairs for named in pair]
+        return [
+            (name if p.part else f"{number}.{name}", p)  # two wholes have names of their own
+            for pair in pairs
+            for number, (name, p) in enumerate(pair)
+        ]
 
     def counters(self):
         return self.stages[0].counters()  # the towers count alike
@@ -144,7 +148,17 @@ class Broadcast(OnTwoDevices):
         Layer.check_input(self, x)
 
 
-class Exchange(OnTwoDevices):
+class Join(OnTwoDevices):
+    """What Exchange and Gather share: they join channels, so there must be some."""
+
+    def check_input(self, xs):
+        super().check_input(xs)
+        for x in xs:
+            if x.ndim < 2:
+                raise ValueError(f"{self} joins channels, (N, C, ...); the input has shape {x.shape}")
+
+
+class Exchange(Join):
     """y[t] = concatenation of x[0] and x[1] along the channels, on each tower's device: each sees all channels
 
     Backward sends each part of the gradient home to the tower that it came from, where the two are added, tower 0's
@@ -171,7 +185,7 @@ class Exchange(OnTwoDevices):
         return sum(math.prod(shape) for shape in x_shapes)
 
 
-class Gather(OnTwoDevices):
+class Gather(Join):
     """y = concatenation of x[0] and x[1] along the channels, on the first device: the towers end here
 
     >>> Gather().forward((np.array([[1.0]]), np.array([[2.0]])))

@@ -1,6 +1,7 @@
 """Pictures of a trace: any array as a heat-map, and the window of a convolution or a pooling as it slides."""
 
 import sys
+import textwrap
 
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -55,15 +56,22 @@ def show(trace, name=None, position=None, map=0, filter=0, picture=0, path=None)
 def figure_of(trace, name, position=None, map=0, filter=0, picture=0, path=None) -> Picture:
     """The figure that `show` gives."""
     entry = trace[name]
-    if entry.batched:
-        _check(picture, len(entry.array), f"picture of {name}")
+    if entry.batch_axis is not None:
+        _check(picture, entry.shape[entry.batch_axis], f"picture of {name}")
     if position is not None:
         return finished(_window_figure(trace, entry, position, map, filter, picture), path)
-    matrix, names = _as_matrix(entry.array[picture] if entry.batched else entry.array)
+    matrix, names = _as_matrix(entry.picture(picture))
     rows, columns = matrix.shape
     height = min(max(0.45 * rows, 11 * rows / columns, 1.4), 7.5)
     wide = min(max(0.8 * columns, height * columns / rows, 4.5), 12)
-    figure = new_figure(wide + 1.2, height + 1.3, f"{name} {entry.shape}\n{entry.formula}")
+    lines = (
+        [entry.formula] if entry.kind == "parameter" else [text for _, text in entry.lines] or [entry.formula]
+    )
+    lines = [
+        row for line in lines for row in textwrap.wrap(line, int(9 * (wide + 1.2)), subsequent_indent="    ")
+    ]
+    title = "\n".join([f"{name} {entry.shape}", *lines])
+    figure = new_figure(wide + 1.2, height + 1.1 + 0.2 * len(lines), title)
     axes = figure.subplots()
     shown = heat(axes, matrix, (0.85 * wide, 0.95 * height), stretch=not 0.2 < rows / columns < 5)
     axes.set(xlabel=names[1], ylabel=names[0])
@@ -155,7 +163,7 @@ def _window_figure(trace, entry, position, map, filter, picture):
         trace.layers.get(entry.layer, {}),
         trace.of(entry.layer) if entry.layer in trace.layers else {},
     )
-    if "kernel_size" not in about:
+    if not _has_windows(about):
         raise ValueError(
             f"position={position} lights a window; {entry.layer or 'the network'} has none: leave it out"
         )
@@ -169,7 +177,7 @@ def _window_figure(trace, entry, position, map, filter, picture):
     _check(position, OH * OW, "position")
     p, q = divmod(int(position), OW)
     (kh, kw), (sh, sw), (ph, pw) = about["kernel_size"], about["stride"], about["padding"]
-    conv = "columns" in parts
+    conv = about["kind"] in ("Conv2D", "TableConv2D")
     _check(filter if conv else map, y.shape[1], "filter" if conv else "map")
     if forward:
         x, corner = parts.get("padded", parts["x"]), (p * sh, q * sw)
@@ -199,6 +207,11 @@ def _window_figure(trace, entry, position, map, filter, picture):
         heat(axes, array.astype(float), room, lit, stretch="columns" in title)
         axes.set_title(title)
     return figure
+
+
+def _has_windows(about):
+    """Does this layer slide a window, and run our lines for it?"""
+    return bool(about.get("kind")) and "kernel_size" in about
 
 
 def _inner(entry):
@@ -251,7 +264,7 @@ def _pager(trace):
 
     def draw(change=None):
         entry = trace[array.value]
-        windows = "kernel_size" in trace.layers.get(entry.layer, {}) and _inner(entry) in FORWARD + BACKWARD
+        windows = _has_windows(trace.layers.get(entry.layer, {})) and _inner(entry) in FORWARD + BACKWARD
         position.layout.display = "" if windows else "none"
         if windows:
             OH, OW = trace.of(entry.layer)["y"].shape[2:]

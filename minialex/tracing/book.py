@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from minialex.devices.device import is_array
 from minialex.layers import AvgPool2D, Conv2D, Layer, Linear, MaxPool2D, Parameter, Subsampling, TableConv2D
 from minialex.layers.layer import is_setting
 from minialex.layers.sequential import all_layers
@@ -123,7 +122,10 @@ class Book:
         text = text_of(call.function)
         stands = found[0] if found else slot.head or (text.head if text else None)
         axis = None if slot.kind == "parameter" else self.batch_axis(slot, shapes)
-        self.put(entry_of(name, slot.kept, slot.kind, call.path or "", found, stands, axis, slot.formula), call.layer)
+        self.put(
+            entry_of(name, slot.kept, slot.kind, call.path or "", found, stands, axis, slot.formula),
+            call.layer,
+        )
 
     def batch_axis(self, slot, shapes):
         """Which axis has grown with the batch."""
@@ -132,7 +134,9 @@ class Book:
             changed = [axis for axis in range(len(shape)) if more[axis] != shape[axis]]
             grown = len(changed) == 1 and more[changed[0]] == shape[changed[0]] + 1
             return changed[0] if grown else None
-        of_parameter = slot.kind == "backward" and slot.maker is None and slot.name not in ("grad_y", "grad_x")
+        of_parameter = (
+            slot.kind == "backward" and slot.maker is None and slot.name not in ("grad_y", "grad_x")
+        )
         return 0 if shape and shape[0] == self.pictures and not of_parameter else None
 
     # ---- the optimizer ----
@@ -210,7 +214,9 @@ def explain(call: Call):
             slot.formula = f"{slot.name} is what comes in"
     # An argument of a function that forward calls is forward's own array, if it is not written there.
     call.locals = [s for s in call.locals if s.maker is call.function or s.lines or not s.given]
-    call.locals.sort(key=lambda slot: slot.maker is not call.function)  # forward's own names count before theirs
+    call.locals.sort(
+        key=lambda slot: slot.maker is not call.function
+    )  # forward's own names count before theirs
     for slot in call.grads:
         slot.lines = lines_of_grad(call, slot.name.removeprefix("grad_"))
     same = {
@@ -221,7 +227,9 @@ def explain(call: Call):
     }
     for result in call.results:
         result.returns = [line for line, names in text.returns] if text else []
-        result.lines = [line for line, names in text.returns if not (names and same.issuperset(names))] if text else []
+        result.lines = (
+            [line for line, names in text.returns if not (names and same.issuperset(names))] if text else []
+        )
 
 
 def explain_parameter(slot, layer, name):
@@ -236,7 +244,7 @@ def explain_parameter(slot, layer, name):
 
 
 def lines_of_grad(call: Call, name: str) -> list[Line]:
-    """The lines that set `self.<name>.grad`: in backward, in a helper that it calls, or in the functions it is made of."""
+    """The lines that set `self.<name>.grad`, in backward, in its helpers, or in the functions that it is made of."""
     texts, functions = [], [*bodies_of(call.layer, call.direction, call.function), *call.layer.traced]
     while functions:
         text = text_of(functions.pop(0))
@@ -246,7 +254,9 @@ def lines_of_grad(call: Call, name: str) -> list[Line]:
             functions += [helper for helper in helpers if callable(helper)]
     for wanted in ([name], None):  # None: of a variable, as in `for p, grad in ...: p.grad = grad`
         for text in texts:
-            found = [line for key, lines in text.grads.items() if wanted is None or key in wanted for line in lines]
+            found = [
+                line for key, lines in text.grads.items() if wanted is None or key in wanted for line in lines
+            ]
             if found:
                 return in_order(found)
     return []

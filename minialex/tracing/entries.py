@@ -14,7 +14,9 @@ import numpy as np
 
 from minialex.tracing import stepper
 
-FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*%\ud800-\udfff]')  # in the file names of one system or another
+FORBIDDEN = re.compile(
+    r'[\x00-\x1f\x7f<>:"/\\|?*%\ud800-\udfff]'
+)  # in the file names of one system or another
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # devices, on Windows
 
 
@@ -185,7 +187,9 @@ def _words(entry, fixed):
     """The numbers of an array as whole ones to print, how many digits each has, and how many were out of reach."""
     flat = entry.array.ravel()
     if flat.dtype.kind == "c":
-        raise ValueError(f"{entry.name} has complex numbers, which a hex file does not hold: give names= without it")
+        raise ValueError(
+            f"{entry.name} has complex numbers, which a hex file does not hold: give names= without it"
+        )
     if fixed is None:
         with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity
             return flat.astype(np.float32).view(np.uint32).tolist(), 8, 0
@@ -212,7 +216,9 @@ def _file_name(name, taken):
     if len(safe.encode()) > 180:  # of 255 bytes, as a rule
         safe = f"{safe[:40]}~{hashlib.sha256(name.encode('utf8', 'surrogatepass')).hexdigest()[:24]}"
     file, number = f"{safe}.hex", 1
-    while (folded := unicodedata.normalize("NFC", file).casefold()) in taken:  # "A" and "a" are one on some systems
+    while (
+        folded := unicodedata.normalize("NFC", file).casefold()
+    ) in taken:  # "A" and "a" are one on some systems
         number += 1
         file = f"{safe}~{number}.hex"
     taken.add(folded)

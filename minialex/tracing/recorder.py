@@ -26,6 +26,7 @@ from minialex.layers.layer import watcher
 from minialex.tracing.book import Book
 from minialex.tracing.entries import Trace
 from minialex.tracing.watch import SEQUENTIAL, Call, Watcher, host, paths_of
+from minialex.training.data_parallel import DataParallel
 
 
 def trace(model: Layer, x, labels=None, *, grad_y=None, loss: Layer | None = None, optimizer=None) -> Trace:
@@ -59,6 +60,8 @@ def trace(model: Layer, x, labels=None, *, grad_y=None, loss: Layer | None = Non
     if labels is not None and grad_y is not None:
         raise ValueError("trace: give labels, or grad_y, not both: the loss makes grad_y from the labels")
     title = str(model)
+    if isinstance(model, DataParallel):
+        model = model.model  # a trace is of one process
     alone = isinstance(model, Loss)
     loss = loss or getattr(model, "loss", None)
     if alone and (labels is None or grad_y is not None):
@@ -73,10 +76,11 @@ def trace(model: Layer, x, labels=None, *, grad_y=None, loss: Layer | None = Non
     if optimizer is not None and any(id(p) not in known for p in optimizer.parameters):
         raise ValueError(f"trace: the optimizer trains parameters that are not among those of {title}")
     given = model, None if alone else loss, optimizer
-    another = copy.deepcopy(given[:2])  # for the second pass, before the first one has counted a step
+    # The one with a picture more goes first: then its copy of the model is gone when the other one is made.
+    shapes = _second_pass(copy.deepcopy(given[:2]), x, labels, grad_y)
     model, loss, optimizer = copy.deepcopy(given)
     made = _pass(model, loss, x, labels, grad_y, host)
-    book = Book(made.paths, _second_pass(another, x, labels, grad_y), _pictures(x))
+    book = Book(made.paths, shapes, _pictures(x))
     sequential = _is_sequential(model, "forward")
     if sequential:  # then x and grad_x have names without a layer, too
         book.whole("x", made.x, "x is what the network is given")
@@ -126,8 +130,7 @@ def _pass(model, loss, x, labels, grad_y, keep) -> _Pass:
 
     before = watcher.set(watching)
     try:
-        with textbook():  # also where a layer is called that is not one of the children
-            watching.start(both_ways, grad_y)
+        watching.start(both_ways, grad_y)
     finally:
         watcher.reset(before)
     done.calls = watching.calls
@@ -140,7 +143,7 @@ def _second_pass(models, x, labels, grad_y) -> dict | None:
     None if that fails: a layer may be made for one size of batch. Whatever it prints, warns of, or draws from NumPy's
     and Python's shared generators stays in here.
     """
-    states = np.random.get_state(), random.getstate()
+    states = np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
         with warnings.catch_warnings(), quiet[0], quiet[1]:
@@ -150,7 +153,7 @@ def _second_pass(models, x, labels, grad_y) -> dict | None:
     except Exception:
         return None
     finally:
-        np.random.set_state(states[0])
+        np.random.set_state(states[0])  # noqa: NPY002
         random.setstate(states[1])
     return shapes_of(calls)
 

@@ -77,8 +77,7 @@ class Text:
                 if line not in found:
                     found.append(line)
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                if isinstance(node.func.value, ast.Name) and node.func.value.id == self.owner:
-                    self.helpers.append(node.func.attr)
+                self.helpers += [node.func.attr] * (getattr(node.func.value, "id", "") == self.owner != "")
         if isinstance(statement, ast.Return) and not is_none(statement.value):
             value = statement.value
             names = value.elts if isinstance(value, ast.Tuple) else [value]
@@ -88,7 +87,9 @@ class Text:
     def line(self, statement, parts) -> Line:
         """The statement's text; of one that has others in it, its head."""
         first, last = statement, max(parts, key=lambda part: (part.end_lineno, part.end_col_offset))
-        lines = [line.encode() for line in self.source[first.lineno - 1 : last.end_lineno]]  # columns are bytes
+        lines = [
+            line.encode() for line in self.source[first.lineno - 1 : last.end_lineno]
+        ]  # columns are bytes
         lines[-1] = lines[-1][: last.end_col_offset]
         lines[0] = lines[0][first.col_offset :]
         return Line(self.file, self.before + first.lineno, on_one_line(b"".join(lines).decode()))
@@ -158,9 +159,11 @@ def written(node, owner):
             yield "attributes", node.attr
     elif isinstance(node, ast.keyword) and node.arg == "out" and isinstance(node.value, ast.Name):
         yield "writes", node.value.id
-    elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("at", "copyto") and node.args:
-        if isinstance(node.args[0], ast.Name):  # np.add.at(y, ...)
-            yield "writes", node.args[0].id
+    elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in (
+        "at",
+        "copyto",
+    ):  # np.add.at(y, ...)
+        yield from (("writes", first.id) for first in node.args[:1] if isinstance(first, ast.Name))
 
 
 def is_none(node) -> bool:

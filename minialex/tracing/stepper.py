@@ -16,13 +16,16 @@ PLAIN = 10  # most arrays of a layer that has no view of its own
 COLUMN_NUMBERS = 60_000  # most numbers of a layer's grad_columns
 BUDGET = 12_000_000  # characters of data; above it, fewer channels are shown
 SCRIPTS = ("stepper.js", "stepper_views.js", "stepper_page.js")
-VIEWS = {
-    "Conv2D": "conv",
-    "TableConv2D": "conv",
-    "MaxPool2D": "pool",
-    "AvgPool2D": "pool",
-    "Subsampling": "pool",
-    "Linear": "linear",
+# How a layer that runs these classes' lines is shown; any other is "plain", array by array.
+VIEWS = dict.fromkeys(["Conv2D", "TableConv2D"], "conv") | {"Linear": "linear"}
+VIEWS |= dict.fromkeys(["MaxPool2D", "AvgPool2D", "Subsampling"], "pool")
+WANTED = {
+    ("conv", "forward"): "padded weight bias y".split(),
+    ("conv", "backward"): "grad_y grad_columns grad_weight grad_x padded weight grad_bias".split(),
+    ("pool", "forward"): "x padded winner weight bias y".split(),
+    ("pool", "backward"): "grad_y winner weight grad_x".split(),
+    ("linear", "forward"): "x weight bias y".split(),
+    ("linear", "backward"): "grad_y weight x grad_weight grad_x grad_bias".split(),
 }
 
 
@@ -84,19 +87,18 @@ class _Data:
         if "padded" in parts:  # then that is what lies under the window
             wanted = [name for name in wanted if name != "x" or view != "pool"]
         shape = self.reach(about, parts) if view in ("conv", "pool") else None
-        last = [e for e in parts.values() if e.kind == direction][-1]
         return {
             "layer": layer or about["type"],
             "type": about["type"],
             "direction": direction,
             "view": view,
-            "formula": list(dict.fromkeys(formulas)),
-            "source": last.source,
-            "kernel": about.get("kernel_size"),
-            "stride": about.get("stride"),
-            "padding": about.get("padding"),
-            "groups": about.get("groups", 1),
-            "kind": about["kind"],
+            "lines": lines_of(parts, mine),
+            "source": parts[mine[-1]].source.rpartition(":")[0],
+            "more": max(0, len(mine) - PLAIN) if view == "plain" else 0,
+            "kernel": about["kernel_size"] if shape else None,
+            "stride": about["stride"] if shape else None,
+            "padding": about["padding"] if shape else None,
+            "groups": about.get("groups", 1) if shape else 1,
             "parts": {name: self.part(parts, name, shape) for name in wanted if name in parts},
         }
 
@@ -110,9 +112,7 @@ class _Data:
 
     def part(self, parts, name, reach):
         entry = parts[name]
-        array = entry.array
-        if entry.batched:
-            array = array[0]  # the first picture of the batch
+        array = entry.picture(0)
         full = array.shape
         if name == "grad_columns":
             array = self.columns(array, parts["y"].shape[2:], parts["padded"].shape[1], reach)
@@ -127,8 +127,7 @@ class _Data:
             array = array[:LENGTH]
         elif array.ndim > 4:
             array = array.reshape(-1)[:LENGTH]
-        part = {"name": entry.name, "shape": array.shape, "full": full, "data": self.add(array)}
-        return part | {"formula": entry.formula, "source": entry.source}
+        return {"name": entry.name, "shape": array.shape, "full": full, "data": self.add(array)}
 
     def columns(self, columns, sizes, channels, reach):
         """grad_columns (C*kh*kw, OH*OW), perhaps in groups, cut to some channels and positions."""
@@ -139,9 +138,19 @@ class _Data:
 
     def add(self, array):
         """Its number; an array that is there already, as relu1.x is conv1.y, is not stored again."""
+        array = np.abs(array) if array.dtype.kind == "c" else array
         with np.errstate(over="ignore"):
             text = base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode("ascii")
         if text not in self.known:
             self.known[text] = len(self.arrays)
             self.arrays.append(text)
         return self.known[text]
+
+
+def lines_of(parts, names) -> list[dict]:
+    """The lines of these arrays, each once, as they stand in the source; `of` says whose line it is."""
+    found = {}
+    for name in names:
+        for number, text in parts[name].lines:
+            found.setdefault((number, text), name.rpartition(".")[2])  # "[0].y" is y
+    return [{"number": number, "text": text, "of": name} for (number, text), name in sorted(found.items())]

@@ -9,7 +9,7 @@ function draw() {
   $("head").className = `head ${step.direction}`;
   $("title").replaceChildren(`${step.layer} `, element("span", { class: "direction" }, step.direction),
     element("small", {}, step.layer === step.type ? step.source : `${step.type}, ${step.source}`));
-  $("formula").replaceChildren(...step.formula.map((text) => element("span", {}, text)));
+  $("formula").replaceChildren(listing(step.lines));
   $("count").textContent = `${state.step + 1} of ${data.steps.length}`;
   $("steps").value = state.step;
   $("previous").disabled = state.step === 0;
@@ -33,14 +33,34 @@ function draw() {
   const cut = Object.values(step.parts).filter((p) => String(p.shape) !== String(p.full));
   if (cut.length) notes.push("Large arrays are shown in part.");
   $("notes").textContent = notes.join("  ");
-  const main = $("panels"), gaps = 34 * (view.grids.length - 1);
+  panels(view.grids);
+}
+
+/** The arrays side by side; more than five in two rows, with nothing but their names. */
+function panels(grids) {
+  const main = $("panels"), two = grids.length > 5, first = two ? Math.ceil(grids.length / 2) : grids.length;
   main.replaceChildren();
-  const room = main.clientWidth - 60 - gaps, shares = sum(view.grids.map((g) => g.weight));
-  const cutLine = view.grids.some((g) => g.cut) ? 24 : 0;
-  for (const g of view.grids) {
-    const width = Math.max(60, (room * g.weight) / shares);
-    main.append(grid(g, width, main.clientHeight - 96 - cutLine));
+  main.className = two ? "two" : "";
+  for (const row of two ? [grids.slice(0, first), grids.slice(first)] : [grids]) {
+    const into = two ? element("div") : main;
+    if (two) main.append(into);
+    const room = main.clientWidth - 60 - 34 * (row.length - 1), shares = sum(row.map((g) => g.weight));
+    const cutLine = row.some((g) => g.cut) ? 24 : 0;
+    const height = two ? (main.clientHeight - 18) / 2 - 36 - cutLine : main.clientHeight - 96 - cutLine;
+    for (const g of row) into.append(grid(g, Math.max(60, (room * g.weight) / shares), height));
   }
+}
+
+/** The lines of the source, each with its number; behind a line that does not say so itself, what it makes. */
+function listing(lines) {
+  const list = element("ol");
+  for (const { number, text, of } of lines) {
+    const item = element("li");
+    item.append(element("b", {}, String(number)), text);
+    if (!text.startsWith(of)) item.append(element("i", {}, `  →\u00a0${of}`));
+    list.append(item);
+  }
+  return list;
 }
 
 /** Fill a <select> with 0 ... count - 1; hide it when there is nothing to choose. */

@@ -190,7 +190,7 @@ function plain(step) {
   const count = image ? lead.shape[1] * lead.shape[2] : (lead.shape[0] ?? 1), k = state.position % count;
   const [r, q] = image ? [Math.floor(k / lead.shape[2]), k % lead.shape[2]] : [0, 0];
   const found = [];
-  const grids = parts.slice(0, 5).map((p) => {
+  const grids = parts.map((p) => {
     const same = String(p.shape) === String(lead.shape), more = { title: p.key, weight: 1 };
     const uncut = (a) => String(a.shape) === String(a.full);
     let entry = null;
@@ -198,18 +198,18 @@ function plain(step) {
     if (image && p.shape.length === 1 && p.full[0] === lead.full.reduce((a, b) => a * b) && uncut(lead))
       entry = c * lead.shape[1] * lead.shape[2] + k; // Flatten: where the pixel went
     if (entry !== null && entry < (p.shape[0] ?? 1)) {
-      found.push(`${p.key} = ${show(p.values[entry], 4)}`);
+      found.push(`${p.key}\u00a0=\u00a0${show(p.values[entry], 4)}`);
       return gridOf(p, { ...more, lit: p.shape.length ? litEntry(p.shape[0], entry) : [],
                          pick: same ? (row, col) => move(row * fold(p.shape[0]) + col) : undefined });
     }
     if (same && image) {
-      found.push(`${p.key} = ${show(p.at(c, r, q), 4)}`);
+      found.push(`${p.key}\u00a0=\u00a0${show(p.at(c, r, q), 4)}`);
       return gridOf(p, { ...more, c, note: `map ${c} of ${p.full[0]}`, lit: [{ r, c: q, h: 1, w: 1 }],
                          pick: pickIn(p.shape[2]) });
     }
-    if (!p.shape.length) found.push(`${p.key} = ${show(p.values[0], 5)}`);
+    if (!p.shape.length) found.push(`${p.key}\u00a0=\u00a0${show(p.values[0], 5)}`);
     return gridOf(p, p.shape.length === 4 ? { ...more, f: 0, c: 0 } : more);
   });
   return { count, filters: 0, maps, where: image ? `pixel (${r}, ${q})` : `entry ${k}`, grids,
-           lines: [found.join("    "), ...(parts.length > 5 ? [`${parts.length - 5} more arrays of this layer are in the trace`] : [])] };
+           lines: [found.join("    "), ...(step.more ? [`more arrays of this layer are in the trace: ${step.more}`] : [])] };
 }

@@ -109,7 +109,9 @@ class Watcher:
             _calls.reset(before)
 
     def watch(self, layer: Layer, function, args, kwargs):
-        if id(layer) not in self.paths:  # not one of the children: made inside of a forward, say
+        if (
+            id(layer) not in self.paths
+        ):  # not one of the children: made inside of a forward, say; it runs its own lines
             return function(layer, *args, **kwargs)
         direction = "forward" if layer._output is None else "backward"
         call = Call(layer, self.paths[id(layer)], direction, function)
@@ -196,7 +198,9 @@ def code_of(function):
 
 def bodies_of(layer, direction, function) -> list:
     """The forward or the backward that was called, then those that it inherits from."""
-    inherited = [inspect.unwrap(vars(cls)[direction]) for cls in type(layer).__mro__ if direction in vars(cls)]
+    inherited = [
+        inspect.unwrap(vars(cls)[direction]) for cls in type(layer).__mro__ if direction in vars(cls)
+    ]
     return [function, *(one for one in inherited if code_of(one) is not code_of(function))]
 
 
@@ -220,7 +224,13 @@ def paths_of(layer: Layer, path: str | None = None) -> dict[int, str | None]:
     """id -> name for the layer and all that are inside it; None is the name of the one that was given."""
     found = {id(layer): path}
     for name, child in layer.children().items():
-        inside = f"{path or ''}[{name}]" if isinstance(layer, Towers) else name if path is None else f"{path}.{name}"
+        inside = (
+            f"{path or ''}[{name}]"
+            if isinstance(layer, Towers)
+            else name
+            if path is None
+            else f"{path}.{name}"
+        )
         found = paths_of(child, inside) | found  # a layer with two names keeps the first
     return found
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minialex.errors import CheckpointError, NotFinite
-from minialex.layers.layer import Layer
+from minialex.layers.layer import Layer, number
 from minialex.training.optim import SGD
 from minialex.weights import gather, import_grouped, load_with_metadata, put, save, scatter
 
@@ -59,7 +59,7 @@ def save_checkpoint(path: str | os.PathLike, model: Layer, optimizer: SGD, state
             raise NotFinite(f"{name} has become NaN or infinite; this checkpoint is not written")
     state = {**state, "counters": model.counters()}
     header = {"state": state, "checksum": _checksum(arrays, state)}
-    save(path, arrays, metadata={_KEY: json.dumps(header, sort_keys=True)})
+    save(path, arrays, metadata={_KEY: _text(header)})
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
@@ -91,8 +91,19 @@ def _named(optimizer, model):
     return [(names.get(id(p), p.name), p) for p in optimizer.parameters]
 
 
+def _text(state) -> str:
+    return json.dumps(state, sort_keys=True, default=_of_python)
+
+
+def _of_python(value):
+    """What JSON does not know, as it asks: numbers of NumPy."""
+    if (found := number(value)) is value:
+        raise TypeError(f"a checkpoint's state must be fit for JSON, which knows no {type(value).__name__}")
+    return found
+
+
 def _checksum(arrays, state) -> str:
-    digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
+    digest = hashlib.sha256(_text(state).encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
         digest.update(np.ascontiguousarray(arrays[name]).data)

@@ -68,6 +68,8 @@ class DataParallel(Model):
     ))
     """
 
+    needs_batch = True
+
     def __init__(self, model: Model, processes: int | None = None):
         if not isinstance(model, Model) or isinstance(model, DataParallel):
             name = model.__name__ if isinstance(model, type) else type(model).__name__

@@ -5,7 +5,7 @@ import math
 from minialex.devices import twins
 from minialex.devices.device import array_module, device_of, transfer
 from minialex.errors import DtypeMismatch
-from minialex.layers.layer import Array, Parameter
+from minialex.layers.layer import Array, Parameter, number
 
 
 def update(w, v, grad, lr: float, momentum: float, decay: float) -> None:
@@ -41,10 +41,16 @@ class SGD:
         self.parameters: list[Parameter] = list(parameters)
         if not self.parameters:
             raise ValueError("SGD: there are no parameters to train")
+        first = {}
+        for at, p in enumerate(self.parameters):
+            if first.setdefault(id(p), at) != at:
+                raise ValueError(
+                    f"SGD: {p.name or 'a parameter'} is given twice; it would move twice in each step"
+                )
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"SGD: {name} must be a number >= 0, not {value}")
-        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.lr, self.momentum, self.weight_decay = number(lr), number(momentum), number(weight_decay)
         self._velocities: list[Array] = []
         for p in self.parameters:
             with device_of(p.value):
@@ -53,11 +59,11 @@ class SGD:
     @property
     def velocities(self) -> list[Array]:
         """One for each parameter, in its dtype and on its device: they follow when the model is moved or cast."""
-        for number, (p, v) in enumerate(zip(self.parameters, self._velocities, strict=True)):
+        for at, (p, v) in enumerate(zip(self.parameters, self._velocities, strict=True)):
             if v.dtype != p.value.dtype or device_of(v) is not device_of(p.value):
                 with device_of(v):
                     v = v.astype(p.value.dtype)
-                self._velocities[number] = transfer(v, device_of(p.value))
+                self._velocities[at] = transfer(v, device_of(p.value))
         return self._velocities
 
     def step(self) -> None:
@@ -65,8 +71,8 @@ class SGD:
         for p in self.parameters:
             self._check_grad(p)
         for p, v in zip(self.parameters, self.velocities, strict=True):
-            lr = float(self.lr * p.lr_scale)
-            decay = float(lr * self.weight_decay) if p.decay else 0.0
+            lr = float(self.lr) * float(p.lr_scale)
+            decay = lr * float(self.weight_decay) if p.decay else 0.0
             device = device_of(p.value)
             with device:
                 (twins.update_on(device) or update)(p.value, v, p.grad, lr, float(self.momentum), decay)
@@ -106,6 +112,11 @@ class Constant:
     def __init__(self, lr: float):
         self.lr = lr
 
+    def __setattr__(self, name, value):
+        super().__setattr__(
+            name, number(value)
+        )  # what NumPy made would be rounded otherwise, and is not fit for JSON
+
     def __call__(self, epoch: float) -> float:
         return self.lr
 
@@ -130,7 +141,7 @@ class Step(Constant):
 
     def __init__(self, lr: float, at, factor: float = 0.1):
         super().__init__(lr)
-        self.at, self.factor = tuple(at), factor
+        self.at, self.factor = tuple(map(number, at)), factor
 
     def __call__(self, epoch: float) -> float:
         return self.lr * self.factor ** sum(epoch >= start for start in self.at)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from minialex.devices.device import device_of, to_numpy, transfer
-from minialex.layers.layer import Array, Layer, Parameter
+from minialex.layers.layer import Array, Layer, Parameter, check_different
 
 Named = tuple[str, Parameter]  # as `model.named_parameters()` gives them
 
@@ -36,16 +36,24 @@ def import_grouped(model: Layer, arrays: Mapping[str, np.ndarray]) -> None:
 
 def gather(named: list[Named], values: list[Array]) -> dict[str, np.ndarray]:
     """One array for each parameter -> whole arrays on the host, by name; the towers' parts are put together."""
-    whole = {}
+    check_different(named, "export")
+    whole, missing = {}, {}
     for (name, p), value in zip(named, values, strict=True):
         value = to_numpy(value)
         target = whole.setdefault(name, np.empty(whole_shape(p), value.dtype))
         target[rows_of(p)] = value
+        missing[name] = missing.get(name, target.size) - value.size
+    for name, count in missing.items():
+        if count:
+            raise ValueError(
+                f"{name}: one tower's part alone is here, the other's {count:,} numbers are missing"
+            )
     return whole
 
 
 def scatter(named: list[Named], arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Whole arrays by name -> the one, or the part, that belongs to each parameter; names and shapes must fit."""
+    check_different(named, "import")
     wanted = {name: whole_shape(p) for name, p in named}
     problems = [f"{name} is missing" for name in wanted if name not in arrays]
     problems += [f"{name} is unknown here" for name in arrays if name not in wanted]
@@ -74,4 +82,4 @@ def put(target: Array, values: np.ndarray) -> None:
     """Copy host values into an array on any device, in that array's dtype."""
     device = device_of(target)
     with device:
-        target[...] = transfer(np.ascontiguousarray(values, dtype=target.dtype), device)
+        target[...] = transfer(np.asarray(values, target.dtype, order="C"), device)

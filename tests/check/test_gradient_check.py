@@ -542,7 +542,7 @@ def test_a_parameter_of_ones_own_is_checked_under_its_name():
 
 @pytest.mark.parametrize("shape", [(2,), (2, 3), (3, 1), ()])
 def test_a_gradient_of_the_wrong_shape_raises_and_names_both(shape):
-    message = f"gradcheck: Scale gives shape {shape} as gradient of factor, which has shape (3,)"
+    message = f"Scale gives shape {shape} as gradient of factor, which has shape (3,)"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         gradcheck(Scale(np.zeros(shape)), picture(2, 3))
 

@@ -140,6 +140,17 @@ def uninterrupted(pictures, tmp_path_factory):
     return place / "out", result
 
 
+@pytest.fixture(scope="module")
+def by_the_textbook(pictures, tmp_path_factory):
+    """The folder of the same run without fast twins, whose bits are those of any devices."""
+    place = tmp_path_factory.mktemp("by_the_textbook")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIALEX_FAST", "0")
+        result = finish(start(place, pictures, *SMALL, "--output-dir", "out"))
+    assert result.status == 0, result
+    return place / "out"
+
+
 def copy_of(folder, place):
     return Path(shutil.copytree(folder, place))
 
@@ -221,11 +232,16 @@ def test_settings_say_which_network_it_is(uninterrupted, pictures):
     assert {name: settings[name] for name in wanted} == wanted
 
 
-@pytest.mark.parametrize(
-    "other",
-    ["-j 0", "-j 5 --checkpoint-every 1 -p 100", "--cache cache", "--devices sim:0,sim:1", "--devices sim:1"],
-)
-def test_workers_cache_and_devices_change_no_bit(program, uninterrupted, pictures, tmp_path, other):
+@pytest.mark.parametrize("devices", ["sim:0,sim:1", "sim:1"])
+@pytest.mark.usefixtures("textbook")
+def test_devices_change_no_bit_by_the_textbook(program, by_the_textbook, pictures, tmp_path, devices):
+    result = program(pictures, *SMALL, "--output-dir", "out", "--devices", devices)
+    assert result.status == 0, result
+    assert_same_run(tmp_path / "out", by_the_textbook)
+
+
+@pytest.mark.parametrize("other", ["-j 0", "-j 5 --checkpoint-every 1 -p 100", "--cache cache"])
+def test_workers_and_cache_change_no_bit(program, uninterrupted, pictures, tmp_path, other):
     result = program(pictures, *SMALL, "--output-dir", "out", *other.split())
     assert result.status == 0, result
     assert_same_run(tmp_path / "out", uninterrupted[0])
@@ -349,15 +365,16 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(uninterrupted, p
 
 
 @pytest.mark.parametrize(("first", "then"), [("cpu", "sim:0,sim:1"), ("sim:0,sim:1", "cpu")])
+@pytest.mark.usefixtures("textbook")
 def test_a_run_goes_on_on_other_devices_and_in_another_folder(
-    program, monkeypatch, uninterrupted, pictures, tmp_path, first, then
+    program, monkeypatch, by_the_textbook, pictures, tmp_path, first, then
 ):
     go_on = stop_at(monkeypatch, STEPS + 6)
     arguments = [*SMALL, "--checkpoint-every", 4, "--output-dir", "out", "--devices", first]
     assert program(pictures, *arguments).status == 130
     go_on()
     assert program("--resume", "out", "--devices", then, "-j", 0, "--output-dir", "other").status == 0
-    assert_same_run(tmp_path / "other", uninterrupted[0])
+    assert_same_run(tmp_path / "other", by_the_textbook)
 
 
 def test_ctrl_c_ends_with_a_message_and_the_checkpoint_safe(program, monkeypatch, pictures, tmp_path):

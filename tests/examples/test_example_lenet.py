@@ -138,6 +138,17 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def by_the_textbook(tmp_path_factory):
+    """The folder of the same run without fast twins, whose bits are those of any device."""
+    place = tmp_path_factory.mktemp("by_the_textbook")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIALEX_FAST", "0")
+        result = finish(start(place, *SMALL, "--output-dir", "out"))
+    assert result.status == 0, result
+    return place / "out"
+
+
+@pytest.fixture(scope="module")
 def uninterrupted_in_two(tmp_path_factory):
     """The folder of the same run in two processes."""
     place = tmp_path_factory.mktemp("uninterrupted_in_two")
@@ -309,7 +320,10 @@ def stop_at(monkeypatch, step):
 
 @pytest.mark.parametrize("what", ["folder", "checkpoint"])
 @pytest.mark.parametrize("devices", [("cpu", "cpu"), ("cpu", "sim:0"), ("sim:0", "cpu")])
-def test_a_resumed_run_needs_no_other_argument(program, monkeypatch, uninterrupted, tmp_path, what, devices):
+@pytest.mark.usefixtures("textbook")
+def test_a_resumed_run_needs_no_other_argument(
+    program, monkeypatch, by_the_textbook, tmp_path, what, devices
+):
     go_on = stop_at(monkeypatch, 22)
     arguments = ["--checkpoint-every", 5, "--output-dir", "out", "--devices", devices[0]]
     assert program(*SMALL, *arguments).status == 130
@@ -317,6 +331,16 @@ def test_a_resumed_run_needs_no_other_argument(program, monkeypatch, uninterrupt
     path = tmp_path / "out" / (train.CHECKPOINT if what == "checkpoint" else "")
     result = program("--resume", path, "--devices", devices[1])
     assert result.status == 0, result
+    assert_same_run(tmp_path / "out", by_the_textbook)
+
+
+def test_a_run_resumed_with_fast_twins_has_the_bits_of_the_whole_one(
+    program, monkeypatch, uninterrupted, tmp_path
+):
+    go_on = stop_at(monkeypatch, 22)
+    assert program(*SMALL, "--checkpoint-every", 5, "--output-dir", "out").status == 130
+    go_on()
+    assert program("--resume", "out").status == 0
     assert_same_run(tmp_path / "out", uninterrupted[0])
 
 
@@ -728,6 +752,7 @@ def test_the_seed_decides(program, tmp_path):
     assert models[0] == models[1] != models[2]
 
 
+@pytest.mark.usefixtures("textbook")
 def test_the_simulated_gpu_gives_the_bits_of_the_cpu(program, tmp_path):
     for device in ("cpu", "sim:0", "sim:1"):
         program(*TINY, "--dropout", 0.2, "--devices", device, "--output-dir", device.replace(":", ""))

@@ -13,7 +13,8 @@ MiB = 2**20
 
 
 @pytest.fixture(params=["as it is", "in pieces"])
-def device(request):
+def device(request, monkeypatch):
+    monkeypatch.setattr(mx.Device("cpu"), "fast", True)
     if request.param == "in pieces":
         request.getfixturevalue("in_pieces")
     return mx.Device("cpu")

@@ -181,3 +181,43 @@ def test_in_a_notebook_one_pages_through_all_arrays(trace, notebook):
 def test_a_notebook_without_ipywidgets_gets_a_figure(trace, notebook, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     assert isinstance(plot.show(trace), Figure)
+
+
+def test_the_lines_of_an_array_stand_above_it_one_below_the_other(trace):
+    figure = plot.show(trace, "conv1.y")
+    title = figure.get_suptitle().splitlines()
+    assert title[0] == "conv1.y (2, 4, 4, 4)"
+    assert " ".join(line.strip() for line in title[1:]) == " ".join(
+        text for _, text in trace["conv1.y"].lines
+    )
+    figure.canvas.draw()
+    box = figure._suptitle.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+
+
+def test_a_window_is_lit_only_where_our_lines_slide_it():
+    class Mine(mx.Conv2D):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    class Called(mx.Conv2D):
+        """Overrides neither forward nor backward."""
+
+    x = np.ones((1, 1, 3, 3), np.float32)
+    with pytest.raises(ValueError, match="lights a window; the network has none"):
+        plot.show(mx.trace(Mine(1, 1, 2), x), "y", position=1)
+    assert "columns" in panels(plot.show(mx.trace(Called(1, 1, 2), x), "y", position=1))
+
+
+def test_an_array_with_its_batch_last_is_shown_picture_by_picture():
+    class Last(mx.Layer):
+        def forward(self, x):
+            last = x.transpose(1, 2, 3, 0).copy()
+            return last.transpose(3, 0, 1, 2).copy()
+
+    x = np.arange(24, dtype=np.float32).reshape(2, 1, 3, 4)
+    figure = plot.show(mx.trace(Last(), x), "last", picture=1)
+    np.testing.assert_array_equal(panels(figure)[""][0], x[1, 0])
+    with pytest.raises(ValueError, match="there is no picture of last with number 2: 2 are there"):
+        plot.show(mx.trace(Last(), x), "last", picture=2)

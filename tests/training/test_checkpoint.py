@@ -96,6 +96,47 @@ def test_the_state_comes_back_as_it_was(path):
     assert {key: state[key] for key in STATE} == STATE  # the float to its last bit
 
 
+def test_a_state_may_hold_numbers_of_numpy(tmp_path):
+    state = {
+        "lr": np.float32(0.5),
+        "sizes": [np.int64(3), np.uint8(4)],
+        "good": np.bool_(True),
+        "one": np.array(2.5),
+    }
+    save_checkpoint(tmp_path / "c.safetensors", *trained(), state)
+    found = load_checkpoint(tmp_path / "c.safetensors").state
+    assert {**found, "counters": 0} == {"lr": 0.5, "sizes": [3, 4], "good": True, "one": 2.5, "counters": 0}
+
+
+@pytest.mark.parametrize("strange", [object(), np.ones(2), {1, 2}])
+def test_a_state_that_is_not_fit_for_json_is_named(tmp_path, strange):
+    with pytest.raises(TypeError, match=f"must be fit for JSON, which knows no {type(strange).__name__}$"):
+        save_checkpoint(tmp_path / "c.safetensors", *trained(), {"strange": strange})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", [lambda m: m.astype("float64"), lambda m: m.to("sim:1").astype("float64")])
+def test_a_model_that_was_cast_or_moved_is_saved_right_after_that(tmp_path, change):
+    model, optimizer = trained()
+    before = everything(model, optimizer)
+    change(model)
+    save_checkpoint(tmp_path / "c.safetensors", model, optimizer, {})
+    saved = load_checkpoint(tmp_path / "c.safetensors")
+    assert {a.dtype for a in (*saved.parameters.values(), *saved.velocities.values())} == {
+        np.dtype("float64")
+    }
+    fresh = small_model(rng=1)
+    fresh_optimizer = mx.SGD(fresh.parameters(), lr=0.1)
+    saved.restore(fresh, fresh_optimizer)  # float32 as before: no number is lost
+    assert_same(everything(fresh, fresh_optimizer), before)
+    other = small_model(rng=2)
+    other_optimizer = mx.SGD(other.parameters(), lr=0.1)
+    change(other)
+    saved.restore(other, other_optimizer)
+    assert {v.dtype for v in other_optimizer.velocities} == {np.dtype("float64")}
+    assert_same(everything(other.astype("float32").to("cpu"), other_optimizer), before)
+
+
 def test_the_file_has_grouped_names_and_one_metadata_key_of_sorted_json(path):
     with safe_open(path, framework="numpy") as file:
         names, metadata = set(file.keys()), file.metadata()

@@ -180,6 +180,70 @@ def test_velocities_follow_a_model_that_is_moved_or_cast(change):
         np.testing.assert_allclose(changed, kept, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "when", ["before a step", "between backward and step", "after velocities were put back"]
+)
+def test_velocities_follow_whenever_the_model_is_cast(when):
+    ends = []
+    for changed in (False, True):
+        layer = mx.Linear(2, 1)
+        optimizer = SGD(layer.parameters(), lr=0.125, momentum=0.5)
+        for step in range(3):
+            cast = changed and step == 1
+            if when == "after velocities were put back" and step == 1:
+                optimizer.set_velocities([np.full(v.shape, 0.5) for v in optimizer.velocities])  # float64
+            if cast and when != "between backward and step":
+                layer.astype("float64")
+            layer.backward(layer.forward(np.full((1, 2), 3, layer.dtype)))
+            if cast and when == "between backward and step":
+                layer.astype("float64")  # the gradients with it
+            optimizer.step()
+        assert {v.dtype for v in optimizer.velocities} == {np.dtype("float64" if changed else "float32")}
+        ends.append([*(p.value for p in layer.parameters()), *optimizer.velocities])
+    for changed, kept in zip(*ends, strict=True):
+        np.testing.assert_allclose(changed, kept, rtol=1e-5)
+
+
+def test_a_forward_before_a_cast_has_no_backward_after_it():
+    model = mx.Sequential(fc=mx.Linear(2, 2), act=mx.Tanh())
+    other = mx.Sequential(*model)
+    y = other.forward(np.ones((1, 2), np.float32))
+    model.astype("float64")
+    with pytest.raises(mx.BackwardBeforeForward, match=r"act \(Tanh\): backward needs a forward"):
+        other.backward(y)
+
+
+KINDS = [np.float64, np.float32, np.float16, np.array, lambda number: np.array(number, np.float32)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("textbook", [False, True])
+def test_settings_may_be_numbers_of_numpy_and_give_the_bits_of_pythons(device, kind, later, textbook):
+    names = ("lr", "momentum", "weight_decay")
+    given = {name: kind(value) for name, value in zip(names, (0.1, 0.7, 0.03), strict=True)}
+    ends = []
+    for python in (False, True):
+        settings = {name: value.item() if python else value for name, value in given.items()}
+        scale = kind(0.3).item() if python else kind(0.3)
+        ps = [parameter(device, seed) for seed in (1, 2)]
+        ps[1].lr_scale = scale
+        optimizer = SGD(ps, 1.0) if later else SGD(ps, **settings)
+        for name in names if later else ():
+            setattr(optimizer, name, settings[name])
+        with mx.textbook() if textbook else np.errstate():
+            for _ in range(3):
+                optimizer.step()
+        ends.append([to_numpy(array).tobytes() for array in (*(p.value for p in ps), *optimizer.velocities)])
+    assert ends[0] == ends[1]
+
+
+def test_a_parameter_given_twice_is_named():
+    layer = mx.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"^SGD: weight is given twice; it would move twice in each step$"):
+        SGD([*layer.parameters(), layer.weight], lr=0.1)
+
+
 def test_no_parameters_is_an_error():
     with pytest.raises(ValueError, match=r"^SGD: there are no parameters to train$"):
         SGD(mx.ReLU().parameters(), lr=0.1)
@@ -403,3 +467,27 @@ def test_steps_left_out_are_at_a_half_and_three_quarters():
 def test_cosine_by_name_has_its_length_and_its_warm_up():
     schedule = make_schedule("cosine", 1.0, epochs=10, warmup=2)
     assert values(schedule, 1, 2, 6, 10) == pytest.approx([0.5, 1, 0.5, 0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("later", [False, True])
+def test_schedules_give_pythons_numbers_whatever_they_are_set_to(kind, later):
+    lr, factor, warmup = kind(0.1), kind(0.3), kind(1.5)
+
+    def schedules(of):
+        at = [of(number) for number in (kind(1.0), kind(2.0))]
+        made = [Constant(of(lr)), Step(of(lr), at=at, factor=of(factor)), Cosine(of(lr), of(kind(7.0)), of(warmup)),
+                Plateau(of(lr), factor=of(factor), patience=1)]  # fmt: skip
+        for schedule in made if later else ():
+            schedule.lr = of(kind(0.7))
+        made[3].end_of_epoch(of(kind(0.5)))
+        made[3].end_of_epoch(of(kind(0.6)))
+        return made
+
+    for mine, plain in zip(
+        schedules(lambda value: value), schedules(lambda value: value.item()), strict=True
+    ):
+        for epoch in (0.0, 1.0, 1.7, 4.3):
+            assert type(mine(epoch)) is float
+            assert mine(epoch) == plain(epoch)
+        assert json.dumps(mine.state()) == json.dumps(plain.state())

@@ -1,4 +1,7 @@
-"""ReLU and tanh with their results straight in their place, and no number in between that need not be stored."""
+"""ReLU and tanh with their results straight in their place, and no number in between that need not be stored.
+
+Both do to each number what the textbook does to it, so that the bits are the same, whether it is finite or not.
+"""
 
 import numpy as np
 
@@ -41,8 +44,10 @@ def tanh_forward(layer, x):
 def tanh_backward(layer, grad_y):
     y = layer.saved.y
     grad_x = np.multiply(y, y, out=layer.device.empty_like(y))  # in place from here on
-    np.subtract(layer.scale**2, grad_x, out=grad_x)
-    if layer.slope != layer.scale:
-        grad_x *= layer.slope / layer.scale  # the derivative
+    if layer.scale != 1:
+        grad_x /= layer.scale
+    np.subtract(layer.scale, grad_x, out=grad_x)
+    if layer.slope != 1:
+        grad_x *= layer.slope  # the derivative
     grad_x *= grad_y
     return grad_x

@@ -1,10 +1,11 @@
 """Response normalisation in pieces that fit a cache, in x's own type.
 
-A piece whose numbers are too large or too small for that, so that squares or powers leave the type's range, is worked
-out by the textbook's lines, which use a wider type.
+A piece whose numbers are too large or too small for that, so that squares, powers or products leave the type's range,
+or which holds a NaN or an infinity, is worked out by the textbook's lines, which use a wider type.
 """
 
 import copy
+from contextlib import suppress
 
 import numpy as np
 
@@ -49,13 +50,15 @@ def _forward(layer, x, axis):
 
 def _backward(layer, grad_y, axis):
     def normalise_backward(grad_y, x, scale):
-        if not _in_range(layer, scale):
-            textbook = copy.copy(layer)
-            ResponseNorm.forward.__wrapped__(textbook, x)
-            return ResponseNorm.backward.__wrapped__(textbook, grad_y)
-        power = scale**-layer.beta
-        through_scale = layer.sum_of_neighbours(grad_y * x * power / scale)
-        return grad_y * power - 2 * layer.alpha * layer.beta * x * through_scale
+        if _in_range(layer, scale):
+            # A gradient may be too large as well; then this raises, and the textbook takes over.
+            with suppress(FloatingPointError), np.errstate(over="raise"):
+                power = scale**-layer.beta
+                through_scale = layer.sum_of_neighbours(grad_y * x * power / scale)
+                return grad_y * power - 2 * layer.alpha * layer.beta * x * through_scale
+        textbook = copy.copy(layer)
+        ResponseNorm.forward.__wrapped__(textbook, x)
+        return ResponseNorm.backward.__wrapped__(textbook, grad_y)
 
     return in_pieces(normalise_backward, grad_y, layer.saved.x, layer.saved.scale, axis=axis)
 

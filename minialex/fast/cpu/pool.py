@@ -1,4 +1,8 @@
-"""Pooling cell by cell: `windows[:, i, j]` are the pixels under one cell of the window, an array for each cell."""
+"""Pooling cell by cell: `windows[:, i, j]` are the pixels under one cell of the window, an array for each cell.
+
+NaN and infinity stay where they belong, since a gradient's bits are masked, not multiplied. A piece in which a window's
+largest pixel is NaN or minus infinity gets its winners by the textbook's lines.
+"""
 
 import numpy as np
 
@@ -66,6 +70,11 @@ def max_backward(layer, grad_y):
 
     for_pieces(spread, layer.device, len(grad_x), grad_x.nbytes)
     return batch_first(crop(grad_x, layer.padding))
+
+
+def avg_accepts(layer, x) -> bool:
+    """NumPy's mean of float16 adds up in float32: 4 * 30000 has no room in float16."""
+    return x.dtype.itemsize >= 4
 
 
 def avg_forward(layer, x):

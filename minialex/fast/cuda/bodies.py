@@ -1,5 +1,9 @@
-"""Forward and backward of layers, made of kernels."""
+"""Forward and backward of layers, made of kernels.
 
+None needs to fall back for a NaN or an infinity: a kernel reads what the textbook's lines read, and no more.
+"""
+
+from minialex.fast.cpu import sgd
 from minialex.fast.cpu.windows import batch_first, batch_last
 from minialex.fast.cuda import kernels
 
@@ -59,15 +63,18 @@ def max_backward(layer, grad_y):
 
 def norm_forward(layer, x):
     x = batch_last(x)
-    y, root = kernels.lrn(x, layer.size, layer.alpha, layer.beta, layer.k, layer.groups)
-    layer.save(x=x, root=root)
+    y, fourth_root = kernels.lrn(x, layer.size, layer.alpha, layer.beta, layer.k, layer.groups)
+    layer.save(x=x, fourth_root=fourth_root)
     return batch_first(y)
 
 
 def norm_backward(layer, grad_y):
-    arrays = batch_last(grad_y), layer.saved.x, layer.saved.root
+    arrays = batch_last(grad_y), layer.saved.x, layer.saved.fourth_root
     return batch_first(kernels.lrn_backward(*arrays, layer.size, layer.alpha, layer.beta, layer.groups))
 
 
 def update(w, v, grad, lr, momentum, decay) -> None:
-    kernels.sgd(w, v, grad, lr, momentum, decay)
+    if w.dtype.name in kernels.REALS and w.flags.c_contiguous and v.flags.c_contiguous:
+        kernels.sgd(w, v, grad, lr, momentum, decay)
+    else:
+        sgd.update(w, v, grad, lr, momentum, decay)  # of array operations: it takes any memory and any type

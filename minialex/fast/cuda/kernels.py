@@ -106,31 +106,36 @@ extern "C" __global__ void max_pool_backward(
 #define EACH_NEIGHBOUR(d, c, C, reach) \\
     for (Index d = c < reach ? -c : -reach; d <= reach && c + d < C; d++)
 
-// The root of the scale is kept, not the scale: squares of numbers that a Real can hold may be too large for it.
+// Squares of numbers that a Real can hold may be too large for it, or too small. So the scale's fourth root is kept,
+// and half = scale^(-beta / 2) multiplies twice: no number on the way leaves a Real's range unless the result does.
 extern "C" __global__ void lrn(
-        const Real* x, Real* y, Real* root, Index count, Index M, Index C, Index reach,
+        const Real* x, Real* y, Real* fourth_root, Index count, Index M, Index C, Index reach,
         Real alpha, Real beta, Real k) {
     EACH(e, count) {
         Index c = e / M % C;
         double sum = 0;
         EACH_NEIGHBOUR(d, c, C, reach)
             sum += (double)x[e + d * M] * x[e + d * M];
-        root[e] = (Real)sqrt(k + alpha * sum);
-        y[e] = x[e] / root[e] * pow(root[e], 1 - 2 * beta);
+        fourth_root[e] = (Real)sqrt(sqrt(k + alpha * sum));
+        Real half = pow(fourth_root[e], -2 * beta);
+        y[e] = x[e] * half * half;
     }
 }
 
 extern "C" __global__ void lrn_backward(
-        const Real* grad_y, const Real* x, const Real* root, Real* grad_x, Index count, Index M, Index C, Index reach,
-        Real alpha, Real beta) {
+        const Real* grad_y, const Real* x, const Real* fourth_root, Real* grad_x, Index count, Index M, Index C,
+        Index reach, Real alpha, Real beta) {
     EACH(e, count) {
         Index c = e / M % C;
-        Real through_scale = 0;
+        Real direct = 0, through_scale = 0;
         EACH_NEIGHBOUR(d, c, C, reach) {
             Index f = e + d * M;
-            through_scale += grad_y[f] * (x[f] / root[f]) * pow(root[f], -2 * beta) / root[f];
+            Real r = fourth_root[f], half = pow(r, -2 * beta), through_x = grad_y[f] * half * half;
+            if (d == 0)
+                direct = through_x;
+            through_scale += through_x * (alpha * (x[e] / r / r)) * (x[f] / r / r);
         }
-        grad_x[e] = grad_y[e] * pow(root[e], -2 * beta) - 2 * alpha * beta * x[e] * through_scale;
+        grad_x[e] = direct - 2 * beta * through_scale;
     }
 }
 
@@ -243,22 +248,25 @@ def max_pool_backward(grad_y, winner, x_shape, kernel, stride, padding):
 
 
 def lrn(x, size: int, alpha: float, beta: float, k: float, groups: int):
-    """y[c] = x[c] / root[c]^(2 beta),  root[c]^2 = k + alpha * sum of x[d]^2 over the `size` channels d around c
+    """y[c] = x[c] / scale[c]^beta,  scale[c] = k + alpha * sum of x[d]^2 over the `size` channels d around c
 
-    The windows of channels are cut off at the ends of their group. Shapes: x, y and root (C, H, W, N).
+    The windows of channels are cut off at the ends of their group. Shapes: x, y, and the fourth root of scale, which
+    is returned as well, (C, H, W, N).
     """
-    y, root = (device_of(x).empty(x.shape, x.dtype) for _ in range(2))
-    _launch("lrn", [x, y, root], x.size, _channels(x, size, groups), [alpha, beta, k])
-    return y, root
+    y, fourth_root = (device_of(x).empty(x.shape, x.dtype) for _ in range(2))
+    _launch("lrn", [x, y, fourth_root], x.size, _channels(x, size, groups), [alpha, beta, k])
+    return y, fourth_root
 
 
-def lrn_backward(grad_y, x, root, size: int, alpha: float, beta: float, groups: int):
+def lrn_backward(grad_y, x, fourth_root, size: int, alpha: float, beta: float, groups: int):
     """grad_x[c] = grad_y[c] scale[c]^-beta - 2 alpha beta x[c] * sum over d of grad_y[d] x[d] scale[d]^(-beta - 1)
 
-    with scale = root^2. Shapes: all (C, H, W, N).
+    Shapes: all (C, H, W, N).
     """
     grad_x = device_of(x).empty(x.shape, x.dtype)
-    _launch("lrn_backward", [grad_y, x, root, grad_x], x.size, _channels(x, size, groups), [alpha, beta])
+    _launch(
+        "lrn_backward", [grad_y, x, fourth_root, grad_x], x.size, _channels(x, size, groups), [alpha, beta]
+    )
     return grad_x
 
 
