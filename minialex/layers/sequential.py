@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from minialex.devices.device import is_array, place
-from minialex.layers.layer import Array, Layer, check_different, give_name
+from minialex.errors import BackwardBeforeForward
+from minialex.layers.layer import Array, Layer
+from minialex.layers.names import check_different, give_name, names_inside
 
 
 class Sequential(Layer):
@@ -42,14 +44,18 @@ class Sequential(Layer):
             give_name(layer, name, owner=self)
 
     def forward(self, x: Array) -> Array:
+        outputs = []
         for layer in self.layers.values():
             x = layer.forward(x)
+            outputs.append(layer._output)
+        self.save(outputs=outputs)
         return x
 
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
         layers = list(self.layers.values())
         if not input_grad:  # nothing before the first parameter is of use
             layers = layers[next((i for i, layer in enumerate(layers) if layer.parameters()), len(layers)) :]
+        self._check_untouched()
         for layer in reversed(layers):
             grad_y = layer.backward(grad_y, input_grad=input_grad or layer is not layers[0])
         return grad_y
@@ -67,6 +73,14 @@ class Sequential(Layer):
                 raise ValueError(
                     f"{kind}: {other} and {name} are one and the same parameter; each layer's backward would set its "
                     "gradient anew"
+                )
+
+    def _check_untouched(self):
+        """Has every layer what this one's forward left in it? Another model may have the same layers."""
+        for layer, output in zip(self, self.saved.outputs, strict=True):
+            if layer._output is not output:
+                raise BackwardBeforeForward(
+                    f"{self}: {layer} was used, moved or cast since this forward: go forward again"
                 )
 
     def children(self) -> dict[str, Layer]:
@@ -126,16 +140,6 @@ class Sequential(Layer):
 def all_layers(layer):
     """The layer, and all that are inside it."""
     return [layer, *(inner for child in layer.children().values() for inner in all_layers(child))]
-
-
-def names_inside(layer, name):
-    """The names of a layer and of all that are inside it; both towers have the same."""
-    keys = layer.children().items()
-    if not layer.names_children:
-        return list(
-            dict.fromkeys([name, *(inner for _, child in keys for inner in names_inside(child, name))])
-        )
-    return [name, *(inner for key, child in keys for inner in names_inside(child, f"{name}.{key}"))]
 
 
 def has_towers(layer):

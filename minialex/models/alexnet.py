@@ -157,7 +157,6 @@ def alexnet(
         raise ValueError(f'unknown init {init!r}: use "preset" or "he"')
     if not width > 0:
         raise ValueError(f"width must be above 0, not {width}")
-    width = float(width)
     chosen = PRESETS[preset]
     towers = chosen.towers if towers is None else towers
     if towers not in (1, 2) or towers > chosen.towers:

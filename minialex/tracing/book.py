@@ -3,8 +3,8 @@
 import numpy as np
 
 from minialex.layers import AvgPool2D, Conv2D, Layer, Linear, MaxPool2D, Parameter, Subsampling, TableConv2D
-from minialex.layers.layer import is_setting
 from minialex.layers.sequential import all_layers
+from minialex.layers.settings import is_setting
 from minialex.tracing.entries import Entry
 from minialex.tracing.source import Line, text_of
 from minialex.tracing.watch import SEQUENTIAL, TOWERS, Call, Slot, bodies_of, host, own_arrays

@@ -22,7 +22,7 @@ import numpy as np
 from minialex.devices.device import is_array
 from minialex.devices.twins import textbook
 from minialex.layers import Layer, Loss, Sequential
-from minialex.layers.layer import watcher
+from minialex.layers.calls import watcher
 from minialex.tracing.book import Book
 from minialex.tracing.entries import Trace
 from minialex.tracing.watch import SEQUENTIAL, Call, Watcher, host, paths_of

@@ -91,7 +91,7 @@ class Call:
 
 
 class Watcher:
-    """What the layers' wrapper asks, see `watcher` in layers/layer.py.
+    """What the layers' wrapper asks, see `watcher` in layers/calls.py.
 
     paths: id of a layer -> its name; others are not watched. keep: makes of an array what is kept of it.
     """

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from minialex.errors import CheckpointError, NotFinite
-from minialex.layers.layer import Layer, number
+from minialex.layers.layer import Layer
+from minialex.layers.settings import number
 from minialex.training.optim import SGD
 from minialex.weights import gather, import_grouped, load_with_metadata, put, save, scatter
 

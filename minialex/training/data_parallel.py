@@ -25,8 +25,9 @@ from minialex.devices.device import Device
 from minialex.devices.threads import limited, one_blas_thread
 from minialex.errors import BackwardBeforeForward
 from minialex.layers.dropout import Dropout
-from minialex.layers.layer import Array, Layer, is_setting
+from minialex.layers.layer import Array, Layer
 from minialex.layers.sequential import Model, all_layers
+from minialex.layers.settings import is_setting
 from minialex.shapes import positive
 
 _CPU = Device("cpu")

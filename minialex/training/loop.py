@@ -16,6 +16,7 @@ from minialex.devices.uploads import uploads
 from minialex.errors import NotFinite
 from minialex.layers.layer import Array
 from minialex.layers.sequential import Model
+from minialex.layers.settings import number
 from minialex.training.checkpoint import Checkpoint, save_checkpoint
 from minialex.training.optim import SGD, Constant, Plateau
 from minialex.training.reports import ErrorReport, Pace, Scores
@@ -128,7 +129,7 @@ def fit(
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(".*.unfinished"):  # of a run that was killed while it wrote
             leftover.unlink(missing_ok=True)
-        write_whole(folder / SETTINGS, json.dumps(settings or {}, indent=2).encode())
+        write_whole(folder / SETTINGS, json.dumps(settings or {}, indent=2, default=number).encode())
         results()
     for epoch in range(progress.epoch, epochs):
         train_epoch(model, optimizer, schedule, train, progress, report, epochs, checkpoint, checkpoint_every)

@@ -5,7 +5,8 @@ import math
 from minialex.devices import twins
 from minialex.devices.device import array_module, device_of, transfer
 from minialex.errors import DtypeMismatch
-from minialex.layers.layer import Array, Parameter, number
+from minialex.layers.layer import Array, Parameter
+from minialex.layers.settings import number
 
 
 def update(w, v, grad, lr: float, momentum: float, decay: float) -> None:
@@ -50,7 +51,7 @@ class SGD:
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"SGD: {name} must be a number >= 0, not {value}")
-        self.lr, self.momentum, self.weight_decay = number(lr), number(momentum), number(weight_decay)
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self._velocities: list[Array] = []
         for p in self.parameters:
             with device_of(p.value):
@@ -113,9 +114,7 @@ class Constant:
         self.lr = lr
 
     def __setattr__(self, name, value):
-        super().__setattr__(
-            name, number(value)
-        )  # what NumPy made would be rounded otherwise, and is not fit for JSON
+        super().__setattr__(name, number(value))  # NumPy's would round otherwise, and is not fit for JSON
 
     def __call__(self, epoch: float) -> float:
         return self.lr

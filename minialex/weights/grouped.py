@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from minialex.devices.device import device_of, to_numpy, transfer
-from minialex.layers.layer import Array, Layer, Parameter, check_different
+from minialex.layers.layer import Array, Layer, Parameter
+from minialex.layers.names import check_different
 
 Named = tuple[str, Parameter]  # as `model.named_parameters()` gives them
 

@@ -138,7 +138,7 @@ def linears(draw):
     return mx.Linear(features, draw(st.integers(1, 9))), (features,)
 
 
-tanhs = st.builds(mx.Tanh, st.sampled_from([1.0, 1.7159, -0.3]), st.sampled_from([1.0, 2 / 3, 3.0]))
+tanhs = st.builds(mx.Tanh, st.sampled_from([1.0, 1.7159, -0.3]), st.sampled_from([1.0, 2 / 3, 1.7159]))
 
 CASES = {
     mx.Conv2D: Case(convolutions()),
@@ -272,7 +272,8 @@ def check(actual, expected, bound, finite_bound, room, exact=False):
         sure &= np.isfinite(expected) | ~np.isfinite(
             bound
         )  # or the textbook's own sum was too large on its way
-        tolerance = EPSILONS * (float(numbers.eps) * bound + float(numbers.smallest_subnormal))
+        # A normalisation divides by sqrt(alpha), 0.01, on its way: what was rounded where numbers end grows by that.
+        tolerance = EPSILONS * (float(numbers.eps) * bound + 100 * float(numbers.smallest_subnormal))
         wrong = ~(abs(actual.astype(float) - expected.astype(float)) <= tolerance)
     alike = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
     wrong = sure & np.where(np.isfinite(bound), wrong, ~alike)
@@ -437,28 +438,32 @@ def test_an_infinite_gradient_leaves_its_neighbours_alone(text):
     np.testing.assert_array_equal(layer.backward(grad_y), picture([[0, 0, np.nan, 0, 0]]))
 
 
+SIZES = [("float16", size) for size in (1e-2, 30, 300, 6e4)]
+SIZES += [("float32", size) for size in (1e-20, 1e-9, 1, 1e5, 1e9, 1e13, 1e17, 1e19, 1e28, 1e38, 3.4e38)]
+
+
 @pytest.mark.parametrize("norm", [mx.LocalResponseNorm, SameMapNorm])
-@pytest.mark.parametrize("alpha", [1e-4, 1.0])
-@pytest.mark.parametrize(("dtype", "large"), [("float32", 1e38), ("float32", 3.4e38), ("float16", 300)])
-def test_a_normalisation_of_large_numbers_is_right(text, norm, alpha, dtype, large):
+@pytest.mark.parametrize(("alpha", "k"), [(1e-4, 2.0), (1.0, 0.0)])
+@pytest.mark.parametrize(("dtype", "size"), SIZES)
+def test_a_normalisation_of_numbers_of_any_size_is_right(text, norm, alpha, k, dtype, size):
     """The right numbers are those of float64, and of the definition; and no warning is given."""
-    x = (large * np.array([1, -0.9, 1e-3, 0, 0.5, 1])).astype(dtype).reshape(1, 6, 1, 1)
+    x = (size * np.array([1, -0.9, 1e-3, 0.1, 0.5, 1])).astype(dtype).reshape(1, 6, 1, 1)
     x = x.reshape(1, 1, 2, 3) if norm is SameMapNorm else x
+    layer = norm(5, alpha=alpha, k=k)
     for grad_y in (np.ones_like(x), x[..., ::-1]):
-        results = []
-        for exactly in (False, True):
-            layer = norm(5, alpha=alpha)
-            here = [array.astype("float64") if exactly else array for array in (x, grad_y)]
-            results.append(one_step(layer, *here, input_grad=True))
-        for actual, expected, bound in zip(
-            *results, bounds(norm(5, alpha=alpha), x, grad_y, True), strict=True
-        ):
-            check(actual, expected.astype(dtype), bound, bound, room=1)
-            assert np.isfinite(actual).all()
+        exactly = [array.astype("float64") for array in (x, grad_y)]
+        with mx.textbook():
+            expected = one_step(layer, *exactly, input_grad=True)
+        bound = bounds(layer, x, grad_y, input_grad=True)
+        actual = one_step(layer, x, grad_y, input_grad=True)
+        for one, other, largest in zip(actual, expected, bound, strict=True):
+            check(one, other.astype(dtype), largest, largest, room=1)
+            assert np.isfinite(one).all()
         if norm is mx.LocalResponseNorm:
-            np.testing.assert_allclose(results[1][0], naive.local_response_norm(here[0], alpha=alpha))
-            expected = naive.local_response_norm_backward(*here, alpha=alpha)
-            np.testing.assert_allclose(results[1][1], expected, atol=1e-9 * abs(expected).max())
+            constants = {"alpha": alpha, "k": k}
+            np.testing.assert_allclose(expected[0], naive.local_response_norm(exactly[0], **constants))
+            grad_x = naive.local_response_norm_backward(*exactly, **constants)
+            np.testing.assert_allclose(expected[1], grad_x, atol=1e-9 * abs(bound[1]).max())
 
 
 def test_an_average_of_half_precision_has_room_for_its_sum(text):
@@ -477,3 +482,11 @@ def test_a_saturated_tanh_with_an_infinite_gradient_is_the_textbook_s(text):
                 layer.forward(x)
                 np.testing.assert_array_equal(grad_x, layer.backward(picture([[np.inf, np.inf]])))
         assert abs(y).max() == np.float32(scale)
+
+
+@pytest.mark.parametrize("layer", [mx.Conv2D(2, 3, 2), mx.TableConv2D([(0,), (1, 0)], 2)], ids=str)
+def test_a_convolution_s_own_lines_spare_a_gradient_that_nobody_wants(monkeypatch, layer):
+    monkeypatch.setattr("minialex.layers.conv.col2im", lambda *_: pytest.fail("grad_x was worked out"))
+    with mx.textbook():
+        y = layer.forward(np.ones((1, 2, 3, 4), np.float32))
+        assert layer.backward(y, input_grad=False) is None

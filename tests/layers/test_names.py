@@ -193,6 +193,7 @@ def test_a_second_container_moves_its_layers_and_the_first_model_follows(second,
 def test_a_container_lives_where_its_layers_have_gone():
     model = mx.models.lenet5()
     second = sliced(model)
+    assert second.device is mx.Device("cpu")
     model.to("sim:1")
     assert second.device is mx.Device("sim:1")
     assert mx.summary(second, (1, 28, 28)).parameters
@@ -299,6 +300,21 @@ def test_a_block_whose_layer_another_container_has_named_leaves_it_that_name():
     head = mx.Sequential(block.second)
     model = mx.Sequential(block=block)
     assert [p.name for p in head.parameters()] == ["0.weight", "0.bias"]
+    assert [name for name, _ in model.named_parameters()] == [f"block.{name}" for name in BLOCK]
+
+
+class Unnumbered(Residual):
+    """What is inside has names of its own, to which a key would add nothing."""
+
+    names_children = False
+
+    def children(self):
+        return {"0": mx.Sequential(first=self.first), "1": mx.Sequential(second=self.second)}
+
+
+def test_a_block_that_adds_no_segment_adds_none_to_weight_files():
+    block = Unnumbered()
+    model = mx.Sequential(block=block)
     assert [name for name, _ in model.named_parameters()] == [f"block.{name}" for name in BLOCK]
 
 
@@ -456,3 +472,16 @@ def test_one_towers_part_alone_is_not_exported_as_if_it_were_the_whole():
         ValueError, match=r"^weight: one tower's part alone is here, the other's 6 numbers are missing$"
     ):
         export_grouped(stage)
+
+
+def test_a_forward_of_another_model_over_the_same_layers_is_noticed_by_backward():
+    first = mx.Sequential(fc=mx.Linear(3, 3), relu=mx.ReLU())
+    second = mx.Sequential(*first)
+    x = np.ones((2, 3), np.float32)
+    y = first.forward(x)
+    second.forward(2 * x)
+    with pytest.raises(
+        mx.BackwardBeforeForward, match=r"fc \(Linear\) was used, moved or cast since"
+    ):
+        first.backward(y)
+    assert second.backward(y).shape == x.shape

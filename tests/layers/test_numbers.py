@@ -10,6 +10,7 @@ import minialex as mx
 from minialex.data.augment import Colour, Prepare
 from minialex.devices.device import to_numpy
 from minialex.layers import init
+from minialex.layers.layer import Constant
 from minialex.models.alexnet import PictureInput
 from minialex.study.neighbours import BinaryCodes, SquaredError
 
@@ -157,7 +158,7 @@ def test_pictures_are_prepared_to_the_bits_of_pythons_numbers(kind, order):
     picture = np.random.default_rng(0).integers(0, 256, (3, 9, 9)).astype(np.uint8)
     ends = []
     for which in (0, 1):
-        scale, mean, std = (both(kind, number)[which] for number in (1 / 64, 0.45, 0.22))
+        scale, mean, std = (both(kind, number)[which] for number in (1 / 255, 0.45, 0.22))
         mine = Prepare(5, scale, mean, std, order, Colour.PUBLISHED)
         wanted = PictureInput(crop=5, scale=scale, mean="image", std=(std,) * 3, order=order)
         grey = np.linspace(90, 130, 243, dtype=np.float32).reshape(3, 9, 9)
@@ -353,6 +354,13 @@ def test_a_parameter_of_one_number_trains_and_is_saved(device, tmp_path, textboo
     )
 
 
+def test_a_constant_of_one_number_moves_and_is_cast():
+    layer = mx.ReLU()
+    layer.twice = Constant(np.float32(2))
+    layer.to("sim:0").astype("float64").to("cpu")
+    assert (layer.twice.value, layer.twice.value.dtype, layer.twice.value.shape) == (2, np.float64, ())
+
+
 def test_a_parameter_that_is_set_to_a_number_of_numpy_still_moves():
     p = mx.Parameter(np.array(1.0))
     p.value = p.value * 2  # NumPy makes a number of it
@@ -457,6 +465,22 @@ def test_a_crossing_that_widens_is_named_itself():
         mx.DtypeMismatch, match=r"^bad \(WidePair\): forward gave float64 where float32 went in"
     ):
         model.forward(VECTORS)
+
+
+class WidePairBack(mx.Exchange):
+    def backward(self, grad_ys):
+        return tuple(grad_x * WIDE for grad_x in super().backward(grad_ys))
+
+
+def test_a_crossing_that_widens_backwards_is_named_itself():
+    model = mx.Sequential(
+        a=mx.Broadcast(), b=mx.Towers(mx.Tanh(), mx.Tanh()), bad=WidePairBack(), c=mx.Gather()
+    )
+    y = model.forward(VECTORS)
+    with pytest.raises(
+        mx.DtypeMismatch, match=r"^bad \(WidePairBack\): backward gave float64 where float32 went in"
+    ):
+        model.backward(y)
 
 
 def test_a_crossing_of_two_dtypes_is_named_itself():

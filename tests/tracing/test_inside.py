@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minialex as mx
-from minialex.layers.layer import watcher
+from minialex.layers.calls import watcher
 from minialex.tracing.recorder import trace
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3) - 3

@@ -1,0 +1,53 @@
+"""What layers and parameters are called: the first container that a layer comes into names it, once."""
+
+from collections import Counter
+
+from minialex.layers.layer import Layer, Parameter
+
+
+def give_name(layer: Layer, key: str, owner: Layer) -> None:
+    """A container names a child that has no name yet: its "weight" becomes "conv1.weight", and so all that is inside.
+
+    What another container has named keeps its name, and so does all that is inside of a whole network.
+    """
+    if not layer._owned:
+        layer._owned = True
+        owner._named = (*owner._named, key)
+        _prefix(layer, ".".join([owner.name] * bool(owner.name) + [key] * owner.names_children))
+
+
+def _prefix(layer, prefix):
+    """Before the layer's name, and those that it has given. A block that is no container gives its children's keys."""
+    before = layer.name
+    layer.name = f"{prefix}.{before}" if before else prefix
+    if layer.is_whole:
+        return
+    for value in vars(layer).values():
+        if isinstance(value, Parameter):
+            own = value.name.startswith(f"{before}.") if before else "." not in value.name
+            value.name = (
+                f"{prefix}.{value.name}" if own else value.name
+            )  # another layer's, too: it keeps that name
+    for key, child in layer.children().items():
+        if not child._owned:
+            give_name(child, key, owner=layer)
+        elif key in layer._named:
+            _prefix(child, prefix)
+
+
+def check_different(named: list[tuple[str, Parameter]], what: str) -> None:
+    """Raise if two parameters have one name, unless they are different parts of one whole."""
+    counts = Counter((name, p.part) for name, p in named)
+    for (name, _), count in counts.items():
+        if count > 1:
+            raise ValueError(f"{what}: {count} parameters are called {name!r}; they need names of their own")
+
+
+def names_inside(layer, name):
+    """The names of a layer and of all that are inside it; both towers have the same."""
+    keys = layer.children().items()
+    if not layer.names_children:
+        return list(
+            dict.fromkeys([name, *(inner for _, child in keys for inner in names_inside(child, name))])
+        )
+    return [name, *(inner for key, child in keys for inner in names_inside(child, f"{name}.{key}"))]

@@ -1,0 +1,26 @@
+"""Numbers as they are set: NumPy's become Python's, so that they widen no array and fit into JSON."""
+
+import numpy as np
+
+
+def plain(value):
+    """One of NumPy's numbers as Python's: as a setting it would make float32 arrays float64. The rest as it is."""
+    if type(value) is tuple:
+        parts = tuple(map(plain, value))
+        return parts if any(one is not part for one, part in zip(value, parts, strict=True)) else value
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def number(value):
+    """A number of NumPy, or an array of one on the host, as Python's number; the rest as it is."""
+    return value.item() if isinstance(value, np.ndarray) and not value.ndim else plain(value)
+
+
+def as_array(value):
+    """One of NumPy's numbers, which operations make of 0-d arrays, as such an array. The rest as it is."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def is_setting(value) -> bool:
+    """Is this a number (True is one), a text, or a tuple of such?"""
+    return all(map(is_setting, value)) if isinstance(value, tuple) else isinstance(value, (int, float, str))
