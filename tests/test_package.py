@@ -166,7 +166,9 @@ MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 def row_of(module):
     """Which row a module stands in."""
     row = ROW_OF.get(module, ROW_OF.get(f"{module.partition('.')[0]}.*" if "." in module else None))
-    assert row is not None, f"minialex/{module} stands in no row: find its place in design and in ROWS"
+    assert row is not None, (
+        f"minialex/{module} stands in no row: find its place in CONTRIBUTING's rooms, and in ROWS"
+    )
     return row
 
 

@@ -75,10 +75,12 @@ class Conv2D(Layer):
         if self.bias is not None:
             self.bias.grad = grad_y.sum(axis=(0, 2, 3))
         padded = pad(self.saved.x, self.padding)
-        columns = self.by_group(im2col(padded, self.kernel_size, self.stride))  # made again, not kept
+        columns = self.by_group(
+            im2col(padded, self.kernel_size, self.stride)
+        )  # made again: kept, it fills memory
         matrix = self.matrix()
         grad_rows = self.by_group(grad_y.reshape(*grad_y.shape[:2], -1))  # (N, F, OH*OW)
-        grad_matrix = self.device.matmul_sum(grad_rows, columns.swapaxes(-1, -2))  # over all pictures
+        grad_matrix = self.device.matmul_sum(grad_rows, columns.swapaxes(-1, -2))  # summed over the pictures
         self.weight.grad = grad_matrix.reshape(self.weight.value.shape)
         if not input_grad:
             return None
@@ -87,7 +89,7 @@ class Conv2D(Layer):
         return unpad(grad_padded, self.padding)
 
     def matrix(self) -> Array:
-        """The weight, a row for each filter: (F, C*kh*kw); with groups (G, F/G, C/G*kh*kw)."""
+        """The weight, a row for each filter: (F, C*kh*kw); with groups (G, F/G, C/G*kh*kw), which `@` takes in turn."""
         F, G = self.out_channels, self.groups
         return self.weight.value.reshape((G, F // G, -1) if G > 1 else (F, -1))
 

@@ -76,8 +76,12 @@ class Layer:
         """The array module of this layer's device."""
         return self.device.xp
 
-    def save(self, **arrays) -> None:
+    def save(self, *unnamed, **arrays) -> None:
         """Keep arrays for backward, as `self.saved.<name>`. Each forward starts afresh."""
+        if unnamed:
+            raise TypeError(
+                f"{self}: self.save takes arrays with names, for backward to find: self.save(x=x)"
+            )
         self.saved = Saved(**arrays)
 
     def children(self) -> dict[str, "Layer"]:
@@ -208,8 +212,8 @@ class Layer:
         """Raise if `forward` cannot take this array."""
         self._check_array(x, "input")
         if self.input_rank is not None and x.ndim != self.input_rank:
-            letters = {2: "(N, features)", 4: "(N, C, H, W)"}[self.input_rank]
-            raise ValueError(f"{self} takes {letters}, {self.input_rank} axes; the input has shape {x.shape}")
+            letters = {2: "(N, features), ", 4: "(N, C, H, W), "}.get(self.input_rank, "")
+            raise ValueError(f"{self} takes {letters}{self.input_rank} axes; the input has shape {x.shape}")
         if x.size == 0:
             raise ValueError(f"{self}: the input is empty, shape {x.shape}; at least one picture is needed")
         if self.needs_batch and x.ndim == 0:

@@ -45,7 +45,7 @@ class ResponseNorm(Layer):
     def backward(self, grad_y: Array) -> Array:
         wide, scale = self.saved.wide, self.saved.scale
         power = scale**-self.beta
-        through_scale = self.sum_of_neighbours(grad_y * wide * power / scale)
+        through_scale = self.sum_of_neighbours(grad_y * wide * power / scale)  # scale^(-beta - 1)
         grad_x = grad_y * power - 2 * self.alpha * self.beta * wide * through_scale
         return grad_x.astype(self.saved.dtype)
 

@@ -43,7 +43,7 @@ class Pool2D(Layer):
         return cells_of(padded, self.kernel_size, self.stride)
 
     def bring_home(self, grad_cells: Array) -> Array:
-        """The gradient of x from that of its windows' cells."""
+        """The gradient of x from that of its windows' cells (N, C, kh*kw, OH, OW); forward saves the padded_shape."""
         grad_padded = col2im(grad_cells, self.saved.padded_shape, self.kernel_size, self.stride)
         return unpad(grad_padded, self.padding)
 
@@ -79,6 +79,7 @@ class MaxPool2D(Pool2D):
         padded = pad(x, self.padding, value=-np.inf)  # (N, C, H + 2 ph, W + 2 pw)
         cells = self.cells(padded)  # (N, C, kh*kw, OH, OW)
         y = cells.max(axis=2)
+        # The padding never wins: where all is minus infinity, the first cell that lies inside of the picture does.
         inside = pad(self.xp.ones_like(x[:1, :1], dtype=bool), self.padding, value=False)
         first_inside = self.cells(inside).argmax(axis=2)  # (1, 1, OH, OW)
         winner = self.xp.where(y == -np.inf, first_inside, cells.argmax(axis=2))

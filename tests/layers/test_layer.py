@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minialex as mx
-from minialex import strategies
+from minialex import layers, strategies
 from minialex.devices import simdevice
 from minialex.devices.device import to_numpy
 from minialex.layers.norm import SameMapNorm
@@ -43,6 +43,43 @@ PARAMETER_FREE = [name for name, (make, _) in LAYERS.items() if make().dtype is 
 WITH_PARAMETERS = [name for name, (make, _) in LAYERS.items() if make().parameters()]
 SINGLE = [name for name in LAYERS if name != "Sequential"]  # Sequential leaves the checks to its layers
 each_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+def test_each_layer_of_the_library_stands_in_this_list():
+    """Losses take labels, and crossings a tuple: they have tests of their own."""
+    known = {type(make()) for make, _ in LAYERS.values()}
+    here = [kind for kind in vars(layers).values() if isinstance(kind, type) and issubclass(kind, mx.Layer)]
+    apart = {
+        mx.Layer,
+        mx.Model,
+        layers.Pool2D,
+        layers.ResponseNorm,
+        mx.Towers,
+        mx.Broadcast,
+        mx.Exchange,
+        mx.Gather,
+    }
+    assert {kind for kind in here if not issubclass(kind, layers.Loss)} - apart == known
+
+
+def test_arrays_are_saved_by_name():
+    class Unnamed(mx.Layer):
+        def forward(self, x):
+            self.save(x)
+
+    with pytest.raises(TypeError, match=r"^Unnamed: self.save takes arrays with names, .* self.save\(x=x\)$"):
+        Unnamed().forward(np.ones(2))
+
+
+def test_a_layer_of_three_axes_says_how_many_it_takes():
+    class Sequences(mx.Layer):
+        input_rank = 3
+
+        def forward(self, x):
+            return x
+
+    with pytest.raises(ValueError, match=r"^Sequences takes 3 axes; the input has shape \(2, 4\)$"):
+        Sequences().forward(np.ones((2, 4)))
 
 
 def equal(actual, expected):

@@ -480,8 +480,6 @@ def test_a_forward_of_another_model_over_the_same_layers_is_noticed_by_backward(
     x = np.ones((2, 3), np.float32)
     y = first.forward(x)
     second.forward(2 * x)
-    with pytest.raises(
-        mx.BackwardBeforeForward, match=r"fc \(Linear\) was used, moved or cast since"
-    ):
+    with pytest.raises(mx.BackwardBeforeForward, match=r"fc \(Linear\) was used, moved or cast since"):
         first.backward(y)
     assert second.backward(y).shape == x.shape
