@@ -75,9 +75,7 @@ class Conv2D(Layer):
         if self.bias is not None:
             self.bias.grad = grad_y.sum(axis=(0, 2, 3))
         padded = pad(self.saved.x, self.padding)
-        columns = self.by_group(
-            im2col(padded, self.kernel_size, self.stride)
-        )  # made again: kept, it fills memory
+        columns = self.by_group(im2col(padded, self.kernel_size, self.stride))  # made again: saves memory
         matrix = self.matrix()
         grad_rows = self.by_group(grad_y.reshape(*grad_y.shape[:2], -1))  # (N, F, OH*OW)
         grad_matrix = self.device.matmul_sum(grad_rows, columns.swapaxes(-1, -2))  # summed over the pictures

@@ -81,9 +81,7 @@ class SGD:
     def _check_grad(self, p):
         name = p.name or "a parameter"
         if p.grad is None:
-            raise ValueError(
-                f"SGD: {name} has no gradient: call backward before step; a layer's backward sets it"
-            )
+            raise ValueError(f"SGD: {name} has no gradient: call backward before step")
         if p.grad.shape != p.value.shape:
             raise ValueError(f"SGD: {name} has shape {p.value.shape}, its gradient {p.grad.shape}")
         if p.grad.dtype != p.value.dtype:
