@@ -33,7 +33,10 @@ class Twin(NamedTuple):
 
 def fast_by_default(kind: str) -> bool:
     """What MINIALEX_FAST says of this kind of device; where it says nothing, only the CPU's twins are on."""
-    return {"0": False, "1": True}.get(os.environ.get("MINIALEX_FAST", ""), kind == "cpu")
+    asked = os.environ.get("MINIALEX_FAST", "")
+    if asked not in ("", "0", "1"):
+        raise ValueError(f"MINIALEX_FAST must be 0, 1, or not set, not {asked!r}")
+    return asked == "1" if asked else kind == "cpu"
 
 
 @functools.cache

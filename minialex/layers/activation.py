@@ -4,7 +4,7 @@ from minialex.layers.layer import Array, Layer
 
 
 class ReLU(Layer):
-    """y = max(x, 0); its derivative is 1 above 0, and 0 at and below it
+    """y = max(x, 0); its derivative is 1 above 0, and 0 at and below it (and where x is not a number: y is NaN then)
 
     (Nair and Hinton 2010; Krizhevsky et al. 2012, section 3.1.)
 

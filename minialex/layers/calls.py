@@ -38,6 +38,7 @@ def checked_forward(forward):
         twin = None if watching else twins.chosen(self, x)
         state = vars(self)  # set in here: quicker than as attributes, which are searched for Parameters
         state["saved"] = state["_output"] = None
+        state["_input_shape"] = x.shape if is_array(x) else None
         state["_twin_backward"] = twin and twin.backward
         state["_running"] = True
         try:
@@ -63,7 +64,9 @@ def checked_backward(backward):
     `input_grad=False` says that nobody needs the gradient of the input; a layer for which that saves work takes it
     as an argument of its backward.
     """
-    takes_input_grad = "input_grad" in inspect.signature(backward).parameters
+    parameters = inspect.signature(backward).parameters
+    takes_input_grad = "input_grad" in parameters
+    wants_input_grad = parameters["input_grad"].default if takes_input_grad else True
 
     @functools.wraps(backward)
     def checked(self, *grad, **kwargs):
@@ -84,18 +87,29 @@ def checked_backward(backward):
         state["_running"] = True
         try:
             with self.device:
-                if watching:
+                if watching and not twin_backward:  # else forward ran where nobody watched
                     grad_x = watching.watch(self, backward, grad, kwargs)
                 else:
                     grad_x = (twin_backward or backward)(self, *grad, **kwargs)
         finally:
             state["_running"] = False
         grad_x = _array_of(self, grad_x, self._output[1], "backward gave")
+        if kwargs.get("input_grad", wants_input_grad):
+            _check_grad_x(self, grad_x)
         _check_parameter_grads(self)
         state["saved"] = state["_output"] = state["_twin_backward"] = None
         return grad_x if options.get("input_grad", True) else None
 
     return checked
+
+
+def _check_grad_x(layer, grad_x):
+    """Has backward given a gradient of the input, of its shape?"""
+    shape = layer._input_shape
+    if grad_x is None:
+        raise ValueError(f"{layer} gives None as gradient of x, which has shape {shape}")
+    if shape is not None and is_array(grad_x) and grad_x.shape != shape:
+        raise ValueError(f"{layer} gives shape {grad_x.shape} as gradient of x, which has shape {shape}")
 
 
 def dtype_of(value):

@@ -48,6 +48,7 @@ class Layer:
     is_whole = False  # a whole network: in another one, the names inside it stay
     saved: Saved | None = None  # what forward kept by `save`
     _output = None  # (shape, dtype) of what forward returned, until backward has used it
+    _input_shape = None  # of the array that forward got
     _twin_backward = None  # what goes with the forward that was taken; None: the layer's own backward
     _running = False
     _owned = False  # has a container named it?
@@ -55,6 +56,9 @@ class Layer:
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        for method, takes in (("forward", "self, x"), ("backward", "self, grad_y")):
+            if method in vars(cls) and len(inspect.signature(getattr(cls, method)).parameters) < 2:
+                raise TypeError(f"{cls.__name__}.{method} takes ({takes}): write `def {method}({takes}):`")
         if "forward" in vars(cls):
             cls.forward = checked_forward(cls.forward)
         if "backward" in vars(cls):

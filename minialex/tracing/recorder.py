@@ -15,6 +15,8 @@ import contextlib
 import copy
 import io
 import random
+import sys
+import threading
 import warnings
 
 import numpy as np
@@ -23,10 +25,13 @@ from minialex.devices.device import is_array
 from minialex.devices.twins import textbook
 from minialex.layers import Layer, Loss, Sequential
 from minialex.layers.calls import watcher
+from minialex.layers.settings import as_array
 from minialex.tracing.book import Book
 from minialex.tracing.entries import Trace
 from minialex.tracing.watch import SEQUENTIAL, Call, Watcher, host, paths_of
 from minialex.training.data_parallel import DataParallel
+
+_one_at_a_time = threading.RLock()
 
 
 def trace(model: Layer, x, labels=None, *, grad_y=None, loss: Layer | None = None, optimizer=None) -> Trace:
@@ -59,6 +64,7 @@ def trace(model: Layer, x, labels=None, *, grad_y=None, loss: Layer | None = Non
         raise TypeError(f"trace takes a layer or a network, not a {type(model).__name__}")
     if labels is not None and grad_y is not None:
         raise ValueError("trace: give labels, or grad_y, not both: the loss makes grad_y from the labels")
+    x, grad_y = _arrays("x", x), grad_y if grad_y is None else _arrays("grad_y", grad_y)
     title = str(model)
     if isinstance(model, DataParallel):
         model = model.model  # a trace is of one process
@@ -76,10 +82,9 @@ def trace(model: Layer, x, labels=None, *, grad_y=None, loss: Layer | None = Non
     if optimizer is not None and any(id(p) not in known for p in optimizer.parameters):
         raise ValueError(f"trace: the optimizer trains parameters that are not among those of {title}")
     given = model, None if alone else loss, optimizer
-    # The one with a picture more goes first: then its copy of the model is gone when the other one is made.
-    shapes = _second_pass(copy.deepcopy(given[:2]), x, labels, grad_y)
     model, loss, optimizer = copy.deepcopy(given)
     made = _pass(model, loss, x, labels, grad_y, host)
+    shapes = _second_pass(copy.deepcopy(given[:2]), x, labels, grad_y)
     book = Book(made.paths, shapes, _pictures(x))
     sequential = _is_sequential(model, "forward")
     if sequential:  # then x and grad_x have names without a layer, too
@@ -141,21 +146,31 @@ def _second_pass(models, x, labels, grad_y) -> dict | None:
     """The shapes of all arrays when the batch has one picture more, by which its axis is known.
 
     None if that fails: a layer may be made for one size of batch. Whatever it prints, warns of, or draws from NumPy's
-    and Python's shared generators stays in here.
+    and Python's shared generators stays in here; all this belongs to the whole process, so one pass has it at a time.
     """
-    states = np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
-        quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
-        with warnings.catch_warnings(), quiet[0], quiet[1]:
-            warnings.simplefilter("ignore")
+        with _one_at_a_time, _unnoticed():
             more = [None if one is None else _one_more(one) for one in (x, labels, grad_y)]
             calls = _pass(*models, *more, keep=lambda array: tuple(array.shape)).calls
     except Exception:
         return None
+    return shapes_of(calls)
+
+
+@contextlib.contextmanager
+def _unnoticed():
+    """No printing, no warnings, no stop at a breakpoint (nobody would see it wait), generators as they were."""
+    states, stop = (np.random.get_state(), random.getstate()), sys.breakpointhook  # noqa: NPY002
+    quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    try:
+        sys.breakpointhook = lambda *args, **kwargs: None
+        with warnings.catch_warnings(), quiet[0], quiet[1]:
+            warnings.simplefilter("ignore")
+            yield
     finally:
+        sys.breakpointhook = stop
         np.random.set_state(states[0])  # noqa: NPY002
         random.setstate(states[1])
-    return shapes_of(calls)
 
 
 def shapes_of(calls) -> dict:
@@ -174,6 +189,17 @@ def _one_more(batch):
         return tuple(map(_one_more, batch))
     batch = host(batch) if is_array(batch) else np.asarray(batch)
     return np.concatenate([batch, batch[-1:]])
+
+
+def _arrays(name, value):
+    """The array, or tuple of arrays, that was given; one of NumPy's numbers as a 0-d array."""
+    value = as_array(value)
+    for one in value if isinstance(value, tuple) else [value]:
+        if not is_array(one):
+            raise TypeError(
+                f"trace takes a NumPy or CuPy array, {name} is a {type(one).__name__}: use np.asarray"
+            )
+    return value
 
 
 def _pictures(x) -> int | None:

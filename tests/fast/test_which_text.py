@@ -346,3 +346,10 @@ def test_a_broken_twin_is_an_error_and_not_the_textbook(package, file, line, mes
     done = python("-c", STEP, package=package)
     assert done.returncode == 1
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("value", ["false", "2", "on"])
+def test_minialex_fast_is_0_or_1(monkeypatch, value):
+    monkeypatch.setenv("MINIALEX_FAST", value)
+    with pytest.raises(ValueError, match=f"MINIALEX_FAST must be 0, 1, or not set, not '{value}'"):
+        twins.fast_by_default("cpu")

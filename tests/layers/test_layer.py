@@ -619,3 +619,21 @@ def test_input_grad_may_be_given_by_position(layer):
     assert layer.backward(np.ones_like(y), False) is None
     layer.forward(x)
     assert layer.backward(np.ones_like(y), True).shape == x.shape
+
+
+def test_a_method_that_takes_too_little_is_named_where_the_class_is_defined():
+    with pytest.raises(TypeError, match=r"^L.forward takes \(self, x\): write `def forward\(self, x\):`$"):
+        type("L", (mx.Layer,), {"forward": lambda x: x})
+    with pytest.raises(TypeError, match=r"^L.backward takes \(self, grad_y\)"):
+        type("L", (mx.Layer,), {"backward": lambda self: None})
+
+
+@pytest.mark.parametrize(("gives", "what"), [(lambda g: None, "None"), (lambda g: g[:1], r"shape \(1, 3\)")])
+def test_a_backward_that_gives_no_gradient_of_its_input_is_named_itself(gives, what):
+    mine = type("Mine", (mx.Layer,), {"forward": lambda self, x: x, "backward": lambda self, g: gives(g)})
+    model = mx.Sequential(fc=mx.Linear(3, 3), mine=mine())
+    y = model.forward(np.ones((2, 3), np.float32))
+    with pytest.raises(
+        ValueError, match=rf"^mine \(Mine\) gives {what} as gradient of x, which has shape \(2, 3\)"
+    ):
+        model.backward(y)

@@ -3,7 +3,9 @@
 import random
 import sys
 import threading
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -603,3 +605,68 @@ def test_an_optimizer_without_a_pass_back_or_of_another_model_is_refused():
         trace(model, X, optimizer=optimizer)
     with pytest.raises(ValueError, match="parameters that are not among those of Linear"):
         trace(mx.Linear(3, 2), X, grad_y=X[:, :2], optimizer=optimizer)
+
+
+def test_two_traces_at_a_time_leave_the_screen_as_it_was():
+    class Slow(mx.Layer):
+        def forward(self, x):
+            time.sleep(0.05)
+            return x * 2
+
+        def backward(self, grad_y):
+            return 2 * grad_y
+
+    before = sys.stdout, sys.stderr, sys.breakpointhook
+    x = np.ones((2, 3), np.float32)
+    threads = [threading.Thread(target=trace, args=(Slow(), x)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.02)
+    for thread in threads:
+        thread.join()
+    assert (sys.stdout, sys.stderr, sys.breakpointhook) == before
+
+
+def test_the_pass_that_is_shown_comes_first_and_stops_at_breakpoints(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "breakpointhook", lambda: seen.append(len(sizes)))
+    sizes = []
+
+    class Stops(mx.Layer):
+        def forward(self, x):
+            sizes.append(len(x))
+            breakpoint()
+            return x
+
+        def backward(self, grad_y):
+            return grad_y
+
+    trace(Stops(), np.ones((2, 3)))
+    assert (sizes, seen) == ([2, 3], [1])
+
+
+def test_a_child_that_went_forward_in_a_thread_of_its_own_goes_back_by_the_same_text():
+    class Pooled(mx.Layer):
+        def __init__(self):
+            self.inner = mx.ReLU()
+
+        def children(self):
+            return {"inner": self.inner}
+
+        def forward(self, x):
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(self.inner.forward, x).result()
+
+        def backward(self, grad_y):
+            return self.inner.backward(grad_y)
+
+    x = np.array([[-1.0, 2.0]])
+    assert trace(Pooled(), x, grad_y=x)["grad_x"].array.tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("x", "grad_y", "message"), [([1.0], None, "x is a list"), (np.ones((1, 2)), 1.0, "grad_y is a float")]
+)
+def test_trace_names_what_is_no_array(x, grad_y, message):
+    with pytest.raises(TypeError, match=f"^trace takes a NumPy or CuPy array, {message}: use np.asarray$"):
+        trace(mx.ReLU(), x, grad_y=grad_y)

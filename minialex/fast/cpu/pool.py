@@ -72,7 +72,7 @@ def max_backward(layer, grad_y):
     return batch_first(crop(grad_x, layer.padding))
 
 
-def avg_accepts(layer, x) -> bool:
+def accepts_sums(layer, x) -> bool:
     """NumPy's mean of float16 adds up in float32: 4 * 30000 has no room in float16."""
     return x.dtype.itemsize >= 4
 
