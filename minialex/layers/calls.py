@@ -67,6 +67,7 @@ def checked_backward(backward):
     parameters = inspect.signature(backward).parameters
     takes_input_grad = "input_grad" in parameters
     wants_input_grad = parameters["input_grad"].default if takes_input_grad else True
+    ours = backward.__module__.startswith("minialex.")  # tested for what would cost time in each call
 
     @functools.wraps(backward)
     def checked(self, *grad, **kwargs):
@@ -96,7 +97,8 @@ def checked_backward(backward):
         grad_x = _array_of(self, grad_x, self._output[1], "backward gave")
         if kwargs.get("input_grad", wants_input_grad):
             _check_grad_x(self, grad_x)
-        _check_parameter_grads(self)
+        if not ours:
+            _check_parameter_grads(self)
         state["saved"] = state["_output"] = state["_twin_backward"] = None
         return grad_x if options.get("input_grad", True) else None
 
@@ -123,7 +125,7 @@ def _array_of(layer, result, dtype, what):
     if isinstance(result, tuple):
         return tuple(_array_of(layer, one, dtype, what) for one in result)
     result = as_array(result)
-    if is_array(result) and dtype is not None and dtype.kind == "f" and result.dtype != dtype:
+    if dtype is not None and dtype.kind == "f" and is_array(result) and result.dtype != dtype:
         raise DtypeMismatch(
             f"{layer}: {what} {result.dtype} where {dtype} went in: float32 in, float32 out. Numbers of NumPy and "
             f"arrays of another type widen it: use float(number), or array.astype({str(dtype)!r})"

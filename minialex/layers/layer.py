@@ -136,7 +136,10 @@ class Layer:
         for value in vars(self).values():
             if isinstance(value, Parameter):
                 return value.value.dtype
-        return next((p.value.dtype for p in self.parameters()), None)
+        inside = self.children().values()
+        if type(self).parameters is not Layer.parameters:  # it lists them in a way of its own
+            inside = [self]
+        return next((p.value.dtype for layer in inside for p in layer.parameters()), None)
 
     def to(self, device: str | Device) -> "Layer":
         """Move parameters, gradients and constants to another device; returns the layer."""

@@ -71,12 +71,13 @@ class SGD:
         """Move every parameter once, by its `grad`."""
         for p in self.parameters:
             self._check_grad(p)
+        base, momentum, weight_decay = float(self.lr), float(self.momentum), float(self.weight_decay)
         for p, v in zip(self.parameters, self.velocities, strict=True):
-            lr = float(self.lr) * float(p.lr_scale)
-            decay = lr * float(self.weight_decay) if p.decay else 0.0
+            lr = base * float(p.lr_scale)
             device = device_of(p.value)
             with device:
-                (twins.update_on(device) or update)(p.value, v, p.grad, lr, float(self.momentum), decay)
+                move = twins.update_on(device) or update
+                move(p.value, v, p.grad, lr, momentum, lr * weight_decay if p.decay else 0.0)
 
     def _check_grad(self, p):
         name = p.name or "a parameter"

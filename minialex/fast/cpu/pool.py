@@ -59,14 +59,14 @@ def max_backward(layer, grad_y):
     grad_x = (layer.device.empty if each_in_one else layer.device.zeros)(shape, grad_y.dtype)
 
     def spread(channels):
-        view = windows(grad_x[channels], layer.kernel_size, layer.stride)
-        part = layer.device.empty(grad_y[channels].shape, grad_y.dtype)
+        view, grad = windows(grad_x[channels], layer.kernel_size, layer.stride), grad_y[channels]
+        part = None if apart else layer.device.empty(grad.shape, grad.dtype)
         for number, (i, j) in enumerate(np.ndindex(kh, kw)):
             won = winner[channels] == number
             if apart:
-                kept(grad_y[channels], won, out=view[:, i, j])
+                kept(grad, won, out=view[:, i, j])
             else:
-                view[:, i, j] += kept(grad_y[channels], won, out=part)
+                view[:, i, j] += kept(grad, won, out=part)
 
     for_pieces(spread, layer.device, len(grad_x), grad_x.nbytes)
     return batch_first(crop(grad_x, layer.padding))
