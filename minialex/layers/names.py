@@ -25,9 +25,8 @@ def _prefix(layer, prefix):
     for value in vars(layer).values():
         if isinstance(value, Parameter):
             own = value.name.startswith(f"{before}.") if before else "." not in value.name
-            value.name = (
-                f"{prefix}.{value.name}" if own else value.name
-            )  # another layer's, too: it keeps that name
+            if own:  # one that another layer has as well keeps that one's name
+                value.name = f"{prefix}.{value.name}"
     for key, child in layer.children().items():
         if not child._owned:
             give_name(child, key, owner=layer)
