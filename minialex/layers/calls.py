@@ -67,7 +67,7 @@ def checked_backward(backward):
     parameters = inspect.signature(backward).parameters
     takes_input_grad = "input_grad" in parameters
     wants_input_grad = parameters["input_grad"].default if takes_input_grad else True
-    ours = backward.__module__.startswith("minialex.")  # tested for what would cost time in each call
+    ours = (backward.__module__ or "").startswith("minialex.")  # tested for what would cost time in each call
 
     @functools.wraps(backward)
     def checked(self, *grad, **kwargs):
