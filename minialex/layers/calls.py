@@ -5,6 +5,8 @@ import functools
 import inspect
 from types import SimpleNamespace
 
+import numpy as np
+
 from minialex.devices import twins
 from minialex.devices.device import is_array
 from minialex.errors import BackwardBeforeForward, DtypeMismatch
@@ -32,7 +34,8 @@ def checked_forward(forward):
         if self._running:
             return forward(self, *args, **kwargs)
         x, *args = args or [kwargs.pop(input_name, None)]
-        x = as_array(x)
+        if type(x) is not np.ndarray:
+            x = as_array(x)
         self.check_input(x)
         watching = watcher.get()
         twin = None if watching else twins.chosen(self, x)
@@ -49,6 +52,9 @@ def checked_forward(forward):
                     y = (twin.forward if twin else forward)(self, x, *args, **kwargs)
         finally:
             state["_running"] = False
+        if type(y) is np.ndarray and y.dtype is getattr(x, "dtype", None):  # nearly always; quickly done
+            state["_output"] = y.shape, y.dtype
+            return y
         y = _array_of(self, y, dtype_of(x), "forward gave")
         if y is None:
             raise TypeError(f"{self}: forward returned None; is its last line `return y`?")
@@ -78,8 +84,9 @@ def checked_backward(backward):
         if len(grad) == 2:  # by position
             *grad, kwargs["input_grad"] = grad
         options = {"input_grad": kwargs.pop("input_grad")} if "input_grad" in kwargs else {}
-        given = number if self.takes_number else as_array
-        grad, kwargs = [given(one) for one in grad], {name: given(one) for name, one in kwargs.items()}
+        if not (grad and type(grad[0]) is np.ndarray and grad[0].ndim):  # else it is what it should be
+            given = number if self.takes_number else as_array
+            grad, kwargs = [given(one) for one in grad], {name: given(one) for name, one in kwargs.items()}
         self.check_grad(*grad, *kwargs.values())  # given by position or by its name
         kwargs.update(options if takes_input_grad else {})
         watching, twin_backward = watcher.get(), self._twin_backward
@@ -94,9 +101,11 @@ def checked_backward(backward):
                     grad_x = (twin_backward or backward)(self, *grad, **kwargs)
         finally:
             state["_running"] = False
-        grad_x = _array_of(self, grad_x, self._output[1], "backward gave")
-        if kwargs.get("input_grad", wants_input_grad):
-            _check_grad_x(self, grad_x)
+        as_usual = type(grad_x) is np.ndarray and grad_x.dtype is self._output[1]
+        if not (as_usual and grad_x.shape == self._input_shape):  # else there is nothing to say, quickly done
+            grad_x = _array_of(self, grad_x, self._output[1], "backward gave")
+            if kwargs.get("input_grad", wants_input_grad):
+                _check_grad_x(self, grad_x)
         if not ours:
             _check_parameter_grads(self)
         state["saved"] = state["_output"] = state["_twin_backward"] = None

@@ -270,7 +270,7 @@ _NOT_IMPORTABLE = (
 
 def settings_of(layer: Layer) -> dict:
     """What is set in a layer besides arrays: p, alpha, training, how many steps dropout has counted."""
-    return {name: value for name, value in vars(layer).items() if is_setting(value)}
+    return {name: value for name, value in vars(layer).items() if name[0] != "_" and is_setting(value)}
 
 
 def _work(pipe, layout, shared, threads):

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from minialex.devices import twins
 from minialex.devices.device import array_module, device_of, transfer
 from minialex.errors import DtypeMismatch
@@ -61,6 +63,8 @@ class SGD:
     def velocities(self) -> list[Array]:
         """One for each parameter, in its dtype and on its device: they follow when the model is moved or cast."""
         for at, (p, v) in enumerate(zip(self.parameters, self._velocities, strict=True)):
+            if type(v) is type(p.value) is np.ndarray and v.dtype is p.value.dtype:
+                continue  # nearly always
             if v.dtype != p.value.dtype or device_of(v) is not device_of(p.value):
                 with device_of(v):
                     v = v.astype(p.value.dtype)
@@ -70,7 +74,9 @@ class SGD:
     def step(self) -> None:
         """Move every parameter once, by its `grad`."""
         for p in self.parameters:
-            self._check_grad(p)
+            grad, w = p.grad, p.value
+            if grad is None or grad.shape != w.shape or grad.dtype is not w.dtype:
+                self._check_grad(p)
         base, momentum, weight_decay = float(self.lr), float(self.momentum), float(self.weight_decay)
         for p, v in zip(self.parameters, self.velocities, strict=True):
             lr = base * float(p.lr_scale)

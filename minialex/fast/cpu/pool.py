@@ -6,7 +6,7 @@ largest pixel is NaN or minus infinity gets its winners by the textbook's lines.
 
 import numpy as np
 
-from minialex.fast.cpu.activation import kept
+from minialex.fast.cpu.activation import BITS
 from minialex.fast.cpu.pieces import for_pieces
 from minialex.fast.cpu.windows import batch_first, batch_last, crop, pad, windows
 from minialex.shapes import output_sizes
@@ -58,15 +58,18 @@ def max_backward(layer, grad_y):
     each_in_one = apart and (kh * grad_y.shape[1], kw * grad_y.shape[2]) == shape[1:3]
     grad_x = (layer.device.empty if each_in_one else layer.device.zeros)(shape, grad_y.dtype)
 
+    bits = BITS[grad_y.dtype.itemsize]  # see activation.kept
+
     def spread(channels):
-        view, grad = windows(grad_x[channels], layer.kernel_size, layer.stride), grad_y[channels]
-        part = None if apart else layer.device.empty(grad.shape, grad.dtype)
+        view, grad = windows(grad_x[channels], layer.kernel_size, layer.stride), grad_y[channels].view(bits)
+        part = None if apart else layer.device.empty(grad.shape, grad_y.dtype)
         for number, (i, j) in enumerate(np.ndindex(kh, kw)):
-            won = winner[channels] == number
+            ones = np.negative((winner[channels] == number).view(np.int8))
             if apart:
-                kept(grad, won, out=view[:, i, j])
+                np.bitwise_and(grad, ones, out=view[:, i, j].view(bits))
             else:
-                view[:, i, j] += kept(grad, won, out=part)
+                np.bitwise_and(grad, ones, out=part.view(bits))
+                view[:, i, j] += part
 
     for_pieces(spread, layer.device, len(grad_x), grad_x.nbytes)
     return batch_first(crop(grad_x, layer.padding))
