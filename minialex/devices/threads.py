@@ -63,6 +63,9 @@ def spread(function, items, threads: int) -> list:
     [1, 2, 3]
     """
     items = list(items)
+    if len(items) == 1:
+        with one_blas_thread:
+            return [function(items[0])]
     share, depth = available(threads), getattr(_here, "depth", 0)
     workers = min(len(items), share)
     if workers <= 1:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from minialex.devices.threads import one_blas_thread
+
 SHARE = 2**28  # multiplications that a thread takes on at least: fewer are done sooner than another is awake
 
 
@@ -22,8 +24,9 @@ def backward(layer, grad_y, input_grad=True):
 def product(layer, a, b):
     """a @ b; of large matrices, some columns of b on each thread."""
     made = layer.device.empty((a.shape[0], b.shape[1]), a.dtype)
-    layer.device.map(
-        lambda share: np.matmul(a, b[:, share], out=made[:, share]),
-        layer.device.shares(b.shape[1], least=max(1, SHARE // a.size)),
-    )
+    shares = layer.device.shares(b.shape[1], least=max(1, SHARE // a.size))
+    if len(shares) == 1:
+        with one_blas_thread:
+            return np.matmul(a, b, out=made)
+    layer.device.map(lambda share: np.matmul(a, b[:, share], out=made[:, share]), shares)
     return made

@@ -64,7 +64,8 @@ def max_backward(layer, grad_y):
         view, grad = windows(grad_x[channels], layer.kernel_size, layer.stride), grad_y[channels].view(bits)
         part = None if apart else layer.device.empty(grad.shape, grad_y.dtype)
         for number, (i, j) in enumerate(np.ndindex(kh, kw)):
-            ones = np.negative((winner[channels] == number).view(np.int8))
+            ones = (winner[channels] == number).view(np.int8)  # 0 and 1, which become 0 and -1: all ones
+            np.negative(ones, out=ones)
             if apart:
                 np.bitwise_and(grad, ones, out=view[:, i, j].view(bits))
             else:
