@@ -46,3 +46,10 @@ def test_products_are_cut_where_that_makes_small_ones(monkeypatch, rows, inner, 
     products.matmul(CPU, np.ones((rows, inner)), np.ones((inner, columns)))
     cut = (rows // strips, columns) if rows > columns else (rows, columns // strips)
     assert calls == [cut] * strips
+
+
+def test_an_invalid_value_in_a_product_is_in_the_result_and_no_warning():
+    """BLAS reports them of numbers that it drops, too; so a warning says nothing."""
+    product = np.empty((1, 2))
+    multiply(np.array([[np.inf, 1.0]]), np.array([[0.0, 1.0], [1.0, 1.0]]), product)
+    np.testing.assert_array_equal(product, [[np.nan, np.inf]])

@@ -1,8 +1,7 @@
 """Linear with its large products dealt out to threads."""
 
-import numpy as np
-
 from minialex.devices.threads import one_blas_thread
+from minialex.fast.cpu.products import multiply
 
 SHARE = 2**28  # multiplications that a thread takes on at least: fewer are done sooner than another is awake
 
@@ -27,6 +26,6 @@ def product(layer, a, b):
     shares = layer.device.shares(b.shape[1], least=max(1, SHARE // a.size))
     if len(shares) == 1:
         with one_blas_thread:
-            return np.matmul(a, b, out=made)
-    layer.device.map(lambda share: np.matmul(a, b[:, share], out=made[:, share]), shares)
+            return multiply(a, b, made)
+    layer.device.map(lambda share: multiply(a, b[:, share], made[:, share]), shares)
     return made
