@@ -51,5 +51,5 @@ def test_products_are_cut_where_that_makes_small_ones(monkeypatch, rows, inner, 
 def test_an_invalid_value_in_a_product_is_in_the_result_and_no_warning():
     """BLAS reports them of numbers that it drops, too; so a warning says nothing."""
     product = np.empty((1, 2))
-    multiply(np.array([[np.inf, 1.0]]), np.array([[0.0, 1.0], [1.0, 1.0]]), product)
+    products.multiply(np.array([[np.inf, 1.0]]), np.array([[0.0, 1.0], [1.0, 1.0]]), product)
     np.testing.assert_array_equal(product, [[np.nan, np.inf]])
