@@ -69,6 +69,13 @@ class Layer:
     def __setattr__(self, name, value):
         if isinstance(value, Parameter) and not value.name:
             value.name = name
+        if isinstance(value, (list, tuple, dict)) and type(self).parameters is Layer.parameters:
+            inside = value.values() if isinstance(value, dict) else value
+            if any(isinstance(one, Parameter) for one in inside):
+                raise TypeError(
+                    f"{self}: {name} is a {type(value).__name__} of Parameters, which nobody would train: keep each as "
+                    "an attribute of its own, or write `parameters`"
+                )
         value = plain(value)
         if isinstance(value, np.ndarray) and not value.ndim:
             is_argument = name in inspect.signature(type(self)).parameters  # then it is a setting
@@ -91,8 +98,12 @@ class Layer:
         self.saved = Saved(**arrays)
 
     def children(self) -> dict[str, "Layer"]:
-        """The layers inside this one, by name."""
-        return {}
+        """The layers inside this one, by name: those that it has as attributes, or in lists, tuples and dicts.
+
+        `self.fc` is "fc", `self.blocks[0]` "blocks.0". A layer that is kept otherwise overrides this; what is not
+        listed here is neither trained nor saved.
+        """
+        return {key: layer for name, value in vars(self).items() for key, layer in _layers_in(name, value)}
 
     def split(self, parts: int) -> list["Layer"]:
         """This layer as so many equal ones, side by side: one for each tower. Here: copies, each for its own maps."""
@@ -255,3 +266,14 @@ class Layer:
                 f"{self} is on {self.device.name}, the {what} on {device_of(array).name}: "
                 f'use transfer(array, "{self.device.name}"), or layer.to("{device_of(array).name}")'
             )
+
+
+def _layers_in(name, value):
+    """(key, layer) for an attribute that is a layer, or holds some."""
+    if isinstance(value, Layer):
+        return [(name, value)]
+    if isinstance(value, (list, tuple)):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        return []
+    return [(f"{name}.{key}", layer) for key, layer in value.items() if isinstance(layer, Layer)]

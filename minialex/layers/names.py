@@ -34,6 +34,19 @@ def _prefix(layer, prefix):
             _prefix(child, prefix)
 
 
+def check_keys(layer: Layer) -> None:
+    """Raise for a child's name that is no text, or has a NUL in it, at which archives would cut it off."""
+    for key in layer.children():
+        if not isinstance(key, str):
+            raise TypeError(
+                f"{layer}: a layer inside it is called {key!r}, a {type(key).__name__}: use a text"
+            )
+        if not key or not key.isprintable():
+            raise ValueError(
+                f"{layer}: a layer inside it is called {key!r}: a name has letters that can be printed"
+            )
+
+
 def check_different(named: list[tuple[str, Parameter]], what: str) -> None:
     """Raise if two parameters have one name, unless they are different parts of one whole."""
     counts = Counter((name, p.part) for name, p in named)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from minialex.devices.device import is_array, place
 from minialex.errors import BackwardBeforeForward
 from minialex.layers.layer import Array, Layer
-from minialex.layers.names import check_different, give_name, names_inside
+from minialex.layers.names import check_different, check_keys, give_name, names_inside
 
 
 class Sequential(Layer):
@@ -34,6 +34,10 @@ class Sequential(Layer):
         if not self.layers:
             raise ValueError("Sequential needs at least one layer")
         for name, layer in self.layers.items():
+            if isinstance(layer, type) and issubclass(layer, Layer):
+                raise TypeError(
+                    f"Sequential: {name} is the class {layer.__name__}: write {layer.__name__}(...)"
+                )
             if not isinstance(layer, Layer):
                 raise TypeError(f"Sequential: {name} is a {type(layer).__name__}, not a layer")
         inside = [id(layer) for child in self.layers.values() for layer in all_layers(child)]
@@ -62,6 +66,8 @@ class Sequential(Layer):
 
     def _check_names(self):
         kind = type(self).__name__
+        for layer in all_layers(self):
+            check_keys(layer)
         layers = [name for key, layer in self.layers.items() for name in names_inside(layer, key)]
         if twice := [name for name, count in Counter(layers).items() if count > 1]:
             raise ValueError(f"{kind}: two layers in it would be called {twice[0]!r}")

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass, fields
 
+from minialex.devices.device import is_array
 from minialex.layers.layer import Layer
 from minialex.layers.sequential import Model
 from minialex.layers.towers import Towers
@@ -85,6 +86,10 @@ def summary(model: Model, picture_shape: tuple[int, int, int] | None = None) -> 
     total                           38             88           144
     All numbers but the parameters are for one picture.
     """
+    if is_array(picture_shape):
+        raise TypeError(
+            f"summary takes the shape of a picture, not an array: summary(model, {tuple(picture_shape.shape[1:])})"
+        )
     shape = picture_shape or getattr(model, "picture_shape", None)
     if shape is None:
         raise ValueError(

@@ -61,7 +61,11 @@ def trace(model: Layer, x, labels=None, *, grad_y=None, loss: Layer | None = Non
     ['x', 'weight', 'bias', 'y']
     """
     if not isinstance(model, Layer):
-        raise TypeError(f"trace takes a layer or a network, not a {type(model).__name__}")
+        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise TypeError(f"trace takes a layer or a network, not {what}")
+    for name, value in (("loss", loss), ("optimizer", optimizer)):
+        if isinstance(value, type):
+            raise TypeError(f"trace: {name} is the class {value.__name__}: write {value.__name__}(...)")
     if labels is not None and grad_y is not None:
         raise ValueError("trace: give labels, or grad_y, not both: the loss makes grad_y from the labels")
     x, grad_y = _arrays("x", x), grad_y if grad_y is None else _arrays("grad_y", grad_y)

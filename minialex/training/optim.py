@@ -7,7 +7,7 @@ import numpy as np
 from minialex.devices import twins
 from minialex.devices.device import array_module, device_of, transfer
 from minialex.errors import DtypeMismatch
-from minialex.layers.layer import Array, Parameter
+from minialex.layers.layer import Array, Layer, Parameter
 from minialex.layers.settings import number
 
 
@@ -41,11 +41,17 @@ class SGD:
     """
 
     def __init__(self, parameters, lr: float, momentum: float = 0.9, weight_decay: float = 0.0):
+        if isinstance(parameters, Layer):
+            raise TypeError(f"SGD takes parameters, not {parameters}: SGD(model.parameters(), lr=...)")
         self.parameters: list[Parameter] = list(parameters)
         if not self.parameters:
             raise ValueError("SGD: there are no parameters to train")
         first = {}
         for at, p in enumerate(self.parameters):
+            if not isinstance(p, Parameter):
+                raise TypeError(
+                    f"SGD: number {at} is a {type(p).__name__}, not a Parameter: SGD(model.parameters(), lr=...)"
+                )
             if first.setdefault(id(p), at) != at:
                 raise ValueError(
                     f"SGD: {p.name or 'a parameter'} is given twice; it would move twice in each step"
@@ -88,7 +94,7 @@ class SGD:
     def _check_grad(self, p):
         name = p.name or "a parameter"
         if p.grad is None:
-            raise ValueError(f"SGD: {name} has no gradient: call backward before step")
+            raise ValueError(f"SGD: {name} has no gradient: call backward before step, which sets its .grad")
         if p.grad.shape != p.value.shape:
             raise ValueError(f"SGD: {name} has shape {p.value.shape}, its gradient {p.grad.shape}")
         if p.grad.dtype != p.value.dtype:

@@ -54,6 +54,8 @@ def gather(named: list[Named], values: list[Array]) -> dict[str, np.ndarray]:
 
 def scatter(named: list[Named], arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Whole arrays by name -> the one, or the part, that belongs to each parameter; names and shapes must fit."""
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays with names are needed, a dict; this is a {type(arrays).__name__}")
     check_different(named, "import")
     wanted = {name: whole_shape(p) for name, p in named}
     problems = [f"{name} is missing" for name in wanted if name not in arrays]

@@ -483,3 +483,73 @@ def test_a_forward_of_another_model_over_the_same_layers_is_noticed_by_backward(
     with pytest.raises(mx.BackwardBeforeForward, match=r"fc \(Linear\) was used, moved or cast since"):
         first.backward(y)
     assert second.backward(y).shape == x.shape
+
+
+# ---- what a layer holds ----
+
+
+class Block(mx.Layer):
+    """Layers as attributes, in a list and in a dict, as people write them; no `children` of its own."""
+
+    def __init__(self):
+        self._first = mx.Linear(3, 3)
+        self.blocks = [mx.Linear(3, 3), mx.Tanh()]
+        self.by_name = {"last": mx.Linear(3, 3)}
+
+    def forward(self, x):
+        for layer in self.order():
+            x = layer.forward(x)
+        return x
+
+    def backward(self, grad_y):
+        for layer in reversed(self.order()):
+            grad_y = layer.backward(grad_y)
+        return grad_y
+
+    def order(self):
+        return [self._first, *self.blocks, self.by_name["last"]]
+
+
+def test_layers_that_are_attributes_are_trained_cast_and_saved():
+    model = mx.Sequential(body=Block(), relu=mx.ReLU())
+    names = [
+        f"body.{layer}.{p}" for layer in ("_first", "blocks.0", "by_name.last") for p in ("weight", "bias")
+    ]
+    assert [name for name, _ in model.named_parameters()] == names
+    assert [p.name for p in model.parameters()] == names
+    assert list(export_grouped(model)) == names
+    assert mx.gradcheck(model, np.random.default_rng(0).standard_normal((2, 3)))
+    assert {layer.dtype for layer in model.astype("float64")["body"].order()} == {np.dtype("float64"), None}
+    model.eval()
+    assert not any(layer.training for layer in model["body"].order())
+
+
+@pytest.mark.parametrize("hold", [list, tuple, lambda parameters: dict(enumerate(parameters))])
+def test_parameters_in_a_list_which_nobody_would_train_are_refused(hold):
+    class Holds(Block):
+        def __init__(self):
+            self.weights = hold([mx.Parameter(np.ones(3))])
+
+    with pytest.raises(
+        TypeError, match=r"weights is a \w+ of Parameters, which nobody would train: keep each as"
+    ):
+        Holds()
+
+
+def test_a_name_that_an_archive_would_cut_off_is_refused():
+    with pytest.raises(ValueError, match=r"called 'a\\x00b': no file can hold a name with a NUL"):
+        mx.Sequential(**{"a\0b": mx.ReLU()})
+
+
+def test_a_childs_name_that_is_no_text_is_refused():
+    class Counted(Block):
+        def children(self):
+            return dict(enumerate(self.order()))
+
+    with pytest.raises(TypeError, match=r"a layer inside it is called 0, a int: use a text"):
+        mx.Sequential(body=Counted())
+
+
+def test_a_class_where_a_layer_is_needed_is_told_apart_from_other_things():
+    with pytest.raises(TypeError, match=r"relu is the class ReLU: write ReLU\(\.\.\.\)"):
+        mx.Sequential(relu=mx.ReLU)

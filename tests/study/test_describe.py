@@ -203,3 +203,8 @@ def test_a_summary_leaves_a_model_of_two_towers_as_it_was():
     assert model.counters() == {"drop6.step": 1, "drop7.step": 1}
     assert all(stage.training for stage in model["drop6"].stages)
     model.backward(logits)  # what forward saved is still there
+
+
+def test_an_array_in_place_of_a_shape_is_refused_with_the_shape():
+    with pytest.raises(TypeError, match=r"not an array: summary\(model, \(1, 28, 28\)\)"):
+        mx.summary(mx.models.lenet5(), np.zeros((5, 1, 28, 28)))

@@ -409,6 +409,11 @@ def test_what_cannot_be_traced_is_refused_with_what_to_do():
         trace(mx.SoftmaxCrossEntropy(), x)
     with pytest.raises(TypeError, match="trace takes a layer or a network, not a ndarray"):
         trace(x, plain)
+    with pytest.raises(TypeError, match="not the class ReLU"):
+        trace(mx.ReLU, x)
+    for name, what in (("loss", mx.SoftmaxCrossEntropy), ("optimizer", mx.SGD)):
+        with pytest.raises(TypeError, match=rf"{name} is the class {what.__name__}: write {what.__name__}"):
+            trace(plain, x, [1], **{"loss": mx.SoftmaxCrossEntropy(), name: what})
     with pytest.raises(mx.DtypeMismatch, match="computes in float32, the input is float64"):
         trace(plain, np.ones((1, 2)))
     with pytest.raises(ValueError, match=r"forward gave shape \(1, 2\), the gradient has shape \(2, 2\)"):

@@ -339,3 +339,8 @@ def test_a_nan_in_the_second_tower_is_not_saved(tmp_path):
     with pytest.raises(mx.NotFinite, match=r"^conv5\.bias has become NaN or infinite"):
         checkpoint.save_checkpoint(tmp_path / "bad.safetensors", model, optimizer, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_arrays_without_names_are_refused():
+    with pytest.raises(TypeError, match="arrays with names are needed, a dict; this is a list"):
+        import_grouped(mx.Linear(2, 2), [np.ones((2, 2))])
