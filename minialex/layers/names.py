@@ -41,9 +41,9 @@ def check_keys(layer: Layer) -> None:
             raise TypeError(
                 f"{layer}: a layer inside it is called {key!r}, a {type(key).__name__}: use a text"
             )
-        if not key or not key.isprintable():
+        if "\0" in key:
             raise ValueError(
-                f"{layer}: a layer inside it is called {key!r}: a name has letters that can be printed"
+                f"{layer}: a layer inside it is called {key!r}: no file can hold a name with a NUL"
             )
 
 
