@@ -353,6 +353,7 @@ def progress_in(folder):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(uninterrupted, pictures, tmp_path, seed):
     folder, rng, kills = tmp_path / "out", np.random.default_rng(seed), 0
+    folder.mkdir()
     arguments = [pictures, *SMALL, "--checkpoint-every", 1, "--resume", folder]
     for _ in range(6):
         process = start(tmp_path, *arguments)
@@ -636,6 +637,7 @@ def test_a_batch_of_unreadable_files_alone_is_no_step_and_a_resume_knows_it(
     spoil(own_pictures, "train", 2, 9, 10, 25, 30)
     arguments = [own_pictures, *SMALL, "-b", 1, "--max-bad", 5, "--epochs", 1, "--checkpoint-every", 5]
     assert "][31/36]" in program(*arguments, "--output-dir", "whole").out
+    (tmp_path / "out").mkdir()
     for step in (12, 17):
         go_on = stop_at(monkeypatch, step)
         program(*arguments, "--resume", "out")
@@ -765,7 +767,6 @@ def test_weights_of_another_network_are_refused(program, pictures, tmp_path):
     [
         (["-e", "--resume", "nothing"], "there is no file nothing"),
         (["-e", "--resume", "."], "train first"),
-        (["--resume", "nothing.safetensors"], "there is no file nothing.safetensors"),
         (["--pretrained", "nothing.npy"], "there is no file nothing.npy"),
         (["--freeze", "conv1,conv9"], "--freeze: no layer is called conv9; there are conv1, conv2, "),
         (
@@ -781,6 +782,14 @@ def test_what_cannot_be_is_told(program, pictures, arguments, message):
     assert result.status == 1
     assert message in result.err
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing.safetensors"])
+def test_what_is_not_there_is_not_resumed(program, pictures, tmp_path, name):
+    result = program(pictures, *SMALL, "--resume", name)
+    assert result.status == 2
+    assert f"--resume: there is no file {name}" in result.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_weight_file_is_no_checkpoint(program, uninterrupted):

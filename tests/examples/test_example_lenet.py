@@ -249,6 +249,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, seed):
     rng = np.random.default_rng(seed)
     sizes = "--limit 1000 -b 20 --epochs 4 --dropout 0.3 --holdout 100 --lr-scheduler plateau".split()
     wanted, folder = tmp_path / "wanted", tmp_path / "out"
+    folder.mkdir()
     assert finish(start_threaded(*sizes, "--output-dir", wanted)).status == 0
     kills = 0
     for number in range(5):
@@ -358,9 +359,11 @@ def test_a_run_may_be_resumed_into_another_folder(program, monkeypatch, uninterr
 def test_a_folder_without_a_checkpoint_starts_from_the_beginning_and_says_so(
     program, uninterrupted, tmp_path, there
 ):
+    """Where it is not there, it must be named twice: then it is no slip."""
     if there:
         (tmp_path / "out").mkdir()
-    result = program(*SMALL, "--resume", tmp_path / "out")
+    named_twice = [] if there else ["--output-dir", tmp_path / "out"]
+    result = program(*SMALL, "--resume", tmp_path / "out", *named_twice)
     assert result.status == 0
     assert f"There is no checkpoint in {tmp_path / 'out'}: starting from the beginning." in result.out
     assert_same_run(tmp_path / "out", uninterrupted[0])
@@ -595,10 +598,40 @@ def test_weights_without_settings_are_evaluated_as_what_the_arguments_say(progra
     )
 
 
-def test_a_missing_checkpoint_file_is_named(program):
-    result = program("--resume", "nothing.safetensors")
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("runs/lenett", "there is no file runs/lenett, nor a folder; there is runs/lenet"),
+        ("runs/lene", "; there is runs/lenet"),
+        ("lenet", "; there is runs/lenet"),
+        ("runs/lenett/checkpoint.safetensors", "; there is runs/lenet/checkpoint.safetensors"),
+        ("runs/lenet/chekpoint.safetensors", "; there is runs/lenet/checkpoint.safetensors"),
+        ("nothing.safetensors", "there is no file nothing.safetensors\n"),
+        ("elsewhere/run", "there is no file elsewhere/run, nor a folder\n"),
+        ("", "the name is empty"),
+    ],
+)
+def test_what_is_not_there_is_not_resumed_and_the_near_names_are_told(
+    program, monkeypatch, tmp_path, name, near
+):
+    stop_at(monkeypatch, 1)
+    (tmp_path / "runs" / "lenet").mkdir(parents=True)
+    (tmp_path / "runs" / "lenet" / train.CHECKPOINT).touch()
+    (tmp_path / "runs" / "lenet-photos").mkdir()  # no run
+    before = set(tmp_path.rglob("*"))
+    result = program(*TINY, "--resume", name)
+    assert result.status == 2
+    assert near in result.err + "\n"
+    assert "photos" not in result.err
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_evaluating_what_is_not_there_tells_the_near_names(program, tmp_path):
+    (tmp_path / "runs" / "lenet").mkdir(parents=True)
+    (tmp_path / "runs" / "lenet" / train.CHECKPOINT).touch()
+    result = program("-e", "--resume", "runs/lenett")
     assert result.status == 1
-    assert "there is no file nothing.safetensors" in result.err
+    assert "there is no file runs/lenett, nor a folder; there is runs/lenet" in result.err
 
 
 def test_evaluating_an_empty_folder_says_to_train_first(program, tmp_path):

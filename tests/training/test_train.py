@@ -9,6 +9,7 @@ import os
 
 import numpy as np
 import pytest
+from running import gone
 from threadpoolctl import threadpool_limits
 
 import minialex as mx
@@ -312,7 +313,8 @@ def test_a_run_killed_at_any_of_its_writes_goes_on(tmp_path, uninterrupted, monk
     assert number > 12  # settings, history, six checkpoints, a history and a best for each epoch, the model
 
 
-def test_what_a_killed_run_left_half_written_goes_at_the_next_start(tmp_path, monkeypatch):
+@pytest.mark.parametrize("writer", [gone(), "1", "4194304000000"])  # 1: in a container
+def test_what_a_killed_run_left_half_written_goes_at_the_next_start(tmp_path, monkeypatch, writer):
     def die(*paths):
         raise Stop
 
@@ -323,9 +325,7 @@ def test_what_a_killed_run_left_half_written_goes_at_the_next_start(tmp_path, mo
         weights.write_whole(tmp_path / train.CHECKPOINT, b"half")
     monkeypatch.undo()
     (leftover,) = tmp_path.iterdir()
-    leftover.rename(
-        tmp_path / leftover.name.replace(str(os.getpid()), "1")
-    )  # the process that died was another one
+    leftover.rename(tmp_path / leftover.name.replace(str(os.getpid()), writer))
     run(tmp_path, epochs=1)
     assert not list(tmp_path.glob(".*"))
 
