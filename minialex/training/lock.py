@@ -114,8 +114,9 @@ class _Lock:
     def _sign(self):
         who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         who["program"] = Path(sys.argv[0]).name if sys.argv else ""
-        os.ftruncate(self.file, 0)
-        os.write(self.file, json.dumps(who).encode())
+        with suppress(OSError):  # on a full disk the lock is good without a name
+            os.ftruncate(self.file, 0)
+            os.write(self.file, json.dumps(who).encode())
 
 
 def _lock(file) -> bool:
