@@ -6,6 +6,7 @@ Nothing here leaves this machine: no mirror is asked, or one at a closed port.
 
 import csv
 import functools
+import json
 import os
 import re
 import runpy
@@ -369,6 +370,16 @@ def test_a_folder_without_a_checkpoint_starts_from_the_beginning_and_says_so(
     assert_same_run(tmp_path / "out", uninterrupted[0])
 
 
+def truncated(path):
+    path.write_bytes(path.read_bytes()[: -min(1000, path.stat().st_size // 2)])
+
+
+def corrupt(path):
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+
+
 def copy_of(folder, place):
     """A finished run, to do something to it."""
     place.mkdir()
@@ -377,16 +388,105 @@ def copy_of(folder, place):
     return place
 
 
-@pytest.mark.parametrize("lost", [train.MODEL, "mistakes.png"])
-def test_a_run_killed_after_its_last_epoch_still_gets_its_results(program, uninterrupted, tmp_path, lost):
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b""), truncated])
+@pytest.mark.parametrize("lost", [train.MODEL, train.HISTORY, train.SETTINGS, *PICTURES])
+def test_a_finished_run_gets_each_result_that_is_missing_or_cut_short(
+    program, uninterrupted, tmp_path, lost, harm
+):
     folder = copy_of(uninterrupted[0], tmp_path / "out")
-    (folder / lost).unlink()
+    harm(folder / lost)
     result = program("--resume", folder)
     assert result.status == 0
     assert "This run is finished" in result.out
-    assert "Not all of its results were written" in result.out
+    told = re.search(r"Not all of its results were written: writing them now.\n((  .*\n)+)", result.out)[1]
+    assert re.fullmatch(rf"  {lost} (is not there|is empty|cannot be read .*|has other .*)\n", told)
     assert (folder / lost).exists()
     assert_same_run(folder, uninterrupted[0])
+    assert (folder / train.SETTINGS).read_bytes() == (uninterrupted[0] / train.SETTINGS).read_bytes()
+
+
+def test_all_results_at_once_are_made_again_to_the_same_bytes(uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    for number, name in enumerate([train.MODEL, train.HISTORY, train.SETTINGS, *PICTURES]):
+        [Path.unlink, truncated, lambda path: path.write_bytes(b"")][number % 3](folder / name)
+    result = finish(start(tmp_path, "--resume", folder))
+    assert (result.status, result.err) == (0, "")
+    for path in uninterrupted[0].iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
+    assert "Its results are in" in finish(start(tmp_path, "--resume", folder)).out
+
+
+def complete(tmp_path, folder, wanted):
+    """Resume a run as a process; then it has all results of the whole one."""
+    result = finish(start(tmp_path, "--resume", folder))
+    assert (result.status, result.err) == (0, "")
+    assert_same_run(folder, wanted)
+    for name in PICTURES:
+        assert (folder / name).read_bytes() == (wanted / name).read_bytes(), name
+
+
+@posix
+@pytest.mark.parametrize("drawn", [2])
+def test_a_run_killed_while_it_draws_has_whole_pictures_and_gets_the_others(tmp_path, uninterrupted, drawn):
+    folder = tmp_path / "out"
+    kill_while_drawing(tmp_path, folder, drawn)
+    complete(tmp_path, folder, uninterrupted[0])
+
+
+@posix
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(4))
+def test_a_run_killed_while_it_draws_at_random_moments(tmp_path, uninterrupted, seed):
+    folder, rng = tmp_path / "out", np.random.default_rng(seed)
+    for _ in range(6):
+        kill_while_drawing(tmp_path, folder, rng.integers(1, 6), rng.uniform(0, 0.2))
+    complete(tmp_path, folder, uninterrupted[0])
+
+
+def kill_while_drawing(tmp_path, folder, drawn, later=0.0):
+    """Kill a run, new or finished, when so many of its pictures are there; those that are there are whole."""
+    for name in PICTURES:
+        (folder / name).unlink(missing_ok=True)
+    process = start(tmp_path, *SMALL, "--output-dir", folder, "--resume", folder)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if sum((folder / name).exists() for name in PICTURES) >= drawn:
+            break
+        time.sleep(0.001)
+    time.sleep(later)
+    process.send_signal(signal.SIGKILL)
+    finish(process)
+    for path in folder.glob("*.png"):
+        with Image.open(path) as picture:
+            picture.load()
+
+
+FULL_WHILE_DRAWING = """
+import resource, runpy, signal, sys
+from minialex import train
+fit = train.fit
+def fit_then_full(*args, **options):
+    history = fit(*args, **options)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, -1))  # no file may be larger: as if the disk was full
+    return history
+train.fit = fit_then_full
+program = sys.argv.pop(1)
+sys.argv[0] = program
+runpy.run_path(program, run_name="__main__")
+"""
+
+
+@posix
+def test_a_disk_that_is_full_while_it_draws_is_told_with_the_file_and_how_to_go_on(tmp_path, uninterrupted):
+    folder = tmp_path / "out"
+    code = ["-c", FULL_WHILE_DRAWING, PROGRAM, *SMALL, "--output-dir", folder]
+    result = finish(running.start(tmp_path, *code, env={**environment(tmp_path), **ONE_THREAD}))
+    assert result.status == 1
+    assert re.search(r"lenet_mnist.py: .*out/\w+.png could not be written: File too large", result.err)
+    assert f"its weights are safe; what is missing is made by --resume {folder}" in result.err
+    assert not list(folder.glob(".*"))
+    complete(tmp_path, folder, uninterrupted[0])
 
 
 def test_a_model_that_is_older_than_the_finished_run_is_written_anew(program, uninterrupted, tmp_path):
@@ -458,6 +558,71 @@ def test_a_run_that_has_just_begun_is_not_written_over(program, monkeypatch, tmp
     assert f"in {Path('runs', 'lenet-2')}" in program(*TINY).out
 
 
+@posix
+def test_two_runs_that_start_at_once_take_two_folders_and_a_named_one_is_refused(tmp_path, uninterrupted):
+    runs = [start(tmp_path, *SMALL) for _ in range(2)]
+    results = [finish(process) for process in runs]
+    assert [result.status for result in results] == [0, 0]
+    for name in ("lenet", "lenet-2"):
+        assert_same_run(tmp_path / "runs" / name, uninterrupted[0])
+    assert {re.search(r"on cpu, in (\S+)", result.out)[1] for result in results} == {
+        "runs/lenet",
+        "runs/lenet-2",
+    }
+
+
+@posix
+@pytest.mark.parametrize("second", [["--output-dir"], ["--resume"], ["--output-dir", "--resume"]])
+def test_a_second_run_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_path, program, second):
+    folder = tmp_path / "out"
+    arguments = [*SMALL, "--epochs", 50, "--checkpoint-every", 3, "--output-dir", folder]
+    process = start(tmp_path, *arguments)
+    wait_for_the_middle_of_an_epoch(process, folder)
+    named = [word for flag in second for word in (flag, folder)]
+    if second == ["--output-dir"]:
+        (folder / train.CHECKPOINT).rename(folder / "elsewhere")  # else it is refused for that
+    result = program(*SMALL, *named)
+    assert result.status == 1
+    assert f"out is in use by process {process.pid} on " in result.err
+    assert process.poll() is None
+    leftover = folder / f".model.safetensors.{process.pid}.unfinished"
+    leftover.touch()
+    process.send_signal(signal.SIGKILL)
+    finish(process)
+    result = program("--resume", folder, *SMALL, "--epochs", 3)
+    assert result.status == 0, result
+    assert not list(folder.glob(".*"))
+
+
+def test_another_networks_run_is_named(program, tmp_path):
+    """Its checkpoint, its weights, and, where it was stopped before these, its settings."""
+    from_alexnet(tmp_path / "alex")
+    for arguments in (["--resume"], ["-e", "--resume"]):
+        for name in ("", train.CHECKPOINT, train.MODEL)[: 3 if "-e" in arguments else 2]:
+            result = program(*arguments, tmp_path / "alex" / name)
+            assert result.status == 1
+            assert "is a run of AlexNet (alexnet_imagenet.py), not of LeNet-5" in result.err
+    for name in (train.CHECKPOINT, train.MODEL):
+        (tmp_path / "alex" / name).unlink()
+    before = sorted((tmp_path / "alex").iterdir())
+    result = program("--resume", tmp_path / "alex")
+    assert (
+        "alex is a run of AlexNet (alexnet_imagenet.py), not of LeNet-5: name a run of LeNet-5" in result.err
+    )
+    assert sorted((tmp_path / "alex").iterdir()) == before
+
+
+def from_alexnet(folder):
+    """What a run of the other example leaves, as far as it is read."""
+    model = mx.models.alexnet(3, "cpu", width=0.0625, image_size=67)
+    settings, row = {"preset": "paper", "epochs": 1, "width": 0.0625}, {"epoch": 1, "val_acc1": 50.0}
+    state = {"progress": {"epoch": 1, "step": 0, "history": [row]}, "schedule": {}, "settings": settings}
+    folder.mkdir()
+    save_checkpoint(folder / train.CHECKPOINT, model, mx.SGD(model.parameters(), 0.1), state)
+    weights.save(folder / train.MODEL, weights.export_grouped(model))
+    (folder / train.SETTINGS).write_text(json.dumps(settings))
+
+
 def test_a_dry_run_is_short_and_takes_no_runs_place(program, tmp_path):
     for _ in range(2):
         result = program("--dry-run")
@@ -527,16 +692,6 @@ def test_nan_stops_the_run_says_where_and_keeps_the_last_good_checkpoint(program
     for name, array in weights.load(tmp_path / "out" / train.CHECKPOINT).items():
         assert np.isfinite(array).all(), name
     assert not (tmp_path / "out" / train.MODEL).exists()
-
-
-def truncated(path):
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def corrupt(path):
-    content = bytearray(path.read_bytes())
-    content[-1000] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize("harm", [truncated, corrupt])
