@@ -12,12 +12,14 @@ other between the operations, 10.8 to 13.3; in two processes, predicted 6.6, and
 import atexit
 import math
 import multiprocessing
+import multiprocessing.util  # now, so that what it does at the end comes after what we do
 import os
 import pickle
 import signal
+import sys
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 
 import numpy as np
@@ -271,7 +273,7 @@ class _Other:
         ) from None
 
 
-def _end(processes, patience=2.0):
+def _end(processes, patience=1.0):
     """Wait until they have ended by themselves, for so many seconds in all; then end them.
 
     One that is stopped (Ctrl-Z, SIGSTOP) or hangs never ends by itself, nor does it hear SIGTERM: SIGKILL ends all.
@@ -289,6 +291,15 @@ def _end(processes, patience=2.0):
 def _end_all():
     if os.getpid() == _HERE:  # a child that was forked has others' children in its list
         _end([one for one in multiprocessing.active_children() if one.name.startswith(NAME)], patience=0)
+        _wake_the_helper()
+
+
+def _wake_the_helper():
+    """multiprocessing's resource tracker ends when its pipe is closed: if it is not stopped as well."""
+    tracker = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    if pid := getattr(tracker, "_pid", None):
+        with suppress(OSError):
+            os.kill(pid, signal.SIGCONT)
 
 
 _NOT_IMPORTABLE = (

@@ -294,6 +294,28 @@ def test_ctrl_c_ends_with_a_message_and_the_checkpoint_safe(tmp_path, processes)
     assert progress_in(folder)["epoch"] < 50
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc to look for processes")
+def test_ctrl_c_ends_a_run_whose_other_process_is_stopped(tmp_path):
+    folder = tmp_path / "out"
+    arguments = ["--epochs", 500, "--checkpoint-every", 3, "--output-dir", folder, "--processes", 2]
+    process = start(tmp_path, *SMALL, *arguments)
+    wait_for_the_middle_of_an_epoch(process, folder)
+    others = [
+        int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
+    assert len(others) == 2  # one of them is multiprocessing's helper
+    for pid in others:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(0.2)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    result = finish(process)
+    assert time.monotonic() - started < 5
+    assert result.status == 130, result
+    assert f"Stopped. The last checkpoint is safe: go on with --resume {folder}" in result.err
+    assert not [pid for pid in others if Path(f"/proc/{pid}").is_dir()]
+
+
 def test_ctrl_c_before_the_first_checkpoint_does_not_promise_one(program, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
