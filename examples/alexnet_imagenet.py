@@ -478,6 +478,8 @@ def train_in(output, args):
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:
         last = checkpoint.state["progress"]["history"][-1]
         print(f"This run is finished: {last['epoch']} epochs, validation Acc@1 {last['val_acc1']:.2f} %.")
+        if any((folder / name).exists() for name in PICTURES_LOOK):  # a run from before settings kept it
+            settings["look"] = True
         expected = [*PICTURES, *(PICTURES_LOOK if wants_a_look(settings) else [])]
         flaws = results.flaws(
             folder, checkpoint, AccuracyReport(), expected, MAY_CHANGE, measures_its_input(settings)

@@ -318,6 +318,20 @@ def test_a_look_that_was_cut_short_is_finished(program, pictures, tmp_path, monk
     assert (tmp_path / "out" / "timeline.png").exists()
 
 
+def test_a_look_of_a_run_whose_settings_do_not_tell_is_finished(
+    program, uninterrupted, tmp_path, monkeypatch
+):
+    for name in ("feature_maps", "neighbours", "timeline"):
+        monkeypatch.setattr(
+            plot, name, lambda *args, **more: next(a for a in args if isinstance(a, Path)).touch()
+        )
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    (folder / "feature_maps.png").touch()
+    result = program("--resume", folder)
+    assert "  feature_maps.png is empty\n" in result.out
+    assert all((folder / name).exists() for name in LOOK)
+
+
 def stop(*args):
     raise KeyboardInterrupt
 
