@@ -20,9 +20,11 @@ from minialex.data.augment import Colour, Prepare, mean_image
 from minialex.data.folder import find_pictures
 from minialex.data.loader import DummyBatches, PictureBatches
 from minialex.data.pictures import draw_pictures
-from minialex.errors import DataError
+from minialex.errors import CheckpointError, DataError
 from minialex.models.alexnet import PRESETS
 from minialex.study.timeline import measure_step
+from minialex.training import results
+from minialex.training.output import Output, drawing
 from minialex.training.reports import AccuracyReport
 from minialex.training.runs import (
     HISTORY,
@@ -30,11 +32,9 @@ from minialex.training.runs import (
     MODEL,
     add_threads,
     advice_when_stopped,
-    choose_folder,
+    check_whose,
     find_checkpoint,
     friendly,
-    is_complete,
-    make_writable,
     number,
     read_weights,
     settings_to_resume,
@@ -62,6 +62,7 @@ DEFAULTS = {
     "limit": None,
     "max_bad": 0,
     "freeze": "",
+    "look": None,
     "checkpoint_every": 1000,
     "width": 1.0,
     "side": 256,
@@ -84,6 +85,9 @@ DEFAULTS_DRAWN = {
 }
 MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "max_bad", "checkpoint_every"}
 MAY_CHANGE |= {"data", "ground_truth", "class_ids"}  # folders move; that the classes are the same is checked
+MAY_CHANGE |= {"look"}
+PICTURES = ["conv1.png", "curves.png"]
+PICTURES_LOOK = ["codes.png", "feature_maps.png", "nearest.png", "timeline.png"]
 ARCHITECTURE = ("preset", "width", "image_size", "init", "scale")
 
 
@@ -150,6 +154,7 @@ def parse_arguments(argv=None):
     add(
         "--look",
         action="store_true",
+        default=None,
         help="also draw feature maps, neighbours, codes, and the timeline of a step",
     )
     add("--dummy", action="store_true", default=None, help="no pictures at all, random numbers: for timing")
@@ -239,15 +244,30 @@ def build_model(settings, classes, devices):
     return mx.models.alexnet(classes, devices, rng=settings["seed"], **options)
 
 
+def measures_its_input(settings):
+    """Does the network take the mean picture away, or add the colours of the training pictures?"""
+    wanted = PRESETS[settings["preset"]].input
+    return not settings["dummy"] and (wanted.mean == "image" or bool(wanted.colour))
+
+
+def measured_before(path):
+    """What a resumed run has measured; None where that is lost."""
+    if not path.is_file():
+        return None
+    try:
+        arrays = mx.weights.load(path)
+        return {name: arrays[name] for name in ("mean", "values", "vectors")}
+    except (CheckpointError, KeyError) as error:
+        print(f"{path} is of no use ({error}): it is made anew.")
+
+
 def measure_input(model, pictures, path, checkpoint):
     """The mean image and the colours of the training pictures, from up to 10,000 of them; kept in `path`.
 
     A resumed run has them beside its checkpoint.
     """
-    known = checkpoint and Path(checkpoint.path).with_name(INPUT)
-    if known and known.is_file():
-        arrays = mx.weights.load(known)
-    else:
+    arrays = checkpoint and measured_before(Path(checkpoint.path).with_name(INPUT))
+    if not arrays:
         print("Measuring the mean and the colours of up to 10,000 training pictures ...", flush=True)
         raw = pictures.batches(pictures.train_list, Prepare(crop=model.input.crop))
         colour = Colour.of(raw.squares(2_000))
@@ -272,7 +292,7 @@ def train_network(args, checkpoint, settings, folder):
         )
     frozen = freeze(model, settings["freeze"])
     mean, colour = None, None
-    if not settings["dummy"] and (model.input.mean == "image" or model.input.colour):
+    if measures_its_input(settings):
         mean, colour = measure_input(model, pictures, folder / INPUT, checkpoint)
     prepare = Prepare.for_input(model.input, mean, colour)
     train_on = pictures.batches(pictures.train_list, prepare)
@@ -314,10 +334,11 @@ def train_network(args, checkpoint, settings, folder):
         raise
     finally:
         say_skipped(train_on, validate)
-    plot.accuracy_curves(history, folder / "curves.png")
-    plot.tower_kernels(model, folder / "conv1.png")
-    if not settings["dummy"] and (args.look or not settings["data"]):
-        look(model, pictures, prepare, folder)
+    with drawing(folder):
+        plot.accuracy_curves(history, folder / "curves.png")
+        plot.tower_kernels(model, folder / "conv1.png")
+        if wants_a_look(settings):
+            look(model, pictures, prepare, folder)
     last = history[-1]
     print(
         f"\nValidation: Acc@1 {last['val_acc1']:.2f} %, Acc@5 {last['val_acc5']:.2f} % after {last['epoch']} epochs"
@@ -327,6 +348,10 @@ def train_network(args, checkpoint, settings, folder):
         print(f"Try it on a picture of your own: python -m minialex classify my.jpg --weights {folder}")
         if not settings["data"]:
             print(WHAT_WAS_DONE)
+
+
+def wants_a_look(settings):
+    return not settings["dummy"] and bool(settings["look"] or not settings["data"])
 
 
 def look(model, pictures, prepare, folder):
@@ -389,7 +414,9 @@ def evaluate(args):
     path = Path(args.resume or args.pretrained)
     arrays, of_run = read_weights(path)
     if "fc8.bias" not in arrays:
-        raise ValueError(f"{path} has no layer fc8: these are not an AlexNet's weights")
+        why = "has no layer fc8: these are not an AlexNet's weights"
+        check_whose(path, "AlexNet", arrays, of_run, f"{why}; it ")
+        raise ValueError(f"{path} {why}")
     settings = settle(asked_of(args), of_run, defaults_for(args), may_change=set(DEFAULTS) - {"preset"})
     pictures = Pictures(args, settings)
     model = build_model(settings, len(arrays["fc8.bias"]), args.devices)
@@ -430,23 +457,39 @@ def main(argv=None):
     mx.place(args.devices)  # an unknown device is said at once
     if args.evaluate:
         return evaluate(args)
-    checkpoint = find_checkpoint(args.resume)
+    with Output(args.resume, args.output_dir, "alexnet") as output:
+        train_in(output, args)
+
+
+def train_in(output, args):
+    checkpoint = find_checkpoint(args.resume, "AlexNet")
     of_run = settings_to_resume(args.resume, checkpoint)
     may_change = (
         MAY_CHANGE if checkpoint else set(DEFAULTS)
     )  # nothing hangs on them before the first checkpoint
-    of_pretrained = read_weights(args.pretrained)[1] if args.pretrained and not checkpoint else {}
+    of_pretrained = {}
+    if args.pretrained and not checkpoint:
+        arrays, of_pretrained = read_weights(args.pretrained)
+        check_whose(weight_file(args.pretrained), "AlexNet", arrays, why="does not fit this model: it ")
     settings = settle(asked_of(args), of_run, defaults_for(args, of_pretrained), may_change)
     if not checkpoint:
         settings.pop("classes", None)  # the pictures say
-    folder = choose_folder(args.resume, args.output_dir, "alexnet")
-    make_writable(folder)
+    folder = output.take()
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:
         last = checkpoint.state["progress"]["history"][-1]
         print(f"This run is finished: {last['epoch']} epochs, validation Acc@1 {last['val_acc1']:.2f} %.")
-        if is_complete(folder, checkpoint, "conv1.png"):
+        if any((folder / name).exists() for name in PICTURES_LOOK):  # a run from before settings kept it
+            settings["look"] = True
+        expected = [*PICTURES, *(PICTURES_LOOK if wants_a_look(settings) else [])]
+        flaws = results.flaws(
+            folder, checkpoint, AccuracyReport(), expected, MAY_CHANGE, measures_its_input(settings)
+        )
+        if lost := results.lost_best(folder, checkpoint, AccuracyReport()):
+            print(lost)
+        if not flaws:
             return print(f"Its results are in {folder}. To train on: --epochs {last['epoch'] + 10}")
         print("Not all of its results were written: writing them now.")
+        print("\n".join(f"  {name} {flaw}" for name, flaw in flaws.items()))
     return train_network(args, checkpoint, settings, folder)
 
 

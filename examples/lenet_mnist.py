@@ -16,18 +16,19 @@ from minialex import optim, plot, train
 from minialex.data import load_drawn_digits, load_mnist
 from minialex.data.loader import ArrayBatches
 from minialex.models.lenet import ACTIVATIONS, VARIANTS
+from minialex.training import results
+from minialex.training.output import Output, drawing
+from minialex.training.reports import ErrorReport
 from minialex.training.runs import (
     HISTORY,
     MODEL,
     add_threads,
     advice_when_stopped,
-    choose_folder,
+    check_whose,
     choose_processes,
     find_checkpoint,
     friendly,
-    is_complete,
     load_run,
-    make_writable,
     number,
     settings_to_resume,
     settle,
@@ -56,6 +57,7 @@ DEFAULTS_1998 = {"epochs": 20, "batch_size": 32, "lr": 1e-3, "wd": 0.0}
 DEFAULTS_RELU = {"lr": 0.05}
 TEST_BATCH = 256  # larger ones no longer fit into a cache
 DRY_RUN = {"epochs": 1, "limit": 512}
+PICTURES = ["confusion.png", "curves.png", "feature_maps.png", "filters.png", "mistakes.png"]
 # In the middle of a run:
 MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "checkpoint_every", "processes"}
 
@@ -186,6 +188,7 @@ def build_model(settings, device):
 def evaluate(args, device):
     """-e: the test error of saved weights."""
     arrays, of_run = load_run(args.resume)
+    check_whose(args.resume, "LeNet-5", arrays, of_run)
     settings = settings_of(args, of_run, may_change=set(DEFAULTS) - {"variant", "activation"})
     if args.data_dir:
         settings["data_dir"] = args.data_dir
@@ -210,7 +213,13 @@ def main(argv=None):
     device = mx.place(args.devices)[0]
     if args.evaluate:
         return evaluate(args, device)
-    checkpoint = find_checkpoint(args.resume)
+    dry = args.dry_run and not (args.resume or args.output_dir)  # each writes over the last one
+    with Output(args.resume, args.output_dir, "dry-run" if dry else "lenet", again=dry) as output:
+        train_network(args, device, output)
+
+
+def train_network(args, device, output):
+    checkpoint = find_checkpoint(args.resume, "LeNet-5")
     of_run = settings_to_resume(args.resume, checkpoint) or {}
     settings = settings_of(args, of_run, MAY_CHANGE if checkpoint else set(DEFAULTS))
     if args.data_dir:  # kept with the run, for whoever resumes it
@@ -224,17 +233,18 @@ def main(argv=None):
         raise ValueError(
             "--lr-scheduler plateau needs --holdout N: the test set is not for choosing anything"
         )
-    folder = choose_folder(args.resume, args.output_dir, "lenet")
-    if args.dry_run and not (args.resume or args.output_dir):
-        folder = Path("runs", "dry-run")  # each writes over the last one
-    make_writable(folder)
+    folder = output.take()
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:
         last = checkpoint.state["progress"]["history"][-1]
         print(f"This run is finished: {last['epoch']} epochs, test error {last['test_error']:.2f} %.")
-        if is_complete(folder, checkpoint, "mistakes.png"):
+        flaws = results.flaws(folder, checkpoint, ErrorReport(), PICTURES, MAY_CHANGE)
+        if lost := results.lost_best(folder, checkpoint, ErrorReport()):
+            print(lost)
+        if not flaws:
             print(f"Its results are in {folder}. To train on, ask for more: --epochs {last['epoch'] + 10}")
             return
         print("Not all of its results were written: writing them now.")
+        print("\n".join(f"  {name} {flaw}" for name, flaw in flaws.items()))
 
     settings["data"], sets = load_pictures(settings, of_run.get("data"))
     train_on, held_out, test = make_batches(sets, settings, model.prepare)
@@ -265,7 +275,9 @@ def main(argv=None):
         raise KeyboardInterrupt(advice_when_stopped(folder)) from None
     print()
     report_test(model, test, settings["data"])
-    print(f"In {folder}: " + ", ".join([MODEL, HISTORY, *draw_pictures(model, history, test, folder)]))
+    with drawing(folder):
+        pictures = draw_pictures(model, history, test, folder)
+    print(f"In {folder}: " + ", ".join([MODEL, HISTORY, *pictures]))
     print(f"Try it on a picture of your own: python -m minialex predict my.png --weights {folder}")
 
 

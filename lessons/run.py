@@ -11,6 +11,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from minialex.weights import write_whole
+
 LESSONS = Path(__file__).parent
 EXERCISE = re.compile(r"^# exercise: (\w+)$", re.MULTILINE)
 
@@ -90,5 +92,5 @@ if __name__ == "__main__":
         parser.error(f"there is no lesson {number}; there are {known[0]} to {known[-1]}")
     for path in lesson_files():
         if not wanted or path.name[:2] in wanted:
-            nbformat.write(tidy(executed(read(path))), path)
+            write_whole(path, (nbformat.writes(tidy(executed(read(path)))).rstrip("\n") + "\n").encode())
             print(path.name)

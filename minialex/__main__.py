@@ -94,12 +94,14 @@ def run_summary(args) -> int:
 
 def run_predict(args) -> int:
     from minialex.data.photo import as_text, digit_from_picture
-    from minialex.training.runs import load_run
+    from minialex.training.runs import check_whose, load_run
 
     weights = Path(args.weights) if args.weights else newest_run()
     arrays, settings = load_run(weights)
     if "c1.weight" not in arrays:
-        raise ValueError(f"{weights} has no c1, it is no LeNet-5's; minialex classify reads photographs")
+        why, remedy = "has no c1, it is no LeNet-5's", "minialex classify reads photographs"
+        check_whose(weights, "LeNet-5", arrays, why=f"{why}; it ", remedy=remedy)
+        raise ValueError(f"{weights} {why}; {remedy}")
     model = mx.models.lenet5(settings.get("variant", "modern"), activation=settings.get("activation", "tanh"))
     mx.weights.import_grouped(model, arrays)
     prepared = digit_from_picture(args.picture)
@@ -146,13 +148,13 @@ def newest_run() -> Path:
 def run_classify(args) -> int:
     from minialex.data.augment import square
     from minialex.data.folder import read_picture
-    from minialex.training.runs import INPUT, read_weights, weight_file
+    from minialex.training.runs import INPUT, check_whose, read_weights, weight_file
 
     arrays, settings = read_weights(args.weights)
     if not {"conv1.bias", "fc8.bias"} <= set(arrays):
-        raise ValueError(
-            f"{args.weights} has no conv1 to fc8, it is no AlexNet's; minialex predict reads digits"
-        )
+        why, remedy = "has no conv1 to fc8, it is no AlexNet's", "minialex predict reads digits"
+        check_whose(args.weights, "AlexNet", arrays, why=f"{why}; it ", remedy=remedy)
+        raise ValueError(f"{args.weights} {why}; {remedy}")
     classes = len(arrays["fc8.bias"])
     names = settings.get("classes") or [f"class {i}" for i in range(classes)]
     if args.classes:

@@ -29,5 +29,9 @@ class DownloadFailed(ConnectionError):
     """No mirror delivered a good file; the message lists what each one answered."""
 
 
+class FolderInUse(RuntimeError):
+    """Another program writes its results to this folder; the message says which."""
+
+
 class CheckpointError(ValueError):
     """A checkpoint is damaged, or belongs to another model."""

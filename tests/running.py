@@ -49,6 +49,13 @@ def start(folder, *arguments, env=None):
     )
 
 
+def gone():
+    """The number of a process that is no longer there, as text."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return str(process.pid)
+
+
 def finish(process):
     out, err = process.communicate(timeout=180)
     return Result(process.returncode, out, err)

@@ -8,7 +8,6 @@ Optionally the squares are kept on disk, decoded.
 import errno
 import hashlib
 import shutil
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from minialex.data.augment import Prepare, square
 from minialex.data.folder import PictureList, UnreadablePicture, read_picture
 from minialex.errors import DataError
 from minialex.weights import write_whole
+from minialex.weights.files import remove_unfinished
 
 AHEAD = 2  # how many batches, or shards of the cache, the threads may work ahead of what was taken
 SHARD = 512  # pictures in a file of the cache: 100 MB at 256x256
@@ -324,9 +324,7 @@ class _Shards:
 
     def _sweep(self) -> None:
         """Remove what runs that were killed left of shards that they were writing; a shard takes seconds."""
-        for leftover in self.folder.glob(".*.squares.*.unfinished"):
-            if leftover.stat().st_mtime < time.time() - AN_HOUR:
-                leftover.unlink(missing_ok=True)
+        remove_unfinished(self.folder, "*.squares.*", older_than=AN_HOUR)
 
     @contextmanager
     def _explained(self):

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -206,19 +207,32 @@ def _what_is_missing(missing: list[str], folders: list[Path]) -> str:
 def _download(names: list[str], home: Path) -> None:
     """Bring these files into the folder `home`, each under its name only when it is whole and right."""
     new = not home.exists()
-    home.mkdir(parents=True, exist_ok=True)
     mirrors = list(MIRRORS)
     # The scratch folder lies inside `home`, hence on the same disk: there os.replace is a rename, which
     # either happens or doesn't. A process killed half-way leaves a scratch folder behind, never half a file.
     try:
-        with tempfile.TemporaryDirectory(prefix="download-", dir=home) as scratch:
+        with _scratch(home) as scratch:
             for name in names:
                 mirror = _fetch_from_any(mirrors, name, Path(scratch), home)
                 mirrors.sort(key=lambda other: other != mirror)  # what worked is asked first next time
     except DownloadFailed:
-        if new and not any(home.iterdir()):
-            home.rmdir()
+        if new:
+            with suppress(OSError):  # another run's download is under way there
+                home.rmdir()
         raise
+    except OSError as error:
+        raise OSError(
+            error.errno, f"MNIST could not be written to {home}: {error.strerror or error}"
+        ) from error
+
+
+def _scratch(home: Path) -> tempfile.TemporaryDirectory:
+    """A folder in `home`, which is made; another run, whose download has failed, may remove it just then."""
+    for _ in range(10):
+        home.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return tempfile.TemporaryDirectory(prefix="download-", dir=home)
+    return tempfile.TemporaryDirectory(prefix="download-", dir=home)
 
 
 def _fetch_from_any(mirrors: list[str], name: str, scratch: Path, home: Path) -> str:

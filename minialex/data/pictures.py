@@ -8,15 +8,19 @@ are not square.
 Picture i of a split is a function of (seed, split, i) alone.
 """
 
+import glob
 import json
 import math
 import os
+import shutil
 import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
 from minialex.errors import DataError
+from minialex.weights.files import remove_unfinished, unfinished_name
 
 SHAPES = ("circle", "cross", "square", "star", "triangle")
 HUES = {
@@ -57,17 +61,43 @@ def draw_pictures(
     if folder.exists() and any(folder.iterdir()):
         _check_is_there(folder, wanted)
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # The scratch folder lies beside the wanted one, hence on the same disk, where renaming either happens or doesn't.
-    with tempfile.TemporaryDirectory(prefix="drawing-", dir=folder.parent) as scratch:
-        drawn = Path(scratch) / folder.name
-        for split, count in counts.items():
-            _draw_split(drawn / split, count, size, (seed, SPLITS.index(split)))
-        (drawn / RECORD).write_text(json.dumps(wanted, indent=2))
-        if folder.exists():
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder.parent, f"{glob.escape(folder.name)}.*")
+        # The scratch folder lies beside the wanted one, on the same disk, where renaming either happens or doesn't.
+        with _scratch(folder) as drawn:
+            for split, count in counts.items():
+                _draw_split(drawn / split, count, size, (seed, SPLITS.index(split)))
+            (drawn / RECORD).write_text(json.dumps(wanted, indent=2))
+            _put_in_place(drawn, folder, wanted)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"the drawn pictures could not be written to {folder}: {error.strerror or error}"
+        ) from error
+    return folder
+
+
+@contextmanager
+def _scratch(folder: Path):
+    """A new folder beside this one, gone when the block ends."""
+    before, name, after = unfinished_name(folder).name.partition(folder.name)
+    scratch = tempfile.mkdtemp(prefix=f"{before}{name}.", suffix=after, dir=folder.parent)
+    try:
+        yield Path(scratch, folder.name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put_in_place(drawn: Path, folder: Path, wanted: dict) -> None:
+    """Give the set its name, unless another run, which began at the same time, was faster."""
+    try:
+        with suppress(FileNotFoundError):
             folder.rmdir()  # it is empty, but not every system renames onto an empty folder
         drawn.rename(folder)
-    return folder
+    except OSError:
+        if not folder.is_dir() or not any(folder.iterdir()):
+            raise
+        _check_is_there(folder, wanted)
 
 
 def draw_picture(label: int, size: int, rng: np.random.Generator):

@@ -4,8 +4,9 @@ The last two have files of their own, plot_gradcheck.py and plot_timeline.py, an
 no other file imports matplotlib.
 
 Every function returns a figure, which a notebook shows as a cell's last value, and saves it where `path` is given
-(a PNG, or what the path's ending says). None needs a display, changes matplotlib's settings or must be closed.
-Arrays may live on any device. The colours are Okabe and Ito's, which colour-blind readers tell apart as well.
+(a PNG, or what the path's ending says), whole or not at all. None needs a display, changes matplotlib's settings or
+must be closed. Arrays may live on any device. The colours are Okabe and Ito's, which colour-blind readers tell apart as
+well.
 """
 
 from minialex.plot.answers import confusion, mistakes, neighbours

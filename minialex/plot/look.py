@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 
 import numpy as np
 from matplotlib import rc_context
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from minialex.devices.device import is_array, to_numpy
+from minialex.weights import write_whole
 
 DPI = 120
 GAP = 0.1  # between pictures, of their width
@@ -56,8 +58,25 @@ def colour_bar(figure, shown, axes, label, **ticks):
 
 def finished(figure, path) -> Picture:
     if path is not None:
-        figure.savefig(path, dpi=DPI)
+        save(figure, path)
     return figure
+
+
+def save(figure, path) -> None:
+    """The one place where pictures are saved: drawn first, then written, whole or not at all.
+
+    The path's ending says in which format, and without one it is a PNG, and gets the ending, as in matplotlib.
+    Raises OSError, naming the file, where it cannot be written.
+    """
+    if hasattr(path, "write"):  # a file that is open, or a buffer
+        return figure.savefig(path, dpi=DPI)
+    name = os.fspath(path)
+    ending = os.path.splitext(name)[1][1:]
+    if not ending:
+        name, ending = name.rstrip(".") + ".png", "png"
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=ending, dpi=DPI)
+    write_whole(name, drawn.getvalue())
 
 
 def on_host(array) -> np.ndarray:

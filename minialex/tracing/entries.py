@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from minialex.tracing import stepper
+from minialex.weights import write_whole, writing_whole
 
 FORBIDDEN = re.compile(
     r'[\x00-\x1f\x7f<>:"/\\|?*%\ud800-\udfff]'
@@ -128,7 +129,8 @@ class Trace(Mapping):
         path = Path(path)
         if path.suffix != ".npz":
             path = path.with_name(f"{path.name}.npz")
-        with zipfile.ZipFile(path, "w") as archive:  # np.savez could not write an array called "file"
+        # np.savez could not write an array called "file".
+        with writing_whole(path) as whole, zipfile.ZipFile(whole, "w") as archive:
             for name, entry in self.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, entry.array, allow_pickle=False)
@@ -160,16 +162,17 @@ class Trace(Mapping):
             raise ValueError(f"fixed={fixed}: at least 1 bit before the point, and at most 32 bits together")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "index.json").unlink(missing_ok=True)  # it is there when all that it names is
         index, taken = [], {"index.json"}
         for entry in [self[name] for name in names] if names is not None else self.values():
             words, digits, saturated = _words(entry, fixed)
             file = _file_name(entry.name, taken)
-            (folder / file).write_text("".join(f"{word:0{digits}x}\n" for word in words), encoding="ascii")
+            write_whole(folder / file, "".join(f"{word:0{digits}x}\n" for word in words).encode("ascii"))
             row = {"name": entry.name, "file": file, "shape": entry.shape, "dtype": str(entry.dtype)}
             index.append(row | {"saturated": saturated, "formula": entry.formula})
         number = f"Q{fixed[0]}.{fixed[1]}, two's complement" if fixed else "float32"
         text = json.dumps({"trace": self.title, "numbers": number, "order": "C", "arrays": index}, indent=1)
-        (folder / "index.json").write_text(text + "\n", encoding="utf8")
+        write_whole(folder / "index.json", (text + "\n").encode("utf8"))
         return folder
 
     def to_html(self, path) -> Path:
@@ -179,7 +182,7 @@ class Trace(Mapping):
         the page itself. Keys: left and right go from layer to layer, up and down from position to position.
         """
         path = Path(path)
-        path.write_text(stepper.page(self), encoding="utf8")
+        write_whole(path, stepper.page(self).encode("utf8"))
         return path
 
 

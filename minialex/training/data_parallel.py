@@ -9,13 +9,17 @@ many short operations. Its step of 128 pictures took 11.8 ms; with 64 on each of
 other between the operations, 10.8 to 13.3; in two processes, predicted 6.6, and found 7.3.
 """
 
+import atexit
 import math
 import multiprocessing
+import multiprocessing.util  # now, so that what it does at the end comes after what we do
+import os
 import pickle
 import signal
+import sys
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 
 import numpy as np
@@ -32,6 +36,8 @@ from minialex.shapes import positive
 
 _CPU = Device("cpu")
 LEAST = 8  # pictures that are worth a process
+NAME = "minialex-"  # of the other processes, with a number
+_HERE = os.getpid()
 PATIENCE_S = 1e-3  # so long a process looks for its next message, before it sleeps until there is one
 
 
@@ -116,9 +122,11 @@ class DataParallel(Model):
         return np.concatenate(grads) if input_grad else None
 
     def close(self) -> None:
-        """End the other processes; the next forward starts new ones."""
-        while self._others:
-            self._others.pop().close()
+        """End the other processes; the next forward starts new ones. It takes no longer than a few seconds."""
+        others, self._others = self._others, []
+        for other in others:
+            other.pipe.close()  # it ends when it finds nobody there
+        _end([other.process for other in others])
 
     def __enter__(self) -> "DataParallel":
         return self
@@ -205,10 +213,15 @@ class _Other:
         self.number = number
         _, grads, self.pictures = shared
         self.grads = _views(grads, layout)
+        if multiprocessing.current_process().daemon:
+            raise RuntimeError(
+                "DataParallel cannot start processes here: this one is daemonic itself, as a Pool's are, and may have "
+                "none. Use the model alone, or processes=1, or start this one with daemon=False"
+            )
         context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
         self.pipe, its_pipe = context.Pipe()
         args = (its_pipe, layout, shared, threads)
-        self.process = context.Process(target=_work, args=args, name=f"minialex-{number}", daemon=True)
+        self.process = context.Process(target=_work, args=args, name=f"{NAME}{number}", daemon=True)
         self.process.start()
         its_pipe.close()  # so that its end is seen here
         try:
@@ -237,10 +250,8 @@ class _Other:
         return answer
 
     def close(self):
-        self.pipe.close()  # it ends when it finds nobody there
-        self.process.join(timeout=2)
-        self.process.terminate()
-        self.process.join()
+        self.pipe.close()
+        _end([self.process])
 
     def _send(self, message):
         try:
@@ -260,6 +271,35 @@ class _Other:
         raise RuntimeError(
             f"process {self.number} of DataParallel has ended, with exit code {code}, before it answered ({why})"
         ) from None
+
+
+def _end(processes, patience=1.0):
+    """Wait until they have ended by themselves, for so many seconds in all; then end them.
+
+    One that is stopped (Ctrl-Z, SIGSTOP) or hangs never ends by itself, nor does it hear SIGTERM: SIGKILL ends all.
+    """
+    deadline = time.monotonic() + patience
+    for process in processes:
+        process.join(timeout=max(0.0, deadline - time.monotonic()))
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join(timeout=1)  # one in the middle of a disk's work ends after it: nobody waits for that
+
+
+@atexit.register  # after all else; multiprocessing's own, which comes next, would wait for a stopped process for ever
+def _end_all():
+    if os.getpid() == _HERE:  # a child that was forked has others' children in its list
+        _end([one for one in multiprocessing.active_children() if one.name.startswith(NAME)], patience=0)
+        _wake_the_helper()
+
+
+def _wake_the_helper():
+    """multiprocessing's resource tracker ends when its pipe is closed: if it is not stopped as well."""
+    tracker = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    if pid := getattr(tracker, "_pid", None):
+        with suppress(OSError):
+            os.kill(pid, signal.SIGCONT)
 
 
 _NOT_IMPORTABLE = (

@@ -18,10 +18,12 @@ from minialex.layers.layer import Array
 from minialex.layers.sequential import Model
 from minialex.layers.settings import number
 from minialex.training.checkpoint import Checkpoint, save_checkpoint
+from minialex.training.lock import alone_in_folder
 from minialex.training.optim import SGD, Constant, Plateau
 from minialex.training.reports import ErrorReport, Pace, Scores
 from minialex.training.runs import BEST, CHECKPOINT, HISTORY, MODEL, SETTINGS
 from minialex.weights import export_grouped, save, write_whole
+from minialex.weights.files import remove_unfinished
 
 # Numbers that grow beyond bounds need no warnings from NumPy: the loop looks for them itself, and stops.
 QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
@@ -71,6 +73,7 @@ class Progress:
         return cls(**{**state, "scores": Scores(**state["scores"])})
 
 
+@alone_in_folder
 def fit(
     model: Model,
     optimizer: SGD,
@@ -94,6 +97,7 @@ def fit(
     at the end model.safetensors. resume: a checkpoint to go on from, with exactly the numbers of a run that never
     stopped. settings: kept in the checkpoint, for whoever resumes. report: what is said and recorded.
     Raises NotFinite when the loss becomes NaN or infinite; the last checkpoint, written before that, stays.
+    Raises FolderInUse when another program writes to the folder.
     """
     if isinstance(schedule, Plateau) and holdout is None:
         raise ValueError("a plateau schedule needs pictures that are held out of the training set")
@@ -127,8 +131,7 @@ def fit(
 
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".*.unfinished"):  # of a run that was killed while it wrote
-            leftover.unlink(missing_ok=True)
+        remove_unfinished(folder)  # of a run that was killed while it wrote
         write_whole(folder / SETTINGS, json.dumps(settings or {}, indent=2, default=number).encode())
         results()
     for epoch in range(progress.epoch, epochs):
@@ -277,11 +280,16 @@ def _logits(model, batches, **crops):
 
 
 def write_history(path: Path, history: list[dict], report: ErrorReport) -> None:
-    """history.csv, whole: a header, and a row for each finished epoch."""
+    """history.csv, whole."""
+    write_whole(path, history_csv(history, report))
+
+
+def history_csv(history: list[dict], report: ErrorReport) -> bytes:
+    """What history.csv says: a header, and a row for each finished epoch."""
     more = [name for name in report.columns_if_held_out if any(name in row for row in history)]
     text = io.StringIO()
     writer = csv.DictWriter(text, [*report.columns[:-1], *more, report.columns[-1]], lineterminator="\n")
     writer.writeheader()
     for row in history:
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    write_whole(path, text.getvalue().encode())
+    return text.getvalue().encode()

@@ -4,7 +4,10 @@ And the rules that the training programs share: where a setting comes from, and 
 """
 
 import argparse
+import difflib
+import glob
 import json
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -16,13 +19,26 @@ from minialex.devices.device import Device
 from minialex.errors import CheckpointError, DtypeMismatch
 from minialex.training.checkpoint import Checkpoint, load_checkpoint
 from minialex.weights import load, read_pretrained
+from minialex.weights.files import unfinished_name
 
 # The files in a run's folder.
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 HISTORY, SETTINGS = "history.csv", "settings.json"
 INPUT = "input.safetensors"  # AlexNet's: the mean image and the colours of the training pictures
 
+# Each network's program, and what its runs are known by: a parameter's name, and that of a setting.
+NETWORKS = {
+    "LeNet-5": ("lenet_mnist.py", "c1.weight", "variant"),
+    "AlexNet": ("alexnet_imagenet.py", "conv1.weight", "preset"),
+}
+
+WEIGHT_FILES = (".safetensors", ".npy", ".pth", ".pt")
+
 WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
+
+
+class NothingToResume(FileNotFoundError):
+    """What --resume names is not there. The program ends with exit status 2, as for arguments that cannot be."""
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +64,8 @@ def choose_processes(asked: int | None, saved: int | None, batch_size: int, devi
     Raises ValueError for more than one on another device than the CPU.
     """
     if device.name == "cpu":
-        return asked or saved or max(1, min(device.threads, batch_size // WORTHWHILE))
+        alone = multiprocessing.current_process().daemon  # which may start none
+        return asked or saved or (1 if alone else max(1, min(device.threads, batch_size // WORTHWHILE)))
     if asked and asked > 1:
         raise ValueError(f"--processes {asked} is for a CPU, this run is on {device.name}: leave it out")
     return 1
@@ -73,17 +90,22 @@ def settle(asked: dict, of_checkpoint: dict | None, defaults: dict, may_change) 
     return {**defaults, **saved, **asked}
 
 
-def find_checkpoint(resume: str | None) -> Checkpoint | None:
-    """The checkpoint that --resume names, a file or a folder's; None, and a word, where a folder has none."""
+def find_checkpoint(resume: str | None, network: str | None = None) -> Checkpoint | None:
+    """The checkpoint that --resume names, a file or a folder's; None, and a word, where a folder has none.
+
+    network: the one that is to go on; raises ValueError, naming it, for a run of the other one.
+    """
     if resume is None:
         return None
     path = Path(resume)
-    if names_a_file(path):
-        return load_checkpoint(path)
-    if (path / CHECKPOINT).is_file():
-        return load_checkpoint(path / CHECKPOINT)
-    print(f"There is no checkpoint in {path}: starting from the beginning.")
-    return None
+    file = path if names_a_file(path) else path / CHECKPOINT
+    if file != path and not file.is_file():
+        check_whose(path, network, settings=settings_in(path))
+        print(f"There is no checkpoint in {path}: starting from the beginning.")
+        return None
+    checkpoint = load_checkpoint(file)
+    check_whose(path, network, checkpoint.parameters, checkpoint.state["settings"])
+    return checkpoint
 
 
 def settings_to_resume(resume: str | None, checkpoint: Checkpoint | None) -> dict | None:
@@ -91,6 +113,28 @@ def settings_to_resume(resume: str | None, checkpoint: Checkpoint | None) -> dic
     if checkpoint:
         return checkpoint.state["settings"]
     return settings_in(Path(resume)) if resume else None
+
+
+def whose_run(names, settings: dict | None = None) -> str | None:
+    """Of which network: by the names of the parameters, or where there are none by the settings. None: of neither.
+
+    >>> whose_run(["c1.weight", "c1.bias"]), whose_run([], {"preset": "paper"}), whose_run([], {})
+    ('LeNet-5', 'AlexNet', None)
+    """
+    for network, (_, name, setting) in NETWORKS.items():
+        if name in names or (not names and setting in (settings or {})):
+            return network
+    return None
+
+
+def check_whose(path, network: str | None, names=(), settings: dict | None = None, why="", remedy="") -> None:
+    """Raises ValueError, with `why` and the remedy, where that is a run of the other network than `network`."""
+    found = whose_run(names, settings)
+    if network and found and found != network:
+        remedy = remedy or f"name a run of {network}, or use {NETWORKS[found][0]}"
+        raise ValueError(
+            f"{path} {why}is a run of {found} ({NETWORKS[found][0]}), not of {network}: {remedy}"
+        )
 
 
 def settings_in(folder: Path) -> dict:
@@ -105,6 +149,39 @@ def settings_in(folder: Path) -> dict:
 def names_a_file(path: Path) -> bool:
     """Does --resume name a file, rather than a run's folder?"""
     return path.is_file() or path.suffix == ".safetensors"
+
+
+def check_is_there(path: str | Path) -> None:
+    """Raises FileNotFoundError, with the names that are near to it, when there is nothing under that name."""
+    if not str(path):
+        raise FileNotFoundError("the name is empty: name a run's folder, or a file")
+    if not Path(path).exists():
+        near = near_names(Path(path))
+        raise FileNotFoundError(
+            f"there is no file {path}"
+            + ("" if Path(path).suffix else ", nor a folder")
+            + (f"; there is {' or '.join(near)}" if near else "")
+        )
+
+
+def near_names(path: Path, most: int = 3) -> list[str]:
+    """Runs and weight files whose name is nearly that of `path`, beside it or under runs/."""
+    if path.parent.is_dir():
+        found = [
+            Path(name) for name in [*glob.glob(f"{glob.escape(str(path.parent))}/*"), *glob.glob("runs/*")]
+        ]
+    else:  # then it is the folder's name that is wrong
+        found = [Path(near, path.name) for near in near_names(path.parent, most)]
+    runs: dict[str, list[str]] = {}
+    for run in sorted(set(found)):
+        if holds_a_run(run) or (run.suffix in WEIGHT_FILES and os.path.isfile(run)):
+            runs.setdefault(run.name.casefold(), []).append(str(run))
+    names = difflib.get_close_matches(path.name.casefold(), runs, n=most)
+    return [run for name in names for run in runs[name]][:most]
+
+
+def holds_a_run(folder: Path) -> bool:
+    return any(os.path.isfile(folder / name) for name in (CHECKPOINT, MODEL, SETTINGS))
 
 
 def choose_folder(resume: str | None, output_dir: str | None, name: str) -> Path:
@@ -133,7 +210,7 @@ def make_writable(folder: Path) -> None:
     """Find out now, not after the first epoch, whether the results can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.probe"
+        probe = unfinished_name(folder / "probe")
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -144,19 +221,11 @@ def make_writable(folder: Path) -> None:
 
 def read_weights(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     """The arrays of a run, or of anyone's weight file (BVLC's, torchvision's), and the settings that are known."""
+    check_is_there(path)
     if Path(path).is_dir():
         return load_run(path)
     arrays, preset = read_pretrained(path)
     return (arrays, {"preset": preset}) if preset else load_run(path)
-
-
-def is_complete(folder: Path, checkpoint: Checkpoint, last_file: str) -> bool:
-    """Are all the results of a finished run there? It may have been killed after its last checkpoint."""
-    model = folder / MODEL
-    if not (model.is_file() and (folder / last_file).is_file()):
-        return False
-    arrays = load(model)
-    return all(np.array_equal(arrays.get(name), array) for name, array in checkpoint.parameters.items())
 
 
 def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
@@ -164,8 +233,9 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
 
     path: a run's folder (its model or its checkpoint, whichever is newer), a checkpoint, or a weight file
     (its settings are those in settings.json beside it, if there is one).
-    Raises FileNotFoundError when there is nothing, CheckpointError when a file is damaged.
+    Raises FileNotFoundError, with near names, when there is nothing, CheckpointError when a file is damaged.
     """
+    check_is_there(path)
     path = weight_file(path)
     arrays = load(path)
     if any(name.startswith("velocity:") for name in arrays):
@@ -218,6 +288,9 @@ def friendly(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as stop:
         print(f"\nStopped. {stop}", file=sys.stderr)
         sys.exit(130)  # what shells expect after Ctrl-C
+    except NothingToResume as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)
     except MemoryError as error:
         sys.exit(f"{Path(sys.argv[0]).name}: out of memory ({error}): try a smaller --batch-size (-b)")
     except (ValueError, OSError, ArithmeticError, RuntimeError, DtypeMismatch) as error:

@@ -1,8 +1,12 @@
 """Arrays as safetensors files, and files that are written whole or not at all."""
 
 import os
-from collections.abc import Mapping
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -45,15 +49,100 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
 
     Raises OSError, naming the file, when that fails: the old one stays, and nothing else is left behind.
     """
+    with writing_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """As `write_whole`, for what is written in pieces: a file that gets its name when the block ends well.
+
+    A link stays a link: what it points to is written. A device or a pipe (/dev/stdout) is written to as it is.
+    """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    with _named(path):
+        target = path.resolve() if path.is_symlink() else path
+        if target.exists() and not target.is_file() and not target.is_dir():
+            with open(target, "wb") as file:
+                yield file
+            return
+        unfinished = unfinished_name(target)
+        try:
+            with open(unfinished, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, target)
+        finally:
+            with suppress(OSError):  # where it could not be made, the reason is under way already
+                unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path):
+    """Whatever could not be written is named: not every error of the system does it."""
     try:
-        with open(unfinished, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        yield
     except OSError as error:
         raise OSError(error.errno, f"{path} could not be written: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+
+
+# ---- what is left of a write that was cut short --------------------------------------------------------
+
+_UNFINISHED = ".unfinished"
+_STARTED = time.time()
+
+
+def unfinished_name(path: Path) -> Path:
+    """What a file or folder is called while this process writes it: beside its place, hidden, with the process's id."""
+    return path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
+
+
+def remove_unfinished(folder: str | os.PathLike, name: str = "*", older_than: float = 0) -> None:
+    """Remove what processes that are gone, killed say, left half-written in a folder.
+
+    name: of what they were writing, a pattern. older_than: seconds that nothing has changed there, for a folder in
+    which processes of other machines write too: of those nobody here knows whether they are gone.
+    """
+    for leftover in Path(folder).glob(f".{name}{_UNFINISHED}"):
+        with suppress(OSError):  # another program may be cleaning up as well
+            written = leftover.stat().st_mtime
+            if time.time() - written < older_than or _is_being_written(leftover, written):
+                continue
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
+
+
+def _is_being_written(leftover: Path, written: float) -> bool:
+    writer = leftover.name.removesuffix(_UNFINISHED).rpartition(".")[2]
+    if not writer.isdecimal():
+        return False
+    pid = int(writer)
+    if pid == os.getpid():
+        return written >= _STARTED  # an earlier process had this number too
+    if pid == 1 and leftover.is_file():
+        return False  # the system's first process writes none; a container's did, and that is gone or has the lock
+    return _is_there(pid)
+
+
+def _is_there(pid: int) -> bool:
+    """Is there a process with this id on this machine?"""
+    if os.name == "nt":  # os.kill would end it there
+        import ctypes
+
+        kernel = ctypes.windll.kernel32
+        process = kernel.OpenProcess(0x100000, False, pid)  # SYNCHRONIZE
+        there = (
+            bool(process) and kernel.WaitForSingleObject(process, 0) == 0x102
+        )  # WAIT_TIMEOUT: it has not ended
+        kernel.CloseHandle(process)
+        return there
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True

@@ -32,7 +32,7 @@ from minialex.data.folder import GROUND_TRUTH, find_pictures
 from minialex.data.loader import PictureBatches
 from minialex.devices.device import cuda_count
 from minialex.training import runs
-from minialex.training.checkpoint import load_checkpoint
+from minialex.training.checkpoint import load_checkpoint, save_checkpoint
 from minialex.weights import files
 
 PROGRAM = EXAMPLES / "alexnet_imagenet.py"
@@ -262,14 +262,92 @@ def test_a_finished_run_says_so_and_stays_as_it_is(program, uninterrupted):
     assert times_of(folder) == before
 
 
-@pytest.mark.parametrize("lost", [runs.MODEL, "conv1.png"])
-def test_a_run_killed_after_its_last_epoch_still_gets_its_results(program, uninterrupted, tmp_path, lost):
+def cut(path):
+    path.write_bytes(path.read_bytes()[: -min(100, path.stat().st_size // 2)])
+
+
+RESULTS = [runs.MODEL, runs.HISTORY, runs.SETTINGS, runs.INPUT, "conv1.png", "curves.png"]
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b""), cut])
+@pytest.mark.parametrize("lost", RESULTS)
+def test_a_finished_run_gets_each_result_that_is_missing_or_cut_short(
+    program, uninterrupted, tmp_path, lost, harm
+):
     folder = copy_of(uninterrupted[0], tmp_path / "out")
-    (folder / lost).unlink()
+    harm(folder / lost)
     result = program("--resume", folder)
-    assert "Not all of its results were written: writing them now." in result.out
+    assert result.status == 0, result
+    told = re.search(r"Not all of its results were written: writing them now.\n((  .*\n)+)", result.out)[1]
+    assert re.fullmatch(rf"  {lost} (is not there|is empty|cannot be read .*|has other .*)\n", told)
     assert_same_run(folder, uninterrupted[0])
     assert (folder / lost).exists()
+    assert (folder / runs.SETTINGS).read_bytes() == (uninterrupted[0] / runs.SETTINGS).read_bytes()
+
+
+LOOK = ["codes.png", "feature_maps.png", "nearest.png", "timeline.png"]
+
+
+def test_all_results_at_once_are_made_again_and_a_look_is_remembered(program, uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    for number, name in enumerate(RESULTS):
+        [Path.unlink, cut, lambda path: path.write_bytes(b"")][number % 3](folder / name)
+    result = finish(start(tmp_path, "--resume", folder, "--devices", "cpu"))
+    assert (result.status, result.err) == (0, "")
+    for path in uninterrupted[0].iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
+    assert "Its results are in" in program("--resume", folder).out
+    result = finish(start(tmp_path, "--resume", folder, "--devices", "cpu", "--look"))  # of a finished run
+    assert "  codes.png is not there\n" in result.out
+    assert all((folder / name).stat().st_size > 1000 for name in LOOK)
+    assert "Its results are in" in program("--resume", folder, "--look").out
+
+
+def test_a_look_that_was_cut_short_is_finished(program, pictures, tmp_path, monkeypatch):
+    for name in ("feature_maps", "neighbours"):
+        monkeypatch.setattr(
+            plot, name, lambda *args, **more: next(a for a in args if isinstance(a, Path)).touch()
+        )
+    monkeypatch.setattr(plot, "timeline", stop)
+    result = program(pictures, *SMALL, "--look", "--output-dir", "out")
+    assert result.status == 130
+    assert "its weights are safe; what is missing is made by --resume out" in result.err
+    monkeypatch.setattr(plot, "timeline", lambda spans, path: path.touch())
+    result = program("--resume", "out")
+    assert "  timeline.png is not there\n" in result.out
+    assert (tmp_path / "out" / "timeline.png").exists()
+
+
+def test_a_look_of_a_run_whose_settings_do_not_tell_is_finished(
+    program, uninterrupted, tmp_path, monkeypatch
+):
+    for name in ("feature_maps", "neighbours", "timeline"):
+        monkeypatch.setattr(
+            plot, name, lambda *args, **more: next(a for a in args if isinstance(a, Path)).touch()
+        )
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    (folder / "feature_maps.png").touch()
+    result = program("--resume", folder)
+    assert "  feature_maps.png is empty\n" in result.out
+    assert all((folder / name).exists() for name in LOOK)
+
+
+def stop(*args):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b""), cut])
+def test_weights_of_the_best_epoch_are_made_again_or_said_to_be_lost(program, uninterrupted, tmp_path, harm):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    best = int(float(history_of(folder)[1][1]["val_acc1"]) > float(history_of(folder)[1][0]["val_acc1"])) + 1
+    harm(folder / runs.BEST)
+    result = program("--resume", folder)
+    if best == 2:
+        assert "  best.safetensors " in result.out
+        assert (folder / runs.BEST).read_bytes() == (uninterrupted[0] / runs.BEST).read_bytes()
+    else:
+        assert "It had the weights of epoch 1, the checkpoint has those of epoch 2" in result.out
+        assert "Its results are in" in result.out
 
 
 def test_a_plateau_drops_the_rate(program, pictures, tmp_path):
@@ -353,6 +431,7 @@ def progress_in(folder):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(uninterrupted, pictures, tmp_path, seed):
     folder, rng, kills = tmp_path / "out", np.random.default_rng(seed), 0
+    folder.mkdir()
     arguments = [pictures, *SMALL, "--checkpoint-every", 1, "--resume", folder]
     for _ in range(6):
         process = start(tmp_path, *arguments)
@@ -636,6 +715,7 @@ def test_a_batch_of_unreadable_files_alone_is_no_step_and_a_resume_knows_it(
     spoil(own_pictures, "train", 2, 9, 10, 25, 30)
     arguments = [own_pictures, *SMALL, "-b", 1, "--max-bad", 5, "--epochs", 1, "--checkpoint-every", 5]
     assert "][31/36]" in program(*arguments, "--output-dir", "whole").out
+    (tmp_path / "out").mkdir()
     for step in (12, 17):
         go_on = stop_at(monkeypatch, step)
         program(*arguments, "--resume", "out")
@@ -750,6 +830,33 @@ def lenet_weights(folder):
     return folder / "lenet.safetensors"
 
 
+@pytest.mark.parametrize("what", ["folder", "checkpoint", "model", "settings"])
+def test_another_networks_run_is_named(program, pictures, tmp_path, what):
+    folder = tmp_path / "out"
+    model = mx.models.lenet5()
+    settings, row = {"variant": "modern", "epochs": 1}, {"epoch": 1, "test_error": 5.0}
+    state = {"progress": {"epoch": 1, "step": 0, "history": [row]}, "schedule": {}, "settings": settings}
+    folder.mkdir()
+    (folder / runs.SETTINGS).write_text(json.dumps(settings))
+    if what != "settings":
+        save_checkpoint(folder / runs.CHECKPOINT, model, mx.SGD(model.parameters(), 0.1), state)
+        weights.save(folder / runs.MODEL, weights.export_grouped(model))
+    path = {"checkpoint": folder / runs.CHECKPOINT, "model": folder / runs.MODEL}.get(what, folder)
+    calls = {
+        "folder": ["--resume", "-e --resume", "-e --pretrained", "--pretrained"],
+        "checkpoint": ["--resume", "-e --resume", "-e --pretrained", "--pretrained"],
+        "model": ["-e --resume", "-e --pretrained", "--pretrained"],
+        "settings": ["--resume"],
+    }
+    before = times_of(folder)
+    for call in calls[what]:
+        result = program(pictures, *SMALL, *call.split(), path)
+        assert result.status == 1
+        assert "is a run of LeNet-5 (lenet_mnist.py), not of AlexNet" in result.err
+    assert times_of(folder) == before
+    assert not (tmp_path / "runs").exists()
+
+
 def test_weights_of_another_network_are_refused(program, pictures, tmp_path):
     path = lenet_weights(tmp_path)
     result = program(pictures, "-e", "--pretrained", path)
@@ -765,7 +872,6 @@ def test_weights_of_another_network_are_refused(program, pictures, tmp_path):
     [
         (["-e", "--resume", "nothing"], "there is no file nothing"),
         (["-e", "--resume", "."], "train first"),
-        (["--resume", "nothing.safetensors"], "there is no file nothing.safetensors"),
         (["--pretrained", "nothing.npy"], "there is no file nothing.npy"),
         (["--freeze", "conv1,conv9"], "--freeze: no layer is called conv9; there are conv1, conv2, "),
         (
@@ -781,6 +887,14 @@ def test_what_cannot_be_is_told(program, pictures, arguments, message):
     assert result.status == 1
     assert message in result.err
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing.safetensors"])
+def test_what_is_not_there_is_not_resumed(program, pictures, tmp_path, name):
+    result = program(pictures, *SMALL, "--resume", name)
+    assert result.status == 2
+    assert f"--resume: there is no file {name}" in result.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_weight_file_is_no_checkpoint(program, uninterrupted):

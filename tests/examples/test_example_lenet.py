@@ -6,6 +6,7 @@ Nothing here leaves this machine: no mirror is asked, or one at a closed port.
 
 import csv
 import functools
+import json
 import os
 import re
 import runpy
@@ -249,6 +250,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, seed):
     rng = np.random.default_rng(seed)
     sizes = "--limit 1000 -b 20 --epochs 4 --dropout 0.3 --holdout 100 --lr-scheduler plateau".split()
     wanted, folder = tmp_path / "wanted", tmp_path / "out"
+    folder.mkdir()
     assert finish(start_threaded(*sizes, "--output-dir", wanted)).status == 0
     kills = 0
     for number in range(5):
@@ -290,6 +292,32 @@ def test_ctrl_c_ends_with_a_message_and_the_checkpoint_safe(tmp_path, processes)
     assert f"Stopped. The last checkpoint is safe: go on with --resume {folder}" in result.err
     assert "Traceback" not in result.err
     assert progress_in(folder)["epoch"] < 50
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc to look for processes")
+def test_ctrl_c_ends_a_run_whose_other_process_is_stopped(tmp_path):
+    folder = tmp_path / "out"
+    arguments = ["--epochs", 500, "--checkpoint-every", 3, "--output-dir", folder, "--processes", 2]
+    process = start(tmp_path, *SMALL, *arguments)
+    wait_for_the_middle_of_an_epoch(process, folder)
+    others = [
+        int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
+    assert len(others) == 2  # one of them is multiprocessing's helper
+    for pid in others:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(0.2)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    result = finish(process)
+    assert time.monotonic() - started < 5
+    assert result.status == 130, result
+    assert f"Stopped. The last checkpoint is safe: go on with --resume {folder}" in result.err
+    while left := [
+        pid for pid in others if Path(f"/proc/{pid}").is_dir()
+    ]:  # the helper ends after its program
+        assert time.monotonic() - started < 20, left
+        time.sleep(0.05)
 
 
 def test_ctrl_c_before_the_first_checkpoint_does_not_promise_one(program, monkeypatch):
@@ -358,12 +386,24 @@ def test_a_run_may_be_resumed_into_another_folder(program, monkeypatch, uninterr
 def test_a_folder_without_a_checkpoint_starts_from_the_beginning_and_says_so(
     program, uninterrupted, tmp_path, there
 ):
+    """Where it is not there, it must be named twice: then it is no slip."""
     if there:
         (tmp_path / "out").mkdir()
-    result = program(*SMALL, "--resume", tmp_path / "out")
+    named_twice = [] if there else ["--output-dir", tmp_path / "out"]
+    result = program(*SMALL, "--resume", tmp_path / "out", *named_twice)
     assert result.status == 0
     assert f"There is no checkpoint in {tmp_path / 'out'}: starting from the beginning." in result.out
     assert_same_run(tmp_path / "out", uninterrupted[0])
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[: -min(1000, path.stat().st_size // 2)])
+
+
+def corrupt(path):
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
 
 
 def copy_of(folder, place):
@@ -374,16 +414,105 @@ def copy_of(folder, place):
     return place
 
 
-@pytest.mark.parametrize("lost", [train.MODEL, "mistakes.png"])
-def test_a_run_killed_after_its_last_epoch_still_gets_its_results(program, uninterrupted, tmp_path, lost):
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b""), truncated])
+@pytest.mark.parametrize("lost", [train.MODEL, train.HISTORY, train.SETTINGS, *PICTURES])
+def test_a_finished_run_gets_each_result_that_is_missing_or_cut_short(
+    program, uninterrupted, tmp_path, lost, harm
+):
     folder = copy_of(uninterrupted[0], tmp_path / "out")
-    (folder / lost).unlink()
+    harm(folder / lost)
     result = program("--resume", folder)
     assert result.status == 0
     assert "This run is finished" in result.out
-    assert "Not all of its results were written" in result.out
+    told = re.search(r"Not all of its results were written: writing them now.\n((  .*\n)+)", result.out)[1]
+    assert re.fullmatch(rf"  {lost} (is not there|is empty|cannot be read .*|has other .*)\n", told)
     assert (folder / lost).exists()
     assert_same_run(folder, uninterrupted[0])
+    assert (folder / train.SETTINGS).read_bytes() == (uninterrupted[0] / train.SETTINGS).read_bytes()
+
+
+def test_all_results_at_once_are_made_again_to_the_same_bytes(uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    for number, name in enumerate([train.MODEL, train.HISTORY, train.SETTINGS, *PICTURES]):
+        [Path.unlink, truncated, lambda path: path.write_bytes(b"")][number % 3](folder / name)
+    result = finish(start(tmp_path, "--resume", folder))
+    assert (result.status, result.err) == (0, "")
+    for path in uninterrupted[0].iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
+    assert "Its results are in" in finish(start(tmp_path, "--resume", folder)).out
+
+
+def complete(tmp_path, folder, wanted):
+    """Resume a run as a process; then it has all results of the whole one."""
+    result = finish(start(tmp_path, "--resume", folder))
+    assert (result.status, result.err) == (0, "")
+    assert_same_run(folder, wanted)
+    for name in PICTURES:
+        assert (folder / name).read_bytes() == (wanted / name).read_bytes(), name
+
+
+@posix
+@pytest.mark.parametrize("drawn", [2])
+def test_a_run_killed_while_it_draws_has_whole_pictures_and_gets_the_others(tmp_path, uninterrupted, drawn):
+    folder = tmp_path / "out"
+    kill_while_drawing(tmp_path, folder, drawn)
+    complete(tmp_path, folder, uninterrupted[0])
+
+
+@posix
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(4))
+def test_a_run_killed_while_it_draws_at_random_moments(tmp_path, uninterrupted, seed):
+    folder, rng = tmp_path / "out", np.random.default_rng(seed)
+    for _ in range(6):
+        kill_while_drawing(tmp_path, folder, rng.integers(1, 6), rng.uniform(0, 0.2))
+    complete(tmp_path, folder, uninterrupted[0])
+
+
+def kill_while_drawing(tmp_path, folder, drawn, later=0.0):
+    """Kill a run, new or finished, when so many of its pictures are there; those that are there are whole."""
+    for name in PICTURES:
+        (folder / name).unlink(missing_ok=True)
+    process = start(tmp_path, *SMALL, "--output-dir", folder, "--resume", folder)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if sum((folder / name).exists() for name in PICTURES) >= drawn:
+            break
+        time.sleep(0.001)
+    time.sleep(later)
+    process.send_signal(signal.SIGKILL)
+    finish(process)
+    for path in folder.glob("*.png"):
+        with Image.open(path) as picture:
+            picture.load()
+
+
+FULL_WHILE_DRAWING = """
+import resource, runpy, signal, sys
+from minialex import train
+fit = train.fit
+def fit_then_full(*args, **options):
+    history = fit(*args, **options)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, -1))  # no file may be larger: as if the disk was full
+    return history
+train.fit = fit_then_full
+program = sys.argv.pop(1)
+sys.argv[0] = program
+runpy.run_path(program, run_name="__main__")
+"""
+
+
+@posix
+def test_a_disk_that_is_full_while_it_draws_is_told_with_the_file_and_how_to_go_on(tmp_path, uninterrupted):
+    folder = tmp_path / "out"
+    code = ["-c", FULL_WHILE_DRAWING, PROGRAM, *SMALL, "--output-dir", folder]
+    result = finish(running.start(tmp_path, *code, env={**environment(tmp_path), **ONE_THREAD}))
+    assert result.status == 1
+    assert re.search(r"lenet_mnist.py: .*out/\w+.png could not be written: File too large", result.err)
+    assert f"its weights are safe; what is missing is made by --resume {folder}" in result.err
+    assert not list(folder.glob(".*"))
+    complete(tmp_path, folder, uninterrupted[0])
 
 
 def test_a_model_that_is_older_than_the_finished_run_is_written_anew(program, uninterrupted, tmp_path):
@@ -453,6 +582,71 @@ def test_a_run_that_has_just_begun_is_not_written_over(program, monkeypatch, tmp
     program(*TINY)
     go_on()
     assert f"in {Path('runs', 'lenet-2')}" in program(*TINY).out
+
+
+@posix
+def test_two_runs_that_start_at_once_take_two_folders_and_a_named_one_is_refused(tmp_path, uninterrupted):
+    runs = [start(tmp_path, *SMALL) for _ in range(2)]
+    results = [finish(process) for process in runs]
+    assert [result.status for result in results] == [0, 0]
+    for name in ("lenet", "lenet-2"):
+        assert_same_run(tmp_path / "runs" / name, uninterrupted[0])
+    assert {re.search(r"on cpu, in (\S+)", result.out)[1] for result in results} == {
+        "runs/lenet",
+        "runs/lenet-2",
+    }
+
+
+@posix
+@pytest.mark.parametrize("second", [["--output-dir"], ["--resume"], ["--output-dir", "--resume"]])
+def test_a_second_run_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_path, program, second):
+    folder = tmp_path / "out"
+    arguments = [*SMALL, "--epochs", 50, "--checkpoint-every", 3, "--output-dir", folder]
+    process = start(tmp_path, *arguments)
+    wait_for_the_middle_of_an_epoch(process, folder)
+    named = [word for flag in second for word in (flag, folder)]
+    if second == ["--output-dir"]:
+        (folder / train.CHECKPOINT).rename(folder / "elsewhere")  # else it is refused for that
+    result = program(*SMALL, *named)
+    assert result.status == 1
+    assert f"out is in use by process {process.pid} on " in result.err
+    assert process.poll() is None
+    leftover = folder / f".model.safetensors.{process.pid}.unfinished"
+    leftover.touch()
+    process.send_signal(signal.SIGKILL)
+    finish(process)
+    result = program("--resume", folder, *SMALL, "--epochs", 3)
+    assert result.status == 0, result
+    assert not list(folder.glob(".*"))
+
+
+def test_another_networks_run_is_named(program, tmp_path):
+    """Its checkpoint, its weights, and, where it was stopped before these, its settings."""
+    from_alexnet(tmp_path / "alex")
+    for arguments in (["--resume"], ["-e", "--resume"]):
+        for name in ("", train.CHECKPOINT, train.MODEL)[: 3 if "-e" in arguments else 2]:
+            result = program(*arguments, tmp_path / "alex" / name)
+            assert result.status == 1
+            assert "is a run of AlexNet (alexnet_imagenet.py), not of LeNet-5" in result.err
+    for name in (train.CHECKPOINT, train.MODEL):
+        (tmp_path / "alex" / name).unlink()
+    before = sorted((tmp_path / "alex").iterdir())
+    result = program("--resume", tmp_path / "alex")
+    assert (
+        "alex is a run of AlexNet (alexnet_imagenet.py), not of LeNet-5: name a run of LeNet-5" in result.err
+    )
+    assert sorted((tmp_path / "alex").iterdir()) == before
+
+
+def from_alexnet(folder):
+    """What a run of the other example leaves, as far as it is read."""
+    model = mx.models.alexnet(3, "cpu", width=0.0625, image_size=67)
+    settings, row = {"preset": "paper", "epochs": 1, "width": 0.0625}, {"epoch": 1, "val_acc1": 50.0}
+    state = {"progress": {"epoch": 1, "step": 0, "history": [row]}, "schedule": {}, "settings": settings}
+    folder.mkdir()
+    save_checkpoint(folder / train.CHECKPOINT, model, mx.SGD(model.parameters(), 0.1), state)
+    weights.save(folder / train.MODEL, weights.export_grouped(model))
+    (folder / train.SETTINGS).write_text(json.dumps(settings))
 
 
 def test_a_dry_run_is_short_and_takes_no_runs_place(program, tmp_path):
@@ -526,16 +720,6 @@ def test_nan_stops_the_run_says_where_and_keeps_the_last_good_checkpoint(program
     assert not (tmp_path / "out" / train.MODEL).exists()
 
 
-def truncated(path):
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def corrupt(path):
-    content = bytearray(path.read_bytes())
-    content[-1000] ^= 1
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize("harm", [truncated, corrupt])
 def test_a_damaged_checkpoint_is_named(program, uninterrupted, tmp_path, harm):
     folder = copy_of(uninterrupted[0], tmp_path / "out")
@@ -595,10 +779,40 @@ def test_weights_without_settings_are_evaluated_as_what_the_arguments_say(progra
     )
 
 
-def test_a_missing_checkpoint_file_is_named(program):
-    result = program("--resume", "nothing.safetensors")
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("runs/lenett", "there is no file runs/lenett, nor a folder; there is runs/lenet"),
+        ("runs/lene", "; there is runs/lenet"),
+        ("lenet", "; there is runs/lenet"),
+        ("runs/lenett/checkpoint.safetensors", "; there is runs/lenet/checkpoint.safetensors"),
+        ("runs/lenet/chekpoint.safetensors", "; there is runs/lenet/checkpoint.safetensors"),
+        ("nothing.safetensors", "there is no file nothing.safetensors\n"),
+        ("elsewhere/run", "there is no file elsewhere/run, nor a folder\n"),
+        ("", "the name is empty"),
+    ],
+)
+def test_what_is_not_there_is_not_resumed_and_the_near_names_are_told(
+    program, monkeypatch, tmp_path, name, near
+):
+    stop_at(monkeypatch, 1)
+    (tmp_path / "runs" / "lenet").mkdir(parents=True)
+    (tmp_path / "runs" / "lenet" / train.CHECKPOINT).touch()
+    (tmp_path / "runs" / "lenet-photos").mkdir()  # no run
+    before = set(tmp_path.rglob("*"))
+    result = program(*TINY, "--resume", name)
+    assert result.status == 2
+    assert near in result.err + "\n"
+    assert "photos" not in result.err
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_evaluating_what_is_not_there_tells_the_near_names(program, tmp_path):
+    (tmp_path / "runs" / "lenet").mkdir(parents=True)
+    (tmp_path / "runs" / "lenet" / train.CHECKPOINT).touch()
+    result = program("-e", "--resume", "runs/lenett")
     assert result.status == 1
-    assert "there is no file nothing.safetensors" in result.err
+    assert "there is no file runs/lenett, nor a folder; there is runs/lenet" in result.err
 
 
 def test_evaluating_an_empty_folder_says_to_train_first(program, tmp_path):

@@ -6,9 +6,13 @@ import functools
 import json
 import math
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from running import gone
 from threadpoolctl import threadpool_limits
 
 import minialex as mx
@@ -16,9 +20,10 @@ from minialex import optim, train, weights
 from minialex.data.digits import load_drawn_digits
 from minialex.data.loader import ArrayBatches
 from minialex.devices import simdevice
-from minialex.errors import CheckpointError, NotFinite
+from minialex.errors import CheckpointError, FolderInUse, NotFinite
 from minialex.training import runs
 from minialex.training.checkpoint import load_checkpoint
+from minialex.training.lock import locked
 from minialex.training.reports import ErrorReport
 from minialex.weights import files
 
@@ -312,7 +317,8 @@ def test_a_run_killed_at_any_of_its_writes_goes_on(tmp_path, uninterrupted, monk
     assert number > 12  # settings, history, six checkpoints, a history and a best for each epoch, the model
 
 
-def test_what_a_killed_run_left_half_written_goes_at_the_next_start(tmp_path, monkeypatch):
+@pytest.mark.parametrize("writer", [gone(), "1", "4194304000000"])  # 1: in a container
+def test_what_a_killed_run_left_half_written_goes_at_the_next_start(tmp_path, monkeypatch, writer):
     def die(*paths):
         raise Stop
 
@@ -323,11 +329,29 @@ def test_what_a_killed_run_left_half_written_goes_at_the_next_start(tmp_path, mo
         weights.write_whole(tmp_path / train.CHECKPOINT, b"half")
     monkeypatch.undo()
     (leftover,) = tmp_path.iterdir()
-    leftover.rename(
-        tmp_path / leftover.name.replace(str(os.getpid()), "1")
-    )  # the process that died was another one
+    leftover.rename(tmp_path / leftover.name.replace(str(os.getpid()), writer))
     run(tmp_path, epochs=1)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_what_a_living_process_is_writing_stays(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        leftover = tmp_path / f".picture.png.{other.pid}.unfinished"
+        leftover.touch()
+        run(tmp_path, epochs=1)
+        assert leftover.exists()
+        other.communicate(b"\n")
+    run(tmp_path, epochs=1)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_two_threads_do_not_train_into_one_folder(tmp_path):
+    with (
+        locked(tmp_path / "out"),
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(FolderInUse, match="out is in use by"),
+    ):
+        pool.submit(run, tmp_path / "out", epochs=1).result()
 
 
 @pytest.mark.parametrize("schedule", ["constant", "step", "plateau", "cosine"])
