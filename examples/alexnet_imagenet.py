@@ -63,6 +63,7 @@ DEFAULTS = {
     "max_bad": 0,
     "freeze": "",
     "checkpoint_every": 1000,
+    "threads": None,
     "width": 1.0,
     "side": 256,
     "image_size": None,
@@ -82,7 +83,7 @@ DEFAULTS_DRAWN = {
     "scale": 1 / 64,
     "init": "he",
 }
-MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "max_bad", "checkpoint_every"}
+MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "max_bad", "checkpoint_every", "threads"}
 MAY_CHANGE |= {"data", "ground_truth", "class_ids"}  # folders move; that the classes are the same is checked
 ARCHITECTURE = ("preset", "width", "image_size", "init", "scale")
 
@@ -281,9 +282,9 @@ def train_network(args, checkpoint, settings, folder):
     print(
         f"\n{pictures.describe()}\non {' and '.join(dict.fromkeys(d.name for d in model.devices))}, in {folder}"
     )
-    print(
-        ", ".join(f"{name} {settings[name]}" for name in DEFAULTS if settings[name] not in (None, "")) + "\n"
-    )
+    warmup = min(settings["warmup"], settings["epochs"] / 10)
+    shown = {**settings, "warmup": warmup if settings["lr_scheduler"] == "cosine" else None}
+    print(", ".join(f"{name} {shown[name]}" for name in DEFAULTS if shown[name] not in (None, "")) + "\n")
 
     optimizer = mx.SGD(
         [p for name, p in model.named_parameters() if layer_of(name) not in frozen],
@@ -291,7 +292,6 @@ def train_network(args, checkpoint, settings, folder):
         settings["momentum"],
         settings["wd"],
     )
-    warmup = min(settings["warmup"], settings["epochs"] / 10)
     schedule = optim.make_schedule(settings["lr_scheduler"], settings["lr"], settings["epochs"], warmup)
     try:
         history = train.fit(
@@ -309,6 +309,8 @@ def train_network(args, checkpoint, settings, folder):
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(advice_when_stopped(folder)) from None
+    except mx.NotFinite:  # says itself what to go on from
+        raise
     except (OSError, MemoryError, RuntimeError, ArithmeticError, DataError):
         print(advice_when_stopped(folder), file=sys.stderr)
         raise
@@ -391,6 +393,7 @@ def evaluate(args):
     if "fc8.bias" not in arrays:
         raise ValueError(f"{path} has no layer fc8: these are not an AlexNet's weights")
     settings = settle(asked_of(args), of_run, defaults_for(args), may_change=set(DEFAULTS) - {"preset"})
+    use_threads(settings["threads"])
     pictures = Pictures(args, settings)
     model = build_model(settings, len(arrays["fc8.bias"]), args.devices)
     if len(pictures.classes) != model.num_classes:
@@ -411,6 +414,7 @@ def evaluate(args):
         f"({crops}, {scores.seen:,} pictures)"
     )
     say_skipped(validate)
+    scores.check_finite("on the validation pictures")
 
 
 def asked_of(args):
@@ -426,7 +430,6 @@ def defaults_for(args, of_pretrained=()):
 
 def main(argv=None):
     args = parse_arguments(argv)
-    use_threads(args.threads)
     mx.place(args.devices)  # an unknown device is said at once
     if args.evaluate:
         return evaluate(args)
@@ -435,10 +438,13 @@ def main(argv=None):
     may_change = (
         MAY_CHANGE if checkpoint else set(DEFAULTS)
     )  # nothing hangs on them before the first checkpoint
+    if args.pretrained and checkpoint:
+        print(f"Going on from {checkpoint.path}: --pretrained {args.pretrained} is not read again.")
     of_pretrained = read_weights(args.pretrained)[1] if args.pretrained and not checkpoint else {}
     settings = settle(asked_of(args), of_run, defaults_for(args, of_pretrained), may_change)
     if not checkpoint:
         settings.pop("classes", None)  # the pictures say
+    use_threads(settings["threads"])
     folder = choose_folder(args.resume, args.output_dir, "alexnet")
     make_writable(folder)
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:

@@ -14,11 +14,13 @@ import numpy as np
 
 from minialex.devices.device import Device
 from minialex.errors import CheckpointError, DtypeMismatch
-from minialex.training.checkpoint import Checkpoint, load_checkpoint
+from minialex.training.checkpoint import Checkpoint, load_checkpoint, look_into
+from minialex.training.progress import Progress
 from minialex.weights import load, read_pretrained
 
 # The files in a run's folder.
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
+GOOD = "good.safetensors"  # of the newest epoch that ended well: a checkpoint, should a later one be spoiled
 HISTORY, SETTINGS = "history.csv", "settings.json"
 INPUT = "input.safetensors"  # AlexNet's: the mean image and the colours of the training pictures
 
@@ -228,6 +230,27 @@ def friendly(main: Callable[[], None]) -> None:
 
 def advice_when_stopped(folder: Path) -> str:
     """What to say to someone who pressed Ctrl-C."""
-    if (folder / CHECKPOINT).is_file():
-        return f"The last checkpoint is safe: go on with --resume {folder}"
-    return "There was no checkpoint yet: --checkpoint-every STEPS makes them sooner."
+    if not (folder / CHECKPOINT).is_file():
+        return "There was no checkpoint yet: --checkpoint-every STEPS makes them sooner."
+    state = look_into(folder / CHECKPOINT)
+    signs = Progress.of(state["progress"]).spoiled if state else ""
+    if signs:
+        return (
+            f"The last checkpoint was made while training exploded ({signs}). {advice_when_spoiled(folder)}"
+        )
+    return f"The last checkpoint is safe: go on with --resume {folder}"
+
+
+def advice_when_spoiled(folder: Path) -> str:
+    """What to go on from, when the loss has exploded."""
+    state = look_into(folder / GOOD) if (folder / GOOD).is_file() else None
+    if not state:
+        return (
+            "No epoch has ended well before, so there is no good checkpoint: begin anew, with a smaller --lr"
+        )
+    history = state["progress"]["history"]
+    loss = f"{history[-1]['train_loss']:.4g}" if "train_loss" in history[-1] else "that was smaller"
+    return (
+        f"{folder / GOOD} is from before, of epoch {len(history)} with a loss of {loss}: go on with "
+        f"--resume {folder / GOOD} and a smaller --lr"
+    )
