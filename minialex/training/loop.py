@@ -79,9 +79,9 @@ def fit(
         progress = Progress.of(resume.state["progress"])
         resume.restore(model, optimizer)
         saved, was = resume.state["schedule"], resume.state.get("schedule_settings")
-        if saved and "lr" not in saved:  # an older one, to which the settings may say it
+        if saved and "lr" not in saved:  # an older one; its run's settings may say it
             saved = {**saved, "lr": resume.state["settings"].get("lr", schedule.lr)}
-        said = take_up(schedule, saved, was, progress.epoch + progress.step / len(train), epochs)
+        said = take_up(schedule, saved, was, progress.epoch + progress.step / max(1, len(train)), epochs)
         if progress.epoch < epochs:
             report.say(said)
 
@@ -142,8 +142,9 @@ def fit(
 
 def _keep_good(folder, resume, progress):
     """good.safetensors as the run begins: none, or what the resumed one has."""
-    if resume is None:
+    if resume is None or Path(resume.path).parent.resolve() != folder.resolve():
         (folder / GOOD).unlink(missing_ok=True)  # another run's
+    if resume is None:
         return
     source = Path(resume.path) if progress.good else Path(resume.path).with_name(GOOD)
     if source.is_file() and source.resolve() != (folder / GOOD).resolve():

@@ -272,7 +272,8 @@ def take_up(schedule: Constant, saved: dict, was: dict | None, epoch: float, epo
     here, rate = f"Going on in epoch {int(epoch) + 1}", f"{schedule(epoch):.4g}"
     drops = getattr(schedule, "drops", 0)
     if was is None or was == settings:
-        return f"{here} at a learning rate of {rate}" + (f", after {drops} drops." if drops else ".")
+        dropped = f", after {drops} drop{'s' * (drops > 1)}" if drops else ""
+        return f"{here} at a learning rate of {rate}{dropped}."
     before = _made_with(was)
     if before is None:
         return f"{here}. The schedule was {was['kind']} and is now {schedule!r}: the rate is {rate} here."
