@@ -68,7 +68,7 @@ def fit(
     one of them, when an epoch's mean loss is more than twice what the first batch had before the first step (at least
     (1 + 16 / N) * ln(classes) for N pictures in it: a trained network begins near 0). As soon as an epoch can't come
     below that any more, it ends. good.safetensors, a checkpoint, stays then: of the newest epoch whose mean loss was
-    below the first. A run that ends well does without: its checkpoint is that.
+    below that of the first batch (half that limit). A run that ends well does without: its checkpoint is that.
     """
     if isinstance(schedule, Plateau) and holdout is None:
         raise ValueError("a plateau schedule needs pictures that are held out of the training set")

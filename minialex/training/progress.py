@@ -79,10 +79,11 @@ class Progress:
     def next_epoch(self, row: dict, tested: dict[str, Scores]) -> "Progress":
         """This epoch has ended. It ended well if its mean loss is below the first one, and its last steps are sound.
 
-        What they did to the weights shows in the losses since the last look, and of pictures that are not trained on:
-        overfitting costs there too, but not ten times the limit.
+        (Below half the limit: where the first loss says little, that is more.) What the last steps did to the weights
+        shows in the losses since the last look, and of pictures that are not trained on: overfitting costs there too,
+        but not ten times the limit.
         """
-        good = self.start_loss is not None and self.scores.loss < self.start_loss and not self.spoiled
+        good = self.limit is not None and self.scores.loss < self.limit / 2 and not self.spoiled
         good = good and all(scores.loss <= 10 * self.limit for scores in tested.values())
         return Progress(
             epoch=self.epoch + 1,

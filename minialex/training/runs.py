@@ -243,14 +243,22 @@ def advice_when_stopped(folder: Path) -> str:
 
 def advice_when_spoiled(folder: Path) -> str:
     """What to go on from, when the loss has exploded."""
-    state = look_into(folder / GOOD) if (folder / GOOD).is_file() else None
+    good = folder / GOOD
+    state = look_into(good) if good.is_file() else None
     if not state:
-        return (
-            "No epoch has ended well before, so there is no good checkpoint: begin anew, with a smaller --lr"
-        )
+        none = f"No epoch has ended well before, so there is no {GOOD}{_of_last(folder)}"
+        return f"{none}: begin anew, with a smaller --lr"
+    epoch, history = state["progress"]["epoch"], state["progress"]["history"]
+    loss = f" with a loss of {history[-1]['train_loss']:.4g}" if "train_loss" in history[-1] else ""
+    return f"{good} is from before, of epoch {epoch}{loss}: go on with --resume {good} and a smaller --lr"
+
+
+def _of_last(folder):
+    """What is to be said of a checkpoint, where there is no good one."""
+    state = look_into(folder / CHECKPOINT) if (folder / CHECKPOINT).is_file() else None
+    if not state:
+        return ""
     history = state["progress"]["history"]
-    loss = f"{history[-1]['train_loss']:.4g}" if "train_loss" in history[-1] else "that was smaller"
-    return (
-        f"{folder / GOOD} is from before, of epoch {len(history)} with a loss of {loss}: go on with "
-        f"--resume {folder / GOOD} and a smaller --lr"
-    )
+    if state["progress"]["step"] or not history or "train_loss" not in history[-1]:
+        return f" ({CHECKPOINT} there may be spoiled already)"
+    return f" ({CHECKPOINT} is of epoch {state['progress']['epoch']}, with a loss of {history[-1]['train_loss']:.4g})"

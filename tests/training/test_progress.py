@@ -118,6 +118,12 @@ def test_an_epoch_ends_well_with_a_loss_below_the_first(losses, tested, good):
     assert (ended.epoch, ended.step, ended.start_loss, ended.limit) == (1, 0, 2.4, 4.8)
 
 
+@pytest.mark.parametrize(("loss", "good"), [(0.1, True), (1.2, True), (1.4, False), (2.3, False)])
+def test_a_trained_network_ends_an_epoch_well_while_it_is_far_from_guessing(loss, good):
+    """Its first loss may be nearly 0, and above that is no harm done."""
+    assert after(begun(0.01), loss).next_epoch({}, {}).good is good
+
+
 def test_an_epoch_whose_last_steps_explode_has_not_ended_well():
     progress = after(begun(), *[0.1] * 20)
     progress.recent_loss = 5.0
