@@ -658,6 +658,16 @@ def test_the_last_good_checkpoint_stays_and_goes_on_with_the_bits_of_a_run_that_
     assert_same_folder(tmp_path / "out", tmp_path / "wanted")
 
 
+def test_a_checkpoint_of_an_epoch_that_went_well_until_just_before_is_not_called_safe(tmp_path):
+    """Its mean so far is below the limit; that of the last steps is not."""
+    settings = {"batch_size": 2, "epochs": 1, "dropout": 0.0, "checkpoint_every": 60}  # of 64 steps
+    with pytest.raises(Stop):
+        run(tmp_path, schedule=ThenHuge(at=56 / 64, lr=20.0), wrap=lambda b: StopsAt(b, 60), **settings)
+    progress = load_checkpoint(tmp_path / train.CHECKPOINT).state["progress"]
+    assert progress["scores"]["loss_sum"] / progress["scores"]["seen"] < progress["limit"]
+    assert "made while training exploded" in runs.advice_when_stopped(tmp_path)
+
+
 def test_good_is_the_newest_epoch_below_the_first_loss(tmp_path):
     """It is kept while later epochs are worse, and no worse than they may be."""
 
