@@ -66,7 +66,7 @@ def fit(
     than before, `report` says what it does to the rate. settings: kept in the checkpoint, for whoever resumes.
     Raises NotFinite when a loss becomes NaN or infinite, in training or on `test` or `holdout`; and Diverged, which is
     one of them, when an epoch's mean loss is more than twice what the first batch had before the first step (at least
-    (1 + 16 / N) * ln(classes) for N pictures in it: a trained network begins near 0). As soon as an epoch can't come
+    (1 + 8 / N) * ln(classes) for N pictures in it: a trained network begins near 0). As soon as an epoch can't come
     below that any more, it ends. good.safetensors, a checkpoint, stays then: of the newest epoch whose mean loss was
     below that of the first batch (half that limit). A run that ends well does without: its checkpoint is that.
     """

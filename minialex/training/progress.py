@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from minialex.errors import Diverged
 from minialex.training.reports import Scores
 
-FEW = 16  # pictures: the loss of so few says little about the network's
+FEW = 8  # pictures: the loss of so few says little about the network's
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Progress:
         """Hear the loss of the first batch, of `count` pictures, before the first step; sets the limit, once.
 
         The limit is twice that loss. A network that was trained before may begin near 0, where twice is nothing, and
-        a few pictures may be easy ones by chance: so it is (1 + 16 / count) * ln(classes) at least. That is what it
+        a few pictures may be easy ones by chance: so it is (1 + 8 / count) * ln(classes) at least. That is what it
         costs to give all classes the same share, with an allowance where the first batch was small.
         """
         if self.start_loss is None:
