@@ -64,6 +64,7 @@ DEFAULTS = {
     "freeze": "",
     "look": None,
     "checkpoint_every": 1000,
+    "threads": None,
     "width": 1.0,
     "side": 256,
     "image_size": None,
@@ -83,7 +84,7 @@ DEFAULTS_DRAWN = {
     "scale": 1 / 64,
     "init": "he",
 }
-MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "max_bad", "checkpoint_every"}
+MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "max_bad", "checkpoint_every", "threads"}
 MAY_CHANGE |= {"data", "ground_truth", "class_ids"}  # folders move; that the classes are the same is checked
 MAY_CHANGE |= {"look"}
 PICTURES = ["conv1.png", "curves.png"]
@@ -301,9 +302,9 @@ def train_network(args, checkpoint, settings, folder):
     print(
         f"\n{pictures.describe()}\non {' and '.join(dict.fromkeys(d.name for d in model.devices))}, in {folder}"
     )
-    print(
-        ", ".join(f"{name} {settings[name]}" for name in DEFAULTS if settings[name] not in (None, "")) + "\n"
-    )
+    warmup = min(settings["warmup"], settings["epochs"] / 10)
+    shown = {**settings, "warmup": warmup if settings["lr_scheduler"] == "cosine" else None}
+    print(", ".join(f"{name} {shown[name]}" for name in DEFAULTS if shown[name] not in (None, "")) + "\n")
 
     optimizer = mx.SGD(
         [p for name, p in model.named_parameters() if layer_of(name) not in frozen],
@@ -311,7 +312,6 @@ def train_network(args, checkpoint, settings, folder):
         settings["momentum"],
         settings["wd"],
     )
-    warmup = min(settings["warmup"], settings["epochs"] / 10)
     schedule = optim.make_schedule(settings["lr_scheduler"], settings["lr"], settings["epochs"], warmup)
     try:
         history = train.fit(
@@ -329,6 +329,8 @@ def train_network(args, checkpoint, settings, folder):
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(advice_when_stopped(folder)) from None
+    except mx.NotFinite:  # says itself what to go on from
+        raise
     except (OSError, MemoryError, RuntimeError, ArithmeticError, DataError):
         print(advice_when_stopped(folder), file=sys.stderr)
         raise
@@ -418,6 +420,7 @@ def evaluate(args):
         check_whose(path, "AlexNet", arrays, of_run, f"{why}; it ")
         raise ValueError(f"{path} {why}")
     settings = settle(asked_of(args), of_run, defaults_for(args), may_change=set(DEFAULTS) - {"preset"})
+    use_threads(settings["threads"])
     pictures = Pictures(args, settings)
     model = build_model(settings, len(arrays["fc8.bias"]), args.devices)
     if len(pictures.classes) != model.num_classes:
@@ -438,6 +441,7 @@ def evaluate(args):
         f"({crops}, {scores.seen:,} pictures)"
     )
     say_skipped(validate)
+    scores.check_finite("on the validation pictures")
 
 
 def asked_of(args):
@@ -453,7 +457,6 @@ def defaults_for(args, of_pretrained=()):
 
 def main(argv=None):
     args = parse_arguments(argv)
-    use_threads(args.threads)
     mx.place(args.devices)  # an unknown device is said at once
     if args.evaluate:
         return evaluate(args)
@@ -467,6 +470,8 @@ def train_in(output, args):
     may_change = (
         MAY_CHANGE if checkpoint else set(DEFAULTS)
     )  # nothing hangs on them before the first checkpoint
+    if args.pretrained and checkpoint:
+        print(f"Going on from {checkpoint.path}: --pretrained {args.pretrained} is not read again.")
     of_pretrained = {}
     if args.pretrained and not checkpoint:
         arrays, of_pretrained = read_weights(args.pretrained)
@@ -474,6 +479,7 @@ def train_in(output, args):
     settings = settle(asked_of(args), of_run, defaults_for(args, of_pretrained), may_change)
     if not checkpoint:
         settings.pop("classes", None)  # the pictures say
+    use_threads(settings["threads"])
     folder = output.take()
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:
         last = checkpoint.state["progress"]["history"][-1]

@@ -44,6 +44,7 @@ DEFAULTS = {
     "epochs": 10,
     "batch_size": 128,
     "processes": None,
+    "threads": None,
     "lr": 0.1,
     "momentum": 0.9,
     "wd": 1e-3,
@@ -59,7 +60,7 @@ TEST_BATCH = 256  # larger ones no longer fit into a cache
 DRY_RUN = {"epochs": 1, "limit": 512}
 PICTURES = ["confusion.png", "curves.png", "feature_maps.png", "filters.png", "mistakes.png"]
 # In the middle of a run:
-MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "checkpoint_every", "processes"}
+MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "checkpoint_every", "processes", "threads"}
 
 
 def parse_arguments(argv=None):
@@ -120,6 +121,8 @@ def parse_arguments(argv=None):
 def settings_of(args, of_checkpoint, may_change=MAY_CHANGE):
     """What was asked for, else what the checkpoint says, else the defaults."""
     asked = {name: getattr(args, name) for name in DEFAULTS if getattr(args, name) is not None}
+    if args.dry_run and args.resume and not args.evaluate and of_checkpoint:
+        raise ValueError(f"--dry-run is a short run from the beginning: leave out --resume {args.resume}")
     if of_checkpoint:
         return settle(asked, of_checkpoint, DEFAULTS, may_change)
     of_variant = (
@@ -190,6 +193,7 @@ def evaluate(args, device):
     arrays, of_run = load_run(args.resume)
     check_whose(args.resume, "LeNet-5", arrays, of_run)
     settings = settings_of(args, of_run, may_change=set(DEFAULTS) - {"variant", "activation"})
+    use_threads(settings["threads"])
     if args.data_dir:
         settings["data_dir"] = args.data_dir
     data, sets = load_pictures(settings, of_run.get("data"))
@@ -205,11 +209,11 @@ def report_test(model, test, data):
     print(
         f"Test error on {data}: {scores.error:.2f} % ({wrong} of {scores.seen:,} wrong), loss {scores.loss:.4f}"
     )
+    scores.check_finite(f"on {data}")
 
 
 def main(argv=None):
     args = parse_arguments(argv)
-    use_threads(args.threads)
     device = mx.place(args.devices)[0]
     if args.evaluate:
         return evaluate(args, device)
@@ -222,6 +226,7 @@ def train_network(args, device, output):
     checkpoint = find_checkpoint(args.resume, "LeNet-5")
     of_run = settings_to_resume(args.resume, checkpoint) or {}
     settings = settings_of(args, of_run, MAY_CHANGE if checkpoint else set(DEFAULTS))
+    use_threads(settings["threads"])
     if args.data_dir:  # kept with the run, for whoever resumes it
         settings["data_dir"] = str(Path(args.data_dir).absolute())
     asked, saved = args.processes, of_run.get("processes")

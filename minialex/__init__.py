@@ -20,6 +20,7 @@ from minialex.errors import (
     DataError,
     DeviceMismatch,
     DeviceUnavailable,
+    Diverged,
     DownloadFailed,
     DtypeMismatch,
     FolderInUse,
@@ -69,12 +70,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "RBF", "SGD", "AvgPool2D", "BackwardBeforeForward", "Broadcast", "CheckpointError", "Conv2D", "DataError",
-    "DataParallel", "Device", "DeviceMismatch", "DeviceUnavailable", "DownloadFailed", "Dropout", "DtypeMismatch",
-    "Exchange", "Flatten", "FolderInUse", "Gather", "Layer", "Linear", "LocalResponseNorm", "MAPLoss", "MaxPool2D",
-    "Model", "NotFinite", "Parameter", "ReLU", "SameMapNorm", "Sequential", "Sigmoid", "SoftmaxCrossEntropy",
-    "Subsampling", "TableConv2D", "Tanh", "Towers", "array_module", "check", "checkpoint", "data", "device_of",
-    "gradcheck", "init", "models", "naive", "neighbours", "optim", "place", "plot", "strategies", "summary",
-    "textbook", "timeline", "to_numpy", "trace", "train", "transfer", "weights",
+    "DataParallel", "Device", "DeviceMismatch", "DeviceUnavailable", "Diverged", "DownloadFailed", "Dropout",
+    "DtypeMismatch", "Exchange", "Flatten", "FolderInUse", "Gather", "Layer", "Linear", "LocalResponseNorm", "MAPLoss",
+    "MaxPool2D", "Model", "NotFinite", "Parameter", "ReLU", "SameMapNorm", "Sequential", "Sigmoid",
+    "SoftmaxCrossEntropy", "Subsampling", "TableConv2D", "Tanh", "Towers", "array_module", "check", "checkpoint",
+    "data", "device_of", "gradcheck", "init", "models", "naive", "neighbours", "optim", "place", "plot", "strategies",
+    "summary", "textbook", "timeline", "to_numpy", "trace", "train", "transfer", "weights",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is first used.

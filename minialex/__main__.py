@@ -68,7 +68,7 @@ def main(argv=None) -> int:
     except BrokenPipeError:  # `... | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, mx.DeviceUnavailable) as error:
+    except (ValueError, OSError, mx.DeviceUnavailable, mx.NotFinite) as error:
         print(f"minialex {args.command}: {error}", file=sys.stderr)
         return 1
 
@@ -106,9 +106,8 @@ def run_predict(args) -> int:
     mx.weights.import_grouped(model, arrays)
     prepared = digit_from_picture(args.picture)
 
-    logits = model.eval().forward(model.prepare(prepared.image[None, None]))[0].astype(np.float64)
-    share = np.exp(logits - logits.max())
-    share /= share.sum()
+    logits = model.eval().forward(model.prepare(prepared.image[None, None]))[0]
+    share = shares_of(logits, weights)
     print(f"What the network sees of {args.picture}:\n")
     cells, bar = (" ▄▀█", "█") if can_show("▄▀█") else (" .':", "#")
     print(as_text(prepared.image, cells))
@@ -121,6 +120,16 @@ def run_predict(args) -> int:
         mx.plot.digit_steps(prepared, path=args.save)
         print(f"\nThe steps from your picture to 28x28 are in {args.save}")
     return 0
+
+
+def shares_of(logits: np.ndarray, weights) -> np.ndarray:
+    """What share of its trust the network gives to each class: softmax."""
+    if not np.isfinite(logits).all():
+        raise mx.NotFinite(
+            f"with the weights of {weights} the network gives {logits.max()}: they are of no use"
+        )
+    share = np.exp(logits.astype(np.float64) - logits.max())
+    return share / share.sum()
 
 
 def can_show(text: str) -> bool:
@@ -171,8 +180,7 @@ def run_classify(args) -> int:
         side = prepare.mean.shape[-1]
     x = prepare.evaluation(square(read_picture(args.picture, at_least=side), side))
     logits = mx.to_numpy(model.eval().forward(model.device.asarray(np.ascontiguousarray(x[None]))))[0]
-    share = np.exp(logits.astype(np.float64) - logits.max())
-    share /= share.sum()
+    share = shares_of(logits, args.weights)
     for number in np.argsort(-share, kind="stable")[:5]:
         print(f" {100 * share[number]:5.1f} %  {names[number]}")
     return 0

@@ -18,7 +18,11 @@ class BackwardBeforeForward(RuntimeError):
 
 
 class NotFinite(ArithmeticError):
-    """A loss or a parameter became NaN or infinite during training."""
+    """A loss or a parameter became NaN or infinite."""
+
+
+class Diverged(NotFinite):
+    """A loss grew beyond all use during training, though it is a finite number still."""
 
 
 class DataError(ValueError):

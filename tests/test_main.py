@@ -273,6 +273,16 @@ def test_predict_takes_a_checkpoint_while_a_run_goes_on(run, trained, tmp_path):
     assert run("predict", picture, "--weights", tmp_path / train.CHECKPOINT)[0] == 0
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_give_no_numbers_are_no_answer(run, trained, tmp_path, number):
+    arrays = weights.load(trained / "runs" / "lenet" / train.MODEL)
+    arrays["output.bias"][3] = number
+    weights.save(tmp_path / train.MODEL, arrays)
+    status, out, err = run("predict", draw(tmp_path / "digit.png", "3"), "--weights", tmp_path)
+    assert (status, out) == (1, "")
+    assert f"with the weights of {tmp_path} the network gives {number}: they are of no use" in err
+
+
 def test_the_newest_run_is_the_one_finished_last(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, time in (("lenet", 2000), ("lenet-2", 3000), ("lenet-3", 1000)):

@@ -166,6 +166,11 @@ class BinaryCodes:
         rng = generator(self.seed)
         self.mean = features.mean(axis=0)
         self.length = float(np.sqrt(np.square(features - self.mean).sum(axis=1).mean())) or 1.0
+        if not np.isfinite(self.length):
+            raise ValueError(
+                f"BinaryCodes: the features go from {features.min()} to {features.max()}: NaN, infinity and numbers "
+                "whose squares are too large have no codes; look at the network that gave them"
+            )
         D = features.shape[1]
         self.net = Sequential(
             encode=Linear(D, self.bits, rng=rng, init=normal(STEEP)),

@@ -51,6 +51,14 @@ def save_checkpoint(path: str | os.PathLike, model: Layer, optimizer: SGD, state
 
     Raises NotFinite, and writes nothing, when a parameter is NaN or infinite: the last good checkpoint stays.
     """
+    arrays = check_finite(model, optimizer)
+    state = {**state, "counters": model.counters()}
+    header = {"state": state, "checksum": _checksum(arrays, state)}
+    save(path, arrays, metadata={_KEY: _text(header)})
+
+
+def check_finite(model: Layer, optimizer: SGD) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint. Raises NotFinite, naming the first that holds NaN or infinity."""
     named = model.named_parameters()
     arrays = gather(named, [p.value for _, p in named])
     velocities = gather(_named(optimizer, model), optimizer.velocities)
@@ -58,9 +66,7 @@ def save_checkpoint(path: str | os.PathLike, model: Layer, optimizer: SGD, state
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise NotFinite(f"{name} has become NaN or infinite; this checkpoint is not written")
-    state = {**state, "counters": model.counters()}
-    header = {"state": state, "checksum": _checksum(arrays, state)}
-    save(path, arrays, metadata={_KEY: _text(header)})
+    return arrays
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
@@ -84,6 +90,17 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     return Checkpoint(
         str(path), arrays, {name.removeprefix(_VELOCITY): v for name, v in velocities.items()}, state
     )
+
+
+def look_into(path: str | os.PathLike) -> dict | None:
+    """The training state in a checkpoint's header, unverified, without its arrays; None where it can't be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return json.loads(file.metadata()[_KEY])["state"]
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _named(optimizer, model):

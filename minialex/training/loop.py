@@ -5,8 +5,8 @@ import io
 import json
 import math
 import time
-from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +17,17 @@ from minialex.errors import NotFinite
 from minialex.layers.layer import Array
 from minialex.layers.sequential import Model
 from minialex.layers.settings import number
-from minialex.training.checkpoint import Checkpoint, save_checkpoint
+from minialex.training.checkpoint import Checkpoint, check_finite, save_checkpoint
+from minialex.training.evaluation import QUIET, evaluate, scores_of
+from minialex.training.evaluation import evaluate_ten_crop as evaluate_ten_crop
+from minialex.training.evaluation import predict as predict
 from minialex.training.lock import alone_in_folder
-from minialex.training.optim import SGD, Constant, Plateau
+from minialex.training.optim import SGD, Constant, Plateau, settings_of, take_up
+from minialex.training.progress import Progress
 from minialex.training.reports import ErrorReport, Pace, Scores
-from minialex.training.runs import BEST, CHECKPOINT, HISTORY, MODEL, SETTINGS
-from minialex.weights import export_grouped, save, write_whole
+from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, SETTINGS, advice_when_spoiled
+from minialex.weights import copy_whole, export_grouped, save, write_whole
 from minialex.weights.files import remove_unfinished
-
-# Numbers that grow beyond bounds need no warnings from NumPy: the loop looks for them itself, and stops.
-QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 
 
 def train_step(model: Model, optimizer: SGD, x: Array, labels) -> Array:
@@ -40,37 +41,6 @@ def train_step(model: Model, optimizer: SGD, x: Array, labels) -> Array:
     model.backward(model.loss.backward())
     optimizer.step()
     return scores_of(model, logits, labels, loss)
-
-
-def scores_of(model: Model, logits: Array, labels: Array, loss: Array) -> Array:
-    """[mean loss, right answers, right among the first five] on the logits' device; nobody waits for it.
-
-    A right class is among the first five when at most five logits are as large as its own, itself included: where
-    all are equal, as in a dead network, it is not.
-    """
-    with model.device:
-        xp = model.device.xp
-        own = xp.take_along_axis(logits, labels[:, None], axis=1)  # (N, 1), the logit of the right class
-        right1 = (logits.argmax(axis=1) == labels).sum()
-        right5 = ((logits >= own).sum(axis=1) <= 5).sum()
-        return xp.stack([loss, right1.astype(loss.dtype), right5.astype(loss.dtype)])
-
-
-@dataclass
-class Progress:
-    """Where a run stands; checkpoints keep all of it. epoch and step count what is finished."""
-
-    epoch: int = 0
-    step: int = 0  # in this epoch
-    seconds: float = 0.0  # spent on this epoch so far
-    scores: Scores = field(default_factory=Scores)  # of this epoch so far
-    recount: bool = False  # steps may be fewer than batches: some may have had no readable picture
-    history: list[dict] = field(default_factory=list)  # a row for each finished epoch
-
-    @classmethod
-    def of(cls, state: dict) -> "Progress":
-        """From what a checkpoint keeps."""
-        return cls(**{**state, "scores": Scores(**state["scores"])})
 
 
 @alone_in_folder
@@ -95,8 +65,13 @@ def fit(
     is not trained on, feeds a plateau schedule and picks best.safetensors.
     folder: gets checkpoint.safetensors (at each epoch's end, and every `checkpoint_every` steps), history.csv, and
     at the end model.safetensors. resume: a checkpoint to go on from, with exactly the numbers of a run that never
-    stopped. settings: kept in the checkpoint, for whoever resumes. report: what is said and recorded.
-    Raises NotFinite when the loss becomes NaN or infinite; the last checkpoint, written before that, stays.
+    stopped; what the schedule and the optimizer were made with holds from there on, and where that is another schedule
+    than before, `report` says what it does to the rate. settings: kept in the checkpoint, for whoever resumes.
+    Raises NotFinite when a loss becomes NaN or infinite, in training or on `test` or `holdout`; and Diverged, which is
+    one of them, when an epoch's mean loss is more than twice what the first batch had before the first step (at least
+    (1 + 8 / N) * ln(classes) for N pictures in it: a trained network begins near 0). As soon as an epoch can't come
+    below that any more, it ends. good.safetensors, a checkpoint, stays then: of the newest epoch whose mean loss was
+    below that of the first batch (half that limit). A run that ends well does without: its checkpoint is that.
     Raises FolderInUse when another program writes to the folder.
     """
     if isinstance(schedule, Plateau) and holdout is None:
@@ -106,19 +81,22 @@ def fit(
     progress = Progress()
     if resume is not None:
         progress = Progress.of(resume.state["progress"])
-        if resume.state["schedule"]:  # empty where the schedule so far had nothing to remember
-            schedule.set_state(resume.state["schedule"])
         resume.restore(model, optimizer)
+        saved, was = resume.state["schedule"], resume.state.get("schedule_settings")
+        if saved and "lr" not in saved:  # an older one; its run's settings may say it
+            saved = {**saved, "lr": resume.state["settings"].get("lr", schedule.lr)}
+        said = take_up(schedule, saved, was, progress.epoch + progress.step / max(1, len(train)), epochs)
+        if progress.epoch < epochs:
+            report.say(said)
 
     def checkpoint():
         if folder:
-            state = {"progress": asdict(progress), "schedule": schedule.state(), "settings": settings or {}}
-            try:
+            state = {"progress": asdict(progress), "settings": settings or {}}
+            state |= {"schedule": schedule.state(), "schedule_settings": settings_of(schedule)}
+            with _said_when(progress):
                 save_checkpoint(folder / CHECKPOINT, model, optimizer, state)
-            except NotFinite as error:
-                steps = f"{progress.step} steps of epoch {progress.epoch + 1}"
-                when = steps if progress.step else f"epoch {progress.epoch}"
-                raise NotFinite(f"after {when}, {error}") from error
+            if progress.good:
+                copy_whole(folder / CHECKPOINT, folder / GOOD)
 
     def results():
         """What is made from finished epochs; after a resume again, since the run may have been killed before it."""
@@ -133,22 +111,67 @@ def fit(
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder)  # of a run that was killed while it wrote
         write_whole(folder / SETTINGS, json.dumps(settings or {}, indent=2, default=number).encode())
+        _keep_good(folder, resume, progress)
         results()
-    for epoch in range(progress.epoch, epochs):
-        train_epoch(model, optimizer, schedule, train, progress, report, epochs, checkpoint, checkpoint_every)
-        started = time.perf_counter()
-        sets = {"test": test, "holdout": holdout}
-        tested = {name: evaluate(model, batches) for name, batches in sets.items() if batches is not None}
-        seconds = progress.seconds + time.perf_counter() - started
-        row = report.row(epoch + 1, schedule(epoch), progress.scores, tested, seconds, progress.seconds)
-        schedule.end_of_epoch(report.held_out_error(row))
-        progress = Progress(epoch=epoch + 1, history=[*progress.history, row])
-        checkpoint()
-        results()
-        report.say(report.line(row, epochs))
+    try:
+        for epoch in range(progress.epoch, epochs):
+            train_epoch(
+                model, optimizer, schedule, train, progress, report, epochs, checkpoint, checkpoint_every
+            )
+            started = time.perf_counter()
+            sets = {"test": test, "holdout": holdout}
+            tested = {name: evaluate(model, batches) for name, batches in sets.items() if batches is not None}
+            with _said_when(progress, ended=True):
+                _check_tested(model, optimizer, tested)
+            seconds = progress.seconds + time.perf_counter() - started
+            row = report.row(epoch + 1, schedule(epoch), progress.scores, tested, seconds, progress.seconds)
+            schedule.end_of_epoch(report.held_out_error(row))
+            progress = progress.next_epoch(row, tested)
+            checkpoint()
+            results()
+            report.say(report.line(row, epochs))
+    except NotFinite as error:
+        if not folder:
+            raise
+        raise type(error)(f"{error}. {advice_when_spoiled(folder)}") from error
     if folder:
         save(folder / MODEL, export_grouped(model))
+        if progress.good:
+            (folder / GOOD).unlink(missing_ok=True)
+        elif (folder / GOOD).is_file():
+            report.say(f"The last epoch did not end well. {advice_when_spoiled(folder)}")
     return progress.history
+
+
+def _keep_good(folder, resume, progress):
+    """good.safetensors as the run begins: none, or what the resumed one has."""
+    if resume is None or Path(resume.path).parent.resolve() != folder.resolve():
+        (folder / GOOD).unlink(missing_ok=True)  # another run's
+    if resume is None:
+        return
+    source = Path(resume.path) if progress.good else Path(resume.path).with_name(GOOD)
+    if source.is_file() and source.resolve() != (folder / GOOD).resolve():
+        copy_whole(source, folder / GOOD)
+
+
+def _check_tested(model, optimizer, tested):
+    """Raise NotFinite if a loss of pictures that are not trained on is not a finite number, naming its cause."""
+    sets = {"test": "the test set", "holdout": "the pictures that are held out"}
+    for name, scores in tested.items():
+        if not math.isfinite(scores.loss):
+            check_finite(model, optimizer)
+            scores.check_finite(f"on {sets[name]}")
+
+
+@contextmanager
+def _said_when(progress, ended=False):
+    """Let a NotFinite begin with when it was: progress counts the epoch that has `ended`, or is about to."""
+    steps = f"{progress.step} steps of epoch {progress.epoch + 1}"
+    when = f"epoch {progress.epoch + ended}" if ended or not progress.step else steps
+    try:
+        yield
+    except NotFinite as error:
+        raise NotFinite(f"after {when}, {error}") from error
 
 
 def train_epoch(
@@ -156,22 +179,27 @@ def train_epoch(
 ):
     """The rest of an epoch, from `progress.step` on."""
     model.train()
+    progress.good = False
     steps = len(train)
-    waiting = []  # (scores, count) of the steps whose scores are still on the device
+    waiting = []  # (scores, count, step, rate) of the steps whose scores are still on the device
+    most = 1  # pictures in a batch
     looked_at, data_seconds, seconds_before = time.perf_counter(), 0.0, progress.seconds
     started = looked_at
 
     def look():
         """Bring the waiting scores to the host, which waits for them here; check them; report."""
         nonlocal looked_at, data_seconds
-        before, count = Scores(**asdict(progress.scores)), len(waiting)
-        _read(waiting, progress, steps, optimizer.lr, model.device)
+        before, count, lr = Scores(**asdict(progress.scores)), len(waiting), waiting[-1][-1]
+        _read(waiting, progress, steps, model)
         now = time.perf_counter()
         progress.seconds = seconds_before + now - started
         pace = (data_seconds / count, (now - looked_at) / count)
         recent = progress.scores.since(before)
-        report.look(Pace(progress.epoch, progress.step, steps, optimizer.lr, *pace, recent, progress.scores))
+        progress.recent_loss = recent.loss
+        report.look(Pace(progress.epoch, progress.step, steps, lr, *pace, recent, progress.scores))
         looked_at, data_seconds = now, 0.0
+        if progress.step < steps:
+            progress.check(progress.scores.seen + (steps - progress.step) * most)
 
     report.begin(progress.epoch, epochs, progress.step, steps)
     try:
@@ -189,8 +217,9 @@ def train_epoch(
                 x, labels = batch
                 optimizer.lr = schedule(progress.epoch + progress.step / steps)
                 scores = train_step(model, optimizer, x, labels)
-                waiting.append((scores, len(x)))
                 progress.step += 1
+                waiting.append((scores, len(x), progress.step, optimizer.lr))
+                most = max(most, len(x))
                 report.step()
                 save_now = (
                     checkpoint_every and progress.step % checkpoint_every == 0 and progress.step < steps
@@ -205,6 +234,7 @@ def train_epoch(
                 look()
     finally:
         report.end()
+    progress.check()
 
 
 def _rest_of_epoch(train, progress):
@@ -217,66 +247,21 @@ def _rest_of_epoch(train, progress):
     return batches
 
 
-def _read(waiting, progress, steps, lr, device):
+def _read(waiting, progress, steps, model):
     """Add the scores that wait on the device to the sums; one transfer for all of them."""
-    with device:
-        numbers = device.xp.stack([scores for scores, _ in waiting])  # (steps, 3)
-    first = progress.step - len(waiting) + 1
-    for step, scores, (_, count) in zip(
-        range(first, progress.step + 1), to_numpy(numbers).tolist(), waiting, strict=True
-    ):
+    with model.device:
+        numbers = model.device.xp.stack([scores for scores, *_ in waiting])  # (steps, 3)
+    for scores, (_, count, step, lr) in zip(to_numpy(numbers).tolist(), waiting, strict=True):
         if not math.isfinite(scores[0]):
             raise NotFinite(
                 f"the loss became {scores[0]} in epoch {progress.epoch + 1} at step {step} of {steps} "
-                f"(learning rate {lr:.3g}): try a smaller learning rate"
+                f"(learning rate {lr:.4g}): try a smaller learning rate"
             )
-        progress.scores.add(*scores, count)
+        if progress.limit is None:
+            shape = getattr(model.loss, "_input_shape", None) or (1, 1)  # of the logits
+            progress.begin(scores[0], count, classes=shape[1])
+        progress.add(step, lr, scores, count)
     waiting.clear()
-
-
-def evaluate(model: Model, batches) -> Scores:
-    """Loss and right answers over all batches, in evaluation mode."""
-    total = Scores()
-    with np.errstate(**QUIET):
-        for logits, labels in _logits(model, batches):
-            labels = model.loss.take_labels(logits, labels)
-            loss = model.loss.forward(logits, labels)
-            total.add(*to_numpy(scores_of(model, logits, labels, loss)).tolist(), len(labels))
-    return total
-
-
-def evaluate_ten_crop(model: Model, batches) -> Scores:
-    """As `evaluate`, with the mean softmax over ten crops of each picture (Krizhevsky et al. 2012, section 4.1)."""
-    total = Scores()
-    with np.errstate(**QUIET):  # a share of 0 is an infinite loss
-        for logits, labels in _logits(model, batches, ten_crop=True):  # (N * 10, classes)
-            logits = to_numpy(logits).astype(np.float64)
-            share = np.exp(logits - logits.max(axis=1, keepdims=True))
-            share /= share.sum(axis=1, keepdims=True)
-            share = share.reshape(len(labels), -1, share.shape[1]).mean(axis=1)  # (N, classes)
-            own = share[np.arange(len(labels)), labels]
-            right5 = (share >= own[:, None]).sum(axis=1) <= 5
-            total.add(-np.log(own).mean(), (share.argmax(axis=1) == labels).sum(), right5.sum(), len(labels))
-    return total
-
-
-def predict(model: Model, batches) -> tuple[np.ndarray, np.ndarray]:
-    """The logits of all pictures, and their labels, on the host."""
-    pairs = [(to_numpy(logits), labels) for logits, labels in _logits(model, batches)]
-    logits, labels = zip(*pairs, strict=True)
-    return np.concatenate(logits), np.concatenate(labels)
-
-
-def _logits(model, batches, **crops):
-    """(logits, labels) of each batch in order, in evaluation mode; the model's mode is put back."""
-    mode = model.training
-    model.eval()
-    try:
-        for x, labels in uploads(model.device, batches.in_order(**crops)):
-            x = x.reshape(-1, *model.picture_shape) if crops else x  # (N, 10, C, H, W): ten pictures of each
-            yield model.forward(x), labels
-    finally:
-        model.train(mode)
 
 
 def write_history(path: Path, history: list[dict], report: ErrorReport) -> None:

@@ -1,5 +1,6 @@
 """The SGD rule of 2012, and learning-rate schedules."""
 
+import inspect
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from minialex.devices import twins
 from minialex.devices.device import array_module, device_of, transfer
 from minialex.errors import DtypeMismatch
 from minialex.layers.layer import Array, Layer, Parameter
-from minialex.layers.settings import number
+from minialex.layers.settings import is_setting, number
 
 
 def update(w, v, grad, lr: float, momentum: float, decay: float) -> None:
@@ -123,6 +124,10 @@ class SGD:
 class Constant:
     """Always lr."""
 
+    remembers: tuple[
+        str, ...
+    ] = ()  # what changes in a schedule while a run goes on; all else are its settings
+
     def __init__(self, lr: float):
         self.lr = lr
 
@@ -140,7 +145,11 @@ class Constant:
         return {}
 
     def set_state(self, state: dict) -> None:
-        """Put back what `state` gave."""
+        """Put back what `state` gave, as far as it belongs to a schedule like this one."""
+
+    def __repr__(self):
+        settings = settings_of(self)
+        return f"{settings.pop('kind')}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
 
 
 class Step(Constant):
@@ -185,6 +194,8 @@ class Plateau(Constant):
 
     (Krizhevsky et al. 2012, section 5: "divide the learning rate by 10 when the validation error rate stopped
     improving".) It must be fed with a held-out error; the test set is not to be used for this.
+    Its state says which lr it belongs to. Put into a Plateau of another lr, it leaves the best error there alone: the
+    new lr holds from then on, and what was dropped from the old one, or waited for, is forgotten.
 
     >>> schedule = Plateau(0.01, patience=2)
     >>> for error in (50, 40, 41, 42):
@@ -192,6 +203,8 @@ class Plateau(Constant):
     >>> round(schedule(4), 6)
     0.001
     """
+
+    remembers = ("drops", "waited", "best")
 
     def __init__(self, lr: float, factor: float = 0.1, patience: int = 3):
         super().__init__(lr)
@@ -214,15 +227,15 @@ class Plateau(Constant):
             self.drops, self.waited = self.drops + 1, 0
 
     def state(self):
-        return {
-            "drops": self.drops,
-            "waited": self.waited,
-            "best": self.best if self.best < math.inf else None,
-        }
+        best = self.best if self.best < math.inf else None
+        return {"kind": "Plateau", "lr": self.lr, "drops": self.drops, "waited": self.waited, "best": best}
 
     def set_state(self, state):
-        self.drops, self.waited = state["drops"], state["waited"]
+        if state.get("kind", "Plateau") != "Plateau" or "best" not in state:
+            return  # another schedule's
         self.best = math.inf if state["best"] is None else state["best"]
+        same = state.get("lr", self.lr) == self.lr  # older states do not say
+        self.drops, self.waited = (state["drops"], state["waited"]) if same else (0, 0)
 
 
 def make_schedule(name: str, lr: float, epochs: int, warmup: float = 0.0) -> Constant:
@@ -239,3 +252,55 @@ def make_schedule(name: str, lr: float, epochs: int, warmup: float = 0.0) -> Con
     if name == "cosine":
         return Cosine(lr, epochs, warmup)
     raise ValueError(f"unknown schedule {name!r}: use constant, step, plateau or cosine")
+
+
+def settings_of(schedule: Constant) -> dict:
+    """What a schedule was made with: its kind, and its numbers, as JSON has them.
+
+    >>> settings_of(Step(0.01, at=(2, 4)))
+    {'kind': 'Step', 'lr': 0.01, 'at': [2, 4], 'factor': 0.1}
+    """
+    remembers = getattr(schedule, "remembers", ())
+    settings = {k: v for k, v in vars(schedule).items() if is_setting(v) and k not in remembers}
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+    return {"kind": type(schedule).__name__, **settings}
+
+
+def take_up(schedule: Constant, saved: dict, was: dict | None, epoch: float, epochs: int) -> str:
+    """Put the state that a checkpoint has saved into a schedule; returns what is to be said of the rate from here on.
+
+    was: the settings of the schedule that saved it, or None where nobody knows. epoch: where the run goes on (2.5: in
+    the middle of the third) of so many epochs. What the schedule itself was made with holds, whatever it was before.
+    """
+    settings = settings_of(schedule)
+    if saved and (was is None or was["kind"] == settings["kind"]):
+        schedule.set_state(saved)
+    here, rate = f"Going on in epoch {int(epoch) + 1}", f"{schedule(epoch):.4g}"
+    drops = getattr(schedule, "drops", 0)
+    if was is None or was == settings:
+        dropped = f", after {drops} drop{'s' * (drops > 1)}" if drops else ""
+        return f"{here} at a learning rate of {rate}{dropped}."
+    before = _made_with(was)
+    if before is None:
+        return f"{here}. The schedule was {was['kind']} and is now {schedule!r}: the rate is {rate} here."
+    before.set_state(saved)
+    text = f"{here}. The schedule was {before!r} and is now {schedule!r}: the rate "
+    text += (
+        f"is {rate} here"
+        if before(epoch) == schedule(epoch)
+        else f"goes from {before(epoch):.4g} to {rate} here"
+    )
+    if isinstance(schedule, (Step, Cosine)):  # whose curves hang on the epochs
+        text += f", and is {schedule(epochs - 1):.4g} in epoch {epochs}, as in a run that had this curve from the start"
+    if getattr(before, "drops", 0) > drops:
+        text += ", and no drop is counted any more"
+    return text + "."
+
+
+def _made_with(settings):
+    """The schedule that has these settings; None for a kind that is not ours."""
+    numbers = {name: value for name, value in settings.items() if name != "kind"}
+    for kind in (Constant, Step, Cosine, Plateau):
+        if kind.__name__ == settings["kind"] and set(inspect.signature(kind).parameters) == set(numbers):
+            return kind(**numbers)
+    return None

@@ -6,6 +6,8 @@ LeNet's history is in errors, AlexNet's in accuracies, as their papers and progr
 import math
 from dataclasses import asdict, dataclass, field
 
+from minialex.errors import NotFinite
+
 
 @dataclass
 class Scores:
@@ -27,6 +29,14 @@ class Scores:
         """What has come since then."""
         then = asdict(before)
         return Scores(**{name: value - then[name] for name, value in asdict(self).items()})
+
+    def check_finite(self, where: str) -> None:
+        """Raise NotFinite if the loss is NaN or infinite."""
+        if not math.isfinite(self.loss):
+            raise NotFinite(
+                f"the loss {where} is {self.loss}: what the network gives for a picture there is too large for "
+                "numbers, or none; train it with a smaller learning rate"
+            )
 
     @property
     def loss(self) -> float:

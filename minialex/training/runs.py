@@ -17,12 +17,14 @@ import numpy as np
 
 from minialex.devices.device import Device
 from minialex.errors import CheckpointError, DtypeMismatch
-from minialex.training.checkpoint import Checkpoint, load_checkpoint
+from minialex.training.checkpoint import Checkpoint, load_checkpoint, look_into
+from minialex.training.progress import Progress
 from minialex.weights import load, read_pretrained
 from minialex.weights.files import unfinished_name
 
 # The files in a run's folder.
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
+GOOD = "good.safetensors"  # of the newest epoch that ended well: a checkpoint, should a later one be spoiled
 HISTORY, SETTINGS = "history.csv", "settings.json"
 INPUT = "input.safetensors"  # AlexNet's: the mean image and the colours of the training pictures
 
@@ -301,6 +303,35 @@ def friendly(main: Callable[[], None]) -> None:
 
 def advice_when_stopped(folder: Path) -> str:
     """What to say to someone who pressed Ctrl-C."""
-    if (folder / CHECKPOINT).is_file():
-        return f"The last checkpoint is safe: go on with --resume {folder}"
-    return "There was no checkpoint yet: --checkpoint-every STEPS makes them sooner."
+    if not (folder / CHECKPOINT).is_file():
+        return "There was no checkpoint yet: --checkpoint-every STEPS makes them sooner."
+    state = look_into(folder / CHECKPOINT)
+    signs = Progress.of(state["progress"]).spoiled if state else ""
+    if signs:
+        return (
+            f"The last checkpoint was made while training exploded ({signs}). {advice_when_spoiled(folder)}"
+        )
+    return f"The last checkpoint is safe: go on with --resume {folder}"
+
+
+def advice_when_spoiled(folder: Path) -> str:
+    """What to go on from, when the loss has exploded."""
+    good = folder / GOOD
+    state = look_into(good) if good.is_file() else None
+    if not state:
+        none = f"No epoch has ended well before, so there is no {GOOD}{_of_last(folder)}"
+        return f"{none}: begin anew, with a smaller --lr"
+    epoch, history = state["progress"]["epoch"], state["progress"]["history"]
+    loss = f" with a loss of {history[-1]['train_loss']:.4g}" if "train_loss" in history[-1] else ""
+    return f"{good} is from before, of epoch {epoch}{loss}: go on with --resume {good} and a smaller --lr"
+
+
+def _of_last(folder):
+    """What is to be said of a checkpoint, where there is no good one."""
+    state = look_into(folder / CHECKPOINT) if (folder / CHECKPOINT).is_file() else None
+    if not state:
+        return ""
+    history = state["progress"]["history"]
+    if state["progress"]["step"] or not history or "train_loss" not in history[-1]:
+        return f" ({CHECKPOINT} there may be spoiled already)"
+    return f" ({CHECKPOINT} is of epoch {state['progress']['epoch']}, with a loss of {history[-1]['train_loss']:.4g})"

@@ -1,6 +1,6 @@
 """Parameters in and out: whole arrays under their names, in files of our own and in those of others."""
 
-from minialex.weights.files import load, load_with_metadata, save, write_whole, writing_whole
+from minialex.weights.files import copy_whole, load, load_with_metadata, save, write_whole, writing_whole
 from minialex.weights.foreign import (
     load_bvlc,
     load_pretrained,
@@ -12,7 +12,7 @@ from minialex.weights.foreign import (
 from minialex.weights.grouped import export_grouped, gather, import_grouped, put, scatter
 
 __all__ = [
-    "export_grouped", "gather", "import_grouped", "load", "load_bvlc", "load_pretrained", "load_torchvision",
-    "load_with_metadata", "put", "read_bvlc", "read_pretrained", "read_torchvision", "save", "scatter", "write_whole",
-    "writing_whole",
+    "copy_whole", "export_grouped", "gather", "import_grouped", "load", "load_bvlc", "load_pretrained",
+    "load_torchvision", "load_with_metadata", "put", "read_bvlc", "read_pretrained", "read_torchvision", "save",
+    "scatter", "write_whole", "writing_whole",
 ]  # fmt: skip

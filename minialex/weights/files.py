@@ -87,6 +87,22 @@ def _named(path):
         raise OSError(error.errno, f"{path} could not be written: {error.strerror or error}") from error
 
 
+def copy_whole(source: str | os.PathLike, path: str | os.PathLike) -> None:
+    """Let a file have the content that `source` has now, whole or not at all.
+
+    It costs no room where the disk can link: `write_whole` gives `source` new content without changing the old.
+    """
+    path = Path(path)
+    unfinished = unfinished_name(path)
+    try:
+        os.link(os.path.realpath(source), unfinished)
+        os.replace(unfinished, path)
+    except (OSError, NotImplementedError):  # there are disks that can't
+        write_whole(path, Path(source).read_bytes())
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 # ---- what is left of a write that was cut short --------------------------------------------------------
 
 _UNFINISHED = ".unfinished"

@@ -663,6 +663,129 @@ def test_bvlcs_weights_bring_their_preset(program, pictures, tmp_path):
     assert all(np.array_equal(after[name], array) for name, array in weights.export_grouped(model).items())
 
 
+def test_pretrained_weights_are_not_read_again_where_a_run_goes_on(program, uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    result = program("--resume", folder, "--epochs", 3, "--pretrained", uninterrupted[0])
+    assert result.status == 0, result
+    assert (
+        f"Going on from {folder / runs.CHECKPOINT}: --pretrained {uninterrupted[0]} is not read again"
+        in result.out
+    )
+
+
+# ---- what may change where a run goes on --------------------------------------------------------------
+
+
+def watch_fit(monkeypatch):
+    """What train.fit is really given, as settings."""
+    real, given = train.fit, {}
+
+    def fit(model, optimizer, schedule, train_on, *, epochs, checkpoint_every, **more):
+        given.update(
+            epochs=epochs, checkpoint_every=checkpoint_every, lr=schedule.lr, batch_size=train_on.batch_size
+        )
+        given.update(momentum=optimizer.momentum, wd=optimizer.weight_decay, max_bad=train_on.max_bad)
+        given.update(lr_scheduler=type(schedule).__name__.lower(), threads=mx.Device("cpu").threads)
+        given.update(data=str(train_on.pictures.files[0].parents[2]))
+        if isinstance(schedule, mx.optim.Cosine):
+            given.update(warmup=schedule.warmup)
+        return real(
+            model, optimizer, schedule, train_on, epochs=epochs, checkpoint_every=checkpoint_every, **more
+        )
+
+    monkeypatch.setattr(train, "fit", fit)
+    return given
+
+
+OTHER = {
+    "epochs": 4, "lr": 0.001, "momentum": 0.5, "wd": 0.125, "lr_scheduler": "step", "checkpoint_every": 7,
+    "max_bad": 3, "threads": 2, "data": "elsewhere",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["nothing", *OTHER])
+def test_what_is_asked_where_a_run_goes_on_is_printed_runs_and_is_kept(
+    program, monkeypatch, uninterrupted, pictures, tmp_path, name
+):
+    folder, given = copy_of(uninterrupted[0], tmp_path / "out"), watch_fit(monkeypatch)
+    other = {**OTHER, "data": str(copy_of(pictures, tmp_path / "elsewhere"))}
+    assert {*OTHER, "ground_truth", "class_ids"} == alexnet_imagenet.MAY_CHANGE  # nothing is forgotten here
+    flag = [] if name in ("nothing", "data") else [f"--{name.replace('_', '-')}"]
+    asked = [*flag, *([] if name == "nothing" else [other[name]])]
+    before = mx.Device("cpu").threads
+    try:
+        result = program("--resume", folder, *([] if name == "epochs" else ["--epochs", 3]), *asked)
+    finally:
+        mx.Device("cpu").threads = before
+    assert result.status == 0, result
+    if asked:
+        assert given[name] == other[name]
+    kept = load_checkpoint(folder / runs.CHECKPOINT).state["settings"]
+    for known, value in given.items():
+        if known != "threads" or name == "threads":
+            assert re.search(rf"(^|, ){known} {re.escape(str(value))}(,|$)", result.out, re.MULTILINE), known
+            assert known == "warmup" or kept[known] == value
+    assert "Going on in epoch 3" in result.out
+
+
+def test_a_warm_up_is_printed_as_long_as_it_is(program, pictures, tmp_path):
+    out = program(pictures, *SMALL, "--epochs", 1, "--output-dir", "out").out
+    assert ", warmup 0.1, " in out
+    out = program("--resume", "out", "--epochs", 2).out
+    assert ", warmup 0.2, " in out
+    assert (
+        "was Cosine(lr=0.005, epochs=1, warmup=0.1) and is now Cosine(lr=0.005, epochs=2, warmup=0.2)" in out
+    )
+    assert (
+        "warmup"
+        not in program("--resume", "out", "--epochs", 3, "--lr-scheduler", "constant").out.split("Going")[0]
+    )
+
+
+# ---- exploded -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("checkpoint_every", [0, 2])
+def test_a_loss_that_explodes_stops_the_run_and_names_the_good_checkpoint(
+    program, pictures, tmp_path, checkpoint_every
+):
+    folder = tmp_path / "out"
+    assert program(pictures, *SMALL, "--seed", 4, "--output-dir", folder).status == 0
+    before = (folder / runs.CHECKPOINT).read_bytes()
+    more = ["--lr-scheduler", "constant", "--epochs", 4, "--checkpoint-every", checkpoint_every]
+    result = program("--resume", folder, *more, "--lr", 3)
+    assert result.status == 1
+    assert re.search(r"the loss became (too large|nan|inf)", result.err)
+    good = folder / runs.GOOD
+    assert f"go on with --resume {good} and a smaller --lr" in result.err
+    assert "is safe" not in result.err
+    assert good.read_bytes() == before
+    assert program("--resume", good, *more, "--lr", 0.001).status == 0
+
+
+@pytest.mark.parametrize("ten_crop", [[], ["--ten-crop"]])
+def test_weights_that_give_no_numbers_are_not_evaluated_as_if_they_did(
+    program, uninterrupted, tmp_path, ten_crop
+):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    arrays = weights.load(folder / runs.MODEL)
+    arrays["fc8.bias"][1] = np.nan
+    weights.save(folder / runs.MODEL, arrays)
+    result = program("-e", *ten_crop, "--resume", folder)
+    assert result.status == 1
+    assert "the loss on the validation pictures is nan: what the network gives" in result.err
+
+
+def test_ten_crops_of_a_network_that_is_sure_and_wrong_have_a_finite_loss(uninterrupted):
+    model, batches, _ = network_of(uninterrupted[0])
+    for p in model["fc8"].parameters():
+        p.value *= 0
+    model["fc8"].bias.value[0] = 2000.0  # a share of 0 for the others, as far as float64 goes
+    scores = train.evaluate_ten_crop(model, batches)
+    assert scores.loss == pytest.approx(2000.0 * (batches.labels != 0).mean())
+    assert scores.acc1 == pytest.approx(100 * (batches.labels == 0).mean())
+
+
 # ---- random numbers in place of pictures --------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ Nothing here leaves this machine: no mirror is asked, or one at a closed port.
 import csv
 import functools
 import json
+import math
 import os
 import re
 import runpy
@@ -28,6 +29,7 @@ import minialex as mx
 from minialex import data, plot, train, weights
 from minialex.data import mnist
 from minialex.devices.device import cuda_count
+from minialex.training import progress
 from minialex.training.checkpoint import load_checkpoint, save_checkpoint
 from minialex.weights import files
 
@@ -566,6 +568,100 @@ def test_rate_and_schedule_may_change_in_the_middle(program, uninterrupted, tmp_
     assert [row["lr"] for row in history_of(folder)[1]][-1] == "0.001"
 
 
+@pytest.fixture
+def threads_as_before():
+    cpu = mx.Device("cpu")
+    before = cpu.threads
+    yield
+    cpu.threads = before
+
+
+def watch_fit(monkeypatch):
+    """What train.fit is really given, as settings."""
+    real, given = train.fit, {}
+
+    def fit(model, optimizer, schedule, train_on, *sets, epochs, checkpoint_every, **more):
+        given.update(epochs=epochs, checkpoint_every=checkpoint_every, lr=schedule.lr)
+        given.update(momentum=optimizer.momentum, wd=optimizer.weight_decay)
+        given.update(lr_scheduler=type(schedule).__name__.lower(), threads=mx.Device("cpu").threads)
+        given.update(processes=getattr(model, "processes", 1), batch_size=train_on.batch_size)
+        return real(
+            model,
+            optimizer,
+            schedule,
+            train_on,
+            *sets,
+            epochs=epochs,
+            checkpoint_every=checkpoint_every,
+            **more,
+        )
+
+    monkeypatch.setattr(train, "fit", fit)
+    return given
+
+
+OTHER = {
+    "epochs": 4, "lr": 0.001, "momentum": 0.5, "wd": 0.125, "lr_scheduler": "step", "checkpoint_every": 7,
+    "processes": 2, "threads": 2,
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("threads_as_before")
+@pytest.mark.parametrize("name", ["nothing", *OTHER])
+def test_what_is_asked_where_a_run_goes_on_is_printed_runs_and_is_kept(
+    program, monkeypatch, uninterrupted, tmp_path, name
+):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    given = watch_fit(monkeypatch)
+    asked = [] if name == "nothing" else [f"--{name.replace('_', '-')}", OTHER[name]]
+    assert {*OTHER} == runpy.run_path(str(PROGRAM))["MAY_CHANGE"]  # nothing is forgotten here
+    result = program("--resume", folder, *([] if name == "epochs" else ["--epochs", 3]), *asked)
+    assert result.status == 0, result
+    if asked:
+        assert given[name] == OTHER[name]
+    kept = load_checkpoint(folder / train.CHECKPOINT).state["settings"]
+    for known, value in given.items():
+        if known != "threads" or name == "threads":
+            assert re.search(rf"(^|, ){known} {value}(,|$)", result.out, re.MULTILINE), known
+            assert kept[known] == value
+    given.clear()
+    result = program("--resume", folder, "--epochs", 5)  # and so it goes on
+    if asked and name != "epochs":
+        assert given[name] == OTHER[name]
+    assert "Going on in epoch " in result.out
+
+
+@pytest.mark.parametrize("scheduler", ["constant", "step", "plateau", "cosine"])
+def test_a_rate_that_is_asked_for_where_a_run_goes_on_is_the_one_that_runs(
+    program, monkeypatch, tmp_path, scheduler
+):
+    small = f"--variant keras --limit 64 -b 16 --holdout 16 --lr 1e-7 --lr-scheduler {scheduler}".split()
+    assert program(*small, "--epochs", 6, "--output-dir", "out").status == 0
+    step, rates = train.train_step, []
+
+    def watched(model, optimizer, *batch):
+        rates.append(optimizer.lr)
+        return step(model, optimizer, *batch)
+
+    monkeypatch.setattr(train, "train_step", watched)
+    result = program("--resume", "out", "--lr", "0.02", "--epochs", 8)
+    factor = {"constant": 1, "step": 0.01, "plateau": 1, "cosine": 0.5 + 0.5 * math.cos(math.pi * 6 / 8)}[
+        scheduler
+    ]
+    assert rates[0] == pytest.approx(0.02 * factor)
+    assert f"to {rates[0]:.4g} here" in result.out
+    assert "lr 0.02," in result.out
+    assert [float(row["lr"]) for row in history_of(tmp_path / "out")[1]][6:] == pytest.approx(
+        rates[::3], rel=1e-5
+    )
+
+
+def test_a_dry_run_does_not_go_on_with_another(program, uninterrupted):
+    result = program("--dry-run", "--resume", uninterrupted[0])
+    assert result.status == 1
+    assert f"--dry-run is a short run from the beginning: leave out --resume {uninterrupted[0]}" in result.err
+
+
 # ---- folders ------------------------------------------------------------------------------------------
 
 TINY = "--limit 20 -b 10 --epochs 1 --variant keras".split()
@@ -718,6 +814,65 @@ def test_nan_stops_the_run_says_where_and_keeps_the_last_good_checkpoint(program
     for name, array in weights.load(tmp_path / "out" / train.CHECKPOINT).items():
         assert np.isfinite(array).all(), name
     assert not (tmp_path / "out" / train.MODEL).exists()
+
+
+@pytest.mark.parametrize("lr", ["30", "100", "1e4"])
+@pytest.mark.parametrize("checkpoint_every", [0, 1])
+def test_a_loss_that_explodes_stops_the_run_though_it_is_finite(program, tmp_path, lr, checkpoint_every):
+    result = program(*SMALL, "--lr", lr, "--checkpoint-every", checkpoint_every, "--output-dir", "out")
+    assert result.status == 1
+    assert result.err.startswith("lenet_mnist.py: the loss became too large: ")
+    assert "before the first step" in result.err
+    step, rate = re.search(r"broke at step (\d+) \(learning rate ([\d.e+]+)\)", result.err).groups()
+    cosine = 0.5 + 0.5 * math.cos(math.pi * (int(step) - 1) / STEPS / 2)
+    assert float(rate) == pytest.approx(float(lr) * cosine, rel=1e-3)
+    assert "there is no good.safetensors" in result.err
+    assert ("may be spoiled already" in result.err) == (checkpoint_every > 0)
+    assert "safe:" not in result.err
+    assert "Test error" not in result.out
+    assert not (tmp_path / "out" / train.MODEL).exists()
+
+
+@pytest.mark.parametrize("lr", ["100", "1e30"])
+@pytest.mark.parametrize("checkpoint_every", [0, 1])
+def test_the_checkpoint_before_an_explosion_is_named_and_goes_on(
+    program, uninterrupted, tmp_path, lr, checkpoint_every
+):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    more = ["--lr-scheduler", "constant", "--epochs", 4]
+    result = program("--resume", folder, *more, "--lr", lr, "--checkpoint-every", checkpoint_every)
+    assert result.status == 1
+    good = folder / train.GOOD
+    assert f"go on with --resume {good} and a smaller --lr" in result.err
+    assert good.read_bytes() == (uninterrupted[0] / train.CHECKPOINT).read_bytes()
+    assert program("--resume", good, *more, "--lr", 0.01, "--checkpoint-every", 0).status == 0
+    assert program("--resume", uninterrupted[0], *more, "--lr", 0.01, "--output-dir", "other").status == 0
+    assert_same_run(folder, tmp_path / "other")
+    assert not good.exists()
+
+
+def test_ctrl_c_calls_no_checkpoint_safe_that_is_exploding(program, monkeypatch, uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    stop_at(monkeypatch, 7)
+    monkeypatch.setattr(progress.Progress, "check", lambda *args: None)  # as if the epoch were long
+    result = program("--resume", folder, "--epochs", 4, "--lr", 300, "--checkpoint-every", 3)
+    assert result.status == 130
+    assert "The last checkpoint was made while training exploded" in result.err
+    assert f"go on with --resume {folder / train.GOOD} and a smaller --lr" in result.err
+    assert "safe" not in result.err.replace("safetensors", "")
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_give_no_numbers_are_not_evaluated_as_if_they_did(
+    program, uninterrupted, tmp_path, number
+):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    arrays = weights.load(folder / train.MODEL)
+    arrays["output.bias"][3] = number
+    weights.save(folder / train.MODEL, arrays)
+    result = program("-e", "--resume", folder)
+    assert result.status == 1
+    assert re.search(r"the loss on drawn digits is (nan|inf): what the network gives", result.err)
 
 
 @pytest.mark.parametrize("harm", [truncated, corrupt])

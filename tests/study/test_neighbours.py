@@ -240,3 +240,14 @@ def test_codes_come_after_fit():
 def test_fit_takes_a_table_of_features(shape):
     with pytest.raises(ValueError, match=rf"\(N, D\), not \({shape[0]},"):
         BinaryCodes().fit(np.zeros(shape))
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e30])
+def test_codes_of_features_that_are_no_numbers_or_too_large_are_refused(number):
+    x = np.random.default_rng(0).standard_normal((12, 5)).astype(np.float32)
+    x[3, 2] = number
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match=r"the features go from .* have no codes"),
+    ):
+        BinaryCodes(bits=8).fit(x, epochs=2)

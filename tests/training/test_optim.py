@@ -1,5 +1,6 @@
 """SGD is the rule of 2012, in place and on the parameter's own device; schedules at their corners."""
 
+import itertools
 import json
 import math
 
@@ -13,7 +14,7 @@ from minialex import naive, strategies
 from minialex.devices.device import device_of, to_numpy
 from minialex.devices.simdevice import recording
 from minialex.layers.layer import Parameter
-from minialex.training.optim import SGD, Constant, Cosine, Plateau, Step, make_schedule
+from minialex.training.optim import SGD, Constant, Cosine, Plateau, Step, make_schedule, settings_of, take_up
 
 SHAPE = (3, 4)
 
@@ -433,6 +434,123 @@ def test_plateau_goes_on_from_its_saved_state(errors):
     for error in (51, 49, 50, 50, 50):
         assert feed(one, error)(0) == feed(two, error)(0)
     assert one.state() == two.state()
+
+
+def as_json(state):
+    return json.loads(json.dumps(state, allow_nan=False))
+
+
+@pytest.mark.parametrize(("lr", "rate"), [(0.01, 0.01 * 0.1**2), (0.001, 0.001), (0.05, 0.05), (1e-4, 1e-4)])
+def test_a_plateau_of_another_rate_begins_with_that(lr, rate):
+    """What was dropped from another base says nothing of this one; the best error is one of the network."""
+    one = feed(Plateau(0.01, patience=1), 50, 50, 50)
+    two = Plateau(lr)
+    two.set_state(as_json(one.state()))
+    assert two(3) == rate
+    assert two.lr == lr
+    assert two.best == 50
+
+
+def test_a_plateau_of_another_rate_also_forgets_how_long_it_has_waited():
+    two = Plateau(0.5, patience=2)
+    two.set_state(feed(Plateau(1.0, patience=2), 50, 51).state())
+    assert feed(two, 51)(0) == 0.5
+    assert feed(two, 51)(0) == pytest.approx(0.05)
+
+
+def test_a_state_of_before_goes_on_as_it_would_have():
+    """It did not say which rate it belongs to."""
+    plateau = Plateau(0.01)
+    plateau.set_state({"drops": 2, "waited": 1, "best": 40.0})
+    assert (plateau(0), plateau.waited, plateau.best) == (0.01 * 0.1**2, 1, 40.0)
+
+
+SCHEDULES = [Constant(0.1), Step(0.1, at=(2,)), Cosine(0.1, 5), Plateau(0.2)]
+
+
+@pytest.mark.parametrize(("first", "then"), list(itertools.permutations(SCHEDULES, 2)))
+def test_a_state_of_another_kind_is_not_put_in(first, then):
+    before = json.dumps(then.state())
+    then.set_state(as_json(first.state()))
+    assert json.dumps(then.state()) == before
+
+
+# ---- what is said where a run goes on ----------------------------------------------------------------
+
+
+def went_on(first, then, epoch, epochs):
+    """What is said when `then` takes the place of `first`, which has gone to this epoch."""
+    return take_up(then, as_json(first.state()), as_json(settings_of(first)), epoch, epochs)
+
+
+@pytest.mark.parametrize(
+    ("make", "rate"),
+    [
+        (lambda: Constant(0.1), "0.1"),
+        (lambda: Step(0.1, at=(1, 4)), "0.01"),
+        (lambda: Cosine(0.1, 4, warmup=1), "0.075"),
+        (lambda: feed(Plateau(0.1, patience=1), 50, 50), "0.01"),
+    ],
+)
+def test_the_same_schedule_goes_on_and_its_rate_is_said(make, rate):
+    first, then = make(), type(make())(**{k: v for k, v in settings_of(make()).items() if k != "kind"})
+    text = went_on(first, then, 2, 4)
+    assert text.startswith(f"Going on in epoch 3 at a learning rate of {rate}")
+    assert text.endswith("after 1 drop." if isinstance(then, Plateau) else f"{rate}.")
+    assert then(2) == first(2)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (Constant(0.1), Constant(0.02)),
+        (Constant(0.1), Cosine(0.1, 8)),
+        (Cosine(0.1, 4), Cosine(0.1, 20)),
+        (Cosine(0.1, 4), Cosine(0.05, 4)),
+        (Cosine(0.1, 4, 0.4), Cosine(0.1, 4, 0.8)),
+        (Step(0.1, at=(2, 3)), Step(0.1, at=(10, 15))),
+        (Step(0.1, at=(2, 3)), Plateau(0.1)),
+        (feed(Plateau(0.1, patience=1), 50, 50, 50), Plateau(0.1, patience=1, factor=0.5)),
+        (feed(Plateau(0.1, patience=1), 50, 50, 50), Plateau(0.05)),
+        (feed(Plateau(0.1, patience=1), 50, 50, 50), Step(0.1, at=(2, 9))),
+    ],
+)
+def test_another_schedule_is_named_with_both_rates_as_they_run(first, then):
+    text = went_on(first, then, 2.5, 20)
+    assert text.startswith(f"Going on in epoch 3. The schedule was {first!r} and is now {then!r}: the rate ")
+    assert f"goes from {first(2.5):.4g} to {then(2.5):.4g} here" in text or (
+        f"is {then(2.5):.4g} here" in text and first(2.5) == then(2.5)
+    )
+    assert (f"is {then(19):.4g} in epoch 20" in text) == isinstance(then, (Step, Cosine))
+    assert ("no drop is counted" in text) == (getattr(first, "drops", 0) > getattr(then, "drops", 0))
+
+
+def test_a_stretched_cosine_says_what_its_curve_does():
+    assert went_on(Cosine(0.02, 10), Cosine(0.02, 20), 9, 20) == (
+        "Going on in epoch 10. The schedule was Cosine(lr=0.02, epochs=10, warmup=0.0) and is now "
+        "Cosine(lr=0.02, epochs=20, warmup=0.0): the rate goes from 0.0004894 to 0.01156 here, and is 0.0001231 in "
+        "epoch 20, as in a run that had this curve from the start."
+    )
+
+
+def test_a_schedule_of_ones_own_is_named():
+    class Halving(Constant):
+        def __call__(self, epoch):
+            return self.lr / 2 ** int(epoch)
+
+    assert "was Halving and is now Constant(lr=0.5): the rate is 0.5 here" in went_on(
+        Halving(1.0), Constant(0.5), 2, 4
+    )
+    assert went_on(Halving(1.0), Halving(1.0), 2, 4) == "Going on in epoch 3 at a learning rate of 0.25."
+    assert "is now Halving(lr=1.0): the rate goes from 0.5 to 0.25 here" in went_on(
+        Constant(0.5), Halving(1.0), 2, 4
+    )
+
+
+def test_what_an_unknown_schedule_left_is_put_back_as_before():
+    plateau = Plateau(0.1)
+    text = take_up(plateau, {"drops": 1, "waited": 0, "best": 9.0}, None, 3, 9)
+    assert text == "Going on in epoch 4 at a learning rate of 0.01, after 1 drop."
 
 
 @pytest.mark.parametrize("schedule", [Constant(0.1), Step(0.1, at=(2,)), Cosine(0.1, 5)])

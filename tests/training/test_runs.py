@@ -3,14 +3,19 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
+import minialex as mx
 from minialex import weights
 from minialex.devices.device import Device
 from minialex.errors import CheckpointError, DataError, DeviceUnavailable, NotFinite
 from minialex.training import runs
+from minialex.training.checkpoint import save_checkpoint
+from minialex.training.progress import Progress
+from minialex.training.reports import Scores
 
 ARRAYS = {"fc8.bias": np.zeros(3, np.float32)}
 
@@ -141,6 +146,42 @@ def test_a_mistake_of_ours_has_its_traceback(monkeypatch):
 def test_advice_promises_a_checkpoint_only_where_there_is_one(tmp_path):
     assert "There was no checkpoint yet" in runs.advice_when_stopped(tmp_path)
     (tmp_path / runs.CHECKPOINT).touch()
+    assert f"safe: go on with --resume {tmp_path}" in runs.advice_when_stopped(tmp_path)
+
+
+def write_checkpoint(path, **progress):
+    model = mx.models.lenet5("keras")
+    history = [{"epoch": 1, "train_loss": 0.3}, {"epoch": 2, "train_loss": 0.25}]
+    state = asdict(Progress(epoch=2, history=history, start_loss=2.4, limit=4.8, **progress))
+    save_checkpoint(path, model, mx.SGD(model.parameters(), 0.1), {"progress": state})
+
+
+@pytest.mark.parametrize("sign", [{"recent_loss": 15.0}, {"scores": Scores(loss_sum=1500.0, seen=100)}])
+def test_advice_calls_no_checkpoint_safe_whose_losses_explode(tmp_path, sign):
+    write_checkpoint(tmp_path / runs.CHECKPOINT, step=3, **sign)
+    advice = runs.advice_when_stopped(tmp_path)
+    assert "is safe" not in advice
+    assert "while training exploded (a loss of 15, before the first step it was 2.4)" in advice
+    assert f"no {runs.GOOD} ({runs.CHECKPOINT} there may be spoiled already): begin anew" in advice
+    write_checkpoint(tmp_path / runs.GOOD, good=True)
+    advice = runs.advice_when_stopped(tmp_path)
+    assert "is safe" not in advice
+    good = tmp_path / runs.GOOD
+    assert (
+        f"{good} is from before, of epoch 2 with a loss of 0.25: go on with --resume {good} and a" in advice
+    )
+
+
+def test_advice_without_a_good_checkpoint_says_of_which_epoch_the_last_one_is(tmp_path):
+    assert "no good.safetensors: begin anew" in runs.advice_when_spoiled(tmp_path)
+    write_checkpoint(tmp_path / runs.CHECKPOINT)
+    wanted = "no good.safetensors (checkpoint.safetensors is of epoch 2, with a loss of 0.25): begin anew"
+    assert wanted in runs.advice_when_spoiled(tmp_path)
+
+
+@pytest.mark.parametrize("sign", [{}, {"recent_loss": 4.7}, {"scores": Scores(loss_sum=470.0, seen=100)}])
+def test_advice_calls_a_checkpoint_safe_whose_losses_are_as_they_should_be(tmp_path, sign):
+    write_checkpoint(tmp_path / runs.CHECKPOINT, step=3, **sign)
     assert f"safe: go on with --resume {tmp_path}" in runs.advice_when_stopped(tmp_path)
 
 

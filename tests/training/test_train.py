@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from minialex import optim, train, weights
 from minialex.data.digits import load_drawn_digits
 from minialex.data.loader import ArrayBatches
 from minialex.devices import simdevice
-from minialex.errors import CheckpointError, FolderInUse, NotFinite
+from minialex.errors import CheckpointError, Diverged, FolderInUse, NotFinite
 from minialex.training import runs
 from minialex.training.checkpoint import load_checkpoint
 from minialex.training.lock import locked
@@ -596,6 +597,306 @@ def test_after_nan_the_run_goes_on_with_a_smaller_rate(tmp_path):
         run(tmp_path, schedule=ThenHuge(at=1))
     _, history = resume(tmp_path, schedule=optim.Constant(0.01))
     assert [row["epoch"] for row in history] == [1, 2]
+
+
+class Falling(optim.Constant):
+    """Ruinous, and another rate at each step."""
+
+    def __call__(self, epoch):
+        return self.lr * 0.5 ** (8 * epoch)
+
+
+@pytest.mark.parametrize("checkpoint_every", [0, 1, 3])
+@pytest.mark.parametrize("lr", [1e8, 1e20, 1e30])
+def test_a_message_has_the_rate_of_the_step_that_it_is_about(checkpoint_every, lr):
+    """Scores are read up to 20 steps later."""
+    settings = {"batch_size": 16, "dropout": 0.0, "checkpoint_every": checkpoint_every}
+    with pytest.raises(NotFinite) as stopped:
+        run(schedule=Falling(lr), **settings)
+    step, rate = re.search(r"at step (\d+)\D.*?learning rate ([\d.e+]+)\)", str(stopped.value)).groups()
+    assert rate == f"{lr * 0.5 ** (int(step) - 1):.4g}"
+    assert int(step) < 8
+
+
+def test_a_log_line_has_the_rate_of_its_last_step():
+    class Watched(ErrorReport):
+        read_every = 3
+
+        def look(self, pace):
+            seen.append((pace.step, pace.lr))
+
+    seen = []
+    model = mx.models.lenet5("keras")
+    train_on, *_ = parts(model, batch_size=16)
+    optimizer = mx.SGD(model.parameters(), lr=0.1)
+    train.fit(
+        model, optimizer, Falling(1e-3), train_on, epochs=1, report=Watched(say=lambda line: None, bar=False)
+    )
+    assert seen == [(step, 1e-3 * 0.5 ** (step - 1)) for step in (3, 6, 8)]
+
+
+# ---- exploded, but finite -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["cpu", "sim:0"])
+@pytest.mark.parametrize("variant", ["modern", "1998", "keras"])
+def test_an_epoch_with_twice_the_first_loss_ends_the_run(tmp_path, variant, device):
+    with pytest.raises(Diverged) as stopped:
+        run(tmp_path, variant=variant, device=device, dropout=0.0, schedule=optim.Constant(30.0))
+    quoted = re.search(r"epoch 1 is ([\d.e+]+), more than twice the ([\d.]+) ", str(stopped.value)).groups()
+    mean, start = map(float, quoted)
+    model = mx.models.lenet5(variant)
+    x, labels = next(parts(model)[0].shuffled(0))
+    assert start == float(f"{model.loss.forward(model.forward(x), labels):.4g}")
+    assert mean > 2 * start
+    assert "No epoch has ended well before, so there is no good.safetensors: begin anew" in str(stopped.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [train.HISTORY, train.SETTINGS]
+
+
+@pytest.mark.parametrize("checkpoint_every", [0, 1])
+@pytest.mark.parametrize("lr", [30, 1000, 1e30])
+@pytest.mark.parametrize("schedule", ["constant", "plateau"])
+def test_the_last_good_checkpoint_stays_and_goes_on_with_the_bits_of_a_run_that_never_exploded(
+    tmp_path, schedule, lr, checkpoint_every
+):
+    settings = {"holdout": 20, "epochs": 3, "schedule": schedule}
+    run(tmp_path / "wanted", **settings)
+    run(tmp_path / "out", **{**settings, "epochs": 2})
+    before = (tmp_path / "out" / train.CHECKPOINT).read_bytes()
+    good = tmp_path / "out" / train.GOOD
+    for _ in range(2):  # the second time from a checkpoint that may be spoiled
+        with pytest.raises(NotFinite) as stopped:
+            resume(
+                tmp_path / "out",
+                **{**settings, "schedule": optim.Constant(lr)},
+                checkpoint_every=checkpoint_every,
+            )
+        assert good.read_bytes() == before
+        assert f"{good} is from before, of epoch 2 with a loss of " in str(stopped.value)
+        assert f"go on with --resume {good} and a smaller --lr" in str(stopped.value)
+    checkpoint = load_checkpoint(good)
+    assert (
+        checkpoint.state["progress"]["history"][-1]["train_loss"] < checkpoint.state["progress"]["start_loss"]
+    )
+    run(tmp_path / "out", resume=checkpoint, **settings)
+    assert_same_folder(tmp_path / "out", tmp_path / "wanted")
+
+
+def test_a_checkpoint_of_an_epoch_that_went_well_until_just_before_is_not_called_safe(tmp_path, monkeypatch):
+    """Its mean so far is below the limit; that of the last steps is not."""
+    monkeypatch.setattr(ErrorReport, "read_every", 2)
+    settings = {"batch_size": 8, "epochs": 1, "dropout": 0.0, "checkpoint_every": 15}  # of 16 steps
+    with pytest.raises(Stop):
+        run(
+            tmp_path,
+            schedule=ThenHuge(at=13 / 16, lr=5.0),
+            wrap=lambda batches: StopsAt(batches, 15),
+            **settings,
+        )
+    progress = load_checkpoint(tmp_path / train.CHECKPOINT).state["progress"]
+    assert progress["scores"]["loss_sum"] / progress["scores"]["seen"] < progress["limit"]
+    assert "made while training exploded" in runs.advice_when_stopped(tmp_path)
+
+
+def test_good_is_the_newest_epoch_below_the_first_loss(tmp_path):
+    """It is kept while later epochs are worse, and no worse than they may be."""
+
+    class Worse(optim.Constant):
+        def __call__(self, epoch):
+            return self.lr if epoch < 2 else 3.0 if epoch < 3 else 1e6
+
+    with pytest.raises(NotFinite):
+        run(tmp_path, schedule=Worse(0.05), epochs=9, dropout=0.0, variant="modern")
+    good, last = (
+        load_checkpoint(tmp_path / name).state["progress"] for name in (train.GOOD, train.CHECKPOINT)
+    )
+    losses = [row["train_loss"] for row in last["history"]]
+    below = [epoch for epoch, loss in enumerate(losses, 1) if loss < last["start_loss"]]
+    assert good["epoch"] == below[-1]
+    assert all(loss <= 2 * last["start_loss"] for loss in losses)
+
+
+def test_a_run_that_ends_well_needs_no_good_checkpoint_besides(tmp_path):
+    seen = []
+
+    class Watched(optim.Constant):
+        def __call__(self, epoch):
+            seen.append((tmp_path / train.GOOD).exists())
+            return self.lr
+
+    run(tmp_path, schedule=Watched(0.05), epochs=2)
+    assert True in seen
+    assert not (tmp_path / train.GOOD).exists()
+
+
+def test_a_new_run_takes_no_other_runs_checkpoint_for_its_own(tmp_path):
+    for name in ("out", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / train.GOOD).write_bytes(b"of another run")
+    with pytest.raises(Diverged, match="No epoch has ended well before"):
+        run(tmp_path / "out", schedule=optim.Constant(30.0))
+    run(tmp_path / "first", epochs=1)
+    before = (tmp_path / "first" / train.CHECKPOINT).read_bytes()
+    checkpoint = load_checkpoint(tmp_path / "first" / train.CHECKPOINT)
+    with pytest.raises(Diverged):
+        run(tmp_path / "elsewhere", resume=checkpoint, schedule=optim.Constant(30.0))
+    assert (tmp_path / "elsewhere" / train.GOOD).read_bytes() == before
+
+
+def test_an_epoch_that_cannot_become_good_any_more_ends_at_the_next_look():
+    model = mx.models.lenet5("keras")
+    train_on, *_ = parts(model, batch_size=2)  # 64 steps
+    optimizer, steps = mx.SGD(model.parameters(), lr=1.0), []
+
+    class Watched(ErrorReport):
+        def step(self):
+            steps.append(0)
+
+    with pytest.raises(
+        Diverged, match=r"after 20 steps of epoch 1 their mean is .*, which makes the epoch's, whatever"
+    ):
+        train.fit(model, optimizer, optim.Constant(1e4), train_on, epochs=1, report=Watched(bar=False))
+    assert len(steps) == 20
+
+
+@dataclasses.dataclass
+class Confusing:
+    """Batches of which all but the first have a picture with another label."""
+
+    batches: ArrayBatches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def shuffled(self, epoch, start=0):
+        for number, (x, labels) in enumerate(self.batches.shuffled(epoch, start), start):
+            labels[0] = (labels[0] + (number > 0)) % 10
+            yield x, labels
+
+
+def test_a_trained_network_may_begin_near_0(tmp_path):
+    """Its loss may become ten times as large, and is small still."""
+    model = mx.models.lenet5("modern")
+    train_on, *_ = parts(model)
+    optimizer, quiet = mx.SGD(model.parameters(), lr=0.05), {"report": ErrorReport(say=list, bar=False)}
+    train.fit(model, optimizer, optim.Constant(0.05), train_on, epochs=12, **quiet)
+    history = train.fit(
+        model, optimizer, optim.Constant(0.0), Confusing(train_on), epochs=1, folder=tmp_path, **quiet
+    )
+    start = load_checkpoint(tmp_path / train.CHECKPOINT).state["progress"]["start_loss"]
+    assert history[0]["train_loss"] > 10 * start
+    with pytest.raises(Diverged, match=r"more than 2\.878; before the first step it was"):
+        train.fit(model, optimizer, optim.Constant(30), train_on, epochs=1, **quiet)
+
+
+@dataclasses.dataclass
+class Ruined:
+    """Batches with a picture of infinite ink in them."""
+
+    batches: ArrayBatches
+
+    def in_order(self):
+        for x, labels in self.batches.in_order():
+            x[-1, 0, 5, 5] = np.nan
+            yield x, labels
+
+
+@pytest.mark.parametrize("which", ["test", "holdout"])
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_loss_that_is_nan_on_other_pictures_stops_the_run(tmp_path, which, folder):
+    model = mx.models.lenet5("modern")
+    train_on, test_on, held_out = parts(model, holdout=20)
+    sets = {"test": test_on, "holdout": held_out}
+    sets[which] = Ruined(sets[which])
+    optimizer = mx.SGD(model.parameters(), lr=0.05)
+    where = {"test": "the test set", "holdout": "the pictures that are held out"}[which]
+    with pytest.raises(NotFinite, match=f"^after epoch 1, the loss on {where} is nan: "):
+        train.fit(
+            model, optimizer, optim.Constant(0.05), train_on, **sets, epochs=2, folder=tmp_path if folder else None,
+            report=ErrorReport(say=lambda line: None, bar=False),
+        )  # fmt: skip
+    assert not (tmp_path / train.CHECKPOINT).exists()
+
+
+def test_weights_ruined_by_the_last_step_are_named_without_a_folder_too():
+    with pytest.raises(NotFinite, match=r"after epoch 1, .*(weight|bias) has become NaN or infinite"):
+        run(epochs=1, schedule=ThenHuge(at=0.75, lr=1e60), dropout=0.0)
+
+
+# ---- what may change where a run goes on --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "plateau", "cosine"])
+@pytest.mark.parametrize("steps", [8, 10])  # at an epoch's end, and in its middle
+def test_the_rates_that_are_said_and_recorded_are_those_that_run(tmp_path, monkeypatch, schedule, steps):
+    def watched(model, optimizer, x, labels):
+        rates.append(optimizer.lr)
+        return step(model, optimizer, x, labels)
+
+    step, rates = train.train_step, []
+    old = {"holdout": 20, "lr": 1e-6, "epochs": 4}
+    plateau = schedule == "plateau"
+    first = optim.Plateau(1e-6, patience=1) if plateau else schedule
+    with pytest.raises(Stop):
+        run(tmp_path, schedule=first, wrap=lambda b: StopsAt(b, steps), checkpoint_every=1, **old)
+    monkeypatch.setattr(train, "train_step", watched)
+    wanted = optim.Plateau(0.02, patience=1) if plateau else optim.make_schedule(schedule, 0.02, 6)
+    said = []
+    model = mx.models.lenet5("keras", dropout=0.5)
+    train_on, _, held_out = parts(model, holdout=20)
+    history = train.fit(
+        model, mx.SGD(model.parameters(), lr=0.02), wanted, train_on, holdout=held_out, epochs=6,
+        resume=load_checkpoint(tmp_path / train.CHECKPOINT), report=ErrorReport(say=said.append, bar=False),
+    )  # fmt: skip
+    fresh = optim.make_schedule(schedule, 0.02, 6)
+    assert rates[0] == fresh(steps / 4)
+    assert f"{rates[0]:.4g} here" in said[0]
+    assert repr(wanted) in said[0]
+    for row, lr in zip(history[3:], rates[4 * 3 - steps :: 4], strict=True):
+        assert row["lr"] == lr
+
+
+def of_before(checkpoint):
+    """As checkpoints were before schedules said what they belong to, and runs where they began."""
+    state = json.loads(json.dumps(checkpoint.state))
+    state.pop("schedule_settings")
+    for name in ("kind", "lr"):
+        state["schedule"].pop(name, None)
+    for name in ("recent_loss", "start_loss", "limit", "broke", "good"):
+        state["progress"].pop(name)
+    return dataclasses.replace(checkpoint, state=state)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "plateau", "cosine"])
+@pytest.mark.parametrize("steps", [3, 8, 10])
+def test_an_older_checkpoint_goes_on_as_if_it_never_stopped(tmp_path, schedule, steps):
+    settings = {"schedule": schedule, "holdout": 20, "epochs": 4}
+    model, history = run(**settings)
+    with pytest.raises(Stop):
+        run(tmp_path, wrap=lambda batches: StopsAt(batches, steps), checkpoint_every=1, **settings)
+    checkpoint = of_before(load_checkpoint(tmp_path / train.CHECKPOINT))
+    other, its_history = run(tmp_path, resume=checkpoint, **settings)
+    assert_same_parameters(model, other)
+    assert without_seconds(history) == without_seconds(its_history)
+
+
+def test_an_older_plateau_forgets_its_drops_where_its_runs_settings_say_another_rate(tmp_path):
+    def plateau(lr):
+        return optim.Plateau(lr, patience=1)
+
+    model = mx.models.lenet5("keras", dropout=0.5)
+    optimizer = mx.SGD(model.parameters(), lr=1e-6)
+    train_on, _, held_out = parts(model, holdout=20)
+    quiet = {"report": ErrorReport(say=lambda line: None, bar=False), "holdout": held_out, "folder": tmp_path}
+    train.fit(model, optimizer, plateau(1e-6), train_on, epochs=3, settings={"lr": 1e-6}, **quiet)
+    old = of_before(load_checkpoint(tmp_path / train.CHECKPOINT))
+    assert old.state["schedule"]["drops"] > 0
+    for lr, rate in ((1e-6, 1e-6 * 0.1 ** old.state["schedule"]["drops"]), (0.05, 0.05)):
+        schedule = plateau(lr)
+        history = train.fit(
+            model, optimizer, schedule, train_on, epochs=4, settings={"lr": lr}, resume=old, **quiet
+        )
+        assert history[-1]["lr"] == rate
 
 
 # ---- evaluate and predict -----------------------------------------------------------------------------

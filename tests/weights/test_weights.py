@@ -290,3 +290,34 @@ def test_a_write_interrupted_by_ctrl_c_leaves_the_old_file(tmp_path, monkeypatch
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere.file could not be written"):
         weights.write_whole(tmp_path / "nowhere" / "file", b"")
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_copy_keeps_what_was_there_when_the_file_is_written_anew(tmp_path, monkeypatch, links, there):
+    def cannot(*paths):
+        raise OSError(1, "this disk has no links")
+
+    if not links:
+        monkeypatch.setattr(files.os, "link", cannot)
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"old")
+    if there:
+        other.write_bytes(b"older")
+    for _ in range(2):  # the second time it is the same already
+        files.copy_whole(one, other)
+        assert other.read_bytes() == b"old"
+    files.write_whole(one, b"new")
+    assert (one.read_bytes(), other.read_bytes()) == (b"new", b"old")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]
+
+
+def test_a_copy_of_a_link_is_of_what_it_leads_to(tmp_path):
+    (tmp_path / "one").write_bytes(b"old")
+    try:
+        (tmp_path / "link").symlink_to(tmp_path / "one")
+    except OSError:
+        pytest.skip("no links here")
+    files.copy_whole(tmp_path / "link", tmp_path / "other")
+    files.write_whole(tmp_path / "one", b"new")
+    assert (tmp_path / "other").read_bytes() == b"old"
