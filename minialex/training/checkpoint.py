@@ -17,6 +17,7 @@ from minialex.layers.layer import Layer
 from minialex.layers.settings import number
 from minialex.training.optim import SGD
 from minialex.weights import gather, import_grouped, load_with_metadata, put, save, scatter
+from minialex.weights.record import check_record, checked_record, record_of
 
 _KEY = "minialex"
 _VELOCITY = "velocity:"
@@ -38,6 +39,7 @@ class Checkpoint:
             counters = self.state["counters"]
             if set(counters) != set(model.counters()):
                 raise ValueError(f"it counts {sorted(counters)}, the model {sorted(model.counters())}")
+            check_record(checked_record(self.state.get("record", {}), self.path), model, self.path)
             import_grouped(model, self.parameters)
         except ValueError as error:
             raise CheckpointError(f"{self.path} does not fit this model: {error}") from error
@@ -59,6 +61,8 @@ def save_checkpoint(path: str | os.PathLike, model: Layer, optimizer: SGD, state
         if not np.isfinite(array).all():
             raise NotFinite(f"{name} has become NaN or infinite; this checkpoint is not written")
     state = {**state, "counters": model.counters()}
+    if record := record_of(model, state.get("settings")):
+        state["record"] = record
     header = {"state": state, "checksum": _checksum(arrays, state)}
     save(path, arrays, metadata={_KEY: _text(header)})
 

@@ -21,7 +21,7 @@ from minialex.training.checkpoint import Checkpoint, save_checkpoint
 from minialex.training.optim import SGD, Constant, Plateau
 from minialex.training.reports import ErrorReport, Pace, Scores
 from minialex.training.runs import BEST, CHECKPOINT, HISTORY, MODEL, SETTINGS
-from minialex.weights import export_grouped, save, write_whole
+from minialex.weights import as_metadata, export_grouped, record_of, save, write_whole
 
 # Numbers that grow beyond bounds need no warnings from NumPy: the loop looks for them itself, and stops.
 QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
@@ -99,6 +99,7 @@ def fit(
         raise ValueError("a plateau schedule needs pictures that are held out of the training set")
     report = report or ErrorReport()
     folder = Path(folder) if folder is not None else None
+    record = as_metadata(record_of(model, settings))
     progress = Progress()
     if resume is not None:
         progress = Progress.of(resume.state["progress"])
@@ -123,7 +124,7 @@ def fit(
             errors = [report.held_out_error(row) for row in progress.history]
             errors = [error for error in errors if error is not None]
             if progress.step == 0 and errors and errors[-1] < min(errors[:-1], default=math.inf):
-                save(folder / BEST, export_grouped(model))
+                save(folder / BEST, export_grouped(model), record)
 
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +145,7 @@ def fit(
         results()
         report.say(report.line(row, epochs))
     if folder:
-        save(folder / MODEL, export_grouped(model))
+        save(folder / MODEL, export_grouped(model), record)
     return progress.history
 
 
