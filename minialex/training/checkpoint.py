@@ -17,7 +17,7 @@ from minialex.layers.layer import Layer
 from minialex.layers.settings import number
 from minialex.training.optim import SGD
 from minialex.weights import gather, import_grouped, load_with_metadata, put, save, scatter
-from minialex.weights.record import check_record, checked_record, record_of
+from minialex.weights.record import checked_record, record_of, why_other
 
 _KEY = "minialex"
 _VELOCITY = "velocity:"
@@ -39,7 +39,9 @@ class Checkpoint:
             counters = self.state["counters"]
             if set(counters) != set(model.counters()):
                 raise ValueError(f"it counts {sorted(counters)}, the model {sorted(model.counters())}")
-            check_record(checked_record(self.state.get("record", {}), self.path), model, self.path)
+            scatter(model.named_parameters(), self.parameters)  # shapes say more
+            if why := why_other(checked_record(self.state.get("record", {}), self.path), model):
+                raise ValueError(why)
             import_grouped(model, self.parameters)
         except ValueError as error:
             raise CheckpointError(f"{self.path} does not fit this model: {error}") from error

@@ -15,7 +15,7 @@ import numpy as np
 from minialex.devices.device import Device
 from minialex.errors import CheckpointError, DtypeMismatch
 from minialex.training.checkpoint import Checkpoint, load_checkpoint
-from minialex.weights import load, read_pretrained
+from minialex.weights import load, load_with_metadata, read_pretrained, record_in
 
 # The files in a run's folder.
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
@@ -163,15 +163,18 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     """The parameters of a run by name, and its settings.
 
     path: a run's folder (its model or its checkpoint, whichever is newer), a checkpoint, or a weight file
-    (its settings are those in settings.json beside it, if there is one).
+    (its settings are those in settings.json beside it, if there is one; what it records itself goes before them).
     Raises FileNotFoundError when there is nothing, CheckpointError when a file is damaged.
     """
     path = weight_file(path)
-    arrays = load(path)
+    arrays, metadata = load_with_metadata(path)
+    record = {k: v for k, v in record_in(metadata, path).items() if k not in ("network", "num_classes")}
     if any(name.startswith("velocity:") for name in arrays):
         checkpoint = load_checkpoint(path)
-        return checkpoint.parameters, checkpoint.state["settings"]
-    return arrays, settings_in(path.parent)
+        return checkpoint.parameters, {**checkpoint.state["settings"], **record}
+    beside = settings_in(path.parent)
+    another = any(beside.get(name) not in (None, record[name]) for name in record)  # run's settings
+    return arrays, {**({} if another else beside), **record}
 
 
 def weight_file(path: str | Path) -> Path:

@@ -13,7 +13,7 @@ from minialex.weights.grouped import export_grouped, gather, import_grouped, put
 from minialex.weights.record import as_metadata, check_record, read_record, record_in, record_of
 
 __all__ = [
-    "as_metadata", "check_record", "read_record", "record_in", "record_of",
-    "export_grouped", "gather", "import_grouped", "load", "load_bvlc", "load_pretrained", "load_torchvision",
-    "load_with_metadata", "put", "read_bvlc", "read_pretrained", "read_torchvision", "save", "scatter", "write_whole",
+    "as_metadata", "check_record", "export_grouped", "gather", "import_grouped", "load", "load_bvlc", "load_pretrained",
+    "load_torchvision", "load_with_metadata", "put", "read_bvlc", "read_pretrained", "read_record", "read_torchvision",
+    "record_in", "record_of", "save", "scatter", "write_whole",
 ]  # fmt: skip

@@ -41,7 +41,8 @@ def load_torchvision(model: Layer, path: str | os.PathLike, new_last_layer: bool
 
     PyTorch is not needed for it. Arguments, result and errors are those of load_bvlc.
     """
-    return _put_pretrained(model, read_torchvision(path), path, "torchvision", new_last_layer)
+    arrays, record = read_torchvision(path), read_record(path)
+    return _put_pretrained(model, arrays, path, "torchvision", new_last_layer, record)
 
 
 def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool | None = None) -> list[str]:
@@ -54,13 +55,12 @@ def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool 
     """
     arrays, preset = read_pretrained(path)
     record = read_record(path)
-    check_record(record, model, path)
     if new_last_layer is None:
         names = record.get("classes"), getattr(model, "classes", None)
         new_last_layer = _has_other_classes(model, arrays) or (
             None not in names and names[0] != list(names[1])
         )
-    return _put_pretrained(model, arrays, path, preset, new_last_layer)
+    return _put_pretrained(model, arrays, path, preset, new_last_layer, record)
 
 
 def read_pretrained(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str | None]:
@@ -136,7 +136,7 @@ def _has_other_classes(model, arrays):
     return name in arrays and arrays[name].shape[:1] != whole_shape(last)[:1]
 
 
-def _put_pretrained(model, arrays, path, preset, new_last_layer):
+def _put_pretrained(model, arrays, path, preset, new_last_layer, record=()):
     """import_grouped with messages that name the file, and without the last layer if a new one is wanted."""
     named = model.named_parameters()
     last = named[-1][0].rpartition(".")[0]
@@ -151,6 +151,7 @@ def _put_pretrained(model, arrays, path, preset, new_last_layer):
     own = getattr(model, "preset_name", preset)
     if preset and own != preset:
         raise ValueError(f'{path} does not fit this model: it is for preset="{preset}", not preset="{own}"')
+    check_record(dict(record), model, path)
     for (_, p), part in zip(taken, parts, strict=True):
         put(p.value, part)
     return left

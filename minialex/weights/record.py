@@ -91,15 +91,21 @@ def checked_record(record, path) -> dict:
 
 
 def check_record(record: Mapping, model: Layer, path) -> None:
-    """Raises ValueError, naming both, when a file was made for another network than the model is.
+    """Raises ValueError, naming both, when a file was made for another network than the model is."""
+    if why := why_other(record, model):
+        raise ValueError(f"{path} does not fit this model: {why}")
 
-    Without a record, or for a model that does not say what it is, shapes alone are compared, by others.
+
+def why_other(record: Mapping, model: Layer) -> str:
+    """In which way a record is another network's than the model; empty where it is not.
+
+    Nor where there is no record, or a model that does not say what it is: shapes alone are compared then, by others.
     """
     own = record_of(model) if record else {}
-    if own and (names := [n for n in {**record, **own} if n not in FREE and record.get(n) != own.get(n)]):
-        raise ValueError(
-            f"{path} does not fit this model: it is for {spelt(record, names)}, this model is {spelt(own, names)}"
-        )
+    names = [name for name in {**record, **own} if name not in FREE and record.get(name) != own.get(name)]
+    if own and names:
+        return f"it is for {spelt(record, names)}, this model is {spelt(own, names)}"
+    return ""
 
 
 def spelt(record: Mapping, names) -> str:
