@@ -10,6 +10,8 @@ And ImageNet's own validation set, which comes flat, its classes in a text file 
 """
 
 import io
+import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -100,7 +102,7 @@ def find_pictures(
     folder, passed = _split_folder(root, split), Passed()
     own = class_folders(folder, passed)
     known = own if split == "train" else class_folders(root / "train")
-    finder = Finder({root / "train": known, folder: own}, passed)
+    finder = Finder({root / "train": known, folder: own}, passed, _other_splits(root))
     if own:
         pictures = _from_class_folders(folder, own, known or own, finder)
     elif split == "train":
@@ -133,6 +135,15 @@ def _split_folder(root: Path, split: str) -> Path:
     raise FileNotFoundError(f"{root} has no folder {' or '.join(names)}; it has {there}")
 
 
+def _other_splits(root: Path) -> dict[Path, list[str]]:
+    """The class folders of any split, into which no link may lead. What is wrong in another split is of no matter."""
+    splits = {}
+    for name in ("train", "val", "test"):
+        with suppress(OSError, DataError):
+            splits[root / name] = class_folders(root / name)
+    return splits
+
+
 def _from_class_folders(folder: Path, own: list[str], classes: list[str], finder: Finder) -> PictureList:
     number = {name: i for i, name in enumerate(classes)}
     if strangers := [name for name in own if name not in number]:
@@ -162,6 +173,8 @@ def read_picture(path, at_least: int | None = None):
     Raises UnreadablePicture, naming the file.
     """
     try:
+        if isinstance(path, (str, os.PathLike)) and os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError("it is no file")  # to open a FIFO is to wait, maybe for ever
         try:
             return _decoded(path, at_least)
         except UserWarning:  # Pillow's, of broken metadata, where warnings are errors: read it without

@@ -30,6 +30,7 @@ NOT_OURS = (
 
 HIDDEN, THUMBNAILS, NO_FILE = "hidden", "of the system's own", "FIFO, socket or device"
 BACK, TO_ANOTHER_CLASS = "link to a folder above", "link into another class's folder"
+OF_ANOTHER_CLASS = "picture that another class has by a link"
 AGAIN, BROKEN, LOOSE = (
     "link to what is there already",
     "link to nothing",
@@ -87,17 +88,18 @@ def class_folders(folder: Path, passed: Passed | None = None) -> list[str]:
 class Finder:
     """Finds the pictures of each class in turn.
 
-    splits: the folders of class folders, train/ and val/ say, with the names of their classes.
-    Raises DataError where one folder would be two classes, or a picture is linked to from two classes.
+    splits: the folders of class folders, train/ and val/ say, with the names of their classes; others: those that are
+    not looked into now. Raises DataError where one folder would be two classes.
     """
 
-    def __init__(self, splits: dict[Path, list[str]], passed: Passed):
+    def __init__(
+        self, splits: dict[Path, list[str]], passed: Passed, others: dict[Path, list[str]] | None = None
+    ):
         self.passed = passed
-        self.roots = {os.path.realpath(folder) for folder in splits}
-        self.owners: dict[
-            str, tuple[str, Path]
-        ] = {}  # where a class folder really is: its class, and its path
-        self.linked: dict[str, tuple[str, str]] = {}  # the same of pictures that were found through links
+        self.roots = {os.path.realpath(folder) for folder in (*splits, *(others or {}))}
+        # Where a class folder, or a picture behind a link, really is: its class, and its path.
+        self.owners: dict[str, tuple[str, Path]] = {}
+        self.linked: dict[str, tuple[str, str]] = {}
         self._known: dict[str, str | None] = {}  # what _owner has found out
         for folder, names in splits.items():
             for name in names:
@@ -105,6 +107,10 @@ class Finder:
         for real, (name, path) in list(self.owners.items()):
             if above := self._owner(os.path.dirname(real)):
                 self._note(self.owners, above, name, path)
+        for folder, names in (others or {}).items():
+            for name in names:
+                self.owners.setdefault(os.path.realpath(folder / name), (name, folder / name))
+        self._known.clear()
 
     def pictures(self, folder: Path, name: str | None = None) -> list[Path]:
         """All pictures in a folder and its subfolders, sorted. name: of its class, None where folders have none.
@@ -142,9 +148,10 @@ class Finder:
                 self.passed.add(AGAIN, path)
             elif self._is_anothers(os.path.dirname(real), name):
                 self.passed.add(TO_ANOTHER_CLASS, path)
+            elif self.linked.setdefault(real, (name, path))[0] != name:
+                self.passed.add(OF_ANOTHER_CLASS, path)  # stores that keep equal files once link so
             else:
                 found[real] = path
-                self._note(self.linked, real, name, path)
         return [Path(path) for path in sorted(found.values())]
 
     def _why_not(self, path: str, real: str, name: str | None) -> str | None:
