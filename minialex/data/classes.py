@@ -50,6 +50,19 @@ def are_same(one: list[str], other: list[str]) -> bool:
     )
 
 
+def check_classes(model, batches) -> None:
+    """Raises DataError where a model and its pictures both say their classes, and not the same ones in one order."""
+    known = getattr(model, "classes", None)
+    found = getattr(getattr(batches, "pictures", None), "classes", None)
+    if known is not None and found is not None and not are_same(list(known), list(found)):
+        raise DataError(
+            f"the model's classes are {a_few(list(known))}, the pictures' {a_few(list(found))}: "
+            f"{differences(list(known), list(found))}. A label would mean one to the model, another to the pictures. "
+            "To test it, find_pictures(..., trained=model.classes); to train it for others, begin with a new last "
+            "layer, and set model.classes"
+        )
+
+
 def differences(known: list[str], found: list[str]) -> str:
     """Which names are in one list alone, for messages; long lists may begin alike."""
     lost = [name for name in known if name not in set(found)]

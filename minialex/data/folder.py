@@ -113,8 +113,8 @@ def find_pictures(
         if not files:
             raise DataError(f"{folder} has neither class folders nor pictures ({', '.join(SUFFIXES)})")
         truth = Path(ground_truth) if ground_truth else find_ground_truth(root, folder, len(files))
-        known = known or sorted(first_words(trained or []))
-        pictures = PictureList(files, *classes_of(files, truth, class_ids, known), passed)
+        there = known or sorted(first_words(trained or []))
+        pictures = PictureList(files, *classes_of(files, truth, class_ids, there, bool(known)), passed)
     if trained is not None:
         return pictures.numbered_as(trained, folder)
     if len(pictures.classes) == 1:

@@ -24,8 +24,13 @@ INSTEAD = (
 )
 
 
-def classes_of(files: list[Path], truth: Path, class_ids, known: list[str]) -> tuple[np.ndarray, list[str]]:
-    """The label of each picture, and what the labels mean: the known classes, or those of the file."""
+def classes_of(
+    files: list[Path], truth: Path, class_ids, known: list[str], are_folders: bool = True
+) -> tuple[np.ndarray, list[str]]:
+    """The label of each picture, and what the labels mean: the known classes, or those of the file.
+
+    are_folders: the known classes are folders of these pictures' set; else a network's, which may be of another one.
+    """
     names = class_of_each(truth, files)
     if class_ids:
         by_id = _pairs(Path(class_ids), _rows(Path(class_ids), 2), "the class")
@@ -34,7 +39,7 @@ def classes_of(files: list[Path], truth: Path, class_ids, known: list[str]) -> t
         names = [by_id[name] for name in names]
         known = known or sorted(set(by_id.values()))
     elif not set(names) <= set(known) and all(name.isdecimal() for name in names):
-        return numbered(truth, names, known)
+        return numbered(truth, names, known, are_folders)
     known = known or sorted(set(names))
     number = {name: i for i, name in enumerate(known)}
     if unknown := sorted(set(names) - set(known)):
@@ -71,13 +76,16 @@ def class_of_each(truth: Path, files: list[Path]) -> list[str]:
     return [by_name[file.stem] for file in files]
 
 
-def numbered(truth: Path, numbers: list[str], known: list[str]) -> tuple[np.ndarray, list[str]]:
+def numbered(
+    truth: Path, numbers: list[str], known: list[str], are_folders: bool = True
+) -> tuple[np.ndarray, list[str]]:
     """Numbers of classes as labels from 0 on, and what they mean; the names are made up where there are none.
 
     They mean the known classes in sorted order, and count from 0 where a 0 occurs (as in Caffe's val.txt), else from
     1. Raises DataError where that may be wrong:
     - The known classes are wnids, and there is no 0: ImageNet's own numbers, ILSVRC2012_ID, are in another order.
     - The known classes are numbers themselves, and these are others.
+    - The known classes are a network's: who says that it was trained on those that the numbers count?
     - There is neither a 0 nor the last number, so they may begin at either; ImageNet's own file begins at 1.
     """
     labels = np.array([int(number) for number in numbers], dtype=np.int64)
@@ -97,6 +105,11 @@ def numbered(truth: Path, numbers: list[str], known: list[str]) -> tuple[np.ndar
                 f"these names, or do they count the folders? {INSTEAD}"
             )
         return np.array([by_value[label] for label in labels.tolist()], dtype=np.int64), known
+    if known and not are_folders:
+        raise DataError(
+            f"{truth} has numbers, {a_few(sorted(set(numbers), key=int))}, and there are no class folders in train/ "
+            f"that they could count; the network knows its classes by name, {a_few(known)}. {INSTEAD}"
+        )
     known = known or [str(i) for i in range(1, last + 1 + (first == 0))]
     start = int(first > 0)
     if last - start >= len(known):

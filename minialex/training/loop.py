@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minialex.data.classes import check_classes
 from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
 from minialex.errors import NotFinite
@@ -97,6 +98,8 @@ def fit(
     """
     if isinstance(schedule, Plateau) and holdout is None:
         raise ValueError("a plateau schedule needs pictures that are held out of the training set")
+    for batches in (train, test, holdout):
+        check_classes(model, batches)
     report = report or ErrorReport()
     folder = Path(folder) if folder is not None else None
     record = as_metadata(record_of(model, settings))
@@ -267,6 +270,7 @@ def predict(model: Model, batches) -> tuple[np.ndarray, np.ndarray]:
 
 def _logits(model, batches, **crops):
     """(logits, labels) of each batch in order, in evaluation mode; the model's mode is put back."""
+    check_classes(model, batches)
     mode = model.training
     model.eval()
     try:

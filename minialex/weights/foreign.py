@@ -49,7 +49,8 @@ def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool 
     """Put the weights of any file into a model: a safetensors file or checkpoint of ours, BVLC's, or torchvision's.
 
     new_last_layer: leave the last layer as it is, for fine-tuning; left out, so it is where the file was made for
-    another number of classes, or for other names of classes than `model.classes`. Returns the names of what was left.
+    another number of classes, or for other names of classes than `model.classes`. Where it is taken, a model that has
+    no names of classes gets those of the file. Returns the names of what was left.
     Errors are those of load_bvlc; a file of ours that records another network is another model's. One without a record
     (`read_record`) is judged by its shapes.
     """
@@ -60,7 +61,10 @@ def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool 
         new_last_layer = _has_other_classes(model, arrays) or (
             None not in names and names[0] != list(names[1])
         )
-    return _put_pretrained(model, arrays, path, preset, new_last_layer, record)
+    left = _put_pretrained(model, arrays, path, preset, new_last_layer, record)
+    if not left and record.get("classes") and getattr(model, "classes", None) is None:
+        model.classes = record["classes"]
+    return left
 
 
 def read_pretrained(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str | None]:
