@@ -100,7 +100,8 @@ class Finder:
         # Where a class folder, or a picture behind a link, really is: its class, and its path.
         self.owners: dict[str, tuple[str, Path]] = {}
         self.linked: dict[str, tuple[str, str]] = {}
-        self._known: dict[str, str | None] = {}  # what _owner has found out
+        self._known: dict[str, str | None] = {}  # what _owner has found out,
+        self._real: dict[str, str] = {}  # and _real_file
         for folder, names in splits.items():
             for name in names:
                 self._note(self.owners, os.path.realpath(folder / name), name, folder / name)
@@ -138,7 +139,7 @@ class Finder:
                 elif kind == "link to a folder":
                     links.append((entry.path, os.path.realpath(entry.path)))
                 elif kind == "link to a picture":
-                    files.append((entry.path, os.path.realpath(entry.path)))
+                    files.append((entry.path, self._real_file(entry.path)))
                 elif kind == "picture":
                     found[here] = entry.path
                     if elsewhere:
@@ -153,6 +154,16 @@ class Finder:
             else:
                 found[real] = path
         return [Path(path) for path in sorted(found.values())]
+
+    def _real_file(self, path: str) -> str:
+        """os.path.realpath of a link to a file, which asks less often: a class may be many links into few folders."""
+        folder, name = os.path.split(os.path.join(os.path.dirname(path), os.readlink(path)))
+        if os.name != "posix" or name in ("", ".", ".."):
+            return os.path.realpath(path)
+        if folder not in self._real:
+            self._real[folder] = os.path.realpath(folder)
+        real = os.path.join(self._real[folder], name)
+        return os.path.realpath(real) if os.path.islink(real) else real
 
     def _why_not(self, path: str, real: str, name: str | None) -> str | None:
         """Why a link to a folder, which is really at `real`, is not followed."""

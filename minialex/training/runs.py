@@ -168,13 +168,18 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     """
     path = weight_file(path)
     arrays, metadata = load_with_metadata(path)
-    record = {k: v for k, v in record_in(metadata, path).items() if k not in ("network", "num_classes")}
     if any(name.startswith("velocity:") for name in arrays):
         checkpoint = load_checkpoint(path)
-        return checkpoint.parameters, {**checkpoint.state["settings"], **record}
-    beside = settings_in(path.parent)
-    another = any(beside.get(name) not in (None, record[name]) for name in record)  # run's settings
-    return arrays, {**({} if another else beside), **record}
+        return checkpoint.parameters, {**checkpoint.state["settings"], **_settings_of(checkpoint.record)}
+    recorded, beside = _settings_of(record_in(metadata, path)), settings_in(path.parent)
+    if any(beside.get(name) not in (None, value) for name, value in recorded.items()):
+        beside = {}  # another run's
+    return arrays, {**beside, **recorded}
+
+
+def _settings_of(record: dict) -> dict:
+    """What a record says of a run's settings."""
+    return {name: value for name, value in record.items() if name not in ("network", "num_classes")}
 
 
 def weight_file(path: str | Path) -> Path:

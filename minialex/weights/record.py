@@ -16,8 +16,8 @@ from minialex.layers.layer import Layer
 from minialex.layers.settings import number
 from minialex.weights.files import load_with_metadata
 
-KEY = "record"  # of a weight file's metadata; a checkpoint has its record in its state, under the same name
-CHECKPOINT_KEY = "minialex"
+KEY = "minialex.record"  # among a weight file's metadata, where others keep theirs
+CHECKPOINT_KEY, STATE_KEY = "minialex", "record"  # a checkpoint has it in its state, with a checksum over all
 
 # Where records may differ: these change shapes, which are compared anyway, or training alone.
 FREE = {"num_classes", "width", "image_size", "dropout", "side", "classes"}
@@ -68,7 +68,7 @@ def record_in(metadata: Mapping[str, str], path) -> dict:
         if KEY in metadata:
             return checked_record(json.loads(metadata[KEY]), path)
         state = json.loads(metadata.get(CHECKPOINT_KEY, "{}"))["state"]
-        return checked_record(state.get(KEY, {}), path)
+        return checked_record(state.get(STATE_KEY, {}), path)
     except KeyError:
         return {}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:

@@ -184,6 +184,29 @@ def test_a_checkpoint_of_another_preset_changes_nothing(tmp_path):
     assert_same(other, alexnet("bvlc", rng=2))
 
 
+@pytest.mark.parametrize("here", [["ape", "dog", "fish"], ["dog", "cat", "fish"]])
+def test_a_checkpoint_of_other_classes_changes_nothing(tmp_path, here):
+    model = alexnet()
+    state = {"settings": {"classes": CLASSES}}
+    save_checkpoint(tmp_path / "c.safetensors", model, mx.SGD(model.parameters(), 0.1), state)
+    other = alexnet(rng=2)
+    other.classes = here
+    with pytest.raises(CheckpointError, match=r"it knows other classes \(cat, dog, fish\) than the model"):
+        load_checkpoint(tmp_path / "c.safetensors").restore(other)
+    assert_same(other, alexnet(rng=2))
+    other.classes = CLASSES
+    load_checkpoint(tmp_path / "c.safetensors").restore(other)
+    assert_same(other, model)
+
+
+def test_metadata_of_others_is_no_record(tmp_path):
+    weights.save(
+        tmp_path / "w.safetensors", weights.export_grouped(alexnet()), {"record": "LP", "format": "pt"}
+    )
+    assert weights.read_record(tmp_path / "w.safetensors") == {}
+    assert weights.load_pretrained(alexnet(rng=2), tmp_path / "w.safetensors") == []
+
+
 def test_fit_does_not_go_on_with_another_activation(tmp_path):
     fitted(tmp_path, mx.models.lenet5(activation="tanh"))
     with pytest.raises(CheckpointError, match="it is for activation 'tanh', this model is activation 'relu'"):
@@ -258,4 +281,4 @@ def test_files_of_others_have_none(tmp_path, name):
 def test_the_record_is_json_that_others_can_read(tmp_path):
     path = write(tmp_path / "w.safetensors", alexnet(), {"classes": CLASSES})
     metadata = weights.load_with_metadata(path)[1]
-    assert json.loads(metadata["record"])["preset"] == "paper"
+    assert json.loads(metadata["minialex.record"])["preset"] == "paper"
