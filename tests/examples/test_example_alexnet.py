@@ -671,6 +671,15 @@ def test_as_many_other_classes_start_a_new_last_layer(program, uninterrupted, pi
     assert set(before) - same == {"fc8.weight", "fc8.bias"}
 
 
+@pytest.mark.parametrize("file", ["foreign", "nameless"])
+def test_a_list_says_whether_the_last_layer_serves(program, pictures, request, tmp_path, file):
+    arguments = [*SMALL, "--epochs", 1, "--pretrained", request.getfixturevalue(file), "--classes"]
+    for names, left in ((CLASSES, False), (["lime", "blue", "red"], True)):
+        result = program(pictures, *arguments, write_names(tmp_path, *names))
+        assert result.status == 0, result
+        assert ("but for fc8.weight, fc8.bias: they know other classes" in result.out) == left
+
+
 def test_a_run_does_not_go_on_with_as_many_other_classes(program, uninterrupted, pictures, tmp_path):
     data = of_classes(pictures, tmp_path / "data", "aqua=blue", "blue=green", "red")
     result = program(data, "--resume", copy_of(uninterrupted[0], tmp_path / "out"), "--epochs", 3)

@@ -653,6 +653,13 @@ def test_a_weight_file_alone_says_its_network_and_nothing_else(folder, tmp_path)
     (tmp_path / "mine.safetensors").write_bytes((folder / train.MODEL).read_bytes())
     network = {"variant": "keras", "activation": "tanh", "dropout": 0.5}
     assert runs.load_run(tmp_path / "mine.safetensors")[1] == network
+    (tmp_path / train.SETTINGS).write_text(
+        '{"variant": "modern", "seed": 5, "data": "elsewhere"}'
+    )  # another run's
+    assert runs.load_run(tmp_path / "mine.safetensors")[1] == network
+    (tmp_path / train.SETTINGS).write_text('{"variant": "keras", "seed": 5, "data": "elsewhere"}')
+    assert runs.load_run(tmp_path / "mine.safetensors")[1] == {**network, "seed": 5, "data": "elsewhere"}
+    (tmp_path / train.SETTINGS).unlink()
     weights.save(tmp_path / "mine.safetensors", weights.load(folder / train.MODEL))  # without its record
     assert runs.load_run(tmp_path / "mine.safetensors")[1] == {}
 
