@@ -228,12 +228,15 @@ def test_numbers_do_not_count_folders_that_are_named_by_wnids(wnids, place, line
     trained = sorted(path.name for path in (wnids / "train").iterdir())
     if not with_train:
         shutil.rmtree(wnids / "train")
-    with pytest.raises(DataError, match=r"numbers, .* named by WordNet's ids, n01440764, .*--class-ids FILE .*meta\.mat"):
+    with pytest.raises(
+        DataError, match=r"numbers, .* named by WordNet's ids, n01440764, .*--class-ids FILE .*meta\.mat"
+    ):
         find_pictures(wnids, "val", named, trained=None if with_train else trained)
     (wnids / "ids.txt").write_text("1 n02489166\n2 n01440764\n3 n02119789\n")
     pictures = find_pictures(wnids, "val", named, class_ids=wnids / "ids.txt")
     assert [pictures.classes[i] for i in pictures.labels] == [
-        {"1": "n02489166", "2": "n01440764", "3": "n02119789"}[line.split()[-1]] for line in lines.splitlines()
+        {"1": "n02489166", "2": "n01440764", "3": "n02119789"}[line.split()[-1]]
+        for line in lines.splitlines()
     ]
 
 
@@ -250,10 +253,14 @@ def test_wnids_in_the_ground_truth_are_names(wnids):
 @pytest.mark.parametrize("lines", ["1\n2\n1\n", "2\n2\n2\n", "v1 1\nv2 2\nv3 2\n"])
 def test_numbers_that_may_begin_at_0_or_at_1_are_refused(flat, lines):
     (flat / "truth.txt").write_text(lines)
-    with pytest.raises(DataError, match=r"has the classes \d to \d of 3: do they count from 0 or from 1\? Write names"):
+    with pytest.raises(
+        DataError, match=r"has the classes \d to \d of 3: do they count from 0 or from 1\? Write names"
+    ):
         find_pictures(flat, "val", flat / "truth.txt")
     shutil.move(flat / "truth.txt", flat / GROUND_TRUTH)  # this file's count from 1
-    assert find_pictures(flat, "val").labels.tolist() == [int(line.split()[-1]) - 1 for line in lines.splitlines()]
+    assert find_pictures(flat, "val").labels.tolist() == [
+        int(line.split()[-1]) - 1 for line in lines.splitlines()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -299,13 +306,15 @@ def test_a_flat_val_has_the_labels_of_the_network(flat, lines):
     assert pictures.labels.tolist() == [2, 3, 0]
 
 
-@pytest.mark.parametrize("trained", [["b", "d", "c", "a"], ["a", "b", "c"], ["n01440764 tench", "n02119789", "x"]])
+@pytest.mark.parametrize(
+    "trained", [["b", "d", "c", "a"], ["a", "b", "c"], ["n01440764 tench", "n02119789", "x"]]
+)
 @pytest.mark.parametrize("lines", ["3\n1\n2\n", "2\n0\n1\n", "v1 3\nv2 1\nv3 2\n"])
 def test_numbers_do_not_count_the_classes_of_a_network(flat, lines, trained):
     """Which may be others, as many or not: without folders nothing says what the numbers count."""
     shutil.rmtree(flat / "train")
     (flat / GROUND_TRUTH).write_text(lines)
-    with pytest.raises(DataError, match="has numbers, .*--class-ids FILE"):
+    with pytest.raises(DataError, match=r"has numbers, .*--class-ids FILE"):
         find_pictures(flat, "val", trained=trained)
     names = [trained[0].split()[0], trained[-1], trained[1]]
     (flat / "ids.txt").write_text("".join(f"{i} {names[i % 3]}\n" for i in range(4)))
