@@ -28,14 +28,10 @@ NOT_OURS = (
     "__MACOSX",
 )
 
-HIDDEN, THUMBNAILS, NO_FILE = "hidden", "of the system's own", "FIFO, socket or device"
-BACK, TO_ANOTHER_CLASS = "link to a folder above", "link into another class's folder"
-OF_ANOTHER_CLASS = "picture that another class has by a link"
-AGAIN, BROKEN, LOOSE = (
-    "link to what is there already",
-    "link to nothing",
-    "picture outside of the class folders",
-)
+HIDDEN, THUMBNAILS, NO_FILE = "hidden", "of the system's own", "no file but a FIFO, socket or device"
+BACK, TO_ANOTHER_CLASS = "linked to a folder above", "linked into another class's folder"
+AGAIN, OF_ANOTHER_CLASS = "linked to what is there already", "linked to from another class as well"
+BROKEN, LOOSE = "linked to nothing", "outside of the class folders"
 
 
 class Passed:
