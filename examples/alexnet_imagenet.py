@@ -17,6 +17,7 @@ import numpy as np
 import minialex as mx
 from minialex import neighbours, optim, plot, train
 from minialex.data.augment import Colour, Prepare, mean_image
+from minialex.data.classes import differences, index_map
 from minialex.data.folder import find_pictures
 from minialex.data.loader import DummyBatches, PictureBatches
 from minialex.data.pictures import draw_pictures
@@ -25,6 +26,7 @@ from minialex.models.alexnet import PRESETS
 from minialex.study.timeline import measure_step
 from minialex.training import results
 from minialex.training.output import Output, drawing
+from minialex.training.recorded import check_preset, last_layer_is_new, names_for, unrecorded
 from minialex.training.reports import AccuracyReport
 from minialex.training.runs import (
     HISTORY,
@@ -135,6 +137,12 @@ def parse_arguments(argv=None):
     )
     add("--ten-crop", action="store_true", help="with -e: the mean of ten crops, as in 2012")
     add("--pretrained", metavar="PATH", help="begin with these weights: ours, BVLC's .npy, torchvision's")
+    add(
+        "--classes",
+        metavar="FILE",
+        type=absolute,
+        help="the names of the classes of weights that don't say them, one a line, in the network's order",
+    )
     add("--freeze", metavar="NAMES", help="leave these layers as they are: conv1,conv2")
     add(
         "-p",
@@ -181,6 +189,8 @@ def parse_arguments(argv=None):
     args = parser.parse_args(argv)
     if args.evaluate and not (args.resume or args.pretrained):
         parser.error("-e tests weights: say which with --resume PATH or --pretrained PATH")
+    if args.classes and not (args.evaluate or args.pretrained):
+        parser.error("--classes says what weights were trained on: it goes with -e or --pretrained")
     if args.ten_crop and not args.evaluate:
         parser.error("--ten-crop goes with -e")
     return args
@@ -194,14 +204,16 @@ def absolute(path):
 class Pictures:
     """What a run reads: training and validation batches, and what its network is to know of them."""
 
-    def __init__(self, args, settings):
+    def __init__(self, args, settings, trained=None):
+        """trained: with -e, the names of the network's classes in its order. Labels are theirs, in place of numbers
+        that hang on which folders there are."""
         self.args, self.settings = args, settings
         self.train_list = self.val_list = None
-        self.classes = [f"class {i}" for i in range(1000)]
+        self.classes = trained or [f"class {i}" for i in range(1000)]
         if not settings["dummy"]:
             root = settings["data"] or draw_pictures(Path("runs", "drawn-pictures"), size=settings["side"])
             truth, ids = settings["ground_truth"], settings["class_ids"]
-            self.val_list = self.limited(find_pictures(root, "val", truth, ids))
+            self.val_list = self.limited(find_pictures(root, "val", truth, ids, trained))
             if not args.evaluate:
                 self.train_list = self.limited(find_pictures(root, "train"))
             self.classes = self.val_list.classes
@@ -231,9 +243,18 @@ class Pictures:
     def describe(self):
         if self.settings["dummy"]:
             return "random numbers in place of pictures"
+        sets = [pictures for pictures in (self.train_list, self.val_list) if pictures]
         sizes = [f"{len(self.train_list):,} pictures to train on"] if self.train_list else []
         sizes.append(f"{len(self.val_list):,} to validate")
-        return f"{' and '.join(sizes)}, {len(self.classes)} classes: {a_few(self.classes)}"
+        used = [
+            self.classes[i] for i in sorted({int(i) for pictures in sets for i in np.unique(pictures.labels)})
+        ]
+        of_all = f"of {len(self.classes)} " if len(used) < len(self.classes) else ""
+        lines = [f"{' and '.join(sizes)}, {len(used)} {of_all}classes: {a_few(used)}"]
+        if numbers := index_map(self.classes):
+            lines.append(f"Labels by name, in the order of texts: {numbers}")
+        lines += [f"Passed over: {pictures.passed}" for pictures in sets if pictures.passed]
+        return "\n".join(lines)
 
 
 def a_few(names):
@@ -242,7 +263,9 @@ def a_few(names):
 
 def build_model(settings, classes, devices):
     options = {name: settings[name] for name in ARCHITECTURE}
-    return mx.models.alexnet(classes, devices, rng=settings["seed"], **options)
+    model = mx.models.alexnet(len(classes), devices, rng=settings["seed"], **options)
+    model.classes = classes
+    return model
 
 
 def measures_its_input(settings):
@@ -277,20 +300,34 @@ def measure_input(model, pictures, path, checkpoint):
     return arrays["mean"], Colour(arrays["values"], arrays["vectors"])
 
 
+def begin_with(args, model, settings):
+    """Put --pretrained's weights into the model. Its last layer stays as it is unless they are of the same classes."""
+    path = args.pretrained
+    arrays, known = read_weights(path)
+    why = ""
+    if "fc8.bias" in arrays and not settings["dummy"]:
+        count = len(arrays["fc8.bias"])
+        why = last_layer_is_new(path, known.get("classes"), count, args.classes, model.classes)
+    fresh = mx.weights.load_pretrained(model, weight_file(path), new_last_layer=True if why else None)
+    print(f"Beginning with the weights of {path}" + (f", but for {', '.join(fresh)}: {why}" if fresh else ""))
+    say(unrecorded(path, f"preset {settings['preset']}"))
+
+
+def say(note):
+    if note:
+        print(note)
+
+
 def train_network(args, checkpoint, settings, folder):
     pictures = Pictures(args, settings)
     if settings.setdefault("classes", pictures.classes) != pictures.classes:
         raise ValueError(
             f"{checkpoint.path} knows other classes ({a_few(settings['classes'])}) than the pictures have "
-            f"({a_few(pictures.classes)})"
+            f"({a_few(pictures.classes)}): {differences(settings['classes'], pictures.classes)}"
         )
-    model = build_model(settings, len(pictures.classes), args.devices)
+    model = build_model(settings, pictures.classes, args.devices)
     if args.pretrained and not checkpoint:
-        fresh = mx.weights.load_pretrained(model, weight_file(args.pretrained))
-        print(
-            f"Beginning with the weights of {args.pretrained}"
-            + (f", but for {', '.join(fresh)}" if fresh else "")
-        )
+        begin_with(args, model, settings)
     frozen = freeze(model, settings["freeze"])
     mean, colour = None, None
     if measures_its_input(settings):
@@ -421,13 +458,14 @@ def evaluate(args):
         raise ValueError(f"{path} {why}")
     settings = settle(asked_of(args), of_run, defaults_for(args), may_change=set(DEFAULTS) - {"preset"})
     use_threads(settings["threads"])
-    pictures = Pictures(args, settings)
-    model = build_model(settings, len(arrays["fc8.bias"]), args.devices)
-    if len(pictures.classes) != model.num_classes:
-        raise ValueError(
-            f"{path} knows {model.num_classes} classes, the pictures have {len(pictures.classes)}"
-        )
+    names = [f"class {i}" for i in range(len(arrays["fc8.bias"]))]
+    if not settings["dummy"]:
+        names = names_for(path, of_run.get("classes"), len(names), args.classes, None)
+    pictures = Pictures(args, settings, names)
+    model = build_model(settings, names, args.devices)
+    mx.weights.check_record(mx.weights.read_record(weight_file(path)), model, path)
     mx.weights.import_grouped(model, arrays)
+    say(unrecorded(path, f"preset {settings['preset']}"))
     beside = (path if path.is_dir() else path.parent) / INPUT
     mean = mx.weights.load(beside)["mean"] if beside.is_file() else None
     if mean is None and model.input.mean == "image" and not settings["dummy"]:
@@ -476,6 +514,7 @@ def train_in(output, args):
     if args.pretrained and not checkpoint:
         arrays, of_pretrained = read_weights(args.pretrained)
         check_whose(weight_file(args.pretrained), "AlexNet", arrays, why="does not fit this model: it ")
+    check_preset(args.pretrained, of_pretrained.get("preset"), args.preset)
     settings = settle(asked_of(args), of_run, defaults_for(args, of_pretrained), may_change)
     if not checkpoint:
         settings.pop("classes", None)  # the pictures say

@@ -18,6 +18,7 @@ from minialex.data.loader import ArrayBatches
 from minialex.models.lenet import ACTIVATIONS, VARIANTS
 from minialex.training import results
 from minialex.training.output import Output, drawing
+from minialex.training.recorded import unrecorded
 from minialex.training.reports import ErrorReport
 from minialex.training.runs import (
     HISTORY,
@@ -185,7 +186,9 @@ def draw_pictures(model, history, test, folder):
 
 def build_model(settings, device):
     names = ("variant", "activation", "dropout")
-    return mx.models.lenet5(**{n: settings[n] for n in names}, rng=settings["seed"], device=device)
+    model = mx.models.lenet5(**{n: settings[n] for n in names}, rng=settings["seed"], device=device)
+    model.classes = [str(digit) for digit in range(10)]
+    return model
 
 
 def evaluate(args, device):
@@ -199,6 +202,9 @@ def evaluate(args, device):
     data, sets = load_pictures(settings, of_run.get("data"))
     model = build_model(settings, device)
     mx.weights.import_grouped(model, arrays)
+    taken_for = f"variant {settings['variant']}, activation {settings['activation']}"
+    if note := unrecorded(args.resume, taken_for):
+        print(note)
     _, _, test = make_batches(sets, {**settings, "holdout": 0}, model.prepare)
     report_test(model, test, data)
 

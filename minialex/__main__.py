@@ -52,7 +52,9 @@ def main(argv=None) -> int:
         help="a run's folder, a weight file, BVLC's .npy, torchvision's .pth or .safetensors",
     )  # fmt: skip
     classify.add_argument(
-        "--classes", metavar="FILE", help="their names, one a line, in order (default: the run's)"
+        "--classes",
+        metavar="FILE",
+        help="their names, one a line, in the network's order (default: the run's)",
     )
     classify.add_argument("--preset", choices=PRESETS, help="(default: the run's, or what the weights show)")
     classify.add_argument(
@@ -94,6 +96,7 @@ def run_summary(args) -> int:
 
 def run_predict(args) -> int:
     from minialex.data.photo import as_text, digit_from_picture
+    from minialex.training.recorded import unrecorded
     from minialex.training.runs import check_whose, load_run
 
     weights = Path(args.weights) if args.weights else newest_run()
@@ -102,7 +105,8 @@ def run_predict(args) -> int:
         why, remedy = "has no c1, it is no LeNet-5's", "minialex classify reads photographs"
         check_whose(weights, "LeNet-5", arrays, why=f"{why}; it ", remedy=remedy)
         raise ValueError(f"{weights} {why}; {remedy}")
-    model = mx.models.lenet5(settings.get("variant", "modern"), activation=settings.get("activation", "tanh"))
+    variant, activation = settings.get("variant", "modern"), settings.get("activation", "tanh")
+    model = mx.models.lenet5(variant, activation=activation)
     mx.weights.import_grouped(model, arrays)
     prepared = digit_from_picture(args.picture)
 
@@ -119,6 +123,8 @@ def run_predict(args) -> int:
     if args.save:
         mx.plot.digit_steps(prepared, path=args.save)
         print(f"\nThe steps from your picture to 28x28 are in {args.save}")
+    if note := unrecorded(weights, f"variant {variant}, activation {activation}"):
+        print(note, file=sys.stderr)
     return 0
 
 
@@ -156,7 +162,9 @@ def newest_run() -> Path:
 
 def run_classify(args) -> int:
     from minialex.data.augment import square
+    from minialex.data.classes import read_names, reorder
     from minialex.data.folder import read_picture
+    from minialex.training.recorded import check_preset, trained_names, unrecorded
     from minialex.training.runs import INPUT, check_whose, read_weights, weight_file
 
     arrays, settings = read_weights(args.weights)
@@ -164,11 +172,15 @@ def run_classify(args) -> int:
         why, remedy = "has no conv1 to fc8, it is no AlexNet's", "minialex predict reads digits"
         check_whose(args.weights, "AlexNet", arrays, why=f"{why}; it ", remedy=remedy)
         raise ValueError(f"{args.weights} {why}; {remedy}")
-    classes = len(arrays["fc8.bias"])
-    names = settings.get("classes") or [f"class {i}" for i in range(classes)]
-    if args.classes:
-        names = read_names(args.classes, classes)
+    classes, known = len(arrays["fc8.bias"]), settings.get("classes")
+    names = trained_names(args.weights, known, classes, args.classes) or [
+        f"class {i}" for i in range(classes)
+    ]
+    if args.classes and known:
+        names = reorder(read_names(args.classes, classes), known, args.classes)
     preset = args.preset or settings.get("preset") or preset_by_shape(args.weights, arrays)
+    if not (note := unrecorded(args.weights, f"preset {preset}")):
+        check_preset(args.weights, settings.get("preset"), args.preset)
     size = {"width": settings.get("width") or 1.0, "image_size": settings.get("image_size")}
     model = mx.models.alexnet(classes, args.devices, preset, **size, scale=settings.get("scale"))
     mx.weights.import_grouped(model, arrays)
@@ -183,17 +195,9 @@ def run_classify(args) -> int:
     share = shares_of(logits, args.weights)
     for number in np.argsort(-share, kind="stable")[:5]:
         print(f" {100 * share[number]:5.1f} %  {names[number]}")
+    if note:
+        print(note, file=sys.stderr)
     return 0
-
-
-def read_names(path, classes: int) -> list[str]:
-    """The lines of a text file, as many as there are classes."""
-    names = Path(path).read_text(encoding="utf-8-sig", errors="replace").rstrip().splitlines()
-    if len(names) != classes:
-        raise ValueError(
-            f"{path} has {len(names)} names, the network {classes} classes: one a line is needed"
-        )
-    return names
 
 
 def preset_by_shape(path, arrays) -> str:

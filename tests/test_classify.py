@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -65,7 +66,8 @@ def save_run(folder, preset, **settings):
     """A finished run's folder: model.safetensors and settings.json."""
     folder.mkdir(exist_ok=True)
     model = network(preset)
-    weights.save(folder / "model.safetensors", weights.export_grouped(model))
+    record = weights.as_metadata(weights.record_of(model))
+    weights.save(folder / "model.safetensors", weights.export_grouped(model), record)
     settings = {"preset": preset, "width": WIDTH, "image_size": SIZE, **settings}
     (folder / "settings.json").write_text(json.dumps(settings))
     return model
@@ -212,12 +214,77 @@ def test_what_several_presets_have_must_be_named(maps, message):
         program.preset_by_shape("some.file", shapes_of(maps, 2))
 
 
-def test_a_preset_can_be_named(run, photo, tmp_path):
+def forget_the_record(file):
+    """As files were before they had one."""
+    weights.save(file, weights.load(file))
+
+
+def test_weights_that_record_their_preset_are_for_no_other(run, photo, tmp_path):
     save_run(tmp_path / "run", "bvlc")
+    for path in (tmp_path / "run", shutil.copy(tmp_path / "run" / "model.safetensors", tmp_path)):
+        status, out, err = run(photo, "--weights", path, "--preset", "paper")
+        assert (status, out) == (1, "")
+        assert 'is for preset="bvlc", and --preset asks for "paper"' in err
+        assert run(photo, "--weights", path, "--preset", "bvlc")[0] == 0
+
+
+def test_a_preset_can_be_named_for_weights_without_a_record(run, photo, tmp_path):
+    save_run(tmp_path / "run", "bvlc")
+    forget_the_record(tmp_path / "run" / "model.safetensors")
     asked = run(photo, "--weights", tmp_path / "run", "--preset", "paper")
     assert asked[0] == 0
     assert "mean colour" in asked[2]
+    assert "model.safetensors has no record of its network: it is taken for preset paper" in asked[2]
     assert asked[1] != run(photo, "--weights", tmp_path / "run")[1]
+
+
+def test_a_weight_file_says_what_it_is_wherever_it_lies(run, photo, tmp_path):
+    """And not what the settings.json of another run says."""
+    save_run(tmp_path / "run", "bvlc", classes=NAMES)
+    model = tmp_path / "run" / "model.safetensors"
+    record = weights.record_of(network("bvlc"), {"classes": NAMES})
+    weights.save(model, weights.load(model), weights.as_metadata(record))
+    wanted = run(photo, "--weights", tmp_path / "run")
+    assert wanted[0] == 0
+    assert "tabby cat" in wanted[1]
+    save_run(tmp_path / "other", "paper", classes=NAMES[::-1])
+    shutil.copy(model, tmp_path / "other")
+    assert run(photo, "--weights", tmp_path / "other") == wanted
+
+
+# ---- names of classes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "lines", [NAMES, NAMES[::-1], [f"{name.split()[0]} {i}" for i, name in enumerate(NAMES)][::-1]]
+)
+def test_a_list_of_classes_follows_the_names_that_were_trained(run, photo, tmp_path, lines):
+    trained = [line.split()[0] for line in lines] if lines[0] not in NAMES else NAMES
+    save_run(tmp_path / "run", "bvlc", classes=sorted(trained))
+    status, out, _ = run(photo, "--weights", tmp_path / "run")
+    assert status == 0
+    (tmp_path / "list.txt").write_text("\n".join(lines), encoding="utf-8")
+    listed = run(photo, "--weights", tmp_path / "run", "--classes", tmp_path / "list.txt")
+    assert listed[0] == 0
+    shown = [line.split(" %  ") for line in out.splitlines()]
+    for (share, name), line in zip(shown, listed[1].splitlines(), strict=True):
+        assert line.startswith(f"{share} %  {name}")
+
+
+def test_a_list_of_other_classes_is_refused(run, photo, names, tmp_path):
+    save_run(tmp_path / "run", "bvlc", classes=["apple", *NAMES[1:]])
+    status, out, err = run(photo, "--weights", tmp_path / "run", "--classes", names)
+    assert (status, out) == (1, "")
+    assert re.search(
+        r"names\.txt names other classes \(tabby cat, .*than the network was trained on \(apple, ", err
+    )
+
+
+def test_names_of_another_number_of_classes_are_not_believed(run, photo, tmp_path):
+    save_run(tmp_path / "run", "bvlc", classes=NAMES[:4])
+    status, out, err = run(photo, "--weights", tmp_path / "run")
+    assert (status, out) == (1, "")
+    assert "has 7 classes, and is said to know 4, tabby cat, " in err
 
 
 # ---- what can be wrong --------------------------------------------------------------------------------
@@ -273,7 +340,7 @@ def another_preset(folder):
     return [
         "--preset",
         "torchvision",
-    ], r"conv1\.weight has shape \(6, 3, 11, 11\), the model \(4, 3, 11, 11\)"
+    ], 'is for preset="paper", and --preset asks for "torchvision"'
 
 
 @pytest.mark.parametrize(

@@ -266,6 +266,39 @@ def test_predict_knows_the_variant_from_the_runs_settings(run, tmp_path, variant
     assert "What it reads there" in out
 
 
+@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])
+def test_predict_knows_the_activation_from_the_weights_wherever_they_lie(run, tmp_path, activation):
+    model = mx.models.lenet5("keras", activation=activation)
+    path, picture = tmp_path / "mine.safetensors", draw(tmp_path / "digit.png", "3")
+    weights.save(path, weights.export_grouped(model), weights.as_metadata(weights.record_of(model)))
+    (tmp_path / train.SETTINGS).write_text('{"variant": "modern", "activation": "tanh"}')  # another run's
+    image = mx.data.digit_from_picture(picture).image
+    logits = model.eval().forward(model.prepare(image[None, None]))[0]
+    status, out, err = run("predict", picture, "--weights", path)
+    assert (status, err) == (0, "")
+    share = np.exp(logits - logits.max())
+    assert f"{100 * share.max() / share.sum():5.1f} %" in out
+    weights.save(path, weights.load(path))
+    (tmp_path / train.SETTINGS).unlink()
+    if activation == "tanh":
+        path.rename(tmp_path / "keras.safetensors")
+        assert (
+            "c5.weight has shape" in run("predict", picture, "--weights", tmp_path / "keras.safetensors")[2]
+        )
+
+
+def test_predict_says_that_weights_have_no_record(run, trained, tmp_path):
+    weights.save(tmp_path / "mine.safetensors", weights.load(trained / "runs" / "lenet" / train.MODEL))
+    status, _, err = run(
+        "predict", draw(tmp_path / "digit.png", "3"), "--weights", tmp_path / "mine.safetensors"
+    )
+    assert status == 0
+    assert (
+        "mine.safetensors has no record of its network: it is taken for variant modern, activation tanh"
+        in err
+    )
+
+
 def test_predict_takes_a_checkpoint_while_a_run_goes_on(run, trained, tmp_path):
     (tmp_path / train.CHECKPOINT).write_bytes((trained / "runs" / "lenet" / train.CHECKPOINT).read_bytes())
     picture = draw(tmp_path / "digit.png", "3")

@@ -11,15 +11,17 @@ And ImageNet's own validation set, which comes flat, its classes in a text file 
 
 import io
 import os
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from minialex.data.classes import a_few, first_words, numbers_in
+from minialex.data.truth import GROUND_TRUTH as GROUND_TRUTH  # known by this name since before
+from minialex.data.truth import classes_of, find_ground_truth
+from minialex.data.walk import SUFFIXES, Finder, Passed, class_folders
 from minialex.errors import DataError
-
-SUFFIXES = (".jpeg", ".jpg", ".png")  # in any letter case
-GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 
 # What is tried on a file, whatever its name says. Not all that Pillow knows: some formats start other programs.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP")
@@ -47,46 +49,74 @@ class PictureList:
     files: list[Path]
     labels: np.ndarray  # int64 (N,)
     classes: list[str]
+    passed: Passed = field(default_factory=Passed)  # what was there as well, and was not taken
 
     def __len__(self) -> int:
         return len(self.files)
 
     def part(self, chosen) -> "PictureList":
         """Those with these numbers, with all the classes: to hold some out, or to try with a few."""
-        return PictureList([self.files[i] for i in chosen], self.labels[chosen], self.classes)
+        return replace(self, files=[self.files[i] for i in chosen], labels=self.labels[chosen])
+
+    def numbered_as(self, trained: list[str], where="the list") -> "PictureList":
+        """The same pictures with the labels of a network that was trained on these names, in its order.
+
+        A part of them will do. Raises DataError, naming it, for a class with pictures that was not trained.
+        """
+        used = np.unique(self.labels)
+        numbers = np.zeros(len(self.classes), dtype=np.int64)
+        numbers[used] = numbers_in(trained, [self.classes[i] for i in used], where)
+        return replace(self, labels=numbers[self.labels], classes=list(trained))
 
 
 # -- Finding -----------------------------------------------------------------------------------------------
 
 
-def find_pictures(root, split: str = "train", ground_truth=None, class_ids=None) -> PictureList:
+def find_pictures(
+    root, split: str = "train", ground_truth=None, class_ids=None, trained: list[str] | None = None
+) -> PictureList:
     """The pictures of root/train, or those to test with (`split="val"`): of root/val, else of root/test.
 
-    Classes are the names of the class folders in sorted order: train/'s, or val/'s own where there is no train/.
-    Pictures end in .jpeg, .jpg or .png in any letter case, and may lie deeper inside their class's folder.
+    Classes are the names of the class folders in sorted order, as texts ("10" comes before "2"): train/'s, or val/'s
+    own where there is no train/. With `trained`, the names that a network was trained on in its order, they are those:
+    folders may be a part of them, and labels are the network's.
+    Pictures end in .jpeg, .jpg or .png in any letter case, and may lie deeper inside their class's folder. What is
+    hidden, a disk station's (@eaDir), a FIFO or the like is passed over, and so are links that lead back or into
+    another class's folder; `passed` counts them.
 
     A flat val/ needs a text file, `ground_truth`; ILSVRC2012_validation_ground_truth.txt in `root` or in val/
     is found without being named. It has either a line `NAME CLASS` for each picture, or one class a line for the
     pictures in sorted order. A class is a class folder's name or its number. Numbers count from 1, or from 0
-    where a 0 occurs (as in Caffe's val.txt), and mean the classes in sorted order.
+    where a 0 occurs (as in Caffe's val.txt), and mean the classes in sorted order; where that is in doubt (see
+    truth.numbered) they are refused.
 
     ImageNet's own file numbers its classes in another order, ILSVRC2012_ID, so it needs `class_ids` too: a text
     file with a line `ID CLASS` for each class (`1 n02119789`), made from meta.mat of the development kit.
 
-    Raises FileNotFoundError when a folder or file is missing, DataError when what is there doesn't fit together.
+    Raises FileNotFoundError when a folder or file is missing, OSError when a folder may not be read, DataError when
+    what is there doesn't fit together.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}")
-    folder = _split_folder(root, split)
-    known = _class_folders(root / "train")
-    own = _class_folders(folder)
+    folder, passed = _split_folder(root, split), Passed()
+    own = class_folders(folder, passed)
+    known = own if split == "train" else class_folders(root / "train")
+    finder = Finder({root / "train": known, folder: own}, passed, _other_splits(root))
     if own:
-        pictures = _from_class_folders(folder, own, known or own)
+        pictures = _from_class_folders(folder, own, known or own, finder)
     elif split == "train":
         raise DataError(f"{folder} has no class folders: pictures belong in {folder / '<class>'}")
     else:
-        pictures = _from_ground_truth(root, folder, known, ground_truth, class_ids)
+        finder.passed = passed = Passed()  # loose pictures are what is wanted
+        files = finder.pictures(folder)
+        if not files:
+            raise DataError(f"{folder} has neither class folders nor pictures ({', '.join(SUFFIXES)})")
+        truth = Path(ground_truth) if ground_truth else find_ground_truth(root, folder, len(files))
+        there = known or sorted(first_words(trained or []))
+        pictures = PictureList(files, *classes_of(files, truth, class_ids, there, bool(known)), passed)
+    if trained is not None:
+        return pictures.numbered_as(trained, folder)
     if len(pictures.classes) == 1:
         raise DataError(
             f"{folder} has one class only, {pictures.classes[0]}: there must be 2 or more to tell apart"
@@ -105,120 +135,30 @@ def _split_folder(root: Path, split: str) -> Path:
     raise FileNotFoundError(f"{root} has no folder {' or '.join(names)}; it has {there}")
 
 
-def _class_folders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _other_splits(root: Path) -> dict[Path, list[str]]:
+    """The class folders of any split, into which no link may lead. What is wrong in another split is of no matter."""
+    splits = {}
+    for name in ("train", "val", "test"):
+        with suppress(OSError, DataError):
+            splits[root / name] = class_folders(root / name)
+    return splits
 
 
-def _pictures_in(folder: Path) -> list[Path]:
-    """All pictures in a folder and its subfolders, sorted. Names that begin with a dot are no pictures."""
-    found = [
-        os.path.join(place, name)
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-    ]
-    return [Path(path) for path in sorted(found)]
-
-
-def _from_class_folders(folder: Path, own: list[str], classes: list[str]) -> PictureList:
+def _from_class_folders(folder: Path, own: list[str], classes: list[str], finder: Finder) -> PictureList:
     number = {name: i for i, name in enumerate(classes)}
     if strangers := [name for name in own if name not in number]:
         raise DataError(
-            f"{folder} has {len(strangers)} classes that train/ has not: {_a_few(strangers)}. "
+            f"{folder} has {len(strangers)} classes that train/ has not: {a_few(strangers)}. "
             f"train/ has {len(classes)}, {folder.name}/ {len(own)}"
         )
-    found = {name: _pictures_in(folder / name) for name in own}
+    found = {name: finder.pictures(folder / name, name) for name in own}
     if empty := [name for name in own if not found[name]]:
         raise DataError(
-            f"{folder} has {len(empty)} class folders without a picture ({', '.join(SUFFIXES)}): {_a_few(empty)}"
+            f"{folder} has {len(empty)} class folders without a picture ({', '.join(SUFFIXES)}): {a_few(empty)}"
         )
     files = [file for name in own for file in found[name]]
     labels = [number[name] for name in own for _ in found[name]]
-    return PictureList(files, np.array(labels, dtype=np.int64), classes)
-
-
-def _a_few(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-# -- ImageNet's flat validation folder ---------------------------------------------------------------------
-
-
-def _from_ground_truth(root, folder, classes, ground_truth, class_ids) -> PictureList:
-    files = _pictures_in(folder)
-    if not files:
-        raise DataError(f"{folder} has neither class folders nor pictures ({', '.join(SUFFIXES)})")
-    truth = Path(ground_truth) if ground_truth else _find_ground_truth(root, folder, len(files))
-    names = _class_of_each(truth, files)
-    if class_ids:
-        by_id = dict(_rows(Path(class_ids), 2))
-        if unknown := sorted({name for name in names if name not in by_id}):
-            raise DataError(f"{truth} has classes that {class_ids} does not list: {_a_few(unknown)}")
-        names = [by_id[name] for name in names]
-        classes = classes or sorted(set(by_id.values()))
-    return PictureList(files, *_numbered(truth, names, classes))
-
-
-def _find_ground_truth(root: Path, folder: Path, count: int) -> Path:
-    for place in (root, folder):
-        if (place / GROUND_TRUTH).is_file():
-            return place / GROUND_TRUTH
-    raise FileNotFoundError(
-        f"{folder} holds {count} pictures and no class folders, so their classes must be in {GROUND_TRUTH}, "
-        f"in {root} or in {folder}: there is none"
-    )
-
-
-def _class_of_each(truth: Path, files: list[Path]) -> list[str]:
-    """What the ground-truth file says of each picture: its class, or the class's number."""
-    rows = _rows(truth)
-    if rows and len(rows[0]) == 1:
-        if len(rows) != len(files):
-            raise DataError(
-                f"{truth} has {len(rows)} lines for {len(files)} pictures in {files[0].parent}: "
-                "there must be one for each, in sorted order"
-            )
-        return [name for (name,) in rows]
-    by_name = {Path(name).stem: label for name, label in rows}
-    if missing := [file.name for file in files if file.stem not in by_name]:
-        raise DataError(f"{truth} says nothing of {len(missing)} of {len(files)} pictures: {_a_few(missing)}")
-    return [by_name[file.stem] for file in files]
-
-
-def _numbered(truth: Path, names: list[str], classes: list[str]) -> tuple[np.ndarray, list[str]]:
-    """Labels from 0 on, and all classes, which are made up from the names where there are none yet."""
-    if set(names) <= set(classes) or not all(name.isdecimal() for name in names):
-        classes = classes or sorted(set(names))
-        number = {name: i for i, name in enumerate(classes)}
-        if unknown := sorted(set(names) - set(classes)):
-            raise DataError(
-                f"{truth} has classes that are not among the {len(classes)} known ones: {_a_few(unknown)}"
-            )
-        return np.array([number[name] for name in names], dtype=np.int64), classes
-    labels = np.array(names, dtype=np.int64)
-    labels -= labels.min() > 0  # numbers count from 1, unless a 0 occurs
-    classes = classes or [str(i) for i in range(1, labels.max() + 2)]
-    if labels.max() >= len(classes):
-        raise DataError(f"{truth} has class {max(names, key=int)}, but there are {len(classes)} classes")
-    return labels, classes
-
-
-def _rows(path: Path, width: int | None = None) -> list[list[str]]:
-    """The words of each line that is not empty: `width` of them, or all as many as in the first line, 1 or 2."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        words = line.split()
-        if not words:
-            continue
-        width = width or min(len(words), 2)
-        if len(words) != width:
-            raise DataError(f"{path}, line {number}, should be {width} words, but is {line.strip()[:60]!r}")
-        rows.append(words)
-    return rows
+    return PictureList(files, np.array(labels, dtype=np.int64), classes, finder.passed)
 
 
 # -- Reading -----------------------------------------------------------------------------------------------
@@ -233,6 +173,8 @@ def read_picture(path, at_least: int | None = None):
     Raises UnreadablePicture, naming the file.
     """
     try:
+        if isinstance(path, (str, os.PathLike)) and os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError("it is no file")  # to open a FIFO is to wait, maybe for ever
         try:
             return _decoded(path, at_least)
         except UserWarning:  # Pillow's, of broken metadata, where warnings are errors: read it without

@@ -97,6 +97,8 @@ def _read(picture, name: str, notes: list[str]) -> tuple[np.ndarray, float]:
         raise FileNotFoundError(f"There is no file {name}. Give the path of a picture (PNG, JPEG, ...).")
     if is_path and Path(picture).is_dir():
         raise DataError(f"{name} is a folder. Give the path of a picture in it.")
+    if is_path and not Path(picture).is_file():
+        raise DataError(f"{name} is no file, but a FIFO, socket or device. Give the path of a picture.")
     try:
         grey = _open(picture, notes) if is_path else _grey(picture, notes)
         if grey.size == 0:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minialex.data.walk import Finder, Passed
 from minialex.errors import DataError
 from minialex.weights.files import remove_unfinished, unfinished_name
 
@@ -128,10 +129,17 @@ def _check_is_there(folder: Path, wanted: dict) -> None:
     found = json.loads(record.read_text())
     if found != wanted:
         raise DataError(f"{folder} holds other drawn pictures, {found}, not {wanted}: name a new folder")
-    count, whole = sum(1 for _ in folder.rglob("*.jpg")), sum(wanted[split] for split in SPLITS)
-    if count != whole:
+    whole = {
+        folder / split / CLASSES[i % len(CLASSES)] / f"{i:05}.jpg"
+        for split in SPLITS
+        for i in range(wanted[split])
+    }
+    there = set(Finder({}, Passed()).pictures(folder))  # as they will be found: without what is hidden
+    if there != whole:
+        strange = f", and {len(there - whole)} others" if there - whole else ""
         raise DataError(
-            f"{folder} holds {count} of its {whole} drawn pictures: delete it, to have it drawn anew"
+            f"{folder} holds {len(there & whole)} of its {len(whole)} drawn pictures{strange}: delete it, to have it "
+            "drawn anew"
         )
 
 

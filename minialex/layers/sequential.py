@@ -157,11 +157,14 @@ class Model(Sequential):
     """A Sequential that is a whole network: it ends in logits, and nobody needs the gradient of its picture.
 
     loss: the loss layer that belongs to it; picture_shape: (C, H, W); `prepare` turns pictures as they come from a
-    file into what it was made for.
+    file into what it was made for. architecture: what it is among networks of its shapes, for weights/record.py, as
+    minialex.models says it; classes: their names, in its order. A model of your own may leave these two out.
     """
 
     loss: Layer
     picture_shape: tuple[int, int, int]
+    architecture: dict
+    classes: list[str]
     is_whole = True
 
     def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:

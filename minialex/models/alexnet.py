@@ -167,7 +167,12 @@ def alexnet(
     if towers == 2:
         layers = in_towers(layers)
     picture = replace(chosen.input, crop=size, scale=scale or chosen.input.scale)
-    return AlexNet(preset, picture, num_classes, layers).to(devices)
+    model = AlexNet(preset, picture, num_classes, layers)
+    model.architecture = {
+        "network": "alexnet", "preset": preset, "num_classes": num_classes, "width": width, "image_size": size,
+        "scale": picture.scale,
+    }  # fmt: skip
+    return model.to(devices)
 
 
 def one_tower(p: Preset, num_classes, rng, width, size, init) -> dict[str, Layer]:

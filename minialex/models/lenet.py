@@ -118,6 +118,9 @@ def lenet5(
         )
     rng = generator(rng)
     model = _lenet_1998(rng) if variant == "1998" else _lenet_today(variant, rng, activation, dropout)
+    model.architecture = {
+        "network": "lenet5", "variant": variant, "activation": activation, "dropout": dropout
+    }  # fmt: skip
     return model.to(device)
 
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minialex.data.classes import a_few, are_same
 from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Layer
 from minialex.layers.settings import number
 from minialex.training.optim import SGD
 from minialex.weights import gather, import_grouped, load_with_metadata, put, save, scatter
+from minialex.weights.record import STATE_KEY, checked_record, record_of, why_other
 
 _KEY = "minialex"
 _VELOCITY = "velocity:"
@@ -31,6 +33,11 @@ class Checkpoint:
     velocities: dict[str, np.ndarray]
     state: dict
 
+    @property
+    def record(self) -> dict:
+        """Which network it is of, and which classes; empty where that was not said. See weights/record.py."""
+        return checked_record(self.state.get(STATE_KEY, {}), self.path)
+
     def restore(self, model: Layer, optimizer: SGD | None = None) -> None:
         """Put everything back; raises CheckpointError, naming the file, if it is another model's."""
         try:
@@ -38,6 +45,9 @@ class Checkpoint:
             counters = self.state["counters"]
             if set(counters) != set(model.counters()):
                 raise ValueError(f"it counts {sorted(counters)}, the model {sorted(model.counters())}")
+            scatter(model.named_parameters(), self.parameters)  # shapes say more
+            if why := why_other(self.record, model) or _why_other_classes(self.record, model):
+                raise ValueError(why)
             import_grouped(model, self.parameters)
         except ValueError as error:
             raise CheckpointError(f"{self.path} does not fit this model: {error}") from error
@@ -53,6 +63,8 @@ def save_checkpoint(path: str | os.PathLike, model: Layer, optimizer: SGD, state
     """
     arrays = check_finite(model, optimizer)
     state = {**state, "counters": model.counters()}
+    if record := record_of(model, state.get("settings")):
+        state[STATE_KEY] = record
     header = {"state": state, "checksum": _checksum(arrays, state)}
     save(path, arrays, metadata={_KEY: _text(header)})
 
@@ -101,6 +113,14 @@ def look_into(path: str | os.PathLike) -> dict | None:
             return json.loads(file.metadata()[_KEY])["state"]
     except (SafetensorError, OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def _why_other_classes(record, model) -> str:
+    """Do the model's classes have other names, or another order, than those of the record?"""
+    there, here = record.get("classes"), getattr(model, "classes", None)
+    if there is None or here is None or are_same(there, list(here)):
+        return ""
+    return f"it knows other classes ({a_few(there)}) than the model ({a_few(list(here))})"
 
 
 def _named(optimizer, model):

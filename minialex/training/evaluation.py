@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minialex.data.classes import check_classes
 from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
 from minialex.layers.layer import Array
@@ -62,6 +63,7 @@ def predict(model: Model, batches) -> tuple[np.ndarray, np.ndarray]:
 
 def _logits(model, batches, **crops):
     """(logits, labels) of each batch in order, in evaluation mode; the model's mode is put back."""
+    check_classes(model, batches)
     mode = model.training
     model.eval()
     try:

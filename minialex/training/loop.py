@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minialex.data.classes import check_classes
 from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
 from minialex.errors import NotFinite
@@ -26,7 +27,7 @@ from minialex.training.optim import SGD, Constant, Plateau, settings_of, take_up
 from minialex.training.progress import Progress
 from minialex.training.reports import ErrorReport, Pace, Scores
 from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, SETTINGS, advice_when_spoiled
-from minialex.weights import copy_whole, export_grouped, save, write_whole
+from minialex.weights import as_metadata, copy_whole, export_grouped, record_of, save, write_whole
 from minialex.weights.files import remove_unfinished
 
 
@@ -76,8 +77,11 @@ def fit(
     """
     if isinstance(schedule, Plateau) and holdout is None:
         raise ValueError("a plateau schedule needs pictures that are held out of the training set")
+    for batches in (train, test, holdout):
+        check_classes(model, batches)
     report = report or ErrorReport()
     folder = Path(folder) if folder is not None else None
+    record = as_metadata(record_of(model, settings))
     progress = Progress()
     if resume is not None:
         progress = Progress.of(resume.state["progress"])
@@ -105,7 +109,7 @@ def fit(
             errors = [report.held_out_error(row) for row in progress.history]
             errors = [error for error in errors if error is not None]
             if progress.step == 0 and errors and errors[-1] < min(errors[:-1], default=math.inf):
-                save(folder / BEST, export_grouped(model))
+                save(folder / BEST, export_grouped(model), record)
 
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +139,7 @@ def fit(
             raise
         raise type(error)(f"{error}. {advice_when_spoiled(folder)}") from error
     if folder:
-        save(folder / MODEL, export_grouped(model))
+        save(folder / MODEL, export_grouped(model), record)
         if progress.good:
             (folder / GOOD).unlink(missing_ok=True)
         elif (folder / GOOD).is_file():

@@ -19,7 +19,7 @@ from minialex.devices.device import Device
 from minialex.errors import CheckpointError, DtypeMismatch
 from minialex.training.checkpoint import Checkpoint, load_checkpoint, look_into
 from minialex.training.progress import Progress
-from minialex.weights import load, read_pretrained
+from minialex.weights import load_with_metadata, read_pretrained, record_in
 from minialex.weights.files import unfinished_name
 
 # The files in a run's folder.
@@ -234,16 +234,24 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     """The parameters of a run by name, and its settings.
 
     path: a run's folder (its model or its checkpoint, whichever is newer), a checkpoint, or a weight file
-    (its settings are those in settings.json beside it, if there is one).
+    (its settings are those in settings.json beside it, if there is one; what it records itself goes before them).
     Raises FileNotFoundError, with near names, when there is nothing, CheckpointError when a file is damaged.
     """
     check_is_there(path)
     path = weight_file(path)
-    arrays = load(path)
+    arrays, metadata = load_with_metadata(path)
     if any(name.startswith("velocity:") for name in arrays):
         checkpoint = load_checkpoint(path)
-        return checkpoint.parameters, checkpoint.state["settings"]
-    return arrays, settings_in(path.parent)
+        return checkpoint.parameters, {**checkpoint.state["settings"], **_settings_of(checkpoint.record)}
+    recorded, beside = _settings_of(record_in(metadata, path)), settings_in(path.parent)
+    if any(beside.get(name) not in (None, value) for name, value in recorded.items()):
+        beside = {}  # another run's
+    return arrays, {**beside, **recorded}
+
+
+def _settings_of(record: dict) -> dict:
+    """What a record says of a run's settings."""
+    return {name: value for name, value in record.items() if name not in ("network", "num_classes")}
 
 
 def weight_file(path: str | Path) -> Path:

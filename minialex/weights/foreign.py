@@ -10,6 +10,7 @@ from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
 from minialex.weights.files import load
 from minialex.weights.grouped import put, scatter, whole_shape
+from minialex.weights.record import check_record, read_record
 from minialex.weights.unpickle import read_npy, read_torch
 
 # Where torchvision's AlexNet keeps what is conv1 to fc8 here.
@@ -40,17 +41,30 @@ def load_torchvision(model: Layer, path: str | os.PathLike, new_last_layer: bool
 
     PyTorch is not needed for it. Arguments, result and errors are those of load_bvlc.
     """
-    return _put_pretrained(model, read_torchvision(path), path, "torchvision", new_last_layer)
+    arrays, record = read_torchvision(path), read_record(path)
+    return _put_pretrained(model, arrays, path, "torchvision", new_last_layer, record)
 
 
-def load_pretrained(model: Layer, path: str | os.PathLike) -> list[str]:
+def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool | None = None) -> list[str]:
     """Put the weights of any file into a model: a safetensors file or checkpoint of ours, BVLC's, or torchvision's.
 
-    Where the file was made for another number of classes, the last layer stays as it is, for fine-tuning. Returns the
-    names of what was left. Errors are those of load_bvlc.
+    new_last_layer: leave the last layer as it is, for fine-tuning; left out, so it is where the file was made for
+    another number of classes, or for other names of classes than `model.classes`. Where it is taken, a model that has
+    no names of classes gets those of the file. Returns the names of what was left.
+    Errors are those of load_bvlc; a file of ours that records another network is another model's. One without a record
+    (`read_record`) is judged by its shapes.
     """
     arrays, preset = read_pretrained(path)
-    return _put_pretrained(model, arrays, path, preset, new_last_layer=_has_other_classes(model, arrays))
+    record = read_record(path)
+    if new_last_layer is None:
+        names = record.get("classes"), getattr(model, "classes", None)
+        new_last_layer = _has_other_classes(model, arrays) or (
+            None not in names and names[0] != list(names[1])
+        )
+    left = _put_pretrained(model, arrays, path, preset, new_last_layer, record)
+    if not left and record.get("classes") and getattr(model, "classes", None) is None:
+        model.classes = record["classes"]
+    return left
 
 
 def read_pretrained(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str | None]:
@@ -126,7 +140,7 @@ def _has_other_classes(model, arrays):
     return name in arrays and arrays[name].shape[:1] != whole_shape(last)[:1]
 
 
-def _put_pretrained(model, arrays, path, preset, new_last_layer):
+def _put_pretrained(model, arrays, path, preset, new_last_layer, record=()):
     """import_grouped with messages that name the file, and without the last layer if a new one is wanted."""
     named = model.named_parameters()
     last = named[-1][0].rpartition(".")[0]
@@ -141,6 +155,7 @@ def _put_pretrained(model, arrays, path, preset, new_last_layer):
     own = getattr(model, "preset_name", preset)
     if preset and own != preset:
         raise ValueError(f'{path} does not fit this model: it is for preset="{preset}", not preset="{own}"')
+    check_record(dict(record), model, path)
     for (_, p), part in zip(taken, parts, strict=True):
         put(p.value, part)
     return left

@@ -1,6 +1,7 @@
 """The drawn picture set: ten classes in folders, the same for the same seed, whole or not there at all."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -102,6 +103,18 @@ def test_a_set_with_pictures_missing_is_noticed(tmp_path):
     folder = draw_pictures(tmp_path / "drawn", train=10, val=10, size=16)
     next(folder.rglob("*.jpg")).unlink()
     with pytest.raises(DataError, match="holds 19 of its 20 drawn pictures: delete it"):
+        draw_pictures(folder, train=10, val=10, size=16)
+
+
+def test_a_set_is_known_by_its_names_not_by_their_number(tmp_path):
+    folder = draw_pictures(tmp_path / "drawn", train=10, val=10, size=16)
+    first = min(folder.rglob("*.jpg"))
+    for hidden in (".ipynb_checkpoints", "@eaDir"):
+        (first.parent / hidden).mkdir()
+        shutil.copy(first, first.parent / hidden)
+    assert draw_pictures(folder, train=10, val=10, size=16) == folder
+    first.rename(first.with_name("99999.jpg"))
+    with pytest.raises(DataError, match="holds 19 of its 20 drawn pictures, and 1 others: delete it"):
         draw_pictures(folder, train=10, val=10, size=16)
 
 

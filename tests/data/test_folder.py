@@ -1,6 +1,7 @@
 """Folders of pictures: what is found in them, and any file read as RGB."""
 
 import io
+import shutil
 import struct
 
 import numpy as np
@@ -207,6 +208,142 @@ def test_a_ground_truth_that_does_not_fit_is_refused(flat, lines, message):
     (flat / GROUND_TRUTH).write_text(lines)
     with pytest.raises(DataError, match=message):
         find_pictures(flat, "val")
+
+
+@pytest.fixture
+def wnids(tmp_path):
+    """As flat, but with ImageNet's names."""
+    names = ["n01440764", "n02119789", "n02489166"]
+    fill(tmp_path, *(f"train/{name}/1.jpg" for name in names))
+    return fill(tmp_path, "val/v1.JPEG", "val/v2.JPEG", "val/v3.JPEG")
+
+
+@pytest.mark.parametrize("with_train", [True, False])
+@pytest.mark.parametrize("place", [".", "val", "named"])
+@pytest.mark.parametrize("lines", ["1\n2\n3\n", "v1 1\nv2 2\nv3 3", "3\n3\n3\n"])
+def test_numbers_do_not_count_folders_that_are_named_by_wnids(wnids, place, lines, with_train):
+    """ImageNet's own numbers are in another order: whoever reads them as places has hardly a label right."""
+    named = wnids / "truth.txt" if place == "named" else None
+    (named or wnids / place / GROUND_TRUTH).write_text(lines)
+    trained = sorted(path.name for path in (wnids / "train").iterdir())
+    if not with_train:
+        shutil.rmtree(wnids / "train")
+    with pytest.raises(
+        DataError, match=r"numbers, .* named by WordNet's ids, n01440764, .*--class-ids FILE .*meta\.mat"
+    ):
+        find_pictures(wnids, "val", named, trained=None if with_train else trained)
+    (wnids / "ids.txt").write_text("1 n02489166\n2 n01440764\n3 n02119789\n")
+    pictures = find_pictures(wnids, "val", named, class_ids=wnids / "ids.txt")
+    assert [pictures.classes[i] for i in pictures.labels] == [
+        {"1": "n02489166", "2": "n01440764", "3": "n02119789"}[line.split()[-1]]
+        for line in lines.splitlines()
+    ]
+
+
+def test_a_0_says_that_numbers_are_caffes_which_count_sorted_wnids(wnids):
+    (wnids / "val.txt").write_text("v1.JPEG 2\nv2.JPEG 0\nv3.JPEG 1\n")
+    assert find_pictures(wnids, "val", wnids / "val.txt").labels.tolist() == [2, 0, 1]
+
+
+def test_wnids_in_the_ground_truth_are_names(wnids):
+    (wnids / GROUND_TRUTH).write_text("n02489166\nn01440764\nn01440764\n")
+    assert find_pictures(wnids, "val").labels.tolist() == [2, 0, 0]
+
+
+@pytest.mark.parametrize("lines", ["1\n2\n1\n", "2\n2\n2\n", "v1 1\nv2 2\nv3 2\n"])
+def test_numbers_that_may_begin_at_0_or_at_1_are_refused(flat, lines):
+    (flat / "truth.txt").write_text(lines)
+    with pytest.raises(
+        DataError, match=r"has the classes \d to \d of 3: do they count from 0 or from 1\? Write names"
+    ):
+        find_pictures(flat, "val", flat / "truth.txt")
+    shutil.move(flat / "truth.txt", flat / GROUND_TRUTH)  # this file's count from 1
+    assert find_pictures(flat, "val").labels.tolist() == [
+        int(line.split()[-1]) - 1 for line in lines.splitlines()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folders", "lines", "wanted"),
+    [
+        ("0 1 10 2", "10 2 0", ["10", "2", "0"]),
+        ("00 01 02 10", "10 2 0", ["10", "02", "00"]),
+        ("1 2 3", "0 1 2", None),  # are these names, or do they count?
+        ("0 1 2", "1 2 3", None),
+        ("1 01 2", "1 1 2", ["1", "1", "2"]),
+        ("1 01 2", "001 1 2", None),
+    ],
+)
+def test_numbers_name_folders_that_are_called_by_numbers(tmp_path, folders, lines, wanted):
+    fill(tmp_path, *(f"train/{name}/1.jpg" for name in folders.split()), *(f"val/{i}.jpg" for i in range(3)))
+    (tmp_path / GROUND_TRUTH).write_text(lines.replace(" ", "\n"))
+    if wanted is None:
+        with pytest.raises(DataError, match="are these names, or do they count the folders"):
+            find_pictures(tmp_path, "val")
+    else:
+        pictures = find_pictures(tmp_path, "val")
+        assert [pictures.classes[i] for i in pictures.labels] == wanted
+
+
+def test_files_that_contradict_themselves_are_refused(flat):
+    (flat / "truth.txt").write_text("v1.JPEG a\nv2.JPEG b\nv3.JPEG c\nother/v1.JPEG b\n")
+    with pytest.raises(DataError, match=r"truth.txt says two things of the picture v1: a and b"):
+        find_pictures(flat, "val", flat / "truth.txt")
+    (flat / GROUND_TRUTH).write_text("1\n2\n3\n")
+    (flat / "ids.txt").write_text("1 c\n2 a\n3 b\n1 a\n")
+    with pytest.raises(DataError, match=r"ids.txt says two things of the class 1: c and a"):
+        find_pictures(flat, "val", class_ids=flat / "ids.txt")
+
+
+# -- The names that a network was trained on ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lines", ["3\n1\n2\n", "v3 b\nv1 c\nv2 a\n", "2\n0\n1\n", "c\na\nb\n"])
+def test_a_flat_val_has_the_labels_of_the_network(flat, lines):
+    (flat / GROUND_TRUTH).write_text(lines)
+    pictures = find_pictures(flat, "val", trained=["b", "d", "c", "a"])
+    assert [pictures.classes[i] for i in pictures.labels] == ["c", "a", "b"]
+    assert pictures.labels.tolist() == [2, 3, 0]
+
+
+@pytest.mark.parametrize(
+    "trained", [["b", "d", "c", "a"], ["a", "b", "c"], ["n01440764 tench", "n02119789", "x"]]
+)
+@pytest.mark.parametrize("lines", ["3\n1\n2\n", "2\n0\n1\n", "v1 3\nv2 1\nv3 2\n"])
+def test_numbers_do_not_count_the_classes_of_a_network(flat, lines, trained):
+    """Which may be others, as many or not: without folders nothing says what the numbers count."""
+    shutil.rmtree(flat / "train")
+    (flat / GROUND_TRUTH).write_text(lines)
+    with pytest.raises(DataError, match=r"has numbers, .*--class-ids FILE"):
+        find_pictures(flat, "val", trained=trained)
+    names = [trained[0].split()[0], trained[-1], trained[1]]
+    (flat / "ids.txt").write_text("".join(f"{i} {names[i % 3]}\n" for i in range(4)))
+    pictures = find_pictures(flat, "val", class_ids=flat / "ids.txt", trained=trained)
+    wanted = [names[int(line.split()[-1]) % 3] for line in lines.splitlines()]
+    assert [trained[i].split()[0] for i in pictures.labels] == wanted
+
+
+def test_numbers_are_the_names_of_a_network_that_was_trained_on_such(flat):
+    shutil.rmtree(flat / "train")
+    (flat / GROUND_TRUTH).write_text("10\n2\n0\n")
+    assert find_pictures(flat, "val", trained=["0", "1", "10", "2"]).labels.tolist() == [2, 3, 0]
+    (flat / GROUND_TRUTH).write_text("11\n2\n0\n")
+    with pytest.raises(DataError, match="are these names, or do they count"):
+        find_pictures(flat, "val", trained=["0", "1", "10", "2"])
+
+
+def test_folders_have_the_labels_of_the_network(tmp_path):
+    fill(tmp_path, "train/zebra/1.jpg", "train/c/1.jpg", "train/a/1.jpg", "val/c/1.jpg", "val/a/1.jpg")
+    pictures = find_pictures(tmp_path, "val", trained=["b", "c", "a"])
+    assert (pictures.labels.tolist(), pictures.classes) == ([2, 1], ["b", "c", "a"])
+    fill(tmp_path, "val/zebra/2.jpg")
+    with pytest.raises(DataError, match="val has 1 of 3 classes that the network was not trained on: zebra"):
+        find_pictures(tmp_path, "val", trained=["b", "c", "a"])
+
+
+def test_one_class_is_enough_for_a_network_that_is_trained(tmp_path):
+    fill(tmp_path, "val/c/1.jpg")
+    assert find_pictures(tmp_path, "val", trained=["b", "c"]).labels.tolist() == [1]
 
 
 def test_ids_that_are_not_listed_are_named(flat):

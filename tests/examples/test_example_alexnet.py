@@ -585,7 +585,8 @@ def test_classify_prepares_a_picture_as_the_run_did_and_knows_its_classes(uninte
     folder = copy_of(uninterrupted[0], tmp_path / "out")
     arrays = weights.load(folder / runs.MODEL)
     arrays["fc8.weight"] *= 0.3  # so that it is not too sure
-    weights.save(folder / runs.MODEL, arrays)
+    record = weights.as_metadata(weights.read_record(folder / runs.MODEL))
+    weights.save(folder / runs.MODEL, arrays, record)
     _, batches, share = network_of(folder)
     batches.batch_size = 1
     for file, (x, _) in list(zip(batches.pictures.files, batches.in_order(), strict=True))[::4]:
@@ -594,6 +595,196 @@ def test_classify_prepares_a_picture_as_the_run_did_and_knows_its_classes(uninte
         assert err == ""
         wanted = sorted(zip(share(x), CLASSES, strict=True), reverse=True)
         assert out == "".join(f" {100 * part:5.1f} %  {name}\n" for part, name in wanted)
+
+
+# ---- labels belong to names ----------------------------------------------------------------------------
+
+
+def write_names(folder, *lines):
+    (folder / "names.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "names.txt"
+
+
+def of_classes(root, place, *names):
+    """A copy of a folder with these classes alone; "aqua=blue" is blue's pictures under the name aqua."""
+    for split, name in itertools.product(("train", "val"), names):
+        new, _, old = name.rpartition("=")
+        shutil.copytree(root / split / old, place / split / (new or old))
+    return place
+
+
+def right_of(result):
+    """How many pictures -e found right, and of how many."""
+    assert result.status == 0, result
+    share, seen = re.search(r"Acc@1 ([\d.]+) %.*, ([\d,]+) pictures\)", result.out).groups()
+    return round(float(share) * int(seen) / 100), int(seen)
+
+
+@pytest.fixture(scope="module")
+def right_of_each(uninterrupted, pictures):
+    """How many validation pictures of each class the run's network knows, counted by hand."""
+    _, batches, share = network_of(uninterrupted[0])
+    right = dict.fromkeys(CLASSES, 0)
+    for crops, labels in batches.in_order(ten_crop=True):
+        name = list(CLASSES)[labels[0]]
+        right[name] += int(share(crops[0]).argmax() == labels[0])
+    assert len(set(right.values())) > 1  # else labels could be exchanged, and nobody would notice
+    return right
+
+
+PARTS = [["blue", "red"], ["green", "red"], ["red"], ["blue", "green", "red"]]
+
+
+@pytest.mark.parametrize("names", PARTS, ids=" ".join)
+@pytest.mark.parametrize("keep_train", [True, False])
+def test_a_part_of_the_trained_classes_keeps_its_labels(
+    program, uninterrupted, right_of_each, pictures, tmp_path, names, keep_train
+):
+    data = of_classes(pictures, tmp_path / "part", *names)
+    if not keep_train:
+        shutil.rmtree(data / "train")
+    result = program(data, "-e", "--ten-crop", "--resume", uninterrupted[0])
+    assert right_of(result) == (sum(right_of_each[name] for name in names), 5 * len(names))
+    of_all = "" if len(names) == 3 else "of 3 "
+    assert f"{5 * len(names)} to validate, {len(names)} {of_all}classes: {', '.join(names)}\n" in result.out
+
+
+def test_one_class_of_three_may_be_all_that_val_has(program, uninterrupted, right_of_each, own_pictures):
+    for name in ("blue", "green"):
+        shutil.rmtree(own_pictures / "val" / name)
+    result = program(own_pictures, "-e", "--ten-crop", "--resume", uninterrupted[0])
+    assert right_of(result) == (right_of_each["red"], 5)
+
+
+@pytest.mark.parametrize("more", [[], ["--ten-crop"], ["--limit", 5]])
+@pytest.mark.parametrize("names", [["aqua=blue", "blue=green", "green=red"], ["blue", "green", "zinc=red"]])
+def test_a_class_that_was_not_trained_is_named(program, uninterrupted, pictures, tmp_path, names, more):
+    """Also where there are as many classes as were trained."""
+    data = of_classes(pictures, tmp_path / "other", *names)
+    stranger = next(name.partition("=")[0] for name in names if name[0] in "az")
+    result = program(data, "-e", "--resume", uninterrupted[0], *more)
+    assert (result.status, result.out) == (1, "")
+    assert f"has 1 of 3 classes that the network was not trained on: {stranger}. It was" in result.err
+    assert "trained on 3, blue, green, red; " in result.err
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """bvlc.npy of a small network of three classes, which says no names."""
+    model = mx.models.alexnet(3, "cpu", "bvlc", rng=1, width=TINY["width"], image_size=67, init="he")
+    layers = {}
+    for name, array in weights.export_grouped(model).items():
+        turned = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        layers.setdefault(name.split(".")[0], []).append(turned)
+    np.save(tmp_path / "bvlc.npy", layers, allow_pickle=True)
+    return tmp_path / "bvlc.npy"
+
+
+@pytest.fixture
+def nameless(uninterrupted, tmp_path):
+    """A weight file of ours, as it was before there were records."""
+    weights.save(tmp_path / "nameless.safetensors", weights.load(uninterrupted[0] / runs.MODEL))
+    return tmp_path / "nameless.safetensors"
+
+
+@pytest.mark.parametrize("file", ["foreign", "nameless"])
+@pytest.mark.parametrize("purpose", ["-e", "-e --ten-crop", "--epochs 1"])
+def test_weights_without_names_need_a_list(program, pictures, request, tmp_path, file, purpose):
+    path = request.getfixturevalue(file)
+    result = program(pictures, *SMALL, *purpose.split(), "--pretrained", path)
+    assert result.status == 1
+    assert f"{path} does not say the names of its 3 classes" in result.err
+    assert "--classes FILE: one name a line" in result.err
+    names = write_names(tmp_path, *CLASSES)
+    assert program(pictures, *SMALL, *purpose.split(), "--pretrained", path, "--classes", names).status == 0
+
+
+def test_a_list_in_another_order_moves_the_labels(
+    program, nameless, uninterrupted, right_of_each, pictures, tmp_path
+):
+    """It is what says which output is which."""
+    shutil.copy(uninterrupted[0] / runs.INPUT, tmp_path)
+    arguments = [pictures, "-e", "--ten-crop", "--pretrained", nameless, "--classes"]
+    assert right_of(program(*arguments, write_names(tmp_path, *CLASSES))) == (
+        sum(right_of_each.values()),
+        VAL,
+    )
+    shuffled = of_classes(pictures, tmp_path / "renamed", "red=blue", "blue=green", "green=red")
+    result = program(shuffled, *arguments[1:], write_names(tmp_path, "red", "blue", "green"))
+    assert right_of(result) == (sum(right_of_each.values()), VAL)
+
+
+def test_a_list_may_have_wnids_with_words(program, foreign, pictures, tmp_path):
+    data = of_classes(pictures, tmp_path / "wnids", "n01440764=blue", "n02119789=red")
+    names = write_names(
+        tmp_path, "n02119789 kit fox, Vulpes", "n01440764 tench, Tinca tinca", "n03000684 saw"
+    )
+    result = program(data, "-e", "--pretrained", foreign, "--classes", names)
+    assert result.status == 0, result
+    assert (
+        "10 to validate, 2 of 3 classes: n02119789 kit fox, Vulpes, n01440764 tench, Tinca tinca"
+        in result.out
+    )
+
+
+@pytest.mark.parametrize("lines", [["a", "b"], ["red", "", "blue"], ["lime", "green", "blue"]])
+def test_a_list_that_does_not_fit_is_refused(program, foreign, uninterrupted, pictures, tmp_path, lines):
+    names = write_names(tmp_path, *lines)
+    for weight_file in (foreign, uninterrupted[0]):
+        result = program(pictures, "-e", "--pretrained", weight_file, "--classes", names)
+        assert result.status == 1
+        assert re.search(r"names\.txt|not trained on: red", result.err)
+
+
+@pytest.mark.parametrize("name", ["aqua", "lime"])
+def test_as_many_other_classes_start_a_new_last_layer(program, uninterrupted, pictures, tmp_path, name):
+    """aqua moves green to another place, lime moves none."""
+    names = {"aqua": ["aqua=red", "blue", "green"], "lime": ["blue", "lime=green", "red"]}[name]
+    data = of_classes(pictures, tmp_path / "data", *names)
+    arguments = ["--pretrained", uninterrupted[0], "--lr", 0, "--epochs", 1, "--output-dir", "out"]
+    result = program(data, *SMALL, *arguments)
+    assert result.status == 0, result
+    assert "but for fc8.weight, fc8.bias: they know other classes (blue, green, red) than" in result.out
+    before, after = (weights.load(f / runs.MODEL) for f in (uninterrupted[0], tmp_path / "out"))
+    same = {key for key in before if np.array_equal(before[key], after[key])}
+    assert set(before) - same == {"fc8.weight", "fc8.bias"}
+
+
+@pytest.mark.parametrize("file", ["foreign", "nameless"])
+def test_a_list_says_whether_the_last_layer_serves(program, pictures, request, tmp_path, file):
+    arguments = [*SMALL, "--epochs", 1, "--pretrained", request.getfixturevalue(file), "--classes"]
+    for names, left in ((CLASSES, False), (["lime", "blue", "red"], True)):
+        result = program(pictures, *arguments, write_names(tmp_path, *names))
+        assert result.status == 0, result
+        assert ("but for fc8.weight, fc8.bias: they know other classes" in result.out) == left
+
+
+def test_a_run_does_not_go_on_with_as_many_other_classes(program, uninterrupted, pictures, tmp_path):
+    data = of_classes(pictures, tmp_path / "data", "aqua=blue", "blue=green", "red")
+    result = program(data, "--resume", copy_of(uninterrupted[0], tmp_path / "out"), "--epochs", 3)
+    assert result.status == 1
+    assert "only the first has green; only the second has aqua" in result.err
+
+
+def test_folders_called_by_numbers_keep_their_text_order_and_the_map_is_printed(program, pictures, tmp_path):
+    numbers = [str(i) for i in range(12)]
+    sources = itertools.cycle(CLASSES)
+    data = of_classes(
+        pictures, tmp_path / "data", *(f"{n}={c}" for n, c in zip(numbers, sources, strict=False))
+    )
+    result = program(data, *SMALL, "--epochs", 1, "--output-dir", "out")
+    assert result.status == 0, result
+    assert "Labels by name, in the order of texts: 0 = 0, 1 = 1, 2 = 10, 3 = 11, 4 = 2, 5 = 3, " in result.out
+    assert weights.read_record(tmp_path / "out" / runs.MODEL)["classes"] == sorted(numbers)
+    right = []
+    for names in (numbers, ["0", "1", "3", "4"], ["2", *numbers[5:]]):
+        part = of_classes(data, tmp_path / f"part{len(names)}", *names)
+        shutil.rmtree(part / "train")
+        result = program(part, "-e", "--resume", "out")
+        right.append(right_of(result)[0])
+    assert "40 to validate, 8 of 12 classes: 10, 11, 2, 5, 6, 7, 8, 9\n" in result.out
+    assert right[0] == right[1] + right[2]
+    assert f"{100 * right[0] / 60:.3f}" == f"{float(history_of(tmp_path / 'out')[1][-1]['val_acc1']):.3f}"
 
 
 # ---- fine-tuning --------------------------------------------------------------------------------------
@@ -654,8 +845,20 @@ def test_bvlcs_weights_bring_their_preset(program, pictures, tmp_path):
         turned = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
         layers.setdefault(name.split(".")[0], []).append(turned)
     np.save(tmp_path / "bvlc.npy", layers, allow_pickle=True)
-    assert "15 pictures)" in program(pictures, "-e", "--pretrained", "bvlc.npy").out
-    arguments = [*SMALL, "--pretrained", "bvlc.npy", "--lr", "0", "--epochs", "1", "--output-dir", "out"]
+    names = ["--classes", write_names(tmp_path, *CLASSES)]
+    assert "15 pictures)" in program(pictures, "-e", "--pretrained", "bvlc.npy", *names).out
+    arguments = [
+        *SMALL,
+        "--pretrained",
+        "bvlc.npy",
+        *names,
+        "--lr",
+        "0",
+        "--epochs",
+        "1",
+        "--output-dir",
+        "out",
+    ]
     assert program(pictures, *arguments).status == 0
     assert json.loads((tmp_path / "out" / runs.SETTINGS).read_text())["preset"] == "bvlc"
     assert not (tmp_path / "out" / runs.INPUT).exists()  # it has its own mean, and no noise on colours
@@ -801,6 +1004,21 @@ def test_dummy_needs_no_pictures(program, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+# ---- what is passed over ------------------------------------------------------------------------------
+
+
+def test_what_is_passed_over_is_said(program, own_pictures):
+    hidden = own_pictures / "train" / "blue" / ".ipynb_checkpoints"
+    hidden.mkdir()
+    shutil.copy(own_pictures / "train" / "blue" / "00.JPEG", hidden)
+    result = program(own_pictures, *SMALL, "--epochs", 1, "--output-dir", "out")
+    assert "36 pictures to train on" in result.out
+    assert f"Passed over: 1 hidden ({hidden})\n" in result.out
+    (own_pictures / "val" / "red" / "@eaDir").mkdir()
+    result = program("-e", "--resume", "out")
+    assert "Passed over: 1 of the system's own (" in result.out
+
+
 # ---- files that cannot be read ------------------------------------------------------------------------
 
 
@@ -927,18 +1145,15 @@ def test_pictures_smaller_than_the_crop_are_enlarged(program, own_pictures):
 # ---- what can be wrong with the weights ---------------------------------------------------------------
 
 
-def test_a_class_count_unlike_the_weights_is_told(program, uninterrupted, two_classes):
-    result = program(two_classes, "-e", "--resume", uninterrupted[0])
-    assert result.status == 1
-    assert "knows 3 classes, the pictures have 2" in result.err
-
-
 def test_a_run_does_not_go_on_with_other_classes(program, uninterrupted, two_classes, tmp_path):
     folder = copy_of(uninterrupted[0], tmp_path / "out")
     before = times_of(folder)
     result = program(two_classes, "--resume", folder, "--epochs", 3)
     assert result.status == 1
-    assert "knows other classes (blue, green, red) than the pictures have (blue, red)" in result.err
+    assert (
+        "knows other classes (blue, green, red) than the pictures have (blue, red): only the first has green"
+        in result.err
+    )
     assert times_of(folder) == before
 
 
@@ -1020,6 +1235,45 @@ def test_what_is_not_there_is_not_resumed(program, pictures, tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+OTHER_PRESETS = ["bvlc", "cuda-convnet", "torchvision", "ungrouped"]
+
+
+@pytest.mark.parametrize("preset", OTHER_PRESETS)
+@pytest.mark.parametrize("file", ["", runs.MODEL, runs.CHECKPOINT, runs.BEST])
+@pytest.mark.parametrize("purpose", ["-e", "--epochs 1"])
+def test_weights_are_for_no_other_preset(program, uninterrupted, pictures, tmp_path, preset, file, purpose):
+    path = uninterrupted[0] / file
+    if file:
+        path = shutil.copy(path, tmp_path / "moved.safetensors")  # away from settings.json
+    result = program(pictures, *SMALL, *purpose.split(), "--pretrained", path, "--preset", preset)
+    assert result.status == 1
+    assert "paper" in result.err
+    assert preset in result.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_moved_weight_file_brings_its_network_and_classes(program, uninterrupted, pictures, tmp_path):
+    shutil.copy(uninterrupted[0] / runs.INPUT, tmp_path)
+    path = shutil.copy(uninterrupted[0] / runs.MODEL, tmp_path / "moved.safetensors")
+    wanted = program(pictures, "-e", "--resume", uninterrupted[0])
+    assert program(pictures, "-e", "--pretrained", path).out == wanted.out
+
+
+def test_weights_without_a_record_are_loaded_and_said_to_have_none(program, nameless, pictures, tmp_path):
+    names = ["--classes", write_names(tmp_path, *CLASSES)]
+    for purpose in (["-e"], ["--epochs", 1]):
+        result = program(pictures, *SMALL, *purpose, "--pretrained", nameless, *names)
+        assert result.status == 0, result
+        assert f"{nameless} has no record of its network: it is taken for preset paper" in result.out
+
+
+def test_weights_with_a_record_are_not_said_to_have_none(program, uninterrupted, foreign, pictures, tmp_path):
+    names = ["--classes", write_names(tmp_path, *CLASSES)]
+    assert "record" not in program("-e", "--resume", uninterrupted[0]).out
+    assert "record" not in program(pictures, "-e", "--pretrained", foreign, *names).out
+    assert "record" not in program(pictures, "-e", "--resume", uninterrupted[0] / runs.CHECKPOINT).out
+
+
 def test_a_weight_file_is_no_checkpoint(program, uninterrupted):
     result = program("--resume", uninterrupted[0] / runs.MODEL)
     assert result.status == 1
@@ -1038,6 +1292,7 @@ def test_a_gpu_that_is_not_there_is_named(program, pictures):
     [
         (["-e"], "-e tests weights: say which with --resume PATH or --pretrained PATH"),
         (["--ten-crop"], "--ten-crop goes with -e"),
+        (["--classes", "names.txt"], "it goes with -e or --pretrained"),
         (["--epochs", "0"], "a whole number >= 1 is needed, not '0'"),
         (["-j", "-1"], "a whole number >= 0 is needed, not '-1'"),
         (["--lr", "nan"], "a number >= 0 is needed, not 'nan'"),
@@ -1055,7 +1310,7 @@ def test_help_names_every_flag(program):
     flags = """
         DATA --preset --devices --epochs -b --batch-size -j --workers --lr --momentum --wd --lr-scheduler --resume
         -e --evaluate --ten-crop --pretrained --freeze -p --print-freq --seed --output-dir --cache --limit --dummy
-        --max-bad --ground-truth --class-ids --checkpoint-every --look
+        --classes --max-bad --ground-truth --class-ids --checkpoint-every --look
     """.split()
     result = program("--help")
     assert result.status == 0

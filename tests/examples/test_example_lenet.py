@@ -918,13 +918,34 @@ def test_evaluating_another_variant_says_so(program, uninterrupted):
     assert bare.status == 1
 
 
-def test_weights_without_settings_are_evaluated_as_what_the_arguments_say(program, uninterrupted, tmp_path):
+def test_a_moved_weight_file_knows_its_variant(program, uninterrupted, tmp_path):
     model = tmp_path / "mine.safetensors"
     model.write_bytes((uninterrupted[0] / train.MODEL).read_bytes())
+    last = float(history_of(uninterrupted[0])[1][-1]["test_error"])
+    for more in ([], ["--variant", "keras"]):
+        result = program("-e", "--resume", model, "--limit", 256, *more)
+        assert f"Test error on drawn digits: {last:.2f} %" in result.out
+        assert "no record" not in result.out
+    for other in (["--variant", "modern"], ["--activation", "relu"]):
+        result = program("-e", "--resume", model, "--limit", 256, *other)
+        assert result.status == 1
+        assert re.search(
+            "made with (variant keras|activation tanh); this run asks for (variant mo|activation re)",
+            result.err,
+        )
+    assert weights.read_record(model)["classes"] == [*"0123456789"]
+
+
+def test_weights_without_a_record_are_evaluated_as_what_the_arguments_say(program, uninterrupted, tmp_path):
+    model = tmp_path / "mine.safetensors"
+    weights.save(model, weights.load(uninterrupted[0] / train.MODEL))
     result = program("-e", "--resume", model, "--variant", "keras", "--limit", 256)
     assert (
         f"Test error on drawn digits: {float(history_of(uninterrupted[0])[1][-1]['test_error']):.2f} %"
         in result.out
+    )
+    assert (
+        f"{model} has no record of its network: it is taken for variant keras, activation tanh" in result.out
     )
     result = program("-e", "--resume", model, "--limit", 256)
     assert result.status == 1

@@ -21,7 +21,7 @@ from minialex import optim, train, weights
 from minialex.data.digits import load_drawn_digits
 from minialex.data.loader import ArrayBatches
 from minialex.devices import simdevice
-from minialex.errors import CheckpointError, Diverged, FolderInUse, NotFinite
+from minialex.errors import CheckpointError, DataError, Diverged, FolderInUse, NotFinite
 from minialex.training import runs
 from minialex.training.checkpoint import load_checkpoint
 from minialex.training.lock import locked
@@ -495,6 +495,25 @@ def test_a_plateau_needs_pictures_held_out(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("which", ["train", "holdout", "test"])
+def test_pictures_of_other_classes_than_the_models_are_refused_before_a_step(tmp_path, which):
+    model = mx.models.lenet5("keras", rng=1)
+    model.classes = ["cat", "dog"]
+    before = weights.export_grouped(model)
+    named = dict(zip(("train", "test", "holdout"), parts(model, holdout=20), strict=True))
+    named[which].pictures = type("List", (), {"classes": ["ape", "cat"]})
+    arguments = (named["train"], named["test"], named["holdout"])
+    with pytest.raises(DataError, match="the model's classes are cat, dog, the pictures' ape, cat"):
+        train.fit(
+            model, mx.SGD(model.parameters(), 0.1), optim.Constant(0.1), *arguments, epochs=1, folder=tmp_path
+        )
+    assert all(np.array_equal(array, before[name]) for name, array in weights.export_grouped(model).items())
+    assert list(tmp_path.iterdir()) == []
+    for read in (train.evaluate, train.evaluate_ten_crop, train.predict):
+        with pytest.raises(DataError, match="only the first has dog; only the second has ape"):
+            read(model, named[which])
+
+
 def test_best_is_chosen_by_the_held_out_pictures(tmp_path):
     errors, snapshots = [], []
 
@@ -955,8 +974,18 @@ def test_a_run_that_goes_on_is_loaded_from_its_checkpoint(folder, tmp_path):
     assert set(arrays) == set(weights.load(folder / train.MODEL))
 
 
-def test_a_weight_file_alone_says_nothing_of_its_settings(folder, tmp_path):
+def test_a_weight_file_alone_says_its_network_and_nothing_else(folder, tmp_path):
     (tmp_path / "mine.safetensors").write_bytes((folder / train.MODEL).read_bytes())
+    network = {"variant": "keras", "activation": "tanh", "dropout": 0.5}
+    assert runs.load_run(tmp_path / "mine.safetensors")[1] == network
+    (tmp_path / train.SETTINGS).write_text(
+        '{"variant": "modern", "seed": 5, "data": "elsewhere"}'
+    )  # another run's
+    assert runs.load_run(tmp_path / "mine.safetensors")[1] == network
+    (tmp_path / train.SETTINGS).write_text('{"variant": "keras", "seed": 5, "data": "elsewhere"}')
+    assert runs.load_run(tmp_path / "mine.safetensors")[1] == {**network, "seed": 5, "data": "elsewhere"}
+    (tmp_path / train.SETTINGS).unlink()
+    weights.save(tmp_path / "mine.safetensors", weights.load(folder / train.MODEL))  # without its record
     assert runs.load_run(tmp_path / "mine.safetensors")[1] == {}
 
 

@@ -1,0 +1,113 @@
+"""What a weight file says of the network that it is for: which one, its settings, and the names of its classes.
+
+Arrays fit any network of their shapes. "bvlc" has those of "paper", LeNet-5 with ReLU those of one with tanh; in the
+other one they are wrong numbers, without a word. So files of ours carry a record, and loading compares.
+
+A record is what `model.architecture` says, a dict that can be written as JSON: "network", the function in
+minialex.models that makes it, and that function's arguments; and besides "classes", their names in the network's order.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+
+from minialex.errors import CheckpointError
+from minialex.layers.layer import Layer
+from minialex.layers.settings import number
+from minialex.weights.files import load_with_metadata
+
+KEY = "minialex.record"  # among a weight file's metadata, where others keep theirs
+CHECKPOINT_KEY, STATE_KEY = "minialex", "record"  # a checkpoint has it in its state, with a checksum over all
+
+# Where records may differ: these change shapes, which are compared anyway, or training alone.
+FREE = {"num_classes", "width", "image_size", "dropout", "side", "classes"}
+
+
+def record_of(model: Layer, settings: Mapping | None = None) -> dict:
+    """The record of a model; empty for one that does not say what it is, as your own Sequential.
+
+    settings: of its run; "classes" and "side" (of the squares that pictures are cut to) are taken from there. Classes
+    may also be the model's own, `model.classes`. Raises ValueError for other than one name for each class.
+
+    >>> from minialex.models import lenet5
+    >>> record_of(lenet5("keras"))
+    {'network': 'lenet5', 'variant': 'keras', 'activation': 'tanh', 'dropout': 0.0}
+    """
+    record = dict(getattr(model, "architecture", None) or {})
+    if not record:
+        return {}
+    settings = settings or {}
+    classes = settings.get("classes") or getattr(model, "classes", None)
+    if classes is not None:
+        if len(classes) != record.get("num_classes", len(classes)):
+            raise ValueError(
+                f"the model has {record['num_classes']} classes, not {len(classes)}, as its names are"
+            )
+        record["classes"] = [str(name) for name in classes]
+    if settings.get("side"):
+        record["side"] = settings["side"]
+    return record
+
+
+def as_metadata(record: Mapping) -> dict[str, str] | None:
+    """For `save`: the record as a text; None where there is none."""
+    return {KEY: json.dumps(record, sort_keys=True, default=number)} if record else None
+
+
+def read_record(path: str | os.PathLike) -> dict:
+    """The record in a weight file or checkpoint of ours; empty for one without, and for files of others.
+
+    Raises CheckpointError, naming the file, when the record or the file is damaged; FileNotFoundError.
+    """
+    return record_in(load_with_metadata(path)[1], path) if str(path).lower().endswith(".safetensors") else {}
+
+
+def record_in(metadata: Mapping[str, str], path) -> dict:
+    """The record among a file's metadata; empty where there is none."""
+    try:
+        if KEY in metadata:
+            return checked_record(json.loads(metadata[KEY]), path)
+        state = json.loads(metadata.get(CHECKPOINT_KEY, "{}"))["state"]
+        return checked_record(state.get(STATE_KEY, {}), path)
+    except KeyError:
+        return {}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} has a damaged record of its network ({error})") from error
+
+
+def checked_record(record, path) -> dict:
+    """The record, if it is one."""
+    match record:
+        case {"network": str(), **rest}:
+            classes = rest.get("classes", [])
+            plain = all(
+                isinstance(rest[name], str | int | float | bool | None) for name in rest if name != "classes"
+            )
+            if plain and isinstance(classes, list) and all(isinstance(name, str) for name in classes):
+                return record
+        case {} if record == {}:
+            return {}
+    raise CheckpointError(f"{path} has a damaged record of its network: {str(record)[:80]}")
+
+
+def check_record(record: Mapping, model: Layer, path) -> None:
+    """Raises ValueError, naming both, when a file was made for another network than the model is."""
+    if why := why_other(record, model):
+        raise ValueError(f"{path} does not fit this model: {why}")
+
+
+def why_other(record: Mapping, model: Layer) -> str:
+    """In which way a record is another network's than the model; empty where it is not.
+
+    Nor where there is no record, or a model that does not say what it is: shapes alone are compared then, by others.
+    """
+    own = record_of(model) if record else {}
+    names = [name for name in {**record, **own} if name not in FREE and record.get(name) != own.get(name)]
+    if own and names:
+        return f"it is for {spelt(record, names)}, this model is {spelt(own, names)}"
+    return ""
+
+
+def spelt(record: Mapping, names) -> str:
+    """`preset "paper", scale 1.0` of a record's settings."""
+    return ", ".join(f"{name} {record[name]!r}" if name in record else f"no {name}" for name in names)

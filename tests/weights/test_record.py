@@ -1,0 +1,284 @@
+"""What weight files say of the network that they are for, and that loading listens."""
+
+import json
+
+import numpy as np
+import pytest
+
+import minialex as mx
+from minialex import train, weights
+from minialex.data import ArrayBatches
+from minialex.errors import CheckpointError
+from minialex.models.alexnet import PRESETS
+from minialex.models.lenet import ACTIVATIONS, VARIANTS
+from minialex.training import runs
+from minialex.training.checkpoint import load_checkpoint, save_checkpoint
+from minialex.weights import record
+
+SMALL = {"width": 1 / 16, "image_size": 67, "init": "he"}
+CLASSES = ["cat", "dog", "fish"]
+
+
+def alexnet(preset="paper", rng=1, classes=3, **settings):
+    return mx.models.alexnet(classes, "cpu", preset, rng=rng, **{**SMALL, **settings})
+
+
+def write(path, model, settings=None):
+    metadata = weights.as_metadata(weights.record_of(model, settings))
+    weights.save(path, weights.export_grouped(model), metadata)
+    return path
+
+
+def assert_same(model, other, but=()):
+    ours, theirs = weights.export_grouped(model), weights.export_grouped(other)
+    for name, array in ours.items():
+        assert np.array_equal(array, theirs[name]) == (name not in but), name
+
+
+# ---- what is written ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_alexnet_records_all_that_makes_it_again(tmp_path, preset):
+    model = alexnet(preset, scale=1 / 64)
+    found = weights.read_record(write(tmp_path / "w.safetensors", model, {"classes": CLASSES, "side": 72}))
+    assert found.pop("classes") == CLASSES
+    assert found.pop("side") == 72
+    again = getattr(mx.models, found.pop("network"))(devices="cpu", **found)
+    assert weights.load_pretrained(again, tmp_path / "w.safetensors") == []
+    assert_same(again, model)
+    assert (again.input, again.num_classes) == (model.input, model.num_classes)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_lenet_records_all_that_makes_it_again(tmp_path, variant, activation):
+    if variant == "1998" and activation != "tanh":
+        pytest.skip("1998 is as in the paper")
+    model = mx.models.lenet5(variant, rng=3, activation=activation)
+    found = weights.read_record(write(tmp_path / "w.safetensors", model))
+    again = getattr(mx.models, found.pop("network"))(**found)
+    assert weights.load_pretrained(again, tmp_path / "w.safetensors") == []
+    assert_same(again, model)
+    assert repr(again) == repr(model)
+
+
+def fitted(folder, model, settings=None, **options):
+    x = np.random.default_rng(0).integers(0, 255, (8, 1, 28, 28), dtype=np.uint8)
+    batches = ArrayBatches(x, np.arange(8) % 10, 4, prepare=model.prepare)
+    optimizer, schedule = mx.SGD(model.parameters(), 0.01), mx.optim.Constant(0.01)
+    arguments = {"epochs": 1, "folder": folder, "settings": settings, "holdout": batches}
+    train.fit(model, optimizer, schedule, batches, **{**arguments, **options})
+
+
+@pytest.mark.parametrize("file", [runs.MODEL, runs.BEST, runs.CHECKPOINT])
+@pytest.mark.parametrize("given", ["settings", "model"])
+def test_what_fit_writes_has_the_record(tmp_path, file, given):
+    model, digits = mx.models.lenet5("keras", activation="relu"), [*"0123456789"]
+    if given == "model":
+        model.classes = digits
+    fitted(tmp_path, model, {"classes": digits} if given == "settings" else None)
+    wanted = {**model.architecture, "classes": digits}
+    assert weights.read_record(tmp_path / file) == wanted
+    assert runs.load_run(tmp_path / file)[1]["activation"] == "relu"
+
+
+def test_copies_in_processes_record_the_same(tmp_path):
+    model = mx.models.lenet5("keras")
+    with mx.DataParallel(model, processes=2) as parallel:
+        assert weights.record_of(parallel) == weights.record_of(model) != {}
+
+
+def test_as_many_names_as_classes_are_needed():
+    with pytest.raises(ValueError, match="the model has 3 classes, not 2, as its names are"):
+        weights.record_of(alexnet(), {"classes": ["cat", "dog"]})
+
+
+def test_your_own_network_has_no_record_and_loads_as_ever(tmp_path):
+    model = mx.Sequential(fc=mx.Linear(3, 2, rng=1))
+    assert weights.record_of(model) == {}
+    assert weights.as_metadata({}) is None
+    path = write(tmp_path / "w.safetensors", model)
+    assert weights.read_record(path) == {}
+    other = mx.Sequential(fc=mx.Linear(3, 2, rng=2))
+    weights.load_pretrained(other, path)
+    assert_same(other, model)
+
+
+def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
+    model = alexnet(width=np.float64(1 / 16), image_size=np.int64(67), classes=np.int64(3))
+    assert weights.read_record(write(tmp_path / "w.safetensors", model))["num_classes"] == 3
+
+
+def test_equal_networks_give_equal_bytes(tmp_path):
+    for name in "ab":
+        write(tmp_path / name, alexnet(), {"classes": CLASSES})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+# ---- who reads it -------------------------------------------------------------------------------------
+
+ALIKE = ["paper", "cuda-convnet", "bvlc"]  # in shapes
+PAIRS = [(a, b) for a in ALIKE for b in ALIKE if a != b]
+
+
+def refuses(model, path):
+    """Does it raise, and leave the model as it was?"""
+    before = weights.export_grouped(model)
+    with pytest.raises(ValueError, match="does not fit this model: it is for ") as caught:
+        weights.load_pretrained(model, path)
+    assert all(np.array_equal(array, before[name]) for name, array in weights.export_grouped(model).items())
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("written", "read"), PAIRS)
+@pytest.mark.parametrize("kind", ["weights", "checkpoint"])
+def test_weights_of_another_preset_are_refused_with_both_named(tmp_path, written, read, kind):
+    model, path = alexnet(written), tmp_path / "w.safetensors"
+    if kind == "weights":
+        write(path, model)
+    else:
+        save_checkpoint(path, model, mx.SGD(model.parameters(), 0.1), {})
+    message = refuses(alexnet(read), path)
+    assert f"for preset '{written}', this model is preset '{read}'" in message
+
+
+@pytest.mark.parametrize(("written", "read"), [("tanh", "relu"), ("relu", "sigmoid"), ("sigmoid", "tanh")])
+def test_weights_of_another_activation_are_refused(tmp_path, written, read):
+    path = write(tmp_path / "w.safetensors", mx.models.lenet5(activation=written))
+    message = refuses(mx.models.lenet5(activation=read), path)
+    assert f"for activation '{written}', this model is activation '{read}'" in message
+
+
+def test_weights_for_other_pixels_are_refused(tmp_path):
+    path = write(tmp_path / "w.safetensors", alexnet(scale=1 / 64))
+    assert "for scale 0.015625, this model is scale 1.0" in refuses(alexnet(), path)
+
+
+def test_weights_of_another_network_of_these_shapes_are_refused(tmp_path):
+    model = alexnet()
+    model.architecture = {"network": "alexnet_b"}
+    assert "for network 'alexnet_b', no preset" in refuses(
+        alexnet(), write(tmp_path / "w.safetensors", model)
+    )
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+def test_what_changes_no_number_may_differ(tmp_path, towers):
+    path = write(tmp_path / "w.safetensors", alexnet(towers=3 - towers, rng=7))
+    model = alexnet(towers=towers)
+    assert weights.load_pretrained(model, path) == []
+    assert_same(model, alexnet(rng=7))
+    path = write(tmp_path / "l.safetensors", mx.models.lenet5(rng=5))
+    weights.load_pretrained(mx.models.lenet5(dropout=0.5), path)
+
+
+def test_a_checkpoint_of_another_preset_changes_nothing(tmp_path):
+    model = alexnet("paper")
+    save_checkpoint(tmp_path / "c.safetensors", model, mx.SGD(model.parameters(), 0.1), {})
+    other = alexnet("bvlc", rng=2)
+    with pytest.raises(
+        CheckpointError, match="does not fit this model: it is for preset 'paper', this model is pre"
+    ):
+        load_checkpoint(tmp_path / "c.safetensors").restore(other)
+    assert_same(other, alexnet("bvlc", rng=2))
+
+
+@pytest.mark.parametrize("here", [["ape", "dog", "fish"], ["dog", "cat", "fish"]])
+def test_a_checkpoint_of_other_classes_changes_nothing(tmp_path, here):
+    model = alexnet()
+    state = {"settings": {"classes": CLASSES}}
+    save_checkpoint(tmp_path / "c.safetensors", model, mx.SGD(model.parameters(), 0.1), state)
+    other = alexnet(rng=2)
+    other.classes = here
+    with pytest.raises(CheckpointError, match=r"it knows other classes \(cat, dog, fish\) than the model"):
+        load_checkpoint(tmp_path / "c.safetensors").restore(other)
+    assert_same(other, alexnet(rng=2))
+    other.classes = CLASSES
+    load_checkpoint(tmp_path / "c.safetensors").restore(other)
+    assert_same(other, model)
+
+
+def test_metadata_of_others_is_no_record(tmp_path):
+    weights.save(
+        tmp_path / "w.safetensors", weights.export_grouped(alexnet()), {"record": "LP", "format": "pt"}
+    )
+    assert weights.read_record(tmp_path / "w.safetensors") == {}
+    assert weights.load_pretrained(alexnet(rng=2), tmp_path / "w.safetensors") == []
+
+
+def test_fit_does_not_go_on_with_another_activation(tmp_path):
+    fitted(tmp_path, mx.models.lenet5(activation="tanh"))
+    with pytest.raises(CheckpointError, match="it is for activation 'tanh', this model is activation 'relu'"):
+        fitted(
+            tmp_path,
+            mx.models.lenet5(activation="relu"),
+            resume=load_checkpoint(tmp_path / runs.CHECKPOINT),
+            epochs=2,
+        )
+
+
+def test_a_file_without_a_record_is_judged_by_its_shapes(tmp_path):
+    weights.save(tmp_path / "w.safetensors", weights.export_grouped(alexnet("paper")))
+    model = alexnet("bvlc", rng=2)
+    assert weights.read_record(tmp_path / "w.safetensors") == {}
+    assert weights.load_pretrained(model, tmp_path / "w.safetensors") == []
+    assert_same(model, alexnet("paper"))
+
+
+@pytest.mark.parametrize("here", [["ape", "dog", "fish"], ["dog", "cat", "fish"]])
+def test_other_names_of_classes_leave_the_last_layer(tmp_path, here):
+    path = write(tmp_path / "w.safetensors", alexnet(), {"classes": CLASSES})
+    last = ["fc8.weight", "fc8.bias"]
+    for classes, left in ((CLASSES, []), (here, last)):
+        model = alexnet(rng=2)
+        model["fc8"].bias.value += 1
+        model.classes = classes
+        assert weights.load_pretrained(model, path) == left
+        assert_same(model, alexnet(), but=left)
+        assert weights.load_pretrained(model, path, new_last_layer=False) == []
+        assert_same(model, alexnet())
+
+
+# ---- what is no record --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "5",
+        "null",
+        "[]",
+        '"alexnet"',
+        "{}",
+        '{"network": 5}',
+        '{"preset": "paper"}',
+        '{"network": "alexnet", "classes": "cat"}',
+        '{"network": "alexnet", "classes": [1, 2, 3]}',
+        '{"network": "alexnet", "width": [1]}',
+        '{"network": "alexnet", "preset": {"a": 1}}',
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_record_is_told_with_the_file(tmp_path, text):
+    path = tmp_path / "w.safetensors"
+    weights.save(path, weights.export_grouped(alexnet()), {record.KEY: text})
+    for read in (weights.read_record, lambda path: weights.load_pretrained(alexnet(), path), runs.load_run):
+        if text == "{}":  # says nothing
+            read(path)
+            continue
+        with pytest.raises(CheckpointError, match=r"w\.safetensors has a damaged record of its network"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["w.npy", "w.pth", "w.bin"])
+def test_files_of_others_have_none(tmp_path, name):
+    assert weights.read_record(tmp_path / name) == {}
+
+
+def test_the_record_is_json_that_others_can_read(tmp_path):
+    path = write(tmp_path / "w.safetensors", alexnet(), {"classes": CLASSES})
+    metadata = weights.load_with_metadata(path)[1]
+    assert json.loads(metadata["minialex.record"])["preset"] == "paper"
