@@ -5,8 +5,6 @@ on any devices. The rest (epoch, step, schedule, counters, history, settings) is
 with a checksum over everything. A file appears under its name only when it is complete.
 """
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 
@@ -14,12 +12,20 @@ import numpy as np
 
 from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Layer
-from minialex.layers.settings import number
-from minialex.training.optim import SGD
+from minialex.records import COUNTS, RECORD, check, like, partly, whole
+from minialex.training.optim import SGD, Plateau
 from minialex.weights import gather, import_grouped, load_with_metadata, put, save, scatter
+from minialex.weights.seal import KEY, sealed, unsealed
 
-_KEY = "minialex"
 _VELOCITY = "velocity:"
+
+# What a run must find in a checkpoint's state to go on; there may be more.
+RUN = {
+    "progress": {"epoch": whole(), "step": whole(), "history": [RECORD]},
+    "schedule": partly(like(Plateau(1.0).state())),  # the others keep less
+    "settings": RECORD,
+    "counters": COUNTS,
+}
 
 
 @dataclass
@@ -30,6 +36,27 @@ class Checkpoint:
     parameters: dict[str, np.ndarray]
     velocities: dict[str, np.ndarray]
     state: dict
+
+    def check(self, wanted: dict = RUN) -> "Checkpoint":
+        """Raise CheckpointError, naming the file and the part, unless the state has all that is wanted; self.
+
+        Left out: what `fit` and the training programs need to go on.
+        """
+        try:
+            check(self.state, wanted, "its state")
+            for name, array in (*self.parameters.items(), *self.velocities.items()):
+                if array.dtype.kind != "f" or not np.isfinite(array).all():
+                    raise ValueError(f"{name} should hold finite numbers, in float32 or the like")
+            if strange := sorted(set(self.velocities) - set(self.parameters)):
+                raise ValueError(f"there is a velocity of {strange[0]}, but no such parameter")
+            progress = self.state.get("progress")
+            if wanted is RUN and len(progress["history"]) != progress["epoch"]:
+                raise ValueError(
+                    f"{progress['epoch']} epochs have a history of {len(progress['history'])} rows"
+                )
+        except ValueError as error:
+            raise CheckpointError(f"{self.path} is no whole checkpoint: {error}") from error
+        return self
 
     def restore(self, model: Layer, optimizer: SGD | None = None) -> None:
         """Put everything back; raises CheckpointError, naming the file, if it is another model's."""
@@ -58,54 +85,26 @@ def save_checkpoint(path: str | os.PathLike, model: Layer, optimizer: SGD, state
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise NotFinite(f"{name} has become NaN or infinite; this checkpoint is not written")
-    state = {**state, "counters": model.counters()}
-    header = {"state": state, "checksum": _checksum(arrays, state)}
-    save(path, arrays, metadata={_KEY: _text(header)})
+    save(path, arrays, metadata=sealed(arrays, {**state, "counters": model.counters()}))
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """Read and verify a checkpoint. Raises CheckpointError, naming the file, if it is damaged or something else."""
-    arrays, metadata = load_with_metadata(path)
-    if _KEY not in metadata:
+    """Read and verify a checkpoint. Raises CheckpointError, naming the file, if it is damaged or something else.
+
+    What a run must find in its state is looked at by `Checkpoint.check`.
+    """
+    arrays, texts = load_with_metadata(path)
+    if KEY not in texts:
         raise CheckpointError(
             f"{path} holds no training state: it is not a checkpoint (model.safetensors has parameters alone)"
         )
-    try:
-        header = json.loads(metadata[_KEY])
-        state, checksum = header["state"], header["checksum"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} has a damaged header: {error}") from error
-    found = _checksum(arrays, state)
-    if found != checksum:
-        raise CheckpointError(
-            f"{path} is damaged: its checksum should be {checksum[:12]}..., it is {found[:12]}..."
-        )
+    state = unsealed(path, arrays, texts)
     velocities = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_VELOCITY)}
-    return Checkpoint(
-        str(path), arrays, {name.removeprefix(_VELOCITY): v for name, v in velocities.items()}, state
-    )
+    velocities = {name.removeprefix(_VELOCITY): v for name, v in velocities.items()}
+    return Checkpoint(str(path), arrays, velocities, state).check({"counters": COUNTS})
 
 
 def _named(optimizer, model):
     """The optimizer's parameters under the names that this model has for them."""
     names = {id(p): name for name, p in model.named_parameters()}
     return [(names.get(id(p), p.name), p) for p in optimizer.parameters]
-
-
-def _text(state) -> str:
-    return json.dumps(state, sort_keys=True, default=_of_python)
-
-
-def _of_python(value):
-    """What JSON does not know, as it asks: numbers of NumPy."""
-    if (found := number(value)) is value:
-        raise TypeError(f"a checkpoint's state must be fit for JSON, which knows no {type(value).__name__}")
-    return found
-
-
-def _checksum(arrays, state) -> str:
-    digest = hashlib.sha256(_text(state).encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    return digest.hexdigest()

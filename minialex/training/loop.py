@@ -6,17 +6,18 @@ import json
 import math
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
 from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
-from minialex.errors import NotFinite
+from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Array
 from minialex.layers.sequential import Model
 from minialex.layers.settings import number
+from minialex.records import CELL, check, like
 from minialex.training.checkpoint import Checkpoint, save_checkpoint
 from minialex.training.optim import SGD, Constant, Plateau
 from minialex.training.reports import ErrorReport, Pace, Scores
@@ -67,8 +68,11 @@ class Progress:
 
     @classmethod
     def of(cls, state: dict) -> "Progress":
-        """From what a checkpoint keeps."""
-        return cls(**{**state, "scores": Scores(**state["scores"])})
+        """From what a checkpoint keeps, if it is like a Progress. Raises ValueError; what is unknown is left out."""
+        check(state, like(asdict(cls())), "progress")
+        known = {f.name: state[f.name] for f in fields(cls) if f.name in state}
+        scores = {f.name: state["scores"][f.name] for f in fields(Scores)}
+        return cls(**{**known, "scores": Scores(**scores)})
 
 
 def fit(
@@ -101,9 +105,14 @@ def fit(
     folder = Path(folder) if folder is not None else None
     progress = Progress()
     if resume is not None:
-        progress = Progress.of(resume.state["progress"])
-        if resume.state["schedule"]:  # empty where the schedule so far had nothing to remember
-            schedule.set_state(resume.state["schedule"])
+        resume.check()
+        resume.check({"progress": {"history": [dict.fromkeys(report.columns, CELL)]}})
+        try:
+            progress = Progress.of(resume.state["progress"])
+            if resume.state["schedule"]:  # empty where the schedule so far had nothing to remember
+                schedule.set_state(resume.state["schedule"])
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(f"{resume.path} is no whole checkpoint: {error}") from error
         resume.restore(model, optimizer)
 
     def checkpoint():

@@ -4,7 +4,6 @@ And the rules that the training programs share: where a setting comes from, and 
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +13,9 @@ import numpy as np
 
 from minialex.devices.device import Device
 from minialex.errors import CheckpointError, DtypeMismatch
+from minialex.reading import read_at_most
+from minialex.records import FLAG, MOST_CHARACTERS, TEXT, Maybe, check, parse, partly, whole
+from minialex.records import number as finite
 from minialex.training.checkpoint import Checkpoint, load_checkpoint
 from minialex.weights import load, read_pretrained
 
@@ -21,6 +23,25 @@ from minialex.weights import load, read_pretrained
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 HISTORY, SETTINGS = "history.csv", "settings.json"
 INPUT = "input.safetensors"  # AlexNet's: the mean image and the colours of the training pictures
+
+# What the settings of a run can be, where there are such; a run may have others, too. Nothing is wider than this.
+SIDE, COUNT = whole(1, 4096), whole(1, 10**9)
+KNOWN = partly(
+    {
+        **dict.fromkeys(("variant", "activation", "lr_scheduler", "preset", "freeze", "init"), TEXT),
+        **dict.fromkeys(("data", "data_dir", "ground_truth", "class_ids"), Maybe(TEXT)),
+        **dict.fromkeys(("lr", "momentum", "wd", "dropout", "warmup"), finite(0)),
+        **dict.fromkeys(("epochs", "batch_size"), COUNT),
+        **dict.fromkeys(("limit", "processes"), Maybe(COUNT)),
+        **dict.fromkeys(("seed", "holdout", "max_bad", "checkpoint_every"), whole()),
+        "classes": [TEXT],
+        "dummy": Maybe(FLAG),
+        "width": finite(1e-3, 16),
+        "scale": Maybe(finite(1e-9, 1e9)),
+        "side": SIDE,
+        "image_size": Maybe(SIDE),
+    }
+)
 
 WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
 
@@ -79,9 +100,9 @@ def find_checkpoint(resume: str | None) -> Checkpoint | None:
         return None
     path = Path(resume)
     if names_a_file(path):
-        return load_checkpoint(path)
+        return _checked(load_checkpoint(path).check())
     if (path / CHECKPOINT).is_file():
-        return load_checkpoint(path / CHECKPOINT)
+        return _checked(load_checkpoint(path / CHECKPOINT).check())
     print(f"There is no checkpoint in {path}: starting from the beginning.")
     return None
 
@@ -96,10 +117,19 @@ def settings_to_resume(resume: str | None, checkpoint: Checkpoint | None) -> dic
 def settings_in(folder: Path) -> dict:
     """What settings.json in a run's folder says; empty where there is none."""
     path = folder / SETTINGS
+    if not path.is_file():
+        return {}
     try:
-        return json.loads(path.read_text()) if path.is_file() else {}
+        settings = parse(read_at_most(path, MOST_CHARACTERS))
+        check(settings, KNOWN, "it")
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged ({error})") from error
+    return settings
+
+
+def _checked(checkpoint: Checkpoint) -> Checkpoint:
+    """The same, if its settings can be."""
+    return checkpoint.check({"settings": KNOWN})
 
 
 def names_a_file(path: Path) -> bool:
@@ -147,7 +177,15 @@ def read_weights(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     if Path(path).is_dir():
         return load_run(path)
     arrays, preset = read_pretrained(path)
-    return (arrays, {"preset": preset}) if preset else load_run(path)
+    return (with_axes(path, arrays), {"preset": preset}) if preset else load_run(path)
+
+
+def with_axes(path: str | Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same, if parameters have a number of maps or units, and the weights of layers that of their inputs."""
+    for name, array in arrays.items():
+        if array.ndim < 1 + (name.startswith(("conv", "fc")) and name.endswith(".weight")):
+            raise CheckpointError(f"{path} is damaged: {name} cannot have shape {array.shape}")
+    return arrays
 
 
 def is_complete(folder: Path, checkpoint: Checkpoint, last_file: str) -> bool:
@@ -169,9 +207,9 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     path = weight_file(path)
     arrays = load(path)
     if any(name.startswith("velocity:") for name in arrays):
-        checkpoint = load_checkpoint(path)
+        checkpoint = _checked(load_checkpoint(path))
         return checkpoint.parameters, checkpoint.state["settings"]
-    return arrays, settings_in(path.parent)
+    return with_axes(path, arrays), settings_in(path.parent)
 
 
 def weight_file(path: str | Path) -> Path:
