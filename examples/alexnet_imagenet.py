@@ -36,6 +36,7 @@ from minialex.training.runs import (
     is_complete,
     make_writable,
     number,
+    read_input,
     read_weights,
     settings_to_resume,
     settle,
@@ -246,7 +247,7 @@ def measure_input(model, pictures, path, checkpoint):
     """
     known = checkpoint and Path(checkpoint.path).with_name(INPUT)
     if known and known.is_file():
-        arrays = mx.weights.load(known)
+        arrays = read_input(known)
     else:
         print("Measuring the mean and the colours of up to 10,000 training pictures ...", flush=True)
         raw = pictures.batches(pictures.train_list, Prepare(crop=model.input.crop))
@@ -399,7 +400,7 @@ def evaluate(args):
         )
     mx.weights.import_grouped(model, arrays)
     beside = (path if path.is_dir() else path.parent) / INPUT
-    mean = mx.weights.load(beside)["mean"] if beside.is_file() else None
+    mean = read_input(beside, ["mean"])["mean"] if beside.is_file() else None
     if mean is None and model.input.mean == "image" and not settings["dummy"]:
         print(f"There is no mean image beside {path}: subtracting ImageNet's mean colour.")
     validate = pictures.batches(pictures.val_list, Prepare.for_input(model.input, mean))

@@ -29,14 +29,14 @@ def read_at_most(path: str | os.PathLike, most: int) -> bytes:
 
 
 def read_lines(path: str | os.PathLike, encoding: str = "utf-8") -> list[str]:
-    """The lines of a text file; what is no text becomes a question mark.
+    """The lines of a text file, without empty ones at its end; what is no text becomes a question mark.
 
     Raises DataError, naming the file, when it has more than 500,000 lines or 16 MiB; FileNotFoundError for none.
     """
     text = read_at_most(path, MOST_TEXT).decode(encoding, errors="replace")
     if sum(map(text.count, LINE_ENDS)) > MOST_LINES:
         raise DataError(f"{path} is too large for what it should be: it has more than {MOST_LINES:,} lines")
-    return text.splitlines()
+    return text.rstrip().splitlines()
 
 
 def shown(value) -> str:

@@ -156,7 +156,7 @@ def check(value: Any, wanted: Any, name: str) -> None:
             check(value, RECORD, name)
             for key, part in wanted.items():
                 if key in value:
-                    check(value[key], part, f"{name}.{key}")
+                    check(value[key], part, key if name == "it" else f"{name}.{key}")
                 elif not isinstance(part, (Maybe, _Missing)):
                     raise ValueError(f"{name} has no {key}")
         case [part]:

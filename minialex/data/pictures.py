@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from minialex.errors import DataError
+from minialex.reading import MOST_TEXT, read_at_most
+from minialex.records import parse
 
 SHAPES = ("circle", "cross", "square", "star", "triangle")
 HUES = {
@@ -95,9 +97,14 @@ def _check_is_there(folder: Path, wanted: dict) -> None:
     record = folder / RECORD
     if not record.is_file():
         raise DataError(f"{folder} holds something else than drawn pictures: name a new folder")
-    found = json.loads(record.read_text())
+    try:
+        found = parse(read_at_most(record, MOST_TEXT))
+    except ValueError as error:
+        raise DataError(f"{record} is damaged ({error}): name a new folder") from error
     if found != wanted:
-        raise DataError(f"{folder} holds other drawn pictures, {found}, not {wanted}: name a new folder")
+        raise DataError(
+            f"{folder} holds other drawn pictures, {str(found)[:200]}, not {wanted}: name a new folder"
+        )
     count, whole = sum(1 for _ in folder.rglob("*.jpg")), sum(wanted[split] for split in SPLITS)
     if count != whole:
         raise DataError(

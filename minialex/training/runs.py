@@ -127,6 +127,22 @@ def settings_in(folder: Path) -> dict:
     return settings
 
 
+def read_input(path: str | Path, names=("mean", "values", "vectors")) -> dict[str, np.ndarray]:
+    """What INPUT keeps of the training pictures: their mean picture, and their colours' values and vectors.
+
+    Raises CheckpointError, naming the file, when one is missing or of another shape.
+    """
+    arrays = load(path)
+    shapes = {"mean": (3, "S", "S"), "values": (3,), "vectors": (3, 3)}
+    for name in names:
+        wanted, found = shapes[name], np.shape(arrays.get(name))
+        fits = len(wanted) == len(found) and all(w in ("S", f) for w, f in zip(wanted, found, strict=True))
+        if not (name in arrays and fits and np.isfinite(arrays[name]).all()):
+            what = f"a {name} of shape {found}" if name in arrays else f"no {name}"
+            raise CheckpointError(f"{path} has {what}, not finite numbers of shape {wanted}")
+    return {name: arrays[name] for name in names}
+
+
 def _checked(checkpoint: Checkpoint) -> Checkpoint:
     """The same, if its settings can be."""
     return checkpoint.check({"settings": KNOWN})

@@ -6,6 +6,7 @@ Limits: the pickle has 64 MiB at most, the parts of a zip file unpack to 64 MiB 
 """
 
 import io
+import math
 import os
 import pickle
 import zipfile
@@ -40,15 +41,29 @@ def read_npy(path: str | os.PathLike) -> Any:
     and dicts of arrays; FileNotFoundError when there is none.
     """
     with opened(path) as file:
-        first = np.lib.format.read_magic(file) == (1, 0)
-        header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(file)
+        shape, _, dtype = _npy_header(file)
         if dtype.kind != "O" or shape != ():
             raise ValueError(f"it holds an array of {dtype} with shape {shape}, not named arrays")
         match described(ArrayUnpickler(file, path).load()):
             case (), _, code, _, [content] if code.startswith("O"):
                 return unfolded(content, {})
         raise ValueError("it holds more than one object")
+
+
+def read_array(path: str | os.PathLike) -> np.ndarray:
+    """What np.save made of one array of numbers. Raises as read_npy does.
+
+    np.load would take memory for as many numbers as the file says that it has.
+    """
+    with opened(path) as file:
+        shape, column_major, dtype = _npy_header(file)
+        if dtype.kind not in "fiub":
+            pickles = ", and pickles are not read here, as with allow_pickle=False" if dtype.hasobject else ""
+            raise ValueError(f"it holds an array of {dtype}, not of numbers{pickles}")
+        rest = os.fstat(file.fileno()).st_size - file.tell()
+        if math.prod(shape) * dtype.itemsize != rest:
+            raise ValueError(f"numbers of shape {shape} and {dtype} do not take {rest:,} bytes")
+        return np.fromfile(file, dtype).reshape(shape, order="F" if column_major else "C")
 
 
 def read_torch(path: str | os.PathLike) -> Any:
@@ -75,6 +90,13 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if not isinstance(arrays, dict) or not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise CheckpointError(f"{path} should hold a state dict: one array for each name")
     return arrays
+
+
+def _npy_header(file):
+    """An array's shape, whether its first axis runs fastest, and its kind of numbers."""
+    first = np.lib.format.read_magic(file) == (1, 0)
+    header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    return header(file)
 
 
 @contextmanager
