@@ -70,12 +70,12 @@ def open_picture(file, formats, at_least: int | None = None):
     from PIL import Image
 
     picture = Image.open(file, formats=formats)
-    if picture.format == "PNG":
-        picture.verify()  # all checksums; loading looks at none of them
-        if not _is_path(file):
-            file.seek(0)
-        picture = Image.open(file, formats=["PNG"])
     try:
+        if picture.format == "PNG":
+            picture.verify()  # all checksums; loading passes over them
+            if not _is_path(file):
+                file.seek(0)
+            picture = Image.open(file, formats=["PNG"])
         _keep_within_memory(picture, file, at_least)
     except Exception:
         picture.close()

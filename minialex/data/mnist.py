@@ -145,7 +145,8 @@ def _parsed(content, size: int | None, md5: str | None) -> np.ndarray:
         raise _Flaw(f"ends after {4 + len(sizes)} bytes, inside its header of {4 + 4 * dimensions}")
     shape = struct.unpack(f">{dimensions}I", sizes)
     wanted, most = math.prod(shape), MOST_BYTES if md5 is None else MOST_OF_MNIST
-    said = f"should hold {' x '.join(map(str, shape))} = {wanted} bytes after its header"
+    sides = " x ".join(map(str, shape)) if dimensions <= 8 else f"{dimensions} sides"
+    said = f"should hold {sides} = {wanted if wanted < 2**64 else 'too many'} bytes after its header"
     if wanted > most:
         raise _Flaw(f"{said}; the most is {most}")
     if size is not None:

@@ -15,9 +15,7 @@ from minialex.layers.layer import Layer
 from minialex.records import COUNTS, RECORD, check, like, partly, whole
 from minialex.training.optim import SGD, Plateau
 from minialex.weights import gather, import_grouped, load_with_metadata, put, save, scatter
-from minialex.weights.seal import KEY, sealed, unsealed
-
-_VELOCITY = "velocity:"
+from minialex.weights.seal import KEY, VELOCITY, sealed, unsealed
 
 # What a run must find in a checkpoint's state to go on; there may be more.
 RUN = {
@@ -81,7 +79,7 @@ def save_checkpoint(path: str | os.PathLike, model: Layer, optimizer: SGD, state
     named = model.named_parameters()
     arrays = gather(named, [p.value for _, p in named])
     velocities = gather(_named(optimizer, model), optimizer.velocities)
-    arrays.update({_VELOCITY + name: velocity for name, velocity in velocities.items()})
+    arrays.update({VELOCITY + name: velocity for name, velocity in velocities.items()})
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise NotFinite(f"{name} has become NaN or infinite; this checkpoint is not written")
@@ -99,8 +97,8 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
             f"{path} holds no training state: it is not a checkpoint (model.safetensors has parameters alone)"
         )
     state = unsealed(path, arrays, texts)
-    velocities = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_VELOCITY)}
-    velocities = {name.removeprefix(_VELOCITY): v for name, v in velocities.items()}
+    velocities = {name: arrays.pop(name) for name in list(arrays) if name.startswith(VELOCITY)}
+    velocities = {name.removeprefix(VELOCITY): v for name, v in velocities.items()}
     return Checkpoint(str(path), arrays, velocities, state).check({"counters": COUNTS})
 
 

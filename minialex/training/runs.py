@@ -17,7 +17,8 @@ from minialex.reading import read_at_most
 from minialex.records import FLAG, MOST_CHARACTERS, TEXT, Maybe, check, parse, partly, whole
 from minialex.records import number as finite
 from minialex.training.checkpoint import Checkpoint, load_checkpoint
-from minialex.weights import load, read_pretrained
+from minialex.weights import load, load_with_metadata, read_pretrained
+from minialex.weights.seal import VELOCITY, is_sealed
 
 # The files in a run's folder.
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
@@ -221,10 +222,10 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     Raises FileNotFoundError when there is nothing, CheckpointError when a file is damaged.
     """
     path = weight_file(path)
-    arrays = load(path)
-    if any(name.startswith("velocity:") for name in arrays):
+    arrays, texts = load_with_metadata(path)
+    if is_sealed(texts) or any(name.startswith(VELOCITY) for name in arrays):
         checkpoint = _checked(load_checkpoint(path))
-        return checkpoint.parameters, checkpoint.state["settings"]
+        return with_axes(path, checkpoint.parameters), checkpoint.state["settings"]
     return with_axes(path, arrays), settings_in(path.parent)
 
 

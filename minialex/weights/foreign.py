@@ -10,6 +10,7 @@ from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
 from minialex.weights.files import load
 from minialex.weights.grouped import put, scatter, whole_shape
+from minialex.weights.seal import VELOCITY
 from minialex.weights.unpickle import read_npy, read_state_dict
 
 # Where torchvision's AlexNet keeps what is conv1 to fc8 here.
@@ -64,7 +65,7 @@ def read_pretrained(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
     arrays = load(path)
     if "features.0.weight" in map(_unwrapped, arrays):
         return _renamed(arrays, path), "torchvision"
-    return {name: array for name, array in arrays.items() if not name.startswith("velocity:")}, None
+    return {name: array for name, array in arrays.items() if not name.startswith(VELOCITY)}, None
 
 
 def read_bvlc(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from minialex.layers.settings import number
 from minialex.records import RECORD, TEXT, check, parse
 
 KEY = "minialex"  # of the header's texts
+VELOCITY = "velocity:"  # before a parameter's name: arrays of a checkpoint, which is always sealed
 
 
 def sealed(arrays: Mapping[str, np.ndarray], state: dict) -> dict[str, str]:
@@ -25,9 +26,9 @@ def sealed(arrays: Mapping[str, np.ndarray], state: dict) -> dict[str, str]:
 def unsealed(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> dict:
     """The record. Raises CheckpointError, naming the file, where the checksum is another one, or there is none."""
     try:
-        header = parse(texts[KEY])
+        header = parse(texts.get(KEY, "{}"))
         check(header, {"state": RECORD, "checksum": TEXT}, "it")
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path} has a damaged header: {error}") from error
     found, wanted = _checksum(arrays, header["state"]), header["checksum"]
     if found != wanted:
