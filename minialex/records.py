@@ -38,7 +38,7 @@ def parse(text: str | bytes) -> Any:
         value = None
     else:
         level, depth = [value], 0
-        while level and depth <= MOST_DEPTH:
+        while level and depth < MOST_DEPTH:
             level = [inner for outer in level if isinstance(outer, (dict, list)) for inner in _inside(outer)]
             depth += 1
         if not level:
