@@ -94,6 +94,10 @@ def number(least: float = -1e300, most: float = 1e300) -> Kind:
 TEXT = Kind("a text", lambda value: isinstance(value, str))
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 RECORD = Kind("a dict of values by name", lambda value: isinstance(value, dict))
+NUMBERS = Kind(
+    "a number, or a list of numbers",
+    lambda value: all(type(n) in (int, float) for n in (value if isinstance(value, list) else [value])),
+)
 CELL = Kind("a number or null", lambda value: value is None or type(value) in (int, float))  # NaN, too
 COUNTS = Kind(
     "whole numbers >= 0 by name",
@@ -105,7 +109,7 @@ ANYTHING = Kind("anything", lambda value: True)
 def like(example: Any) -> Any:
     """What is wanted of values that are like these: of the same kind, numbers not negative where they are whole.
 
-    None: perhaps missing, else a number. An empty list: a list of anything.
+    None: perhaps missing, else a number or some. An empty list: a list of anything.
 
     >>> check({"epoch": -1}, like({"epoch": 3}), "progress")
     Traceback (most recent call last):
@@ -113,7 +117,7 @@ def like(example: Any) -> Any:
     """
     match example:
         case None:
-            return Maybe(number())
+            return Maybe(NUMBERS)
         case bool():
             return FLAG
         case int():

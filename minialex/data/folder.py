@@ -17,7 +17,7 @@ import numpy as np
 
 from minialex.data.decode import UnreadablePicture, read_picture
 from minialex.errors import DataError
-from minialex.reading import read_lines
+from minialex.reading import read_lines, shown
 
 __all__ = ["PictureList", "UnreadablePicture", "find_pictures", "read_picture"]
 
@@ -182,6 +182,8 @@ def _numbered(truth: Path, names: list[str], classes: list[str]) -> tuple[np.nda
                 f"{truth} has classes that are not among the {len(classes)} known ones: {_a_few(unknown)}"
             )
         return np.array([number[name] for name in names], dtype=np.int64), classes
+    if large := [name for name in names if len(name) > 6]:
+        raise DataError(f"{truth} has class {shown(large[0])}, there can be 999,999 at most")
     labels = np.array(names, dtype=np.int64)
     labels -= labels.min() > 0  # numbers count from 1, unless a 0 occurs
     classes = classes or [str(i) for i in range(1, labels.max() + 2)]

@@ -282,9 +282,19 @@ def _fetch(url: str, path: Path) -> None:
     import pooch
     from tqdm.auto import tqdm
 
+    class Bar(tqdm):
+        def __bool__(self):  # pooch asks; a bar without a total would count as no bar
+            return True
+
+        def update(self, n=1):
+            super().update(n)
+            if self.n > MOST_OF_MNIST:
+                raise _Flaw(
+                    f"goes on after {self.n:,} bytes; MNIST's have {MOST_OF_MNIST:,} at most, unpacked"
+                )
+
     _knock(url)
-    # pooch puts the real total in; until then it may not be 0 or None, for such a bar counts as no bar.
-    with tqdm(desc=path.name, total=1, unit="B", unit_scale=True) as bar:
+    with Bar(desc=path.name, unit="B", unit_scale=True) as bar:
         download = pooch.HTTPDownloader(
             progressbar=bar,
             chunk_size=65536,

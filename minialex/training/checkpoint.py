@@ -6,20 +6,28 @@ with a checksum over everything. A file appears under its name only when it is c
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Layer
-from minialex.records import COUNTS, RECORD, check, like, partly, whole
+from minialex.records import COUNTS, FLAG, RECORD, check, like, number, partly, whole
 from minialex.training.optim import SGD, Plateau
+from minialex.training.reports import Scores
 from minialex.weights import gather, import_grouped, load_with_metadata, put, save, scatter
 from minialex.weights.seal import KEY, VELOCITY, sealed, unsealed
 
 # What a run must find in a checkpoint's state to go on; there may be more.
 RUN = {
-    "progress": {"epoch": whole(), "step": whole(), "history": [RECORD]},
+    "progress": {
+        "epoch": whole(),
+        "step": whole(),
+        "seconds": number(0),
+        "scores": like(asdict(Scores())),
+        "recount": FLAG,
+        "history": [RECORD],
+    },
     "schedule": partly(like(Plateau(1.0).state())),  # the others keep less
     "settings": RECORD,
     "counters": COUNTS,
@@ -42,11 +50,6 @@ class Checkpoint:
         """
         try:
             check(self.state, wanted, "its state")
-            for name, array in (*self.parameters.items(), *self.velocities.items()):
-                if array.dtype.kind != "f" or not np.isfinite(array).all():
-                    raise ValueError(f"{name} should hold finite numbers, in float32 or the like")
-            if strange := sorted(set(self.velocities) - set(self.parameters)):
-                raise ValueError(f"there is a velocity of {strange[0]}, but no such parameter")
             progress = self.state.get("progress")
             if wanted is RUN and len(progress["history"]) != progress["epoch"]:
                 raise ValueError(
@@ -99,6 +102,13 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     state = unsealed(path, arrays, texts)
     velocities = {name: arrays.pop(name) for name in list(arrays) if name.startswith(VELOCITY)}
     velocities = {name.removeprefix(VELOCITY): v for name, v in velocities.items()}
+    for name, array in (*arrays.items(), *velocities.items()):
+        if array.dtype.kind != "f" or not np.isfinite(array).all():  # save_checkpoint writes none
+            raise CheckpointError(f"{path} is no whole checkpoint: {name} should hold finite numbers")
+    if strange := sorted(set(velocities) - set(arrays)):
+        raise CheckpointError(
+            f"{path} is no whole checkpoint: it has a velocity of {strange[0]}, which is not there"
+        )
     return Checkpoint(str(path), arrays, velocities, state).check({"counters": COUNTS})
 
 

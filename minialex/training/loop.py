@@ -6,7 +6,7 @@ import json
 import math
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Array
 from minialex.layers.sequential import Model
 from minialex.layers.settings import number
-from minialex.records import CELL, check, like
+from minialex.records import CELL, like, partly
 from minialex.training.checkpoint import Checkpoint, save_checkpoint
 from minialex.training.optim import SGD, Constant, Plateau
 from minialex.training.reports import ErrorReport, Pace, Scores
@@ -68,11 +68,8 @@ class Progress:
 
     @classmethod
     def of(cls, state: dict) -> "Progress":
-        """From what a checkpoint keeps, if it is like a Progress. Raises ValueError; what is unknown is left out."""
-        check(state, like(asdict(cls())), "progress")
-        known = {f.name: state[f.name] for f in fields(cls) if f.name in state}
-        scores = {f.name: state["scores"][f.name] for f in fields(Scores)}
-        return cls(**{**known, "scores": Scores(**scores)})
+        """From what a checkpoint keeps."""
+        return cls(**{**state, "scores": Scores(**state["scores"])})
 
 
 def fit(
@@ -105,10 +102,12 @@ def fit(
     folder = Path(folder) if folder is not None else None
     progress = Progress()
     if resume is not None:
-        resume.check()
-        resume.check({"progress": {"history": [dict.fromkeys(report.columns, CELL)]}})
+        known = partly(like(asdict(progress)))  # what is added in later versions may be missing, or be more
+        rows = [dict.fromkeys(report.columns, CELL)]
+        resume.check().check({"progress": {**known, "history": rows}})
+        state = resume.state["progress"]
+        progress = Progress.of({name: state[name] for name in known if name in state})
         try:
-            progress = Progress.of(resume.state["progress"])
             if resume.state["schedule"]:  # empty where the schedule so far had nothing to remember
                 schedule.set_state(resume.state["schedule"])
         except (ValueError, KeyError) as error:

@@ -1,7 +1,7 @@
 """The two kinds of file that hold pickles: np.save's `.npy`, and what torch.save writes.
 
 PyTorch's pickle says which tensors there are; their numbers lie beside it, and are read when a tensor asks for them.
-Limits: the pickle has 64 MiB at most, the parts of a zip file unpack to 64 MiB more than the file has at most
+Limits: the pickle of a zip file has 32 MiB at most, its parts unpack to 32 MiB more than the file has at most
 (PyTorch does not pack them), and its list of parts has 4 MiB. For those of a pickle see opcodes.py.
 """
 
@@ -26,8 +26,8 @@ from minialex.weights.files import from_bfloat16
 # How PyTorch's files begin: since 1.6, and before.
 TORCH_ZIP, TORCH_STREAM = b"PK\x03\x04", pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 
-MOST_PICKLE = 64 * MEBI
-MOST_UNPACKED = 64 * MEBI  # beyond the size of the file
+MOST_PICKLE = 32 * MEBI
+MOST_UNPACKED = 32 * MEBI  # beyond the size of the file
 MOST_LIST = 4 * MEBI  # some 40,000 parts
 
 # Where people put a state dict, when they save more than that.

@@ -209,7 +209,8 @@ FIT_KEEPS = "a learning rate of text"  # settings are looked at by who uses them
 
 @pytest.mark.parametrize(
     ("load", "kind"),
-    [(find_checkpoint, kind) for kind in CHANGES] + [(load_checkpoint, kind) for kind in CHANGES if kind != FIT_KEEPS],
+    [(find_checkpoint, kind) for kind in CHANGES]
+    + [(load_checkpoint, kind) for kind in CHANGES if kind != FIT_KEEPS],
 )
 def test_a_sealed_checkpoint_with_wrong_parts_is_named_and_changes_nothing(tmp_path, good, load, kind):
     arrays, state = copy.deepcopy(good)
@@ -229,7 +230,8 @@ def test_a_sealed_checkpoint_with_wrong_parts_is_named_and_changes_nothing(tmp_p
 
 def test_the_whole_one_goes_on(tmp_path, good):
     arrays, state = copy.deepcopy(good)
-    state["progress"]["later"] = state["later"] = state["schedule"]["later"] = {"version": 2}
+    state["progress"]["later"] = [3, 0.1]
+    state["later"] = state["schedule"]["later"] = {"version": 2}
     weights.save(tmp_path / CHECKPOINT, arrays, metadata=sealed(arrays, state))
     history = fit(*make(), batches(), batches(), batches(), epochs=2, resume=find_checkpoint(str(tmp_path)))
     assert [row["epoch"] for row in history] == [1, 2]
