@@ -43,6 +43,7 @@ from minialex.training.runs import (
     use_threads,
     weight_file,
     whole_number,
+    write_input,
 )
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
@@ -253,7 +254,7 @@ def measure_input(model, pictures, path, checkpoint):
         raw = pictures.batches(pictures.train_list, Prepare(crop=model.input.crop))
         colour = Colour.of(raw.squares(2_000))
         arrays = {"mean": mean_image(raw.squares(10_000)), "values": colour.values, "vectors": colour.vectors}
-    mx.weights.save(path, arrays)
+    write_input(path, arrays)
     return arrays["mean"], Colour(arrays["values"], arrays["vectors"])
 
 

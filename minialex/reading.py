@@ -40,6 +40,17 @@ def read_lines(path: str | os.PathLike, encoding: str = "utf-8") -> list[str]:
 
 
 def shown(value) -> str:
-    """A value for a message: a long one is shortened, a deep one as well."""
-    text = reprlib.repr(value)
+    """A value for a message: a long one is shortened, a deep one as well, and what is no plain value has its kind."""
+    text = _BRIEF.repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+class _Brief(reprlib.Repr):
+    def repr_instance(self, x, level):
+        """What reprlib would show whole, which can take for ever: a dict that holds the next one twice, and so on."""
+        if isinstance(x, (str, bytes)):
+            return repr(x[:30])
+        return repr(x) if isinstance(x, (bool, float, type(None))) else f"<{type(x).__name__}>"
+
+
+_BRIEF = _Brief()

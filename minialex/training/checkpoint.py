@@ -107,7 +107,7 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
             raise CheckpointError(f"{path} is no whole checkpoint: {name} should hold finite numbers")
     if strange := sorted(set(velocities) - set(arrays)):
         raise CheckpointError(
-            f"{path} is no whole checkpoint: it has a velocity of {strange[0]}, which is not there"
+            f"{path} is no whole checkpoint: it has a velocity of {strange[0][:80]}, which is not there"
         )
     return Checkpoint(str(path), arrays, velocities, state).check({"counters": COUNTS})
 

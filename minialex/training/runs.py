@@ -17,8 +17,8 @@ from minialex.reading import read_at_most
 from minialex.records import FLAG, MOST_CHARACTERS, TEXT, Maybe, check, parse, partly, whole
 from minialex.records import number as finite
 from minialex.training.checkpoint import Checkpoint, load_checkpoint
-from minialex.weights import load, load_with_metadata, read_pretrained
-from minialex.weights.seal import VELOCITY, is_sealed
+from minialex.weights import load, load_with_metadata, read_pretrained, save
+from minialex.weights.seal import VELOCITY, is_sealed, sealed
 
 # The files in a run's folder.
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
@@ -128,10 +128,15 @@ def settings_in(folder: Path) -> dict:
     return settings
 
 
+def write_input(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
+    """Keep them, with a checksum; see read_input."""
+    save(path, arrays, sealed(arrays, {}))
+
+
 def read_input(path: str | Path, names=("mean", "values", "vectors")) -> dict[str, np.ndarray]:
     """What INPUT keeps of the training pictures: their mean picture, and their colours' values and vectors.
 
-    Raises CheckpointError, naming the file, when one is missing or of another shape.
+    Raises CheckpointError, naming the file, when one is missing or of another shape, or a bit is wrong.
     """
     arrays = load(path)
     shapes = {"mean": (3, "S", "S"), "values": (3,), "vectors": (3, 3)}

@@ -84,7 +84,7 @@ def _ordered(pairs=()):
     return OrderedDict(pairs)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Call:
     """A call that a pickle asked for, and the state that it gave the result afterwards."""
 

@@ -85,9 +85,13 @@ def read_bvlc(path: str | os.PathLike) -> dict[str, np.ndarray]:
             case {"weights": np.ndarray() as weight, "biases": np.ndarray() as bias}:
                 pass
             case _:
-                raise CheckpointError(f"{path} should hold two arrays for {name}, its weights and its biases")
+                raise CheckpointError(
+                    f"{path} should hold two arrays for {name[:80]}, its weights and its biases"
+                )
         if weight.ndim not in (2, 4):
-            raise CheckpointError(f"{path} has weights of shape {weight.shape} for {name}, not 2 or 4 axes")
+            raise CheckpointError(
+                f"{path} has weights of shape {weight.shape} for {name[:80]}, not 2 or 4 axes"
+            )
         arrays[f"{name}.weight"] = weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight.T
         arrays[f"{name}.bias"] = bias
     if {"conv5.bias", "fc6.weight"} <= set(arrays) and arrays["fc6.weight"].ndim == 2:

@@ -65,8 +65,18 @@ def text_of(letters):
     return b"X" + struct.pack("<I", len(letters)) + letters
 
 
-ENCODE = b"c_codecs\nencode\n"
 CALL = b"cnumpy\nndarray\n"
+
+
+def shared_calls(levels=30):
+    """A call of which both arguments are the call before."""
+    pickled = CALL + b"q\x00)R" + b"q\1"
+    return pickled + b"".join(
+        b"h\0h" + bytes([i]) + b"h" + bytes([i]) + b"\x86Rq" + bytes([i + 1]) for i in range(1, levels)
+    )
+
+
+ENCODE = b"c_codecs\nencode\n"
 HEAVY = text_of(b"a" * (20 << 20)) + b"q\1" + text_of(b"latin1") + b"q\2"  # 20 MiB
 
 PICKLES = {
@@ -101,6 +111,17 @@ PICKLES = {
     "a shape of long texts": (
         b"ctorch._utils\n_rebuild_tensor_v2\n((" + text_of(b"storage") + b"ctorch\nFloatStorage\n" + text_of(b"0")
         + b"NK\1tQK\0(" + text_of(b"a") + b"\x8a\5\0\0\0\0\1t)\x89NtR", "",
+    ),
+    "a shape of shared calls": (
+        b"ctorch._utils\n_rebuild_tensor_v2\n((" + text_of(b"storage") + b"ctorch\nFloatStorage\n" + text_of(b"0")
+        + b"NK\1tQK\0(" + shared_calls() + b"t)\x89NtR", "",
+    ),
+    "a shape of shared ordered dicts": (
+        b"ctorch._utils\n_rebuild_tensor_v2\n((" + text_of(b"storage") + b"ctorch\nFloatStorage\n" + text_of(b"0")
+        + b"NK\1tQK\0(ccollections\nOrderedDict\n)R" + text_of(b"a") + shared("dict") + b"st)\x89NtR", "",
+    ),
+    "a count of shared calls": (
+        b"(" + text_of(b"storage") + b"ctorch\nFloatStorage\n" + text_of(b"0") + b"N" + shared_calls() + b"tQ", "",
     ),
     "a high memory cell": (b"]r" + struct.pack("<I", 2**27), "memory cell 134,217,728; the most is 200,000"),
     "a high memory cell, in letters": (b"]p134217728\n", "memory cell 134,217,728; the most is 200,000"),
