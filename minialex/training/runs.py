@@ -26,7 +26,7 @@ HISTORY, SETTINGS = "history.csv", "settings.json"
 INPUT = "input.safetensors"  # AlexNet's: the mean image and the colours of the training pictures
 
 # What the settings of a run can be, where there are such; a run may have others, too. Nothing is wider than this.
-SIDE, COUNT = whole(1, 4096), whole(1, 10**9)
+SIDE, COUNT = whole(1, 4096), whole(1)
 KNOWN = partly(
     {
         **dict.fromkeys(("variant", "activation", "lr_scheduler", "preset", "freeze", "init"), TEXT),
@@ -34,7 +34,8 @@ KNOWN = partly(
         **dict.fromkeys(("lr", "momentum", "wd", "dropout", "warmup"), finite(0)),
         **dict.fromkeys(("epochs", "batch_size"), COUNT),
         **dict.fromkeys(("limit", "processes"), Maybe(COUNT)),
-        **dict.fromkeys(("seed", "holdout", "max_bad", "checkpoint_every"), whole()),
+        **dict.fromkeys(("holdout", "max_bad", "checkpoint_every"), whole()),
+        "seed": whole(0, 10**1000),  # as long as one likes
         "classes": [TEXT],
         "dummy": Maybe(FLAG),
         "width": finite(1e-3, 16),

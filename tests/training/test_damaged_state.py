@@ -80,7 +80,15 @@ def test_no_setting_is_a_dict(tmp_path, name):
 
 
 def test_settings_of_the_programs_and_others_are_read(tmp_path):
-    settings = {"lr": 1, "limit": None, "classes": ["a"], "data": None, "width": 0.25, "mine": {"deep": [1]}}
+    settings = {
+        "lr": 1,
+        "limit": None,
+        "classes": ["a"],
+        "data": None,
+        "width": 0.25,
+        "seed": 10**30,
+        "mine": {"deep": [1]},
+    }
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     assert settings_in(tmp_path) == settings
 
