@@ -78,7 +78,7 @@ def test_of_mnist_no_more_is_read_than_mnist_has(tmp_path):
 @pytest.mark.parametrize("read", [read_idx, read_lines])
 def test_a_pipe_is_no_file(tmp_path, read):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(FileNotFoundError, match="there is no file .*pipe"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*pipe"):
         read(tmp_path / "pipe")
 
 
