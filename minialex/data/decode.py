@@ -38,7 +38,8 @@ def read_picture(path, at_least: int | None = None):
     or an eighth of its size (Pillow's draft mode), its shorter side not below `at_least`.
     A PNG's checksums are verified. JPEG, GIF and BMP have none: a wrong bit in such a file may be a wrong colour.
     Raises UnreadablePicture, naming the file; also where decoding would take more than 192 MiB: 50 million pixels in
-    colours, 179 million in any. A JPEG of more is decoded at a half of its size or less, if that will do.
+    colours, 179 million in any, 33 million of a progressive JPEG with all its colours, which is kept until the end. A
+    JPEG of more is decoded at a half of its size or less, if that will do.
     """
     try:
         if (
