@@ -38,12 +38,14 @@ from minialex.training.runs import (
     find_checkpoint,
     friendly,
     number,
+    read_input,
     read_weights,
     settings_to_resume,
     settle,
     use_threads,
     weight_file,
     whole_number,
+    write_input,
 )
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
@@ -279,9 +281,8 @@ def measured_before(path):
     if not path.is_file():
         return None
     try:
-        arrays = mx.weights.load(path)
-        return {name: arrays[name] for name in ("mean", "values", "vectors")}
-    except (CheckpointError, KeyError) as error:
+        return read_input(path)
+    except CheckpointError as error:
         print(f"{path} is of no use ({error}): it is made anew.")
 
 
@@ -296,7 +297,7 @@ def measure_input(model, pictures, path, checkpoint):
         raw = pictures.batches(pictures.train_list, Prepare(crop=model.input.crop))
         colour = Colour.of(raw.squares(2_000))
         arrays = {"mean": mean_image(raw.squares(10_000)), "values": colour.values, "vectors": colour.vectors}
-    mx.weights.save(path, arrays)
+    write_input(path, arrays)
     return arrays["mean"], Colour(arrays["values"], arrays["vectors"])
 
 
@@ -467,7 +468,7 @@ def evaluate(args):
     mx.weights.import_grouped(model, arrays)
     say(unrecorded(path, f"preset {settings['preset']}"))
     beside = (path if path.is_dir() else path.parent) / INPUT
-    mean = mx.weights.load(beside)["mean"] if beside.is_file() else None
+    mean = read_input(beside, ["mean"])["mean"] if beside.is_file() else None
     if mean is None and model.input.mean == "image" and not settings["dummy"]:
         print(f"There is no mean image beside {path}: subtracting ImageNet's mean colour.")
     validate = pictures.batches(pictures.val_list, Prepare.for_input(model.input, mean))

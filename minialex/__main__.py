@@ -12,7 +12,7 @@ import numpy as np
 
 import minialex as mx
 from minialex.devices.twins import fast_by_default, twins_of
-from minialex.errors import DataError
+from minialex.errors import CheckpointError, DataError
 from minialex.models.alexnet import PRESETS
 from minialex.models.lenet import VARIANTS
 
@@ -215,6 +215,8 @@ def preset_by_shape(path, arrays) -> str:
 def preparation(wanted, mean_file):
     """What is done to a picture for a network: `wanted`, with the mean of a run, of a file, or ImageNet's."""
     from minialex.data.augment import MEAN_COLOUR, Prepare
+    from minialex.training.runs import read_input
+    from minialex.weights.unpickle import read_array
 
     if mean_file is None:
         if wanted.mean == "image":
@@ -224,9 +226,13 @@ def preparation(wanted, mean_file):
             )
         return Prepare.for_input(wanted)
     if Path(mean_file).suffix == ".safetensors":
-        return Prepare.for_input(wanted, mx.weights.load(mean_file)["mean"])
-    mean = np.load(mean_file, allow_pickle=False)
-    return Prepare(wanted.crop, wanted.scale, mean, wanted.std, wanted.order)
+        return Prepare.for_input(wanted, read_input(mean_file, ["mean"])["mean"])
+    try:
+        return Prepare(wanted.crop, wanted.scale, read_array(mean_file), wanted.std, wanted.order)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{mean_file} is no mean picture: {error}") from error
 
 
 # ---- doctor ----------------------------------------------------------------------------------------

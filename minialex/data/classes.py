@@ -8,11 +8,11 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
 from minialex.errors import DataError
+from minialex.reading import read_lines
 
 WNID = re.compile(r"n\d{8}")  # WordNet's number of a noun, by which ImageNet names its folders
 
@@ -77,8 +77,7 @@ def read_names(path, count: int) -> list[str]:
 
     Raises ValueError when they are not as many as the classes, or one is empty.
     """
-    lines = Path(path).read_text(encoding="utf-8-sig", errors="replace").rstrip().splitlines()
-    names = [line.strip() for line in lines]
+    names = [line.strip() for line in read_lines(path, "utf-8-sig")]
     if len(names) != count:
         raise ValueError(f"{path} has {len(names)} names, the network {count} classes: one a line is needed")
     if "" in names:

@@ -1,4 +1,4 @@
-"""Folders of pictures: which files there are, which class each belongs to, and how to read any of them as RGB.
+"""Folders of pictures: which files there are, and which class each belongs to.
 
 Two layouts are known. One folder a class, as nearly everyone keeps pictures:
 
@@ -9,8 +9,6 @@ And ImageNet's own validation set, which comes flat, its classes in a text file 
     root/val/*.JPEG              root/ILSVRC2012_validation_ground_truth.txt
 """
 
-import io
-import os
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,28 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from minialex.data.classes import a_few, first_words, numbers_in
+from minialex.data.decode import UnreadablePicture, read_picture
 from minialex.data.truth import GROUND_TRUTH as GROUND_TRUTH  # known by this name since before
 from minialex.data.truth import classes_of, find_ground_truth
 from minialex.data.walk import SUFFIXES, Finder, Passed, class_folders
 from minialex.errors import DataError
 
-# What is tried on a file, whatever its name says. Not all that Pillow knows: some formats start other programs.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP")
-ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held: 1 to 8, as follows, 1 being upright
-TURNS = (
-    None,
-    "FLIP_LEFT_RIGHT",
-    "ROTATE_180",
-    "FLIP_TOP_BOTTOM",
-    "TRANSPOSE",
-    "ROTATE_270",
-    "TRANSVERSE",
-    "ROTATE_90",
-)
-
-
-class UnreadablePicture(DataError):
-    """A file that is no picture, or a damaged one."""
+__all__ = ["PictureList", "UnreadablePicture", "find_pictures", "read_picture"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,68 +142,3 @@ def _from_class_folders(folder: Path, own: list[str], classes: list[str], finder
     files = [file for name in own for file in found[name]]
     labels = [number[name] for name in own for _ in found[name]]
     return PictureList(files, np.array(labels, dtype=np.int64), classes, finder.passed)
-
-
-# -- Reading -----------------------------------------------------------------------------------------------
-
-
-def read_picture(path, at_least: int | None = None):
-    """The picture in a file as an upright Pillow image in RGB, 8 bits a channel.
-
-    Grey, CMYK, palette and 16-bit pictures are converted, transparency is dropped. What counts is what is in the
-    file, not its suffix. A JPEG that is much larger than `at_least` pixels a side is decoded at a half, a quarter
-    or an eighth of its size (Pillow's draft mode), its shorter side not below `at_least`.
-    Raises UnreadablePicture, naming the file.
-    """
-    try:
-        if isinstance(path, (str, os.PathLike)) and os.path.exists(path) and not os.path.isfile(path):
-            raise ValueError("it is no file")  # to open a FIFO is to wait, maybe for ever
-        try:
-            return _decoded(path, at_least)
-        except UserWarning:  # Pillow's, of broken metadata, where warnings are errors: read it without
-            content = Path(path).read_bytes()
-            return _decoded(io.BytesIO(content.replace(b"Exif\0\0", b"broken", 1)), at_least)
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file can make Pillow raise nearly anything, SyntaxError included
-        raise UnreadablePicture(f"{path} cannot be read as a picture ({_in_words(error)})") from error
-
-
-def _decoded(file, at_least: int | None):
-    from PIL import Image
-
-    with Image.open(file, formats=FORMATS) as picture:
-        if at_least:
-            picture.draft(None, (at_least, at_least))
-        turn = _turn(picture)
-        rgb = _rgb(picture)
-    return rgb.transpose(Image.Transpose[turn]) if turn else rgb
-
-
-def _turn(picture) -> str | None:
-    """What brings the picture upright; nothing where its metadata is broken."""
-    try:
-        return TURNS[picture.getexif().get(ORIENTATION, 1) - 1]
-    except Exception:
-        return None
-
-
-def _rgb(picture):
-    from PIL import Image
-
-    if picture.mode.startswith("I"):  # 16 bits: convert() would clip at 255
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")  # a detour on which Pillow does not warn
-    if picture.mode == "RGB":
-        picture.load()  # convert() would copy it
-        return picture
-    return picture.convert("RGB")
-
-
-def _in_words(error: Exception) -> str:
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        return "it is neither JPEG nor PNG"
-    return f"{error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)

@@ -5,13 +5,9 @@ decode, cut and crop a few batches ahead, for Pillow lets go of Python's lock wh
 Optionally the squares are kept on disk, decoded.
 """
 
-import errno
-import hashlib
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +15,11 @@ import numpy as np
 
 from minialex.data.augment import Prepare, square
 from minialex.data.folder import PictureList, UnreadablePicture, read_picture
+from minialex.data.shards import DamagedShard, Shards
 from minialex.errors import DataError
-from minialex.weights import write_whole
-from minialex.weights.files import remove_unfinished
 
-AHEAD = 2  # how many batches, or shards of the cache, the threads may work ahead of what was taken
 SHARD = 512  # pictures in a file of the cache: 100 MB at 256x256
-AN_HOUR = 3600
+AHEAD = 2  # how many batches, or shards of the cache, the threads may work ahead of what was taken
 
 Batch = tuple[np.ndarray, np.ndarray]  # pictures (N, ...) and labels (N,)
 
@@ -105,7 +99,9 @@ class PictureBatches:
 
     pictures: from folder.find_pictures. prepare: see augment.Prepare; it may be set anew between two epochs.
     side: of the square that each picture is cut to first. cache: a folder that keeps these squares, 3*side*side
-    bytes each. It is filled when this is constructed, once; a shard one of whose files changed is made anew.
+    bytes each. It is filled when this is constructed, once; a shard one of whose files changed is made anew. So is
+    one whose checksums are wrong: all are verified when this is constructed, which reads all of the cache, and again
+    with each picture; DataError, naming the shard, when it changed meanwhile.
     len(batches) is the number of batches of an epoch.
 
     Crops and colours are keyed by (seed, epoch, number of the picture): the batches are the same for any number
@@ -139,7 +135,7 @@ class PictureBatches:
         prepare.evaluation(self._blank)  # what doesn't fit together is said now, not by a thread later
         self._shards = None
         if cache is not None:
-            shards = _Shards(cache, pictures.files, side)
+            shards = Shards(cache, pictures.files, side, SHARD)
             self._complete(shards)
             self._shards = shards
 
@@ -238,6 +234,8 @@ class PictureBatches:
             fill(slot, index)
         except UnreadablePicture as flaw:
             return str(flaw)
+        except DamagedShard:
+            raise
         except Exception as error:
             raise RuntimeError(
                 f"{self.pictures.files[index]} could not be prepared: {type(error).__name__}: {error}"
@@ -258,7 +256,7 @@ class PictureBatches:
         )
         raise DataError("\n  ".join([headline, *named[:10], *more]))
 
-    def _complete(self, shards: "_Shards") -> None:
+    def _complete(self, shards: "Shards") -> None:
         """Make the shards that are missing."""
         from tqdm import tqdm
 
@@ -266,7 +264,7 @@ class PictureBatches:
             slot["pixels"] = self._square(index)
             slot["good"] = True
 
-        missing = shards.missing()
+        missing = shards.missing(max(1, self.workers))
         total = sum(map(len, missing))
         with tqdm(total=total, desc="cache", unit="picture", leave=False, disable=None) as bar:
             for block, records, flaws in self._filled(missing, shards.empty, fill):
@@ -279,74 +277,3 @@ def _at_least(least: int, **numbers: int) -> None:
     for name, number in numbers.items():
         if number < least:
             raise ValueError(f"{name} must be {least} or more, not {number}")
-
-
-class _Shards:
-    """Squares on disk, SHARD of them in a file, one record each: was it readable, and its pixels.
-
-    A shard is named by what it was made of: name, size and time of each picture file, in order. So what changed
-    has another name, and several lists of pictures can share a folder. A file is there only when it is whole.
-    """
-
-    def __init__(self, folder: str | Path, files: list[Path], side: int):
-        self.folder = Path(folder).expanduser()
-        self.record = np.dtype([("good", "?"), ("pixels", np.uint8, (3, side, side))])
-        firsts = range(0, len(files), SHARD)
-        self.blocks = [np.arange(first, min(first + SHARD, len(files))) for first in firsts]
-        self.paths = [self.folder / f"{_digest(files[i : i + SHARD], side)}.squares" for i in firsts]
-
-    def missing(self) -> list[np.ndarray]:
-        """The blocks of pictures that have no shard; there is room on the disk to make them."""
-        missing = [
-            block
-            for block, path in zip(self.blocks, self.paths, strict=True)
-            if not path.is_file() or path.stat().st_size != len(block) * self.record.itemsize
-        ]
-        with self._explained():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._sweep()
-            if shutil.disk_usage(self.folder).free < sum(map(len, missing)) * self.record.itemsize:
-                raise OSError(errno.ENOSPC, "too little space on the disk")
-        return missing
-
-    def empty(self, count: int) -> np.ndarray:
-        return np.zeros(count, self.record)
-
-    def write(self, block: np.ndarray, records: np.ndarray) -> None:
-        with self._explained():
-            write_whole(self.paths[block[0] // SHARD], records.view(np.uint8).data)
-
-    def read(self, index: int) -> np.ndarray | None:
-        """The square of a picture, uint8 (3, side, side); None where its file was unreadable: it may have healed."""
-        shard, place = divmod(index, SHARD)
-        (record,) = np.fromfile(self.paths[shard], self.record, 1, offset=place * self.record.itemsize)
-        return record["pixels"] if record["good"] else None
-
-    def _sweep(self) -> None:
-        """Remove what runs that were killed left of shards that they were writing; a shard takes seconds."""
-        remove_unfinished(self.folder, "*.squares.*", older_than=AN_HOUR)
-
-    @contextmanager
-    def _explained(self):
-        try:
-            yield
-        except OSError as error:
-            pictures = sum(map(len, self.blocks))
-            raise OSError(
-                error.errno,
-                f"the cache in {self.folder} cannot be written: {error.strerror or error}. "
-                f"For {pictures:,} pictures it takes {pictures * self.record.itemsize / 1e6:,.1f} MB; "
-                "what is finished is kept, and the next run goes on from there",
-            ) from error
-
-
-def _digest(files: list[Path], side: int) -> str:
-    """A name for the squares of these files as they are now."""
-    lines = [f"minialex squares, version 1, {side}"]
-    for file in files:
-        try:
-            found = file.stat()
-            lines.append(f"{file.parent.name}/{file.name} {found.st_size} {found.st_mtime_ns}")
-        except OSError:
-            lines.append(f"{file.parent.name}/{file.name} missing")
-    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:32]

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from minialex.errors import DataError, DownloadFailed
+from minialex.reading import PIECE
 
 Pictures = tuple[np.ndarray, np.ndarray]  # images (N, 1, 28, 28) and labels (N,)
 
@@ -45,6 +46,9 @@ ANSWER_SECONDS = 4  # a mirror that has not said a word by then is given up
 STALL_SECONDS = 10  # a download that stands still for so long is given up
 
 GZIP_MAGIC = b"\x1f\x8b"
+MOST_OF_MNIST = 60_000 * 28 * 28  # bytes after a header: the training pictures
+MOST_BYTES = 2**30  # in any other IDX file: EMNIST's largest has 547 million
+ONE_GO = 100_000_000  # a packed file that should hold more is read once to count, and then once more
 UNSIGNED_BYTES = 0x08  # IDX's code for uint8, the only element type that MNIST uses
 
 
@@ -83,7 +87,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     0000001c (28 rows), 0000001c (28 columns).
 
     Returns a new, writable uint8 array. Raises FileNotFoundError, or DataError when the file is cut short,
-    damaged or of another kind.
+    damaged, of another kind, or should hold more than 2^30 bytes. No more is unpacked than the header speaks of.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -112,49 +116,76 @@ def _read(path: Path, md5: str | None = None) -> np.ndarray:
 
 
 def _checked(path: Path, md5: str | None) -> np.ndarray:
-    content = _uncompressed(path)
-    array = _parse_idx(content)  # before the sum, since "cut short" says more than "another sum"
-    if md5 is not None:
-        _check_sum(content, md5)
-    return array
+    if not path.is_file():  # a pipe or a device may never end
+        raise FileNotFoundError(f"there is no file {path}")
+    with open(path, "rb") as file:
+        packed = file.read(2) == GZIP_MAGIC
+        file.seek(0)
+        try:
+            if packed:
+                return _parsed(gzip.GzipFile(fileobj=file), None, md5)
+            return _parsed(file, os.fstat(file.fileno()).st_size, md5)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise _Flaw(f"is a damaged gzip file ({error})") from error
 
 
-def _uncompressed(path: Path) -> bytes:
-    """The content of a file, without its gzip wrapping if it has one."""
-    content = path.read_bytes()
-    if not content.startswith(GZIP_MAGIC):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _Flaw(f"is a damaged gzip file ({error})") from error
+def _parsed(content, size: int | None, md5: str | None) -> np.ndarray:
+    """The array that an IDX file describes, from its uncompressed bytes; of them no more is read than it can have.
 
-
-def _parse_idx(content: bytes) -> np.ndarray:
-    """The array that `content`, the uncompressed bytes of an IDX file, describes."""
-    zeros, kind, dimensions = struct.unpack(">HBB", content[:4].ljust(4, b"\0"))
+    size: how many they are, if that is known.
+    """
+    start = content.read(4)
+    zeros, kind, dimensions = struct.unpack(">HBB", start.ljust(4, b"\0"))
     if zeros != 0 or kind != UNSIGNED_BYTES or dimensions == 0:
         raise _Flaw(
             "is not an IDX file of unsigned bytes: that begins with 00 00 08 and the number of dimensions, "
-            f"this with {content[:4].hex(' ') or 'nothing'}"
+            f"this with {start.hex(' ') or 'nothing'}"
         )
-    header = 4 + 4 * dimensions
-    if len(content) < header:
-        raise _Flaw(f"ends after {len(content)} bytes, inside its header of {header}")
-    shape = struct.unpack(f">{dimensions}I", content[4:header])
-    wanted, found = math.prod(shape), len(content) - header
-    if wanted != found:
-        sizes = " x ".join(map(str, shape))
-        raise _Flaw(f"should hold {sizes} = {wanted} bytes after its header, but holds {found}")
-    elements = np.frombuffer(content, dtype=np.uint8, offset=header)
+    sizes = content.read(4 * dimensions)
+    if len(sizes) < 4 * dimensions:
+        raise _Flaw(f"ends after {4 + len(sizes)} bytes, inside its header of {4 + 4 * dimensions}")
+    shape = struct.unpack(f">{dimensions}I", sizes)
+    wanted, most = math.prod(shape), MOST_BYTES if md5 is None else MOST_OF_MNIST
+    sides = " x ".join(map(str, shape)) if dimensions <= 8 else f"{dimensions} sides"
+    said = f"should hold {sides} = {wanted if wanted < 2**64 else 'too many'} bytes after its header"
+    if wanted > most:
+        raise _Flaw(f"{said}; the most is {most}")
+    if size is not None:
+        _compare(size - content.tell(), wanted, said)
+    elif wanted > ONE_GO:  # before memory is taken for them
+        _count(content, wanted, said)
+        content.seek(4 + 4 * dimensions)
+    elements = np.empty(wanted, np.uint8)
+    found = 0
+    while found < wanted and (count := content.readinto(elements[found : found + PIECE])):
+        found += count
+    _compare(found + len(content.read(1)), wanted, said, " or more")
+    if md5 is not None:  # "cut short" says more than "another sum", so this is last
+        _check_sum((start, sizes, elements), md5)
     try:
-        return elements.reshape(shape).copy()  # a copy, for `content` is immutable and so would be the array
+        return elements.reshape(shape)
     except ValueError as error:  # more than 64 dimensions, say
         raise _Flaw(f"has a shape that NumPy cannot hold ({error})") from error
 
 
-def _check_sum(content: bytes, md5: str) -> None:
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+def _count(content, wanted: int, said: str) -> None:
+    """Look whether there are so many bytes, and one more at most, without keeping them."""
+    piece, found = bytearray(PIECE), 0
+    while found <= wanted and (count := content.readinto(piece)):
+        found += count
+    _compare(min(found, wanted + 1), wanted, said, " or more")
+
+
+def _compare(found: int, wanted: int, said: str, or_more: str = "") -> None:
+    if found != wanted:
+        raise _Flaw(f"{said}, but holds {found}{or_more if found > wanted else ''}")
+
+
+def _check_sum(parts: Iterable, md5: str) -> None:
+    digest = hashlib.md5(usedforsecurity=False)
+    for part in parts:
+        digest.update(part)
+    found = digest.hexdigest()
     if found != md5:
         raise _Flaw(
             f"is not MNIST's: the MD5 of its uncompressed bytes is {found}, expected {md5} "
@@ -265,9 +296,19 @@ def _fetch(url: str, path: Path) -> None:
     import pooch
     from tqdm.auto import tqdm
 
+    class Bar(tqdm):
+        def __bool__(self):  # pooch asks; a bar without a total would count as no bar
+            return True
+
+        def update(self, n=1):
+            super().update(n)
+            if self.n > MOST_OF_MNIST:
+                raise _Flaw(
+                    f"goes on after {self.n:,} bytes; MNIST's have {MOST_OF_MNIST:,} at most, unpacked"
+                )
+
     _knock(url)
-    # pooch puts the real total in; until then it may not be 0 or None, for such a bar counts as no bar.
-    with tqdm(desc=path.name, total=1, unit="B", unit_scale=True) as bar:
+    with Bar(desc=path.name, unit="B", unit_scale=True) as bar:
         download = pooch.HTTPDownloader(
             progressbar=bar,
             chunk_size=65536,

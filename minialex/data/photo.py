@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minialex.data.decode import open_picture, turn_of
 from minialex.errors import DataError
 
 if TYPE_CHECKING:
@@ -114,18 +115,20 @@ def _read(picture, name: str, notes: list[str]) -> tuple[np.ndarray, float]:
 def _open(path, notes: list[str]) -> np.ndarray:
     from PIL import Image
 
-    with Image.open(path) as picture:
+    Image.init()
+    formats = [name for name in Image.OPEN if name != "EPS"]  # for which Pillow would start another program
+    with open_picture(path, formats) as picture:
         return _grey(picture, notes)
 
 
 def _grey(picture, notes: list[str]) -> np.ndarray:
     """A Pillow image of any mode, or an array, as an array (H, W) from 0 for black to 1 for white."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if not isinstance(picture, Image.Image):
         picture = Image.fromarray(np.asarray(picture))
-    if picture.getexif().get(0x0112, 1) != 1:  # the tag that says how the camera was held
-        picture = ImageOps.exif_transpose(picture)
+    if turn := turn_of(picture):
+        picture = picture.transpose(Image.Transpose[turn])
         notes.append("turned upright, as the camera noted")
     if picture.has_transparency_data:
         return _composited(picture.convert("RGBA"), notes)

@@ -21,6 +21,8 @@ import numpy as np
 
 from minialex.data.walk import Finder, Passed
 from minialex.errors import DataError
+from minialex.reading import MOST_TEXT, read_at_most
+from minialex.records import parse
 from minialex.weights.files import remove_unfinished, unfinished_name
 
 SHAPES = ("circle", "cross", "square", "star", "triangle")
@@ -126,9 +128,14 @@ def _check_is_there(folder: Path, wanted: dict) -> None:
     record = folder / RECORD
     if not record.is_file():
         raise DataError(f"{folder} holds something else than drawn pictures: name a new folder")
-    found = json.loads(record.read_text())
+    try:
+        found = parse(read_at_most(record, MOST_TEXT))
+    except ValueError as error:
+        raise DataError(f"{record} is damaged ({error}): name a new folder") from error
     if found != wanted:
-        raise DataError(f"{folder} holds other drawn pictures, {found}, not {wanted}: name a new folder")
+        raise DataError(
+            f"{folder} holds other drawn pictures, {str(found)[:200]}, not {wanted}: name a new folder"
+        )
     whole = {
         folder / split / CLASSES[i % len(CLASSES)] / f"{i:05}.jpg"
         for split in SPLITS

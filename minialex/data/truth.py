@@ -10,6 +10,7 @@ import numpy as np
 
 from minialex.data.classes import WNID, a_few
 from minialex.errors import DataError
+from minialex.reading import read_lines, shown
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 
@@ -88,6 +89,8 @@ def numbered(
     - The known classes are a network's: who says that it was trained on those that the numbers count?
     - There is neither a 0 nor the last number, so they may begin at either; ImageNet's own file begins at 1.
     """
+    if large := [number for number in numbers if len(number) > 6]:
+        raise DataError(f"{truth} has class {shown(large[0])}, there can be 999,999 at most")
     labels = np.array([int(number) for number in numbers], dtype=np.int64)
     first, last = labels.min(), labels.max()
     if wnids := [name for name in known if WNID.fullmatch(name) and first > 0]:
@@ -132,10 +135,8 @@ def _pairs(path: Path, rows: list[list[str]], what: str) -> dict[str, str]:
 
 def _rows(path: Path, width: int | None = None) -> list[list[str]]:
     """The words of each line that is not empty: `width` of them, or all as many as in the first line, 1 or 2."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         words = line.split()
         if not words:
             continue

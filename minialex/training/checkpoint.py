@@ -5,23 +5,36 @@ on any devices. The rest (epoch, step, schedule, counters, history, settings) is
 with a checksum over everything. A file appears under its name only when it is complete.
 """
 
-import hashlib
-import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from minialex.data.classes import a_few, are_same
 from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Layer
-from minialex.layers.settings import number
-from minialex.training.optim import SGD
+from minialex.records import COUNTS, FLAG, RECORD, TEXT, Maybe, check, like, number, parse, partly, whole
+from minialex.training.optim import SGD, Plateau
+from minialex.training.reports import Scores
 from minialex.weights import gather, import_grouped, load_with_metadata, put, save, scatter
 from minialex.weights.record import STATE_KEY, checked_record, record_of, why_other
+from minialex.weights.seal import KEY, VELOCITY, sealed, unsealed
 
-_KEY = "minialex"
-_VELOCITY = "velocity:"
+# What a run must find in a checkpoint's state to go on; there may be more.
+RUN = {
+    "progress": {
+        "epoch": whole(),
+        "step": whole(),
+        "seconds": number(0),
+        "scores": like(asdict(Scores())),
+        "recount": FLAG,
+        "history": [RECORD],
+    },
+    "schedule": partly(like(Plateau(1.0).state())),  # the others keep less
+    "schedule_settings": Maybe({"kind": TEXT}),
+    "settings": RECORD,
+    "counters": COUNTS,
+}
 
 
 @dataclass
@@ -37,6 +50,22 @@ class Checkpoint:
     def record(self) -> dict:
         """Which network it is of, and which classes; empty where that was not said. See weights/record.py."""
         return checked_record(self.state.get(STATE_KEY, {}), self.path)
+
+    def check(self, wanted: dict = RUN) -> "Checkpoint":
+        """Raise CheckpointError, naming the file and the part, unless the state has all that is wanted; self.
+
+        Left out: what `fit` and the training programs need to go on.
+        """
+        try:
+            check(self.state, wanted, "its state")
+            progress = self.state.get("progress")
+            if wanted is RUN and len(progress["history"]) != progress["epoch"]:
+                raise ValueError(
+                    f"{progress['epoch']} epochs have a history of {len(progress['history'])} rows"
+                )
+        except ValueError as error:
+            raise CheckpointError(f"{self.path} is no whole checkpoint: {error}") from error
+        return self
 
     def restore(self, model: Layer, optimizer: SGD | None = None) -> None:
         """Put everything back; raises CheckpointError, naming the file, if it is another model's."""
@@ -65,8 +94,7 @@ def save_checkpoint(path: str | os.PathLike, model: Layer, optimizer: SGD, state
     state = {**state, "counters": model.counters()}
     if record := record_of(model, state.get("settings")):
         state[STATE_KEY] = record
-    header = {"state": state, "checksum": _checksum(arrays, state)}
-    save(path, arrays, metadata={_KEY: _text(header)})
+    save(path, arrays, metadata=sealed(arrays, state))
 
 
 def check_finite(model: Layer, optimizer: SGD) -> dict[str, np.ndarray]:
@@ -74,7 +102,7 @@ def check_finite(model: Layer, optimizer: SGD) -> dict[str, np.ndarray]:
     named = model.named_parameters()
     arrays = gather(named, [p.value for _, p in named])
     velocities = gather(_named(optimizer, model), optimizer.velocities)
-    arrays.update({_VELOCITY + name: velocity for name, velocity in velocities.items()})
+    arrays.update({VELOCITY + name: velocity for name, velocity in velocities.items()})
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise NotFinite(f"{name} has become NaN or infinite; this checkpoint is not written")
@@ -82,26 +110,26 @@ def check_finite(model: Layer, optimizer: SGD) -> dict[str, np.ndarray]:
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """Read and verify a checkpoint. Raises CheckpointError, naming the file, if it is damaged or something else."""
-    arrays, metadata = load_with_metadata(path)
-    if _KEY not in metadata:
+    """Read and verify a checkpoint. Raises CheckpointError, naming the file, if it is damaged or something else.
+
+    What a run must find in its state is looked at by `Checkpoint.check`.
+    """
+    arrays, texts = load_with_metadata(path)
+    if KEY not in texts:
         raise CheckpointError(
             f"{path} holds no training state: it is not a checkpoint (model.safetensors has parameters alone)"
         )
-    try:
-        header = json.loads(metadata[_KEY])
-        state, checksum = header["state"], header["checksum"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} has a damaged header: {error}") from error
-    found = _checksum(arrays, state)
-    if found != checksum:
+    state = unsealed(path, arrays, texts)
+    velocities = {name: arrays.pop(name) for name in list(arrays) if name.startswith(VELOCITY)}
+    velocities = {name.removeprefix(VELOCITY): v for name, v in velocities.items()}
+    for name, array in (*arrays.items(), *velocities.items()):
+        if array.dtype.kind != "f" or not np.isfinite(array).all():  # save_checkpoint writes none
+            raise CheckpointError(f"{path} is no whole checkpoint: {name} should hold finite numbers")
+    if strange := sorted(set(velocities) - set(arrays)):
         raise CheckpointError(
-            f"{path} is damaged: its checksum should be {checksum[:12]}..., it is {found[:12]}..."
+            f"{path} is no whole checkpoint: it has a velocity of {strange[0][:80]}, which is not there"
         )
-    velocities = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_VELOCITY)}
-    return Checkpoint(
-        str(path), arrays, {name.removeprefix(_VELOCITY): v for name, v in velocities.items()}, state
-    )
+    return Checkpoint(str(path), arrays, velocities, state).check({"counters": COUNTS})
 
 
 def look_into(path: str | os.PathLike) -> dict | None:
@@ -110,7 +138,7 @@ def look_into(path: str | os.PathLike) -> dict | None:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return json.loads(file.metadata()[_KEY])["state"]
+            return parse(file.metadata()[KEY])["state"]
     except (SafetensorError, OSError, ValueError, LookupError, TypeError):
         return None
 
@@ -127,22 +155,3 @@ def _named(optimizer, model):
     """The optimizer's parameters under the names that this model has for them."""
     names = {id(p): name for name, p in model.named_parameters()}
     return [(names.get(id(p), p.name), p) for p in optimizer.parameters]
-
-
-def _text(state) -> str:
-    return json.dumps(state, sort_keys=True, default=_of_python)
-
-
-def _of_python(value):
-    """What JSON does not know, as it asks: numbers of NumPy."""
-    if (found := number(value)) is value:
-        raise TypeError(f"a checkpoint's state must be fit for JSON, which knows no {type(value).__name__}")
-    return found
-
-
-def _checksum(arrays, state) -> str:
-    digest = hashlib.sha256(_text(state).encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    return digest.hexdigest()

@@ -14,10 +14,11 @@ import numpy as np
 from minialex.data.classes import check_classes
 from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
-from minialex.errors import NotFinite
+from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Array
 from minialex.layers.sequential import Model
 from minialex.layers.settings import number
+from minialex.records import CELL, like, partly
 from minialex.training.checkpoint import Checkpoint, check_finite, save_checkpoint
 from minialex.training.evaluation import QUIET, evaluate, scores_of
 from minialex.training.evaluation import evaluate_ten_crop as evaluate_ten_crop
@@ -84,12 +85,19 @@ def fit(
     record = as_metadata(record_of(model, settings))
     progress = Progress()
     if resume is not None:
-        progress = Progress.of(resume.state["progress"])
+        known = partly(like(asdict(progress)))  # what is added in later versions may be missing, or be more
+        rows = [dict.fromkeys(report.columns, CELL)]
+        resume.check().check({"progress": {**known, "history": rows}})
+        state = resume.state["progress"]
+        progress = Progress.of({name: state[name] for name in known if name in state})
         resume.restore(model, optimizer)
         saved, was = resume.state["schedule"], resume.state.get("schedule_settings")
         if saved and "lr" not in saved:  # an older one; its run's settings may say it
             saved = {**saved, "lr": resume.state["settings"].get("lr", schedule.lr)}
-        said = take_up(schedule, saved, was, progress.epoch + progress.step / max(1, len(train)), epochs)
+        try:
+            said = take_up(schedule, saved, was, progress.epoch + progress.step / max(1, len(train)), epochs)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{resume.path} is no whole checkpoint: its schedule ({error})") from error
         if progress.epoch < epochs:
             report.say(said)
 

@@ -6,6 +6,8 @@ from minialex.data.classes import a_few, are_same, differences, read_names, reor
 from minialex.errors import CheckpointError
 from minialex.training.runs import SETTINGS, weight_file
 from minialex.weights import load_with_metadata, record_in
+from minialex.weights.foreign import is_torchvisions
+from minialex.weights.seal import VELOCITY
 
 
 def unrecorded(path: str | Path, taken_for: str) -> str:
@@ -17,11 +19,8 @@ def unrecorded(path: str | Path, taken_for: str) -> str:
     if file.suffix.lower() != ".safetensors":
         return ""
     arrays, metadata = load_with_metadata(file)
-    if (
-        "features.0.weight" in arrays
-        or record_in(metadata, file)
-        or any(n.startswith("velocity:") for n in arrays)
-    ):
+    others = is_torchvisions(arrays) or any(name.startswith(VELOCITY) for name in arrays)
+    if others or record_in(metadata, file):
         return ""
     why = f"{SETTINGS} beside it says so" if (file.parent / SETTINGS).is_file() else "its shapes fit"
     return f"{file} has no record of its network: it is taken for {taken_for}, since {why}."

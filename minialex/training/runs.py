@@ -6,7 +6,6 @@ And the rules that the training programs share: where a setting comes from, and 
 import argparse
 import difflib
 import glob
-import json
 import multiprocessing
 import os
 import sys
@@ -17,10 +16,14 @@ import numpy as np
 
 from minialex.devices.device import Device
 from minialex.errors import CheckpointError, DtypeMismatch
+from minialex.reading import read_at_most
+from minialex.records import FLAG, MOST_CHARACTERS, TEXT, Maybe, check, parse, partly, whole
+from minialex.records import number as finite
 from minialex.training.checkpoint import Checkpoint, load_checkpoint, look_into
 from minialex.training.progress import Progress
-from minialex.weights import load_with_metadata, read_pretrained, record_in
+from minialex.weights import load, load_with_metadata, read_pretrained, record_in, save
 from minialex.weights.files import unfinished_name
+from minialex.weights.seal import VELOCITY, is_sealed, sealed
 
 # The files in a run's folder.
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
@@ -35,6 +38,27 @@ NETWORKS = {
 }
 
 WEIGHT_FILES = (".safetensors", ".npy", ".pth", ".pt")
+
+# What the settings of a run can be, where there are such; a run may have others, too. Nothing is wider than this.
+SIDE, COUNT = whole(1, 4096), whole(1)
+KNOWN = partly(
+    {
+        **dict.fromkeys(("variant", "activation", "lr_scheduler", "preset", "freeze", "init"), TEXT),
+        **dict.fromkeys(("data", "data_dir", "ground_truth", "class_ids"), Maybe(TEXT)),
+        **dict.fromkeys(("lr", "momentum", "wd", "dropout", "warmup"), finite(0)),
+        **dict.fromkeys(("epochs", "batch_size"), COUNT),
+        **dict.fromkeys(("limit", "processes", "threads"), Maybe(COUNT)),
+        **dict.fromkeys(("holdout", "max_bad", "checkpoint_every"), whole()),
+        "seed": whole(0, 10**1000),  # as long as one likes
+        "classes": [TEXT],
+        "dummy": Maybe(FLAG),
+        "look": Maybe(FLAG),
+        "width": finite(1e-3, 16),
+        "scale": Maybe(finite(1e-9, 1e9)),
+        "side": SIDE,
+        "image_size": Maybe(SIDE),
+    }
+)
 
 WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
 
@@ -105,7 +129,7 @@ def find_checkpoint(resume: str | None, network: str | None = None) -> Checkpoin
         check_whose(path, network, settings=settings_in(path))
         print(f"There is no checkpoint in {path}: starting from the beginning.")
         return None
-    checkpoint = load_checkpoint(file)
+    checkpoint = _checked(load_checkpoint(file).check())
     check_whose(path, network, checkpoint.parameters, checkpoint.state["settings"])
     return checkpoint
 
@@ -142,10 +166,40 @@ def check_whose(path, network: str | None, names=(), settings: dict | None = Non
 def settings_in(folder: Path) -> dict:
     """What settings.json in a run's folder says; empty where there is none."""
     path = folder / SETTINGS
+    if not path.is_file():
+        return {}
     try:
-        return json.loads(path.read_text()) if path.is_file() else {}
+        settings = parse(read_at_most(path, MOST_CHARACTERS))
+        check(settings, KNOWN, "it")
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged ({error})") from error
+    return settings
+
+
+def write_input(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
+    """Keep them, with a checksum; see read_input."""
+    save(path, arrays, sealed(arrays, {}))
+
+
+def read_input(path: str | Path, names=("mean", "values", "vectors")) -> dict[str, np.ndarray]:
+    """What INPUT keeps of the training pictures: their mean picture, and their colours' values and vectors.
+
+    Raises CheckpointError, naming the file, when one is missing or of another shape, or a bit is wrong.
+    """
+    arrays = load(path)
+    shapes = {"mean": (3, "S", "S"), "values": (3,), "vectors": (3, 3)}
+    for name in names:
+        wanted, found = shapes[name], np.shape(arrays.get(name))
+        fits = len(wanted) == len(found) and all(w in ("S", f) for w, f in zip(wanted, found, strict=True))
+        if not (name in arrays and fits and np.isfinite(arrays[name]).all()):
+            what = f"a {name} of shape {found}" if name in arrays else f"no {name}"
+            raise CheckpointError(f"{path} has {what}, not finite numbers of shape {wanted}")
+    return {name: arrays[name] for name in names}
+
+
+def _checked(checkpoint: Checkpoint) -> Checkpoint:
+    """The same, if its settings can be."""
+    return checkpoint.check({"settings": KNOWN})
 
 
 def names_a_file(path: Path) -> bool:
@@ -227,7 +281,15 @@ def read_weights(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     if Path(path).is_dir():
         return load_run(path)
     arrays, preset = read_pretrained(path)
-    return (arrays, {"preset": preset}) if preset else load_run(path)
+    return (with_axes(path, arrays), {"preset": preset}) if preset else load_run(path)
+
+
+def with_axes(path: str | Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same, if parameters have a number of maps or units, and the weights of layers that of their inputs."""
+    for name, array in arrays.items():
+        if array.ndim < 1 + (name.startswith(("conv", "fc")) and name.endswith(".weight")):
+            raise CheckpointError(f"{path} is damaged: {name} cannot have shape {array.shape}")
+    return arrays
 
 
 def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
@@ -240,13 +302,14 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     check_is_there(path)
     path = weight_file(path)
     arrays, metadata = load_with_metadata(path)
-    if any(name.startswith("velocity:") for name in arrays):
-        checkpoint = load_checkpoint(path)
-        return checkpoint.parameters, {**checkpoint.state["settings"], **_settings_of(checkpoint.record)}
+    if is_sealed(metadata) or any(name.startswith(VELOCITY) for name in arrays):
+        checkpoint = _checked(load_checkpoint(path))
+        settings = {**checkpoint.state["settings"], **_settings_of(checkpoint.record)}
+        return with_axes(path, checkpoint.parameters), settings
     recorded, beside = _settings_of(record_in(metadata, path)), settings_in(path.parent)
     if any(beside.get(name) not in (None, value) for name, value in recorded.items()):
         beside = {}  # another run's
-    return arrays, {**beside, **recorded}
+    return with_axes(path, arrays), {**beside, **recorded}
 
 
 def _settings_of(record: dict) -> dict:

@@ -11,6 +11,16 @@ from typing import BinaryIO
 import numpy as np
 
 from minialex.errors import CheckpointError
+from minialex.reading import MEBI
+from minialex.records import parse
+from minialex.weights.seal import VELOCITY, is_sealed, unsealed
+
+MOST_HEADER = 16 * MEBI
+# safetensors' kinds of numbers as NumPy has them; of bfloat16 the bits.
+NUMBERS = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
 
 
 def save(
@@ -21,27 +31,75 @@ def save(
 
     # A non-contiguous array would be saved scrambled, without a word. (np.ascontiguousarray gives a 0-d array an axis.)
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    write_whole(path, to_bytes(contiguous, metadata=metadata))
+    content = to_bytes(contiguous, metadata=metadata)
+    if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER:  # it could not be read again
+        raise ValueError(f"{path}: its header would have {length:,} bytes; the most is {MOST_HEADER:,}")
+    write_whole(path, content)
 
 
 def load(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file, by name. Raises CheckpointError, naming the file, if it is damaged."""
-    return load_with_metadata(path)[0]
+    """The arrays of a safetensors file, by name. Raises CheckpointError, naming the file, if it is damaged.
+
+    bfloat16, which NumPy does not know, becomes float32. Other kinds that NumPy does not know, and complex numbers,
+    are refused by name, as is a header of more than 16 MiB: AlexNet's has 2,000 bytes. A checkpoint's checksum is
+    verified.
+    """
+    arrays, texts = load_with_metadata(path)
+    if is_sealed(texts) or any(name.startswith(VELOCITY) for name in arrays):  # which checkpoints alone have
+        unsealed(path, arrays, texts)
+    return arrays
 
 
 def load_with_metadata(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays of a safetensors file, and the texts in its header."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file ({error})") from error
-    except TypeError as error:
-        raise CheckpointError(f"{path} has numbers of a kind that NumPy does not know ({error})") from error
+        with open(path, "rb") as file:
+            header, start = _header(file)
+            with safe_open(path, framework="numpy"):
+                pass  # the library has looked whether all lengths and places fit together, and fill the file
+            metadata = header.pop("__metadata__", None) or {}
+            return {name: _array(file, start, name, header[name]) for name in sorted(header)}, metadata
+    except (CheckpointError, OSError):
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file ({str(error)[:300]})") from error
+
+
+def _header(file) -> tuple[dict, int]:
+    """What is said of the arrays, in JSON, and where their numbers begin."""
+    length, there = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+    if length > there - 8:
+        raise ValueError(f"it has {there:,} bytes, and should have a header of {length:,}")
+    if length > MOST_HEADER:
+        raise ValueError(f"its header has {length:,} bytes; the most is {MOST_HEADER:,}")
+    header = parse(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no dict")
+    return header, 8 + length
+
+
+def _array(file, start: int, name: str, said: dict) -> np.ndarray:
+    """An array, read from where it is said to lie. The library would map all of the file into memory, besides."""
+    if said["dtype"] not in NUMBERS:
+        raise ValueError(f"{name} has numbers of the kind {said['dtype']}; known are {', '.join(NUMBERS)}")
+    begin, end = said["data_offsets"]
+    dtype = np.dtype(NUMBERS[said["dtype"]])
+    file.seek(start + begin)
+    array = np.fromfile(file, dtype, (end - begin) // dtype.itemsize).reshape(said["shape"])
+    return (
+        from_bfloat16(array) if said["dtype"] == "BF16" else array.astype(dtype.newbyteorder("="), copy=False)
+    )
+
+
+def from_bfloat16(upper_halves: np.ndarray) -> np.ndarray:
+    """float32 from its upper halves, uint16."""
+    whole = upper_halves.astype(np.uint32)
+    whole <<= 16
+    return whole.view(np.float32)
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:

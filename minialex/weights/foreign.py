@@ -11,7 +11,8 @@ from minialex.layers.layer import Layer
 from minialex.weights.files import load
 from minialex.weights.grouped import put, scatter, whole_shape
 from minialex.weights.record import check_record, read_record
-from minialex.weights.unpickle import read_npy, read_torch
+from minialex.weights.seal import VELOCITY
+from minialex.weights.unpickle import read_npy, read_state_dict
 
 # Where torchvision's AlexNet keeps what is conv1 to fc8 here.
 TORCHVISION = {
@@ -24,6 +25,7 @@ TORCHVISION = {
     "classifier.4": "fc7",
     "classifier.6": "fc8",
 }
+WRAPPED = ("module", "_orig_mod")  # DataParallel's, and torch.compile's
 
 
 def load_bvlc(model: Layer, path: str | os.PathLike, new_last_layer: bool = False) -> list[str]:
@@ -75,9 +77,14 @@ def read_pretrained(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
     if kind != ".safetensors":
         return read_torchvision(path), "torchvision"
     arrays = load(path)
-    if "features.0.weight" in arrays:
-        return _renamed(arrays), "torchvision"
-    return {name: array for name, array in arrays.items() if not name.startswith("velocity:")}, None
+    if is_torchvisions(arrays):
+        return _renamed(arrays, path), "torchvision"
+    return {name: array for name, array in arrays.items() if not name.startswith(VELOCITY)}, None
+
+
+def is_torchvisions(arrays) -> bool:
+    """Are these names those of torchvision's AlexNet?"""
+    return "features.0.weight" in map(_unwrapped, arrays)
 
 
 def read_bvlc(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -97,9 +104,13 @@ def read_bvlc(path: str | os.PathLike) -> dict[str, np.ndarray]:
             case {"weights": np.ndarray() as weight, "biases": np.ndarray() as bias}:
                 pass
             case _:
-                raise CheckpointError(f"{path} should hold two arrays for {name}, its weights and its biases")
+                raise CheckpointError(
+                    f"{path} should hold two arrays for {name[:80]}, its weights and its biases"
+                )
         if weight.ndim not in (2, 4):
-            raise CheckpointError(f"{path} has weights of shape {weight.shape} for {name}, not 2 or 4 axes")
+            raise CheckpointError(
+                f"{path} has weights of shape {weight.shape} for {name[:80]}, not 2 or 4 axes"
+            )
         arrays[f"{name}.weight"] = weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight.T
         arrays[f"{name}.bias"] = bias
     if {"conv5.bias", "fc6.weight"} <= set(arrays) and arrays["fc6.weight"].ndim == 2:
@@ -119,19 +130,34 @@ def _map_by_map(weight, maps, path):
 
 
 def read_torchvision(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of torchvision's AlexNet under our names; its shapes are ours."""
-    arrays = load(path) if Path(path).suffix.lower() == ".safetensors" else read_torch(path)
-    if not isinstance(arrays, dict) or not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise CheckpointError(f"{path} should hold a state dict: one array for each name")
-    return _renamed(arrays)
+    """The arrays of torchvision's AlexNet under our names; its shapes are ours.
+
+    A state dict may be inside of another dict, as "state_dict", "model" and the like, and its names may have what
+    wrappers put into them: "module.features.0.weight", "features.module.0.weight", "model.features.0.weight".
+    """
+    return _renamed(
+        load(path) if Path(path).suffix.lower() == ".safetensors" else read_state_dict(path), path
+    )
 
 
-def _renamed(arrays):
+def _renamed(arrays, path):
     """torchvision's "features.0.weight" becomes "conv1.weight"."""
-    split = {name: name.rpartition(".") for name in arrays}
+    names = {name: _unwrapped(name) for name in arrays}
+    if len(set(names.values())) < len(names):
+        raise CheckpointError(
+            f"{path} has the weights of several networks: its names differ in wrappers alone"
+        )
+    split = {name: plain.rpartition(".") for name, plain in names.items()}
     return {
         f"{TORCHVISION.get(layer, layer)}.{kind}": arrays[name] for name, (layer, _, kind) in split.items()
     }
+
+
+def _unwrapped(name: str) -> str:
+    """The name without what DataParallel, torch.compile and the like put before a module's or a network's names."""
+    parts = [part for part in name.split(".") if part not in WRAPPED]
+    at = next((i for i, part in enumerate(parts) if part in ("features", "classifier")), 0)
+    return ".".join(parts[at:])
 
 
 def _has_other_classes(model, arrays):

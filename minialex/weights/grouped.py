@@ -59,7 +59,7 @@ def scatter(named: list[Named], arrays: Mapping[str, np.ndarray]) -> list[np.nda
     check_different(named, "import")
     wanted = {name: whole_shape(p) for name, p in named}
     problems = [f"{name} is missing" for name in wanted if name not in arrays]
-    problems += [f"{name} is unknown here" for name in arrays if name not in wanted]
+    problems += [f"{name[:80]} is unknown here" for name in arrays if name not in wanted]
     problems += [
         f"{name} has shape {arrays[name].shape}, the model {shape}"
         for name, shape in wanted.items()

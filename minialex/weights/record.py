@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
 from minialex.layers.settings import number
+from minialex.records import parse
 from minialex.weights.files import load_with_metadata
 
 KEY = "minialex.record"  # among a weight file's metadata, where others keep theirs
@@ -66,12 +67,12 @@ def record_in(metadata: Mapping[str, str], path) -> dict:
     """The record among a file's metadata; empty where there is none."""
     try:
         if KEY in metadata:
-            return checked_record(json.loads(metadata[KEY]), path)
-        state = json.loads(metadata.get(CHECKPOINT_KEY, "{}"))["state"]
+            return checked_record(parse(metadata[KEY]), path)
+        state = parse(metadata.get(CHECKPOINT_KEY, "{}"))["state"]
         return checked_record(state.get(STATE_KEY, {}), path)
     except KeyError:
         return {}
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} has a damaged record of its network ({error})") from error
 
 

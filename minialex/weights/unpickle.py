@@ -1,17 +1,16 @@
-"""Arrays out of pickles, and nothing else.
+"""The two kinds of file that hold pickles: np.save's `.npy`, and what torch.save writes.
 
-A pickle is a little program: it names functions, `os.system` if it likes, and has them called. Here every name on a
-short list becomes a stand-in that only writes its call down; any other name ends the reading. Nothing of NumPy or
-PyTorch is called while a pickle is read. When it has come to its end, what was written down is checked, number by
-number, and the arrays are made from it.
+PyTorch's pickle says which tensors there are; their numbers lie beside it, and are read when a tensor asks for them.
+Limits: the pickle of a zip file has 32 MiB at most, its parts unpack to 32 MiB more than the file has at most
+(PyTorch does not pack them), and its list of parts has 4 MiB. For those of a pickle see opcodes.py.
 """
 
+import io
 import math
 import os
 import pickle
 import zipfile
-from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,38 +19,19 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import CheckpointError
-
-# How a pickle spells an array: NumPy since 2.0, and before; PyTorch since 0.4, and before.
-NUMPY_ARRAY = ("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct")
-TORCH_TENSOR = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
-TORCH_PARAMETER = ("torch._utils._rebuild_parameter", "torch.nn.parameter.Parameter")
-TORCH_STORAGE = {
-    "torch.FloatStorage": "f4",
-    "torch.DoubleStorage": "f8",
-    "torch.HalfStorage": "f2",
-    "torch.BFloat16Storage": "bfloat16",  # NumPy has none; it becomes float32
-    "torch.LongStorage": "i8",
-    "torch.IntStorage": "i4",
-    "torch.ShortStorage": "i2",
-    "torch.CharStorage": "i1",
-    "torch.ByteStorage": "u1",
-    "torch.BoolStorage": "b1",
-}
-NUMBERS = "f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split()
-ALLOWED = {
-    "numpy.ndarray",
-    "numpy.dtype",
-    *NUMPY_ARRAY,
-    *TORCH_TENSOR,
-    *TORCH_PARAMETER,
-    *TORCH_STORAGE,
-}
-
-# These two are called: they run nothing, and cannot be changed. (Python 3 writes bytes for Python 2 with encode.)
-HARMLESS = {"collections.OrderedDict": OrderedDict, "_codecs.encode": str.encode}
+from minialex.reading import MEBI, PIECE, shown
+from minialex.weights.arrays import TORCH_STORAGE, ArrayUnpickler, described, exactly, text, unfolded
+from minialex.weights.files import from_bfloat16
 
 # How PyTorch's files begin: since 1.6, and before.
 TORCH_ZIP, TORCH_STREAM = b"PK\x03\x04", pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+
+MOST_PICKLE = 32 * MEBI
+MOST_UNPACKED = 32 * MEBI  # beyond the size of the file
+MOST_LIST = 4 * MEBI  # some 40,000 parts
+
+# Where people put a state dict, when they save more than that.
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
 
 
 def read_npy(path: str | os.PathLike) -> Any:
@@ -61,9 +41,7 @@ def read_npy(path: str | os.PathLike) -> Any:
     and dicts of arrays; FileNotFoundError when there is none.
     """
     with opened(path) as file:
-        first = np.lib.format.read_magic(file) == (1, 0)
-        header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(file)
+        shape, _, dtype = _npy_header(file)
         if dtype.kind != "O" or shape != ():
             raise ValueError(f"it holds an array of {dtype} with shape {shape}, not named arrays")
         match described(ArrayUnpickler(file, path).load()):
@@ -72,16 +50,53 @@ def read_npy(path: str | os.PathLike) -> Any:
         raise ValueError("it holds more than one object")
 
 
+def read_array(path: str | os.PathLike) -> np.ndarray:
+    """What np.save made of one array of numbers. Raises as read_npy does.
+
+    np.load would take memory for as many numbers as the file says that it has.
+    """
+    with opened(path) as file:
+        shape, column_major, dtype = _npy_header(file)
+        if dtype.kind not in "fiub":
+            pickles = ", and pickles are not read here, as with allow_pickle=False" if dtype.hasobject else ""
+            raise ValueError(f"it holds an array of {dtype}, not of numbers{pickles}")
+        rest = os.fstat(file.fileno()).st_size - file.tell()
+        if math.prod(shape) * dtype.itemsize != rest:
+            raise ValueError(f"numbers of shape {shape} and {dtype} do not take {rest:,} bytes")
+        return np.fromfile(file, dtype).reshape(shape, order="F" if column_major else "C")
+
+
 def read_torch(path: str | os.PathLike) -> Any:
     """What torch.save made of tensors, as arrays; in its zip format, or in the one before PyTorch 1.6.
 
     Raises CheckpointError and FileNotFoundError as read_npy does.
     """
-    with opened(path) as file:
-        if not file.peek().startswith(TORCH_ZIP):
-            return _from_stream(file, path)
-        with zipfile.ZipFile(file) as archive:
-            return _from_zip(archive, path)
+    with _content(path) as (content, storages):
+        return unfolded(content, storages)
+
+
+def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a state dict, which torch.save wrote alone, or as "state_dict", "model" or the like of a dict.
+
+    What stands beside it, epochs and an optimizer's numbers, is not looked at. Raises as read_torch does.
+    """
+    with _content(path) as (content, storages):
+        inside = [
+            name for name in WRAPPERS if isinstance(content, dict) and isinstance(content.get(name), dict)
+        ]
+        if len(inside) > 1:
+            raise CheckpointError(f"{path} should hold one state dict, and holds {' and '.join(inside)}")
+        arrays = unfolded(content[inside[0]] if inside else content, storages)
+    if not isinstance(arrays, dict) or not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise CheckpointError(f"{path} should hold a state dict: one array for each name")
+    return arrays
+
+
+def _npy_header(file):
+    """An array's shape, whether its first axis runs fastest, and its kind of numbers."""
+    first = np.lib.format.read_magic(file) == (1, 0)
+    header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    return header(file)
 
 
 @contextmanager
@@ -95,151 +110,77 @@ def opened(path):
         except CheckpointError:
             raise
         except Exception as error:
-            what = str(error) or type(error).__name__
+            what = (str(error) or type(error).__name__)[:300]
             raise CheckpointError(f"{path} is damaged or no file of weights ({what})") from error
-
-
-# ---- while the pickle is read ----------------------------------------------------------------------
-
-
-class Name(str):
-    """A function or a class that a pickle names. To call it is to write the call down. A text cannot be changed."""
-
-    __slots__ = ()
-
-    def __call__(self, *arguments):
-        return Call(self, arguments)
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """A call that a pickle asked for, and the state that it gave the result afterwards."""
-
-    name: str
-    arguments: tuple
-    state: Any = None
-
-    def __setstate__(self, state):
-        self.state = state
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """An unpickler that builds lists, tuples, dicts, numbers, texts, and Calls."""
-
-    def __init__(self, file, path):
-        super().__init__(file, encoding="bytes")  # for the texts of Python 2, which may be an array's content
-        self.path = path
-        self.references: dict[Hashable, tuple] = {}
-
-    def find_class(self, module, name):
-        full = f"{module}.{name}"
-        if full in HARMLESS:
-            return HARMLESS[full]
-        if full not in ALLOWED:
-            raise CheckpointError(
-                f"{self.path} asks for {full}, and is refused: weights are arrays, they have no code to run"
-            )
-        return Name(full)
-
-    def persistent_load(self, reference):
-        """PyTorch keeps its numbers outside of the pickle: ("storage", kind, key, device, count) refers to them."""
-        self.references[reference[2]] = reference
-        return Call("storage", reference)
-
-
-# ---- when it has been read -------------------------------------------------------------------------
-
-
-def unfolded(content: Any, storages: Mapping[Hashable, np.ndarray]) -> Any:
-    """Lists and dicts, with arrays in place of Calls, and nothing else. storages: PyTorch's numbers, by their key."""
-    match content:
-        case dict():
-            return {text(key): unfolded(value, storages) for key, value in content.items()}
-        case list() | tuple():
-            return [unfolded(value, storages) for value in content]
-        case Call(name) if name in NUMPY_ARRAY:
-            return numpy_array(content)
-        case Call(name) if name in TORCH_TENSOR:
-            return torch_tensor(content, storages)
-        case Call(name, (tensor, *_)) if name in TORCH_PARAMETER:
-            return unfolded(tensor, storages)
-    what = content.name if isinstance(content, Call) else type(content).__name__
-    raise ValueError(f"it holds something that is no array: {what}")
-
-
-def described(call: Any) -> tuple:
-    """An array's shape, byte order, kind of numbers, order of axes, and content, as NumPy writes them down."""
-    match call:
-        case Call(
-            name, _, (_, tuple(shape), Call("numpy.dtype", (code, *_), (_, order, *_)), column_major, content)
-        ) if name in NUMPY_ARRAY:
-            return shape, text(order), text(code), column_major, content
-    raise ValueError("it does not describe its arrays as NumPy does")
-
-
-def numpy_array(call: Call) -> np.ndarray:
-    """The array that NumPy wrote down."""
-    shape, order, code, column_major, content = described(call)
-    if code not in NUMBERS or order not in tuple("<>|="):
-        raise ValueError(f"it holds an array of {order}{code}; only numbers are admitted")
-    dtype = np.dtype(order + code)
-    content = exactly(content, math.prod(shape), dtype)
-    return np.ndarray(shape, dtype, content, order="F" if column_major else "C")
-
-
-def torch_tensor(call: Call, storages: Mapping[Hashable, np.ndarray]) -> np.ndarray:
-    """A view of a storage: it starts at an offset, and takes steps, which are counted in numbers."""
-    match call.arguments:
-        case (Call("storage", reference), offset, shape, steps, *_):
-            numbers = storages[reference[2]]
-            last = offset + sum((length - 1) * step for length, step in zip(shape, steps, strict=True))
-            if min((offset, *steps)) < 0 or (math.prod(shape) and last >= len(numbers)):
-                raise ValueError(f"a tensor of shape {shape} reads beyond its {len(numbers)} numbers")
-            width = numbers.itemsize
-            return np.ndarray(shape, numbers.dtype, numbers, width * offset, [width * step for step in steps])
-    raise ValueError("it does not describe its tensors as PyTorch does")
-
-
-def exactly(content: bytes, count: int, dtype: np.dtype) -> bytes:
-    """The content, if it is as long as so many numbers."""
-    if len(content) != count * dtype.itemsize:
-        raise ValueError(
-            f"{count} numbers of {dtype} should take {count * dtype.itemsize} bytes, not {len(content)}"
-        )
-    return content
-
-
-def text(name: Any) -> str:
-    """A text as Python 2 or 3 wrote it."""
-    match name:
-        case bytes():
-            return name.decode("latin1")
-        case str():
-            return str(name)
-    raise ValueError(f"it has a {type(name).__name__} where a name should be")
 
 
 # ---- PyTorch's two kinds of file -------------------------------------------------------------------
 
 
-def _from_zip(archive: zipfile.ZipFile, path) -> Any:
+@contextmanager
+def _content(path) -> Iterator[tuple[Any, Mapping[str | bytes, np.ndarray]]]:
+    """What the pickle says, and the numbers, while the file is open."""
+    with opened(path) as file:
+        if file.peek().startswith(TORCH_ZIP):
+            with zipfile.ZipFile(_Whole(file, MOST_LIST)) as archive:
+                yield _from_zip(archive, path, os.fstat(file.fileno()).st_size)
+        else:
+            yield _from_stream(file, path)
+
+
+class _Whole:
+    """A file of which nobody can ask for much at once, whatever he found written in it."""
+
+    def __init__(self, file, most: int):
+        self.file, self.most = file, most
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, count: int = -1) -> bytes:
+        content = self.file.read(self.most + 1 if count < 0 else min(count, self.most + 1))
+        if len(content) > self.most:
+            raise ValueError(f"its list of parts has more than {self.most:,} bytes")
+        return content
+
+
+def _from_zip(archive: zipfile.ZipFile, path, size: int):
     """<folder>/data.pkl, and the numbers in <folder>/data/0, <folder>/data/1, ..."""
     names = archive.namelist()
     pickles = [name for name in names if name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise ValueError("it is a zip file, but not one of PyTorch's: there is no data.pkl in it")
     folder = pickles[0].removesuffix("data.pkl")
-    big = f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") == b"big"
-    with archive.open(pickles[0]) as file:
-        reader = ArrayUnpickler(file, path)
-        content = reader.load()
-    storages = {}
-    for key, reference in reader.references.items():
-        storages[key] = Storage.of(reference, big).numbers(archive.read(f"{folder}data/{text(key)}"))
-    return unfolded(content, storages)
+    left = size + MOST_UNPACKED
+
+    def part(name: str, wanted: int | None = None) -> bytes:
+        nonlocal left
+        info = archive.getinfo(folder + name)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{name} is packed in a way that PyTorch does not use")
+        if wanted is not None and info.file_size != wanted:
+            raise ValueError(f"{name} should have {wanted:,} bytes, and has {info.file_size:,}")
+        if info.file_size > left:
+            raise ValueError(f"its parts unpack to far more than the {size:,} bytes of the file")
+        left -= info.file_size
+        content = io.BytesIO()
+        with archive.open(info) as packed:
+            while piece := packed.read(PIECE):
+                content.write(piece)
+        return content.getbuffer()
+
+    big = f"{folder}byteorder" in names and bytes(part("byteorder")) == b"big"
+    if archive.getinfo(pickles[0]).file_size > MOST_PICKLE:
+        raise ValueError(f"its pickle has more than {MOST_PICKLE:,} bytes")
+    reader = ArrayUnpickler(io.BytesIO(part("data.pkl")), path)
+    content = reader.load()
+
+    def numbers(key):
+        storage = Storage.of(reader.references[key], big)
+        return storage.numbers(part(f"data/{text(key)}", storage.size))
+
+    return content, _Numbers(numbers)
 
 
-def _from_stream(file, path) -> Any:
+def _from_stream(file, path):
     """Five pickles, of a magic number, the version, the machine's habits, the tensors, and the storages' keys; then
     the numbers of each storage, always little-endian."""
     if file.read(len(TORCH_STREAM)) != TORCH_STREAM:
@@ -248,12 +189,33 @@ def _from_stream(file, path) -> Any:
         ArrayUnpickler(file, path).load()
     reader = ArrayUnpickler(file, path)
     content = reader.load()
-    storages = {}
-    for key in ArrayUnpickler(file, path).load():
+    places = {}
+    end = os.fstat(file.fileno()).st_size
+    for key in map(text, ArrayUnpickler(file, path).load()):
         storage = Storage.of(reader.references[key])
-        file.read(8)  # how many they are, once more
-        storages[key] = storage.numbers(file.read(storage.size))
-    return unfolded(content, storages)
+        count, start = int.from_bytes(file.read(8), "little"), file.tell()
+        if count != storage.count or storage.size > end - start:
+            raise ValueError(f"it has {end - start:,} bytes for {storage.count} numbers of {storage.dtype}")
+        places[key] = start
+        file.seek(storage.size, os.SEEK_CUR)
+
+    def numbers(key):
+        storage = Storage.of(reader.references[key])
+        file.seek(places[key])
+        return storage.numbers(file.read(storage.size))
+
+    return content, _Numbers(numbers)
+
+
+class _Numbers(dict):
+    """Storages by their key, each read when it is asked for."""
+
+    def __init__(self, read):
+        self.read = read
+
+    def __missing__(self, key):
+        self[key] = self.read(key)
+        return self[key]
 
 
 @dataclass(frozen=True)
@@ -267,11 +229,13 @@ class Storage:
     @classmethod
     def of(cls, reference: tuple, big: bool = False) -> "Storage":
         match reference:
-            case (_, kind, _, _, count) | (_, kind, _, _, count, None) if kind in TORCH_STORAGE:
+            case (_, kind, _, _, int() as count) | (_, kind, _, _, int() as count, None) if (
+                kind in TORCH_STORAGE and count >= 0
+            ):
                 bfloat16 = kind == "torch.BFloat16Storage"
                 code = "u2" if bfloat16 else TORCH_STORAGE[kind]
                 return cls(count, np.dtype((">" if big else "<") + code), bfloat16)
-        raise ValueError(f"it keeps its numbers in an unknown way, {reference}")
+        raise ValueError(f"it keeps its numbers in an unknown way, {shown(reference)}")
 
     @property
     def size(self) -> int:
@@ -279,4 +243,4 @@ class Storage:
 
     def numbers(self, content: bytes) -> np.ndarray:
         numbers = np.frombuffer(exactly(content, self.count, self.dtype), self.dtype)
-        return (numbers.astype(np.uint32) << 16).view(np.float32) if self.bfloat16 else numbers
+        return from_bfloat16(numbers) if self.bfloat16 else numbers

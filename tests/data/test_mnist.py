@@ -407,6 +407,25 @@ def test_a_wrong_file_is_refused_with_both_sums(start_mirror, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_without_end_is_given_up(start_mirror, tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "MOST_OF_MNIST", 1_000_000)
+    sent = []
+
+    def endless(handler, name):
+        handler.send_response(200)
+        handler.end_headers()
+        with contextlib.suppress(OSError):  # nobody listens any more
+            while len(sent) < 1000:
+                handler.wfile.write(bytes(100_000))
+                sent.append(name)
+
+    start_mirror(endless)
+    with pytest.raises(DownloadFailed, match=r"the file there goes on after 1,0\d\d,\d\d\d bytes"):
+        load_mnist(tmp_path)
+    assert len(sent) < 1000
+    assert not names_in(tmp_path)
+
+
 def test_a_login_page_instead_of_the_file_is_refused(start_mirror, tmp_path):
     start_mirror(lambda handler, name: send(handler, b"<html>Please log in</html>"))
     with pytest.raises(DownloadFailed, match="the file there is not an IDX file"):

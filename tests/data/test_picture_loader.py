@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from minialex.data import loader
+from minialex.data import loader, shards
 from minialex.data.augment import Colour, Prepare, centre_crop, square
 from minialex.data.folder import find_pictures, read_picture
 from minialex.data.loader import PictureBatches
@@ -386,7 +386,7 @@ def test_a_full_disk_leaves_nothing_that_counts(folder, cache, monkeypatch):
 
 def test_a_disk_that_is_too_small_is_noticed_before_anything_is_decoded(folder, cache, monkeypatch):
     decoding_is_over(monkeypatch)
-    monkeypatch.setattr(loader.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 17_686}))
+    monkeypatch.setattr(shards.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 17_686}))
     with pytest.raises(OSError, match="too little space on the disk"):  # 23 * (3*16*16 + 1) = 17,687
         batches_of(folder, cache=cache)
 
@@ -406,7 +406,7 @@ def test_a_shard_cut_short_is_made_anew(folder, cache):
 
 KILLED = """
 import os, signal, sys
-from minialex.data import loader
+from minialex.data import loader, shards
 from minialex.data.augment import Prepare
 from minialex.data.folder import find_pictures
 loader.SHARD = 5

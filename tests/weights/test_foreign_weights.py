@@ -383,12 +383,13 @@ def test_bfloat16_becomes_float32(tmp_path, torch, save):
     assert_same(read_torch(tmp_path / "w.pth"), {"w": tensor.float().numpy()})
 
 
-def test_bfloat16_in_safetensors_is_refused_by_name(tmp_path, torch):
+def test_bfloat16_in_safetensors_becomes_float32(tmp_path, torch):
     from safetensors.torch import save_file
 
-    save_file({"features.0.weight": torch.ones(3).bfloat16()}, tmp_path / "w.safetensors")
-    with pytest.raises(CheckpointError, match=r"w\.safetensors has numbers of a kind .*bfloat16"):
-        weights.load_torchvision(small("torchvision"), tmp_path / "w.safetensors")
+    tensor = torch.tensor([[1.0, -2.5, 3e38], [1e-40, float("inf"), 0]], dtype=torch.bfloat16)
+    save_file({"features.0.weight": tensor, "features.0.bias": torch.ones(2)}, tmp_path / "w.safetensors")
+    found = weights.read_torchvision(tmp_path / "w.safetensors")
+    assert_same(found, {"conv1.weight": tensor.float().numpy(), "conv1.bias": np.ones(2, np.float32)})
 
 
 def test_a_big_endian_machines_file_is_read(tmp_path, torch):
