@@ -18,7 +18,9 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
     if layout == "batch last":
         return np.moveaxis(np.array(np.moveaxis(x, 0, -1), order="C"), -1, 0) if x.ndim else x.copy()
     if layout == "every other" and x.ndim:
-        twice = np.full((*x.shape[:-1], 2 * x.shape[-1]), 7, x.dtype)  # in the gaps: whoever reads them gets it wrong
+        twice = np.full(
+            (*x.shape[:-1], 2 * x.shape[-1]), 7, x.dtype
+        )  # in the gaps: whoever reads them gets it wrong
         twice[..., ::2] = x
         return twice[..., ::2]
     if layout == "reversed" and x.ndim:
@@ -36,7 +38,9 @@ def laid_out_like(x: np.ndarray, model: np.ndarray) -> np.ndarray:
         return np.array(x, order="C")
     steps = [abs(stride) for stride, length in zip(model.strides, model.shape, strict=True) if length > 1]
     gaps = min(steps, default=0) > model.itemsize
-    order = sorted(range(model.ndim), key=lambda axis: -abs(model.strides[axis]))  # from the slowest to the fastest
+    order = sorted(
+        range(model.ndim), key=lambda axis: -abs(model.strides[axis])
+    )  # from the slowest to the fastest
     if x.ndim != model.ndim:
         if gaps or min(model.strides) < 0:
             return laid_out(x, "every other" if gaps else "reversed")

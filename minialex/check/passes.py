@@ -17,8 +17,11 @@ from minialex.layers.layer import Layer
 from minialex.layers.parameter import Parameter
 from minialex.weights import export_grouped
 
-SAME = 1e-9  # two passes in float64, as a share of an array's largest number: they may add up in another order
+SAME = (
+    1e-9  # two passes in float64, as a share of an array's largest number: they may add up in another order
+)
 SINGLE = 1e-2  # one in float32, against one in float64: gross faults alone
+SLICES = 12  # of x, each measured on its own
 MORE = 4  # pictures in the other batch, beside as many as x has
 
 
@@ -52,14 +55,18 @@ def again(function, arrays, right, size, what) -> list[str]:
         for name, value in arrays.items():
             if not np.array_equal(now[name], value, equal_nan=True):
                 at = _first(now[name] != value)
-                return [f"a pass changes {name}{at}: {value[tuple(at)]:.6g} before, {now[name][tuple(at)]:.6g} after"]
+                return [
+                    f"a pass changes {name}{at}: {value[tuple(at)]:.6g} before, {now[name][tuple(at)]:.6g} after"
+                ]
         return []
     name, at, yours, before = differs
     text = f"{what}: {_array(name)}{at} is {yours:.6g}, where the first pass gave {before:.6g}"
     if name == "y":
         return [f"{text}; nothing may hang on chance, or on earlier passes, but by what counters() holds"]
     if name != "x":
-        text += "; backward sets parameter.grad, it does not add to it, and keeps nothing from the pass before"
+        text += (
+            "; backward sets parameter.grad, it does not add to it, and keeps nothing from the pass before"
+        )
     return [text]
 
 
@@ -180,8 +187,7 @@ def in_the_other_mode(function, arrays, right, size) -> list[str]:
     except Exception as error:
         return [f"in {mode} mode the layer raises {_named(error)}"]
     finally:
-        for inside, training in modes:
-            inside.training = training
+        restore(modes)
         function.load(arrays)
 
 
@@ -233,19 +239,20 @@ def _refuses(function, x, rng):
 
 
 def _measured(function, arrays, gradients, what, axis=0) -> list[str]:
-    """Measure the slopes of what backward said: of x along an axis, slice by slice, of each parameter as a whole."""
+    """Measure the slopes of what backward said: of x in slices along an axis, of each parameter as a whole."""
     rng = np.random.default_rng(1)
     for name, array in arrays.items():
-        slices = range(array.shape[axis]) if name == "x" and array.ndim > axis else [None]
-        for place in slices:
+        long = array.shape[axis] if name == "x" and array.ndim > axis else 1
+        for places in np.array_split(np.arange(long), min(long, SLICES)):
             direction = rng.uniform(0.5, 1.5, array.shape) * rng.choice([-1.0, 1.0], array.shape)
-            if place is not None:
-                apart = np.zeros(array.shape)
-                apart[(slice(None),) * axis + (place,)] = 1
-                direction *= apart
+            if long > 1:
+                inside = np.isin(np.arange(long), places)
+                direction *= inside.reshape(-1, *[1] * (array.ndim - axis - 1))
             slopes = disagree(function, arrays, name, direction, gradients[name])
             if slopes:
-                where = "" if place is None else f"[{', '.join([':'] * axis + [str(place)])}]"
+                first, last = int(places[0]), int(places[-1])
+                place = f"{first}" if first == last else f"{first}:{last + 1}"
+                where = f"[{', '.join([':'] * axis + [place])}]" if name == "x" and array.ndim > axis else ""
                 return [
                     f"{what}the gradient of {name}{where} is wrong: along a random direction backward says "
                     f"{slopes[0]:.6g}, measured {slopes[1]:.6g}"
@@ -262,12 +269,31 @@ def tree(layer) -> list[Layer]:
     return [layer, *(inside for child in layer.children().values() for inside in tree(child))]
 
 
+def restore(modes):
+    """Give each layer back the mode that it had."""
+    for layer, training in modes:
+        if layer.training != training:
+            layer.train(training)  # the outer ones come first
+
+
+def unsteady(function, x, first) -> list[str]:
+    """Does forward give something else than the first time?"""
+    differs = _difference({"y": to_numpy(function.forward(x))}, {"y": first}, 0.0)
+    if not differs:
+        return []
+    _, at, yours, before = differs
+    return [
+        f"forward on the same numbers gave {before:.6g} for y{at}, later {yours:.6g}; nothing may hang on chance, or on "
+        "earlier passes, but by what counters() holds"
+    ]
+
+
 def unlisted(layer) -> list[str]:
     """Parameters, and layers with parameters or with a mode, that a layer holds and does not list."""
     listed, inside = {id(p) for p in layer.parameters()}, tree(layer)
     known, faults = {id(one) for one in inside}, {}
     for holder in inside:
-        for name, value in vars(holder).items():
+        for name, value in list(vars(holder).items()):
             for place, thing in _held(f"self.{name}", value):
                 if isinstance(thing, Parameter) and id(thing) not in listed:
                     faults[id(thing)] = (
@@ -290,8 +316,7 @@ def _follows(thing, layer):
     for mode in (True, False):
         layer.train(mode)
         reached.append(thing.training == mode)
-    for one, training in modes:
-        one.training = training
+    restore(modes)
     return all(reached)
 
 
@@ -340,7 +365,11 @@ class _Writers:
 
 
 def _arrays(value):
-    return [array for one in value for array in _arrays(one)] if isinstance(value, tuple) else [value] * is_array(value)
+    return (
+        [array for one in value for array in _arrays(one)]
+        if isinstance(value, tuple)
+        else [value] * is_array(value)
+    )
 
 
 # -- comparing ---------------------------------------------------------------------------------------------
@@ -366,7 +395,9 @@ def _difference(found, expected, size, share=SAME):
 def _is_wrong(function, arrays, found, right, name, size):
     """Is a gradient that differs wrong? At a kink it may."""
     away = found[name] - right[name]
-    return disagree(function, arrays, name, np.sign(away) * (np.abs(away) > SAME * np.abs(away).max()), found[name])
+    return disagree(
+        function, arrays, name, np.sign(away) * (np.abs(away) > SAME * np.abs(away).max()), found[name]
+    )
 
 
 def _kinked(function, arrays, found, expected, name, size):

@@ -48,6 +48,7 @@ def gradcheck(report, path=None) -> Picture:
     rows = math.ceil(len(names) / columns)
     sizes = {name: math.prod(shape) for name, shape in report.shapes.items()}
     title = f"gradcheck of {report.title}: {_verdict(report.entries, sum(sizes.values()))}"
+    title += f", other faults: {len(report.faults)} (print the report)" if report.faults else ""
     figure = new_figure(
         12 if wide else max(10, 5 * columns + 1), 1.8 + (3.2 if rows > 1 else 4.2) * rows, title
     )
@@ -62,7 +63,7 @@ def gradcheck(report, path=None) -> Picture:
     bar.ax.axhline(RELATIVE, color=ORANGE, linewidth=2)
     keys = [Patch(fill=False, ec=ec, ls=ls, lw=2.5, label=label) for ec, ls, label in VERDICTS.values()]
     keys.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", label="not checked"))
-    keys.append(Line2D([], [], color=ORANGE, label="tolerance"))
+    keys.append(Line2D([], [], color=ORANGE, label="tolerance for the largest"))
     figure.legend(handles=keys, loc="outside lower center", ncols=4)
     return finished(figure, path)
 
