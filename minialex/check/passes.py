@@ -283,8 +283,8 @@ def unsteady(function, x, first) -> list[str]:
         return []
     _, at, yours, before = differs
     return [
-        f"forward on the same numbers gave {before:.6g} for y{at}, later {yours:.6g}; nothing may hang on chance, or on "
-        "earlier passes, but by what counters() holds"
+        f"forward on the same numbers gave {before:.6g} for y{at}, later {yours:.6g}; nothing may hang on chance, or "
+        "on earlier passes, but by what counters() holds"
     ]
 
 

@@ -63,7 +63,7 @@ def gradcheck(report, path=None) -> Picture:
     bar.ax.axhline(RELATIVE, color=ORANGE, linewidth=2)
     keys = [Patch(fill=False, ec=ec, ls=ls, lw=2.5, label=label) for ec, ls, label in VERDICTS.values()]
     keys.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", label="not checked"))
-    keys.append(Line2D([], [], color=ORANGE, label="tolerance for the largest"))
+    keys.append(Line2D([], [], color=ORANGE, label="tolerance"))
     figure.legend(handles=keys, loc="outside lower center", ncols=4)
     return finished(figure, path)
 
