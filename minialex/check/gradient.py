@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from minialex.check.holdings import unlisted, writers
 from minialex.check.layouts import laid_out_like
-from minialex.check.passes import in_passes, unlisted, unsteady, writers
+from minialex.check.passes import in_passes, unsteady
 from minialex.devices.device import to_numpy
 from minialex.errors import DtypeMismatch
 from minialex.layers.init import generator
@@ -133,8 +134,9 @@ def gradcheck(layer: Layer, x: Array, labels=None, rng=0, max_entries: int = 500
 
     Where the gradients are right, the layer is looked at in other passes, and the report names what is wrong in them:
     the same pass again; with `input_grad=False`; in each layout of `strategies.LAYOUTS`; after a batch of four more
-    pictures, and with it; in the other mode, training or evaluation; in float32; if it has no parameters, with twice
-    the channels, 6 at least, and larger pictures. A layer or Parameter inside that `children()` and `parameters()` do
+    pictures, and with it; with a thousand times the upstream gradient, and a thousandth; in the other mode, training or
+    evaluation; with numbers a hundred times as large; in float32; if it has no parameters, with twice the channels, 6
+    at least, and larger pictures. A layer or Parameter inside that `children()` and `parameters()` do
     not list is named, and so is a layer inside a model that writes into its input.
 
     It cannot see: that forward computes something else than it should, if backward is its derivative (compare with
@@ -238,6 +240,7 @@ class _Function:
             self.upstream = self.draw(y.shape, rng)
         g = float(self.upstream) if isinstance(self.layer, Loss) else self.give(self.upstream.astype(y.dtype))
         grad_x = self.layer.backward(g, input_grad=input_grad)
+        self.returned = {"y": y, "x": grad_x} if input_grad else {"y": y}
         for name, array, gradient in (
             *([("x", x, grad_x)] if input_grad else []),
             *((name, p.value, p.grad) for name, p in self.layer.named_parameters()),

@@ -8,19 +8,18 @@ import copy
 
 import numpy as np
 
+from minialex.check.holdings import first_place, restore, tree
 from minialex.check.layouts import LAYOUTS, laid_out
 from minialex.check.slopes import disagree
 from minialex.devices.device import is_array, to_numpy
 from minialex.errors import DtypeMismatch
-from minialex.layers.calls import watcher
-from minialex.layers.layer import Layer
-from minialex.layers.parameter import Parameter
 from minialex.weights import export_grouped
 
 SAME = (
     1e-9  # two passes in float64, as a share of an array's largest number: they may add up in another order
 )
 SINGLE = 1e-2  # one in float32, against one in float64: gross faults alone
+LARGER = 100.0  # times as large, another batch's numbers
 SLICES = 12  # of x, each measured on its own
 MORE = 4  # pictures in the other batch, beside as many as x has
 
@@ -33,7 +32,7 @@ def in_passes(original, function, arrays, gradients, size) -> list[str]:
         if not faults:
             faults = with_another_batch(original, function, arrays, right, size)
         if not faults:
-            for look in (without_input_grad, in_all_layouts, in_the_other_mode, wider, in_float32):
+            for look in LOOKS:
                 faults += look(function, arrays, right, size)
     return faults
 
@@ -54,7 +53,7 @@ def again(function, arrays, right, size, what) -> list[str]:
         now = {"x": arrays["x"], **export_grouped(function.layer)}
         for name, value in arrays.items():
             if not np.array_equal(now[name], value, equal_nan=True):
-                at = _first(now[name] != value)
+                at = first_place(now[name] != value)
                 return [
                     f"a pass changes {name}{at}: {value[tuple(at)]:.6g} before, {now[name][tuple(at)]:.6g} after"
                 ]
@@ -70,6 +69,18 @@ def again(function, arrays, right, size, what) -> list[str]:
     return [text]
 
 
+def unsteady(function, x, first) -> list[str]:
+    """Does forward give something else than the first time?"""
+    differs = _difference({"y": to_numpy(function.forward(x))}, {"y": first}, 0.0)
+    if not differs:
+        return []
+    _, at, yours, before = differs
+    return [
+        f"forward on the same numbers gave {before:.6g} for y{at}, later {yours:.6g}; nothing may hang on chance, or "
+        "on earlier passes, but by what counters() holds"
+    ]
+
+
 def without_input_grad(function, arrays, right, size) -> list[str]:
     """`input_grad=False` leaves out the gradient of x, and changes no other."""
     try:
@@ -81,6 +92,25 @@ def without_input_grad(function, arrays, right, size) -> list[str]:
         return []
     name, at, yours, expected = differs
     return [f"with input_grad=False the gradient of {name}{at} is {yours:.6g}, and {expected:.6g} without"]
+
+
+def in_proportion(function, arrays, right, size) -> list[str]:
+    """Backward is linear: a thousand times the upstream gradient makes a thousand times the gradients."""
+    upstream = function.upstream
+    try:
+        for factor in (1000.0, 0.001):
+            function.upstream = factor * upstream
+            found = function.backward(arrays["x"])
+            differs = _difference(found, {name: factor * right[name] for name in found}, factor * size)
+            if differs:
+                name, at, yours, expected = differs
+                return [
+                    f"with {factor:g} times the upstream gradient the gradient of {name}{at} is {yours:.6g}, not "
+                    f"{expected:.6g}, {factor:g} times what it was"
+                ]
+    finally:
+        function.upstream = upstream
+    return []
 
 
 def in_all_layouts(function, arrays, right, size) -> list[str]:
@@ -191,6 +221,26 @@ def in_the_other_mode(function, arrays, right, size) -> list[str]:
         function.load(arrays)
 
 
+def with_large_numbers(function, arrays, right, size) -> list[str]:
+    """Another batch, of numbers a hundred times as large; and do the arrays of the batch before stay as they are?"""
+    moved = {**arrays, "x": LARGER * between(arrays["x"], arrays["x"].shape, np.random.default_rng(0))}
+    function.backward(arrays["x"])
+    returned = function.returned
+    kept = {name: to_numpy(array).copy() for name, array in returned.items()}
+    try:
+        gradients = function.backward(moved["x"])
+    except Exception:
+        return []  # it takes no such numbers
+    for name, array in returned.items():
+        if not np.array_equal(to_numpy(array), kept[name], equal_nan=True):
+            return [
+                f"a pass overwrites {_array(name)} that the one before returned; it must make a new array each time"
+            ]
+    if not all(np.isfinite(array).all() for array in (function.y, *gradients.values())):
+        return []
+    return _measured(function, moved, gradients, f"with numbers {LARGER:g} times as large ")
+
+
 def wider(function, arrays, right, size) -> list[str]:
     """Twice the channels, and larger pictures, for a layer that has no parameters to fix them."""
     x = arrays["x"]
@@ -261,117 +311,6 @@ def _measured(function, arrays, gradients, what, axis=0) -> list[str]:
     return []
 
 
-# -- what can be seen without a gradient -------------------------------------------------------------------
-
-
-def tree(layer) -> list[Layer]:
-    """The layer, and all that are inside."""
-    return [layer, *(inside for child in layer.children().values() for inside in tree(child))]
-
-
-def restore(modes):
-    """Give each layer back the mode that it had."""
-    for layer, training in modes:
-        if layer.training != training:
-            layer.train(training)  # the outer ones come first
-
-
-def unsteady(function, x, first) -> list[str]:
-    """Does forward give something else than the first time?"""
-    differs = _difference({"y": to_numpy(function.forward(x))}, {"y": first}, 0.0)
-    if not differs:
-        return []
-    _, at, yours, before = differs
-    return [
-        f"forward on the same numbers gave {before:.6g} for y{at}, later {yours:.6g}; nothing may hang on chance, or "
-        "on earlier passes, but by what counters() holds"
-    ]
-
-
-def unlisted(layer) -> list[str]:
-    """Parameters, and layers with parameters or with a mode, that a layer holds and does not list."""
-    listed, inside = {id(p) for p in layer.parameters()}, tree(layer)
-    known, faults = {id(one) for one in inside}, {}
-    for holder in inside:
-        for name, value in list(vars(holder).items()):
-            for place, thing in _held(f"self.{name}", value):
-                if isinstance(thing, Parameter) and id(thing) not in listed:
-                    faults[id(thing)] = (
-                        f"{holder} holds a Parameter in {place}, which parameters() does not list: it is never trained"
-                    )
-                elif isinstance(thing, Layer) and id(thing) not in known:
-                    lost = [name for name, p in thing.named_parameters() if id(p) not in listed]
-                    if lost or (thing.counters() and not _follows(thing, layer)):
-                        faults[id(thing)] = (
-                            f"{holder} holds a {type(thing).__name__} in {place}, which children() does not list: "
-                            + (f"its {', '.join(lost)} are never trained, and " if lost else "")
-                            + "to(), astype(), train() and eval() do not reach it"
-                        )
-    return list(faults.values())
-
-
-def _follows(thing, layer):
-    """Does a layer's train() and eval() reach a layer that it holds, by ways of its own?"""
-    modes, reached = [(one, one.training) for one in (*tree(layer), *tree(thing))], []
-    for mode in (True, False):
-        layer.train(mode)
-        reached.append(thing.training == mode)
-    restore(modes)
-    return all(reached)
-
-
-def _held(place, value):
-    if isinstance(value, (list, tuple)):
-        return [pair for number, one in enumerate(value) for pair in _held(f"{place}[{number}]", one)]
-    if isinstance(value, dict):
-        return [pair for key, one in value.items() for pair in _held(f"{place}[{key!r}]", one)]
-    return [(place, value)]
-
-
-def writers(function, x) -> list[str]:
-    """Layers inside a model that write into what they are given: somebody else's array."""
-    if not function.layer.children():
-        return []
-    watching = _Writers()
-    token = watcher.set(watching)
-    try:
-        function.backward(x)
-    finally:
-        watcher.reset(token)
-    return watching.faults
-
-
-class _Writers:
-    """Watches the calls of layers, and compares what they are given before and after."""
-
-    def __init__(self):
-        self.faults, self.known = [], set()
-
-    def watch(self, layer, function, args, kwargs):
-        given = [array for value in (*args, *kwargs.values()) for array in _arrays(value)]
-        before = [to_numpy(array).copy() for array in given]
-        method = "forward" if layer._output is None else "backward"
-        result = function(layer, *args, **kwargs)
-        for array, kept in zip(given, before, strict=True):
-            after = to_numpy(array)
-            if id(array) not in self.known and not np.array_equal(after, kept, equal_nan=True):
-                self.known.add(id(array))  # those around it are given the same array
-                at = _first(after != kept)
-                self.faults.append(
-                    f"{layer} writes into {'its input' if method == 'forward' else 'grad_y'} in {method}: "
-                    f"{kept[tuple(at)]:.6g} at {at} became {after[tuple(at)]:.6g}; it must make a new array"
-                )
-        return result
-
-
-def _arrays(value):
-    return (
-        [array for one in value for array in _arrays(one)]
-        if isinstance(value, tuple)
-        else [value] * is_array(value)
-    )
-
-
 # -- comparing ---------------------------------------------------------------------------------------------
 
 
@@ -410,9 +349,10 @@ def _array(name):
     return "y" if name == "y" else f"the gradient of {name}"
 
 
-def _first(mask):
-    return [int(i) for i in np.argwhere(mask)[0]]
-
-
 def _named(error):
     return f"{type(error).__name__}: {error}"
+
+
+LOOKS = [
+    without_input_grad, in_proportion, in_all_layouts, in_the_other_mode, with_large_numbers, wider, in_float32,
+]  # fmt: skip

@@ -231,6 +231,45 @@ class ChangesWithItsBackward(Tripled):
         return self.slope * grad_y
 
 
+@wrong("with 1000 times the upstream gradient the gradient of x[")
+class ClipsItsGradient(Tripled):
+    def backward(self, grad_y):
+        return 3 * grad_y.clip(-5, 5)
+
+
+@wrong("with 0.001 times the upstream gradient the gradient of factor[")
+class DropsSmallGradients(Scaled):
+    def backward(self, grad_y):
+        grad_x = super().backward(grad_y)
+        grad_y = self.xp.where(abs(grad_y) < 0.01, 0, grad_y)
+        self.factor.grad = (grad_y * self.saved.x).sum(axis=0)
+        return grad_x
+
+
+@wrong("with numbers 100 times as large the gradient of x[")
+class ReLU6WithReLUsGradient(mx.ReLU):
+    def forward(self, x):
+        return self.xp.minimum(super().forward(x), 6)
+
+
+@wrong("with numbers 100 times as large the gradient of factor is wrong")
+class ClipsWhatItKeeps(Scaled):
+    def forward(self, x):
+        self.save(x=x.clip(-6, 6))
+        return x * self.factor.value
+
+
+@wrong("a pass overwrites y that the one before returned")
+class UsesItsArrayAgain(Tripled):
+    y = None
+
+    def forward(self, x):
+        if self.y is None or self.y.shape != x.shape or self.y.dtype != x.dtype:
+            self.y = self.xp.empty_like(x)
+        self.y[...] = 3 * x
+        return self.y
+
+
 @wrong("a pass changes factor[0]: 1 before, 1.01 after")
 class TrainsItself(Scaled):
     def backward(self, grad_y):
