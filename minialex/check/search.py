@@ -15,6 +15,7 @@ from minialex.check.verdict import NOT_WRITTEN, RIGHT, SHOWN, WRONG, Finding, Ve
 # How many cases are tried: with arrays of small whole numbers; of others; of whole numbers times a thousand, a million,
 # a thousandth, of either sign or all negative; of others, in larger arrays.
 CASES = {"whole": 45, "fractions": 15, "scales": 45, "large": 25}
+PLAIN = {"whole": "plain", "fractions": "plain"}  # the modes with numbers of everyday size
 SMALLER = 250  # so many attempts to find a smaller case, for each array that is wrong
 TOLERANCE = {
     "float64": 1e-9,
@@ -34,7 +35,12 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
         raise TypeError(
             f"check.{check} tries a function: give it the function, without calling it; this is {f!r}"
         )
-    arrays, verdict, sizes, modes = arrays.split(), None, {}, {}
+    arrays, verdict, sizes, modes, tapes = arrays.split(), None, {}, {}, {}
+    drawn = []
+
+    def make(draw):
+        drawn[:] = [draw.tape]
+        return make_case(draw)
 
     def attempt_once(case, mode, target=None):
         """Try one case; True when it fails at the target in the same way as before."""
@@ -50,9 +56,12 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
                 continue
             known = verdict.findings.get(where)
             finding.case, size = case, size_of(case)
-            if known is None or (finding.state == known.state and size < sizes[where]):
-                verdict.findings[where], sizes[where] = finding, size
             modes.setdefault(where, mode)
+            as_plain = PLAIN.get(mode, mode) == PLAIN.get(
+                modes[where], modes[where]
+            )  # a million reads worse than 2
+            if known is None or (finding.state == known.state and as_plain and size < sizes[where]):
+                verdict.findings[where], sizes[where], tapes[where] = finding, size, drawn[0]
             failed |= where == target and finding.state == verdict.findings[where].state
         return failed
 
@@ -63,9 +72,12 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
 
     for mode in CASES:
         if verdict is None or verdict.state != NOT_WRITTEN:
-            run(make_case, mode, explore)
+            run(make, mode, explore)
     for where in [where for where, finding in verdict.findings.items() if finding.state in SHOWN]:
-        run(make_case, modes[where], lambda case, mode, where=where: attempt_once(case, mode, where))
+        mode = modes[where]
+        run(make, mode, lambda case, mode, where=where: attempt_once(case, mode, where))
+        if mode not in PLAIN:  # few numbers may still be of a large scale
+            sizes_first(tapes[where], lambda tape: attempt_once(make(Draw(tape, mode)), mode, where))  # noqa: B023
     return verdict
 
 
@@ -147,7 +159,7 @@ class Draw:
     NUMBERS = 7  # of an array; more come again and again, in rows that are not 7 long
 
     def __init__(self, tape: bytes, mode: str):
-        self._tape = iter(tape)
+        self.tape, self._tape = tape, iter(tape)
         self.scaled, self.large = mode in ("scales", "large"), mode == "large"
         self.rng = np.random.default_rng(next(self._tape)) if mode in ("fractions", "large") else None
 
@@ -161,11 +173,12 @@ class Draw:
         options = (*options, *more) if self.scaled else options
         return options[self.between(0, len(options) - 1)]
 
-    def array(self, *shape, of=(0, 1, -1, 2, -2, 3, -3), huge=False) -> np.ndarray:
-        """float64: numbers as the mode has them. huge: may they be as large as float32 goes?"""
+    def array(self, *shape, of=(0, 1, -1, 2, -2, 3, -3), huge=False, small=False) -> np.ndarray:
+        """float64: numbers as the mode has them; huge: up to where float32 ends; small: in the mode "large" alone."""
         if len(of) <= 2:
             return self._whole(shape, of)
-        scale = self.one_of(*SCALES, *(HUGE if huge else ())) if self.scaled else 1.0
+        scales = ((1.0,) if self.large else ()) + SCALES + (HUGE if huge else ())
+        scale = self.one_of(*scales) if self.large or (self.scaled and not small) else 1.0
         values = self.rng.normal(0, 2, shape).round(2) if self.rng is not None else self._whole(shape, of)
         if scale < 0:
             values = np.abs(values) + 1

