@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minialex import check
-from minialex.check import layers, search, training
+from minialex.check import chance, layers, search, training
 from minialex.check.planted import RIGHT, pooling
 from minialex.check.planted.units import sum_near
 from minialex.check.planted.windows import pad, unpad
@@ -875,6 +875,15 @@ def test_a_check_accepts_what_is_computed_in_float32(name):
 
     verdict = getattr(check, name)(single)
     assert verdict, verdict
+
+
+@pytest.mark.parametrize("p", [0.5, 0.8, 0.2, 0.35])
+@pytest.mark.parametrize("shape", [(4, 6), (4, 2, 2, 3)])
+def test_masks_that_are_drawn_rightly_are_not_taken_for_dependent_ones(shape, p):
+    for seed in range(15):
+        rng = np.random.default_rng(seed)
+        assert chance.dependence(lambda rng=rng: rng.random(shape) >= p, shape, p) == ""
+        assert chance.repetition(rng.random((20, 10, 10)) >= p, p) == ""
 
 
 def test_each_check_has_five_mutants_at_least():
