@@ -15,9 +15,7 @@ from minialex.devices.device import is_array, to_numpy
 from minialex.errors import DtypeMismatch
 from minialex.weights import export_grouped
 
-SAME = (
-    1e-9  # two passes in float64, as a share of an array's largest number: they may add up in another order
-)
+SAME = 1e-9  # two passes in float64, as a share of an array's largest number: another order of adding up
 SINGLE = 1e-2  # one in float32, against one in float64: gross faults alone
 LARGER = 100.0  # times as large, another batch's numbers
 SLICES = 12  # of x, each measured on its own

@@ -4,6 +4,7 @@ The cases are the same on every run. Nothing is kept between runs.
 """
 
 import contextlib
+import functools
 import io
 import traceback
 import warnings
@@ -295,15 +296,22 @@ def compared(arrays, expected, size=None):
         if len(result) != len(names):
             text = f"{len(result)}, where {len(names)} are wanted: {', '.join(names)}"
             return [Finding("the call", "wrong number of arrays", text)]
-        sizes = size(**case) if size else tuple(max(1.0, np.abs(array).max(initial=0.0)) for array in right)
-        sizes = sizes if isinstance(sizes, tuple) else (sizes,)
-        return [compare(*four) for four in zip(names, result, right, sizes, strict=True)]
+
+        @functools.cache
+        def sizes():
+            found = (
+                size(**case) if size else tuple(max(1.0, np.abs(array).max(initial=0.0)) for array in right)
+            )
+            return found if isinstance(found, tuple) else (found,)
+
+        found = enumerate(zip(names, result, right, strict=True))
+        return [compare(*three, lambda number=number: sizes()[number]) for number, three in found]
 
     return judge
 
 
 def compare(name, yours, expected, size) -> Finding:
-    """One array against the right one: type, shape, nan, then the numbers; size: as for `compared`."""
+    """One array against the right one: type, shape, nan, then the numbers; size(): as for `compared`."""
     expected = np.asarray(expected)
     if yours is None or yours is Ellipsis:
         return Finding(name, NOT_WRITTEN)
@@ -325,8 +333,12 @@ def compare(name, yours, expected, size) -> Finding:
         text = f"{(~finite).sum()} of {yours.size} numbers are nan or inf, the first{place(at)}: {yours[at]}"
         text = text if yours.ndim else f"{yours[()]}, not {expected[()]:.6g}"
         return Finding(name, "nan", text, yours, expected)
-    tolerance = TOLERANCE[yours.dtype.name] * size
-    difference = np.abs(yours - expected)
+    tolerance, difference = TOLERANCE[yours.dtype.name], np.abs(yours - expected)
+    if (
+        difference <= tolerance * 1e-3 * np.abs(expected).max(initial=0.0)
+    ).all():  # nearly always; quickly done
+        return Finding(name, RIGHT)
+    tolerance *= size()
     if (difference <= tolerance).all():
         return Finding(name, RIGHT)
     at = np.unravel_index(difference.argmax(), difference.shape)
