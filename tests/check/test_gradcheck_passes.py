@@ -201,6 +201,12 @@ class WrongInFloat32(Tripled):
         return super().backward(grad_y) * (2 if grad_y.dtype == np.float32 else 1)
 
 
+@wrong("in float32: y[")
+class HalfInFloat32(Tripled):
+    def forward(self, x):
+        return (3 * x).astype("float16").astype(x.dtype) if x.dtype == np.float32 else 3 * x
+
+
 @wrong("with input_grad=False the gradient of factor[")
 class ForgetsWithoutInputGrad(Scaled):
     def backward(self, grad_y, input_grad=True):
@@ -512,6 +518,7 @@ RIGHT = {
     "a parent": (HasAParent(mx.Linear(4, 4)), numbers(3, 4)),
     "positive": (Root(), abs(numbers(3, 4))),
     "batch": (LooksAtTheBatch(), numbers(3, 4)),
+    "batch of equals": (LooksAtTheBatch(), np.full((3, 4), 0.1)),
     "one number": (Tripled(), np.array(2.0)),
     "one picture": (mx.Conv2D(1, 2, 2), numbers(1, 1, 2, 2)),
     "constant": (mx.Linear(4, 3), np.ones((2, 4))),
