@@ -11,7 +11,7 @@ from minialex.shapes import output_sizes
 
 
 def kernel_of(draw):
-    return draw.between(1, 3), draw.between(1, 3)
+    return draw.between(1, 3, 5), draw.between(1, 3, 5)
 
 
 def size_for(draw, kernel, padding=0):
@@ -20,10 +20,10 @@ def size_for(draw, kernel, padding=0):
 
 
 def convolution(draw):
-    stride, padding = draw.between(1, 3), draw.between(0, 2)
+    stride, padding = draw.between(1, 3, 4), draw.between(0, 2, 3)
     kernel = kernel_of(draw)
     size = size_for(draw, kernel, padding)
-    N, C, F = draw.between(1, 2), draw.between(1, 2), draw.between(1, 2)
+    N, C, F = draw.between(1, 2, 4), draw.between(1, 2, 5), draw.between(1, 2, 4)
     x, weight, bias = draw.array(N, C, *size), draw.array(F, C, *kernel), draw.array(F)
     return {"x": x, "weight": weight, "bias": bias, "stride": stride, "padding": padding}
 
@@ -41,8 +41,8 @@ def out(x, kernel, stride, padding=0):
 
 
 def im2col(draw):
-    stride, kernel = draw.between(1, 3), kernel_of(draw)
-    x = draw.array(draw.between(1, 2), draw.between(1, 2), *size_for(draw, kernel))
+    stride, kernel = draw.between(1, 3, 4), kernel_of(draw)
+    x = draw.array(draw.between(1, 2, 4), draw.between(1, 2, 5), *size_for(draw, kernel), huge=True)
     return {"x": x, "kernel": kernel, "stride": stride}
 
 
@@ -55,15 +55,24 @@ def col2im(draw):
     return {"columns": columns, "x_shape": (N, C, H, W), "kernel": kernel, "stride": stride}
 
 
-def pooling(draw):
-    stride, kernel = draw.between(1, 3), kernel_of(draw)
+def pooling(draw, huge=False):
+    stride, kernel = draw.between(1, 3, 4), kernel_of(draw)
     padding = draw.between(0, min(kernel) // 2)  # no window may lie in the padding alone
-    x = draw.array(draw.between(1, 2), draw.between(1, 2), *size_for(draw, kernel, padding))
+    x = draw.array(draw.between(1, 2, 4), draw.between(1, 2, 5), *size_for(draw, kernel, padding), huge=huge)
     return {"x": x, "kernel": kernel, "stride": stride, "padding": padding}
 
 
-def pooling_backward(draw):
-    case = pooling(draw)
+def max_pooling(draw):
+    """Of pixels as large as there are: whatever stands in the padding must not win."""
+    return pooling(draw, huge=True)
+
+
+def max_pooling_backward(draw):
+    return pooling_backward(draw, huge=True)
+
+
+def pooling_backward(draw, huge=False):
+    case = pooling(draw, huge)
     x = case["x"]
     return {
         **case,
@@ -72,8 +81,8 @@ def pooling_backward(draw):
 
 
 def subsampling(draw):
-    N, C = draw.between(1, 2), draw.between(1, 2)
-    x = draw.array(N, C, draw.between(2, 5), draw.between(2, 5))
+    N, C = draw.between(1, 2, 4), draw.between(1, 2, 5)
+    x = draw.array(N, C, draw.between(2, 5, 9), draw.between(2, 5, 9))
     return {"x": x, "weight": draw.array(C), "bias": draw.array(C)}
 
 
@@ -83,12 +92,20 @@ def subsampling_backward(draw):
     return {**case, "grad_y": draw.array(N, C, H // 2, W // 2)}
 
 
-def elementwise(draw):
-    return {"x": draw.array(draw.between(1, 3), draw.between(1, 4))}
+def elementwise(draw, huge=False):
+    return {"x": draw.array(draw.between(1, 3, 6), draw.between(1, 4, 9), huge=huge)}
 
 
-def elementwise_backward(draw):
-    case = elementwise(draw)
+def elementwise_huge(draw):
+    return elementwise(draw, huge=True)
+
+
+def elementwise_huge_backward(draw):
+    return elementwise_backward(draw, huge=True)
+
+
+def elementwise_backward(draw, huge=False):
+    case = elementwise(draw, huge)
     return {**case, "grad_y": draw.array(*case["x"].shape)}
 
 
@@ -99,7 +116,7 @@ def large_or_small(draw):
 
 
 def linear(draw):
-    N, inputs, outputs = draw.between(1, 3), draw.between(1, 3), draw.between(1, 3)
+    N, inputs, outputs = draw.between(1, 3, 7), draw.between(1, 3, 7), draw.between(1, 3, 7)
     return {"x": draw.array(N, inputs), "weight": draw.array(outputs, inputs), "bias": draw.array(outputs)}
 
 
@@ -109,15 +126,18 @@ def linear_backward(draw):
 
 
 def classification(draw):
-    N, K = draw.between(1, 3), draw.between(2, 4)
-    logits = draw.array(N, K) * draw.one_of(1, 10000)
+    N, K = draw.between(1, 3, 6), draw.between(2, 4, 11)
+    logits = draw.array(N, K) * (1 if draw.scaled else draw.one_of(1, 10000))
     return {"logits": logits, "labels": np.array([draw.between(0, K - 1) for _ in range(N)])}
 
 
 def normalisation(draw):
-    size = draw.one_of(3, 1, 5)
-    x = draw.array(draw.between(1, 2), draw.between(1, 6), draw.between(1, 2), draw.between(1, 2))
-    alpha, beta, k = draw.one_of(1.0, 0.5), draw.one_of(1.0, 0.75, 0.5), draw.one_of(1.0, 2.0)
+    size = draw.one_of(3, 1, 5, more=(7, 9))
+    x = draw.array(
+        draw.between(1, 2, 4), draw.between(1, 6, 12), draw.between(1, 2, 3), draw.between(1, 2, 3)
+    )
+    alpha, beta = draw.one_of(1.0, 0.5, more=(1e-4,)), draw.one_of(1.0, 0.75, 0.5)
+    k = draw.one_of(1.0, 2.0, more=(0.25,))
     return {"x": x, "size": size, "alpha": alpha, "beta": beta, "k": k}
 
 
@@ -127,8 +147,8 @@ def normalisation_backward(draw):
 
 
 def dropout(draw):
-    x = draw.array(draw.between(1, 3), draw.between(1, 4))
-    return {"x": x, "mask": mask(draw, x.shape), "p": draw.one_of(0.5, 0.75, 0.2)}
+    x = draw.array(draw.between(1, 3, 6), draw.between(1, 4, 9))
+    return {"x": x, "mask": mask(draw, x.shape), "p": draw.one_of(0.5, 0.75, 0.2, more=(0.9, 0.1))}
 
 
 def dropout_backward(draw):
@@ -141,27 +161,33 @@ def mask(draw, shape):
 
 
 def dropout_mask(draw):
-    shape, p = draw.one_of((40, 50), (20, 10, 10), (2, 5, 12, 20)), draw.one_of(0.5, 0.8, 0.2)
-    return {"shape": shape, "p": p, "rng": Seed(draw.between(0, 9))}
+    shape = draw.one_of((40, 50), (4, 6), (4, 2, 2, 3), (20, 10, 10), (2, 5, 12, 20))
+    p, seeds = (
+        draw.one_of(0.5, 0.8, 0.2, 0.35),
+        10 if shape[0] > 4 else 2,
+    )  # a few, of what is drawn a thousand times
+    return {"shape": shape, "p": p, "rng": Seed(draw.between(0, 9) % seeds)}
 
 
 def sgd(draw):
-    shape = (draw.between(1, 3),)
+    shape = (draw.between(1, 3, 9),)
     w, v, grad = draw.array(*shape), draw.array(*shape), draw.array(*shape)
-    lr, momentum, weight_decay = draw.one_of(0.5, 0.1), draw.one_of(0.5, 0.9), draw.one_of(0.5, 0.0, 0.25)
+    lr, momentum = draw.one_of(0.5, 0.1, more=(1e-3,)), draw.one_of(0.5, 0.9, more=(0.0, 0.99))
+    weight_decay = draw.one_of(0.5, 0.0, 0.25, more=(5e-4,))
     return {"w": w, "v": v, "grad": grad, "lr": lr, "momentum": momentum, "weight_decay": weight_decay}
 
 
 def schedule(draw):
-    count, starts = draw.between(1, 3), [draw.between(1, 6) for _ in range(3)]
+    count, starts = draw.between(1, 3, 5), [draw.between(1, 6, 90) for _ in range(5 if draw.large else 3)]
     at = tuple(sorted(set(starts[:count])))
-    epoch = draw.between(0, 7) + draw.one_of(0, 0.5)
-    return {"lr": draw.one_of(1.0, 0.01), "epoch": epoch, "at": at, "factor": draw.one_of(0.5, 0.1)}
+    epoch = draw.between(0, 7, 100) + draw.one_of(0, 0.5)
+    lr, factor = draw.one_of(1.0, 0.01, more=(1e-6, 1000.0)), draw.one_of(0.5, 0.1, more=(2.0,))
+    return {"lr": lr, "epoch": epoch, "at": at, "factor": factor}
 
 
 def exchange(draw):
-    N, size = draw.between(1, 2), (draw.between(1, 2), draw.between(1, 2))
-    return {"x0": draw.array(N, draw.between(1, 3), *size), "x1": draw.array(N, draw.between(1, 3), *size)}
+    N, size = draw.between(1, 2, 4), (draw.between(1, 2, 4), draw.between(1, 2, 4))
+    return {name: draw.array(N, draw.between(1, 3, 6), *size) for name in ("x0", "x1")}
 
 
 def exchange_backward(draw):
@@ -193,7 +219,9 @@ FUNCTIONS = [
 
 def numerical_gradient(draw):
     function = draw.one_of(*FUNCTIONS)
-    x = draw.array(draw.between(1, 2), draw.between(1, 3))
+    x = draw.array(
+        draw.between(1, 2, 5), draw.between(1, 3, 6), small=True
+    )  # the cube of a million hides the rest
     return {
         "function": function,
         "x": x,
@@ -203,5 +231,6 @@ def numerical_gradient(draw):
 
 
 def picture(draw):
-    size = draw.between(1, 3)
-    return {"picture": draw.array(draw.between(1, 3), *(draw.between(size, 5) for _ in "HW")), "size": size}
+    size = draw.between(1, 3, 5)
+    sides = draw.between(1, 3, 6), *(draw.between(size, 5, 9) for _ in "HW")
+    return {"picture": draw.array(*sides, huge=True), "size": size}

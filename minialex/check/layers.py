@@ -8,7 +8,8 @@ import numpy as np
 
 from minialex import naive
 from minialex.check import cases
-from minialex.check.search import compared, search
+from minialex.check.planted.units import sum_near
+from minialex.check.search import by_magnitudes, compared, search
 from minialex.check.verdict import Verdict
 
 
@@ -19,7 +20,11 @@ def conv2d_forward(f) -> Verdict:
 
     x (N, C, H, W), weight (F, C, kh, kw), bias (F,), y (N, F, OH, OW), OH = 1 + (H + 2*padding - kh) // stride.
     """
-    return search("conv2d_forward", f, cases.convolution, compared("y", naive.conv2d), "y")
+
+    def size(x, weight, bias, stride, padding):  # whether or not a window reads the largest pixel
+        return np.abs(x).max() * np.abs(weight).sum(axis=(1, 2, 3)).max() + np.abs(bias).max()
+
+    return search("conv2d_forward", f, cases.convolution, compared("y", naive.conv2d, size), "y")
 
 
 def conv2d_backward(f) -> Verdict:
@@ -37,7 +42,7 @@ def conv2d_backward(f) -> Verdict:
         return naive.conv2d_backward(x, weight, grad_y, stride, padding)
 
     names = "grad_x grad_weight grad_bias"
-    return search("conv2d_backward", f, cases.convolution_backward, compared(names, expected), names)
+    return search("conv2d_backward", f, cases.convolution_backward, by_magnitudes(names, expected), names)
 
 
 def im2col(f) -> Verdict:
@@ -53,7 +58,7 @@ def im2col(f) -> Verdict:
         columns = np.moveaxis(naive.im2col(x, kernel, stride), -1, 0)  # (N, C, kh, kw, OH, OW)
         return columns.reshape(len(x), x.shape[1] * kernel[0] * kernel[1], -1)
 
-    return search("im2col", f, cases.im2col, compared("columns", expected), "columns")
+    return search("im2col", f, cases.im2col, by_magnitudes("columns", expected), "columns")
 
 
 def col2im(f) -> Verdict:
@@ -71,7 +76,7 @@ def col2im(f) -> Verdict:
         columns = np.moveaxis(columns.reshape(N, C, *kernel, *size), 0, -1)
         return naive.col2im(columns, x_shape, stride)
 
-    return search("col2im", f, cases.col2im, compared("grad_x", expected), "grad_x")
+    return search("col2im", f, cases.col2im, by_magnitudes("grad_x", expected), "grad_x")
 
 
 # -- pooling -----------------------------------------------------------------------------------------------
@@ -84,7 +89,9 @@ def maxpool_forward(f) -> Verdict:
 
     x (N, C, H, W), y (N, C, OH, OW).
     """
-    return search("maxpool_forward", f, cases.pooling, compared("y", _renamed(naive.max_pool2d)), "y")
+    return search(
+        "maxpool_forward", f, cases.max_pooling, by_magnitudes("y", _renamed(naive.max_pool2d)), "y"
+    )
 
 
 def maxpool_backward(f) -> Verdict:
@@ -95,7 +102,9 @@ def maxpool_backward(f) -> Verdict:
     x and grad_x (N, C, H, W), grad_y (N, C, OH, OW). No gradient may end in the padding.
     """
     expected = _renamed(naive.max_pool2d_backward)
-    return search("maxpool_backward", f, cases.pooling_backward, compared("grad_x", expected), "grad_x")
+    return search(
+        "maxpool_backward", f, cases.max_pooling_backward, by_magnitudes("grad_x", expected), "grad_x"
+    )
 
 
 def avgpool_forward(f) -> Verdict:
@@ -105,7 +114,7 @@ def avgpool_forward(f) -> Verdict:
 
     x (N, C, H, W), y (N, C, OH, OW).
     """
-    return search("avgpool_forward", f, cases.pooling, compared("y", _renamed(naive.avg_pool2d)), "y")
+    return search("avgpool_forward", f, cases.pooling, by_magnitudes("y", _renamed(naive.avg_pool2d)), "y")
 
 
 def avgpool_backward(f) -> Verdict:
@@ -116,7 +125,7 @@ def avgpool_backward(f) -> Verdict:
     x and grad_x (N, C, H, W), grad_y (N, C, OH, OW).
     """
     expected = _renamed(naive.avg_pool2d_backward)
-    return search("avgpool_backward", f, cases.pooling_backward, compared("grad_x", expected), "grad_x")
+    return search("avgpool_backward", f, cases.pooling_backward, by_magnitudes("grad_x", expected), "grad_x")
 
 
 def _renamed(operation):
@@ -132,7 +141,7 @@ def subsampling_forward(f) -> Verdict:
     with x[n, c] for x; 1998's. x (N, C, H, W), weight and bias (C,), y (N, C, H//2, W//2): a last odd row or
     column is not read.
     """
-    return search("subsampling_forward", f, cases.subsampling, compared("y", naive.subsampling), "y")
+    return search("subsampling_forward", f, cases.subsampling, by_magnitudes("y", naive.subsampling), "y")
 
 
 def subsampling_backward(f) -> Verdict:
@@ -145,7 +154,7 @@ def subsampling_backward(f) -> Verdict:
     x (N, C, H, W), weight and bias (C,), grad_y (N, C, H//2, W//2); the gradients are shaped as x, weight and bias.
     """
     names = "grad_x grad_weight grad_bias"
-    judge = compared(names, _without_bias(naive.subsampling_backward))
+    judge = by_magnitudes(names, _without_bias(naive.subsampling_backward))
     return search("subsampling_backward", f, cases.subsampling_backward, judge, names)
 
 
@@ -162,7 +171,7 @@ def relu_forward(f) -> Verdict:
 
     y = max(x, 0), entry by entry
     """
-    return search("relu_forward", f, cases.elementwise, compared("y", naive.relu), "y")
+    return search("relu_forward", f, cases.elementwise_huge, by_magnitudes("y", naive.relu), "y")
 
 
 def relu_backward(f) -> Verdict:
@@ -173,7 +182,11 @@ def relu_backward(f) -> Verdict:
     x, grad_y and grad_x of one shape.
     """
     return search(
-        "relu_backward", f, cases.elementwise_backward, compared("grad_x", naive.relu_backward), "grad_x"
+        "relu_backward",
+        f,
+        cases.elementwise_huge_backward,
+        by_magnitudes("grad_x", naive.relu_backward),
+        "grad_x",
     )
 
 
@@ -182,7 +195,9 @@ def sigmoid_forward(f) -> Verdict:
 
     y = 1 / (1 + exp(-x)), entry by entry; -1000 is no problem: it gives 0
     """
-    return search("sigmoid_forward", f, cases.large_or_small, compared("y", naive.sigmoid), "y")
+    return search(
+        "sigmoid_forward", f, cases.large_or_small, compared("y", naive.sigmoid, lambda x: 1.0), "y"
+    )
 
 
 def sigmoid_backward(f) -> Verdict:
@@ -190,9 +205,9 @@ def sigmoid_backward(f) -> Verdict:
 
     grad_x = grad_y * y * (1 - y)  with  y = 1 / (1 + exp(-x))
 
-    x (not y) is given; x, grad_y and grad_x of one shape.
+    x (not y) is given, as large as 1000 too; x, grad_y and grad_x of one shape.
     """
-    judge = compared("grad_x", naive.sigmoid_backward)
+    judge = compared("grad_x", naive.sigmoid_backward, lambda x, grad_y: np.abs(grad_y).max())
     return search("sigmoid_backward", f, cases.elementwise_backward, judge, "grad_x")
 
 
@@ -201,7 +216,7 @@ def tanh_forward(f) -> Verdict:
 
     y = tanh(x) = (exp(x) - exp(-x)) / (exp(x) + exp(-x)), entry by entry; 1000 is no problem: it gives 1
     """
-    return search("tanh_forward", f, cases.large_or_small, compared("y", naive.tanh), "y")
+    return search("tanh_forward", f, cases.large_or_small, compared("y", naive.tanh, lambda x: 1.0), "y")
 
 
 def tanh_backward(f) -> Verdict:
@@ -209,11 +224,10 @@ def tanh_backward(f) -> Verdict:
 
     grad_x = grad_y * (1 - tanh(x)**2)
 
-    x (not y) is given; x, grad_y and grad_x of one shape.
+    x (not y) is given, as large as 1000 too; x, grad_y and grad_x of one shape.
     """
-    return search(
-        "tanh_backward", f, cases.elementwise_backward, compared("grad_x", naive.tanh_backward), "grad_x"
-    )
+    judge = compared("grad_x", naive.tanh_backward, lambda x, grad_y: np.abs(grad_y).max())
+    return search("tanh_backward", f, cases.elementwise_backward, judge, "grad_x")
 
 
 # -- linear, normalisation ---------------------------------------------------------------------------------
@@ -226,7 +240,7 @@ def linear_forward(f) -> Verdict:
 
     x (N, in), weight (out, in), bias (out,), y (N, out).
     """
-    return search("linear_forward", f, cases.linear, compared("y", naive.linear), "y")
+    return search("linear_forward", f, cases.linear, by_magnitudes("y", naive.linear), "y")
 
 
 def linear_backward(f) -> Verdict:
@@ -238,7 +252,7 @@ def linear_backward(f) -> Verdict:
     x (N, in), weight (out, in), bias (out,), grad_y (N, out); the gradients are shaped as x, weight and bias.
     """
     names = "grad_x grad_weight grad_bias"
-    judge = compared(names, _without_bias(naive.linear_backward))
+    judge = by_magnitudes(names, _without_bias(naive.linear_backward))
     return search("linear_backward", f, cases.linear_backward, judge, names)
 
 
@@ -250,7 +264,11 @@ def lrn_forward(f) -> Verdict:
     m: the `size` channels (an odd number) around c that exist. alpha is not divided by size: 2012, section 3.3.
     x and y (N, C, H, W).
     """
-    return search("lrn_forward", f, cases.normalisation, compared("y", naive.local_response_norm), "y")
+
+    def size(**case):
+        return np.abs(naive.local_response_norm(**case)).max()  # nothing is taken off anything
+
+    return search("lrn_forward", f, cases.normalisation, compared("y", naive.local_response_norm, size), "y")
 
 
 def lrn_backward(f) -> Verdict:
@@ -260,5 +278,11 @@ def lrn_backward(f) -> Verdict:
 
     at each n, i, j; s as in lrn_forward. x, grad_y and grad_x (N, C, H, W).
     """
-    judge = compared("grad_x", naive.local_response_norm_backward)
+
+    def size(x, size, alpha, beta, k, grad_y):
+        s = k + alpha * sum_near(x**2, size)
+        cross = 2 * alpha * beta * np.abs(x) * sum_near(np.abs(grad_y * x) * s ** (-beta - 1), size)
+        return np.max(np.abs(grad_y) * s**-beta + cross)
+
+    judge = compared("grad_x", naive.local_response_norm_backward, size)
     return search("lrn_backward", f, cases.normalisation_backward, judge, "grad_x")

@@ -4,6 +4,7 @@ The cases are the same on every run. Nothing is kept between runs.
 """
 
 import contextlib
+import functools
 import io
 import traceback
 import warnings
@@ -12,9 +13,17 @@ import numpy as np
 
 from minialex.check.verdict import NOT_WRITTEN, RIGHT, SHOWN, WRONG, Finding, Verdict
 
-CASES = {"whole": 45, "fractions": 15}  # tried with arrays of whole numbers, then of others
+# How many cases are tried: with arrays of small whole numbers; of others; of whole numbers times a thousand, a million,
+# a thousandth, of either sign or all negative; of others, in larger arrays.
+CASES = {"whole": 45, "fractions": 15, "scales": 45, "large": 25}
+PLAIN = {"whole": "plain", "fractions": "plain"}  # the modes with numbers of everyday size
 SMALLER = 250  # so many attempts to find a smaller case, for each array that is wrong
-TOLERANCE = {"float64": 1e-9, "float32": 1e-5}  # relative to the largest number that is expected
+TOLERANCE = {
+    "float64": 1e-9,
+    "float32": 1e-5,
+}  # relative to the magnitudes that are added up for an array, at most
+SCALES = (1e3, -1e3, 1e-3, 1.0, -1.0, 1e6, -1e6)  # below 0: all numbers are negative
+HUGE = (1e37, -1e37)  # for what only moves or compares numbers; float32 ends at 3e38
 
 
 def search(check, f, make_case, judge, arrays) -> Verdict:
@@ -27,7 +36,12 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
         raise TypeError(
             f"check.{check} tries a function: give it the function, without calling it; this is {f!r}"
         )
-    arrays, verdict, sizes, modes = arrays.split(), None, {}, {}
+    arrays, verdict, sizes, modes, tapes = arrays.split(), None, {}, {}, {}
+    drawn = []
+
+    def make(draw):
+        drawn[:] = [draw.tape]
+        return make_case(draw)
 
     def attempt_once(case, mode, target=None):
         """Try one case; True when it fails at the target in the same way as before."""
@@ -43,9 +57,12 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
                 continue
             known = verdict.findings.get(where)
             finding.case, size = case, size_of(case)
-            if known is None or (finding.state == known.state and size < sizes[where]):
-                verdict.findings[where], sizes[where] = finding, size
             modes.setdefault(where, mode)
+            as_plain = PLAIN.get(mode, mode) == PLAIN.get(
+                modes[where], modes[where]
+            )  # a million reads worse than 2
+            if known is None or (finding.state == known.state and as_plain and size < sizes[where]):
+                verdict.findings[where], sizes[where], tapes[where] = finding, size, drawn[0]
             failed |= where == target and finding.state == verdict.findings[where].state
         return failed
 
@@ -56,9 +73,12 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
 
     for mode in CASES:
         if verdict is None or verdict.state != NOT_WRITTEN:
-            run(make_case, mode, explore)
+            run(make, mode, explore)
     for where in [where for where, finding in verdict.findings.items() if finding.state in SHOWN]:
-        run(make_case, modes[where], lambda case, mode, where=where: attempt_once(case, mode, where))
+        mode = modes[where]
+        run(make, mode, lambda case, mode, where=where: attempt_once(case, mode, where))
+        if mode not in PLAIN:  # few numbers may still be of a large scale
+            sizes_first(tapes[where], lambda tape: attempt_once(make(Draw(tape, mode)), mode, where))  # noqa: B023
     return verdict
 
 
@@ -110,7 +130,7 @@ def sizes_first(tape, fails):
     hypothesis often makes the numbers 0 first. Which size it then gets stuck at depends on where one is left.
     """
     for place in range(len(tape)):
-        for smaller in range(min(tape[place], 7)):  # no choice has more than 8 options
+        for smaller in range(min(tape[place], 7)):  # of the few that most choices have
             shorter = tape[:place] + bytes([smaller]) + tape[place + 1 :]
             if fails(shorter):
                 tape = shorter
@@ -140,21 +160,32 @@ class Draw:
     NUMBERS = 7  # of an array; more come again and again, in rows that are not 7 long
 
     def __init__(self, tape: bytes, mode: str):
-        self._tape = iter(tape)
-        self.rng = np.random.default_rng(next(self._tape)) if mode == "fractions" else None
+        self.tape, self._tape = tape, iter(tape)
+        self.scaled, self.large = mode in ("scales", "large"), mode == "large"
+        self.rng = np.random.default_rng(next(self._tape)) if mode in ("fractions", "large") else None
 
-    def between(self, least: int, most: int) -> int:
-        """A whole number, both ends included."""
+    def between(self, least: int, most: int, large: int | None = None) -> int:
+        """A whole number, both ends included; `large`: where it may end in the mode "large"."""
+        most = large if self.large and large is not None else most
         return least + next(self._tape) % (most - least + 1)
 
-    def one_of(self, *options):
-        """One of the options; the first is the smallest."""
+    def one_of(self, *options, more=()):
+        """One of the options, the first is the smallest; or of `more`, where the scales change too."""
+        options = (*options, *more) if self.scaled else options
         return options[self.between(0, len(options) - 1)]
 
-    def array(self, *shape, of=(0, 1, -1, 2, -2, 3, -3)) -> np.ndarray:
-        """float64, whole numbers; in the mode "fractions" others, of two digits."""
-        if self.rng is not None and len(of) > 2:
-            return self.rng.normal(0, 2, shape).round(2)
+    def array(self, *shape, of=(0, 1, -1, 2, -2, 3, -3), huge=False, small=False) -> np.ndarray:
+        """float64: numbers as the mode has them; huge: up to where float32 ends; small: in the mode "large" alone."""
+        if len(of) <= 2:
+            return self._whole(shape, of)
+        scales = ((1.0,) if self.large else ()) + SCALES + (HUGE if huge else ())
+        scale = self.one_of(*scales) if self.large or (self.scaled and not small) else 1.0
+        values = self.rng.normal(0, 2, shape).round(2) if self.rng is not None else self._whole(shape, of)
+        if scale < 0:
+            values = np.abs(values) + 1
+        return values * scale
+
+    def _whole(self, shape, of):
         return np.resize(np.array([self.one_of(*of) for _ in range(self.NUMBERS)], float), shape)
 
 
@@ -229,8 +260,27 @@ def in_words(error, called_as="") -> str:
     return f"{text}; {learners[-1].name}, line {learners[-1].lineno}: {learners[-1].line}"
 
 
-def compared(arrays, expected):
-    """A judge: the arrays that a function returned against what `expected(**case)` returns."""
+def by_magnitudes(arrays, expected):
+    """A judge for what multiplies and adds up: the same sums with each number as large as the largest of its array."""
+
+    def largest(x):
+        return np.full_like(x, np.abs(x).max(initial=0)) if isinstance(x, np.ndarray) else x
+
+    def size(**case):
+        right = expected(**{name: largest(x) for name, x in case.items()})
+        return tuple(
+            np.abs(array).max(initial=0.0) for array in (right if isinstance(right, tuple) else (right,))
+        )
+
+    return compared(arrays, expected, size)
+
+
+def compared(arrays, expected, size=None):
+    """A judge: the arrays that a function returned against what `expected(**case)` returns.
+
+    size(**case): the largest magnitude that is added up for an array, or a tuple with one for each; numbers may differ
+    by a small share of it. Left out: the largest number that is expected, 1 at least.
+    """
     names = arrays.split()
 
     def judge(result, case):
@@ -246,13 +296,22 @@ def compared(arrays, expected):
         if len(result) != len(names):
             text = f"{len(result)}, where {len(names)} are wanted: {', '.join(names)}"
             return [Finding("the call", "wrong number of arrays", text)]
-        return [compare(*three) for three in zip(names, result, right, strict=True)]
+
+        @functools.cache
+        def sizes():
+            found = (
+                size(**case) if size else tuple(max(1.0, np.abs(array).max(initial=0.0)) for array in right)
+            )
+            return found if isinstance(found, tuple) else (found,)
+
+        found = enumerate(zip(names, result, right, strict=True))
+        return [compare(*three, lambda number=number: sizes()[number]) for number, three in found]
 
     return judge
 
 
-def compare(name, yours, expected) -> Finding:
-    """One array against the right one: type, shape, nan, then the numbers."""
+def compare(name, yours, expected, size) -> Finding:
+    """One array against the right one: type, shape, nan, then the numbers; size(): as for `compared`."""
     expected = np.asarray(expected)
     if yours is None or yours is Ellipsis:
         return Finding(name, NOT_WRITTEN)
@@ -274,15 +333,27 @@ def compare(name, yours, expected) -> Finding:
         text = f"{(~finite).sum()} of {yours.size} numbers are nan or inf, the first{place(at)}: {yours[at]}"
         text = text if yours.ndim else f"{yours[()]}, not {expected[()]:.6g}"
         return Finding(name, "nan", text, yours, expected)
-    tolerance = TOLERANCE[yours.dtype.name] * max(1.0, np.abs(expected).max(initial=0.0))
-    difference = np.abs(yours - expected)
+    tolerance, difference = TOLERANCE[yours.dtype.name], np.abs(yours - expected)
+    if (
+        difference <= tolerance * 1e-3 * np.abs(expected).max(initial=0.0)
+    ).all():  # nearly always; quickly done
+        return Finding(name, RIGHT)
+    tolerance *= size()
     if (difference <= tolerance).all():
         return Finding(name, RIGHT)
     at = np.unravel_index(difference.argmax(), difference.shape)
-    text = f"{yours[at]:.6g}, not {expected[at]:.6g}"
+    text = told_apart(yours[at], expected[at])
     if yours.ndim:
         text = f"{(difference > tolerance).sum()} of {yours.size} numbers, the worst{place(at)}: {text}"
     return Finding(name, WRONG, text, yours, expected)
+
+
+def told_apart(yours, expected) -> str:
+    """Both numbers, with so many digits that they differ: at least six."""
+    texts = (f"{yours:.{digits}g}, not {expected:.{digits}g}" for digits in (6, 9, 12, 17))
+    return next(
+        (text for text in texts if len(set(text.split(", not "))) > 1), f"{yours!r}, not {expected!r}"
+    )
 
 
 def first_of(mask):

@@ -11,7 +11,11 @@ smallest picture that fails.
 import numpy as np
 from hypothesis import strategies as st
 
-LAYOUTS = ("contiguous", "batch last", "every other", "reversed", "fortran")
+from minialex.check.layouts import LAYOUTS, laid_out
+
+__all__ = [
+    "LAYOUTS", "arrays", "convolutions", "images", "labels", "laid_out", "poolings", "vectors", "window_geometry",
+]  # fmt: skip
 
 
 @st.composite
@@ -63,19 +67,6 @@ def arrays(
     values = laid_out(values.astype(dtype), draw(st.sampled_from(LAYOUTS)))
     values.flags.writeable = False
     return values
-
-
-def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
-    """The same numbers in another memory layout."""
-    if layout == "batch last":
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
-    if layout == "every other":
-        twice = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
-        twice[..., ::2] = x
-        return twice[..., ::2]
-    if layout == "reversed":
-        return np.ascontiguousarray(x[..., ::-1])[..., ::-1]
-    return np.asarray(x, order="F" if layout == "fortran" else "C").copy(order="K")
 
 
 def labels(count: int, classes: int):

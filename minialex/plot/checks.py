@@ -48,6 +48,7 @@ def gradcheck(report, path=None) -> Picture:
     rows = math.ceil(len(names) / columns)
     sizes = {name: math.prod(shape) for name, shape in report.shapes.items()}
     title = f"gradcheck of {report.title}: {_verdict(report.entries, sum(sizes.values()))}"
+    title += f", other faults: {len(report.faults)} (print the report)" if report.faults else ""
     figure = new_figure(
         12 if wide else max(10, 5 * columns + 1), 1.8 + (3.2 if rows > 1 else 4.2) * rows, title
     )

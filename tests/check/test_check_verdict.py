@@ -35,7 +35,7 @@ def test_a_verdict_on_an_overwriting_col2im_reads_well():
 
 
 COL2IM = """\
-col2im: wrong, 60 cases tried
+col2im: wrong, 130 cases tried
   grad_x  wrong: 1 of 3 numbers, the worst at [0, 0, 0, 1]: 0, not 1
 
 The smallest case found for grad_x, wrong:
@@ -51,7 +51,7 @@ The smallest case found for grad_x, wrong:
 
 
 def test_a_right_verdict_is_short():
-    text = "conv2d_backward: right, 60 cases tried\n  grad_x       right\n  grad_weight  right\n  grad_bias    right"
+    text = "conv2d_backward: right, 130 cases tried\n  grad_x       right\n  grad_weight  right\n  grad_bias    right"
     assert str(verdict_on("conv2d_backward")) == text
 
 

@@ -226,7 +226,7 @@ class Leaky(Layer):
         return self.xp.where(x > 0, x, self.slope * x)
 
     def backward(self, grad_y):
-        return grad_y * self.xp.where(self.saved.x > 0, 1, self.slope)
+        return self.xp.where(self.saved.x > 0, grad_y, self.slope * grad_y)
 
 
 class LeakyThatForgetsItsSlope(Leaky):

@@ -1,0 +1,891 @@
+"""Each check refuses what somebody could write instead, and takes what is right in other words.
+
+MUTANTS[check][what is wrong] is a wrong answer: thresholds, constants that are right at scale 1, wrong axes, shapes
+that are square or small by chance, half precision, inputs that are written into, memories of earlier calls.
+"""
+
+import numpy as np
+import pytest
+
+from minialex import check
+from minialex.check import chance, layers, search, training
+from minialex.check.planted import RIGHT, pooling
+from minialex.check.planted.units import sum_near
+from minialex.check.planted.windows import pad, unpad
+
+MUTANTS: dict[str, dict] = {}
+EQUALS: dict[str, dict] = {}  # right in other words
+
+
+def mutants(name, **wrong):
+    MUTANTS.setdefault(name, {}).update(wrong)
+
+
+def equals(name, **right):
+    EQUALS.setdefault(name, {}).update(right)
+
+
+# ---- what can be done to any answer ----------------------------------------------------------------
+
+
+def changed(name, change):
+    """The right answer with its arrays changed."""
+
+    def f(*inputs):
+        right = RIGHT[name](*inputs)
+        return tuple(map(change, right)) if isinstance(right, tuple) else change(right)
+
+    return f
+
+
+def given(name, change):
+    """The right answer to inputs that are changed: those of them that are arrays of numbers with fractions."""
+
+    def f(*inputs):
+        return RIGHT[name](
+            *[change(x) if isinstance(x, np.ndarray) and x.dtype == float else x for x in inputs]
+        )
+
+    return f
+
+
+def half(name):
+    """Computed in float16, and said to be float64."""
+    return given(name, lambda x: x.astype(np.float16).astype(float))
+
+
+def remembers(name):
+    """The first array that it was given is taken for all later ones of that shape."""
+    known = {}
+
+    def f(first, *others):
+        first = known.setdefault(np.shape(first), first)
+        return RIGHT[name](first, *others)
+
+    return f
+
+
+def negates_its_input(name):
+    def f(*inputs):
+        right = RIGHT[name](*inputs)
+        array = next(x for x in inputs if isinstance(x, np.ndarray) and x.dtype == float)
+        array *= -1
+        return right
+
+    return f
+
+
+MOVES = [
+    "im2col",
+    "col2im",
+    "exchange_forward",
+    "exchange_backward",
+    "ten_crop",
+    "relu_forward",
+    "relu_backward",
+]
+ARRAYS = sorted(set(RIGHT) - {"dropout_mask", "step_schedule"})
+for name in ARRAYS:
+    mutants(name, half_precision=half(name))
+    mutants(name, too_large_cut=changed(name, lambda y: np.clip(y, -6, 6)) if "softmax" not in name and not
+            name.startswith(("sigmoid_f", "tanh_f")) else changed(name, lambda y: np.clip(y, -0.3, 0.3)))  # fmt: skip
+    mutants(name, small_ones_dropped=changed(name, lambda y: np.where(np.abs(y) < 1e-2, 0.0, y)))
+    if name not in ("gradcheck",):
+        mutants(name, writes_into_its_input=negates_its_input(name))
+    mutants(name, added_epsilon=changed(name, lambda y: y + 1e-7))
+for name in set(ARRAYS) - {"gradcheck", "avgpool_backward"}:  # whose x has no say but by its shape
+    mutants(name, remembers_the_first=remembers(name))
+
+# ---- convolution -----------------------------------------------------------------------------------
+
+conv, conv_back = RIGHT["conv2d_forward"], RIGHT["conv2d_backward"]
+mutants(
+    "conv2d_forward",
+    square_kernels=lambda x, w, b, s, p: conv(x, w if w.shape[2] == w.shape[3] else w * 0.5, b, s, p),
+    padding_of_ones=lambda x, w, b, s, p: conv(pad(x, p, 1.0), w, b, s, 0),
+    edge_padding=lambda x, w, b, s, p: conv(
+        np.pad(x, [(0, 0), (0, 0), (p, p), (p, p)], mode="edge"), w, b, s, 0
+    ),
+    bias_twice=lambda x, w, b, s, p: conv(x, w, 2 * b, s, p),
+    first_picture=lambda x, w, b, s, p: conv(np.repeat(x[:1], len(x), axis=0), w, b, s, p),
+    two_pictures=lambda x, w, b, s, p: np.concatenate([conv(x[:2], w, b, s, p), 0 * conv(x, w, b, s, p)[2:]]),
+    three_channels=lambda x, w, b, s, p: conv(x[:, :3], w[:, :3], b, s, p),
+    kernels_of_three=lambda x, w, b, s, p: conv(
+        x, np.where(np.indices(w.shape)[2:].max(axis=0) < 3, w, 0), b, s, p
+    ),
+    stride_of_three=lambda x, w, b, s, p: conv(x, w, b, s, p) * (s <= 3),
+    padding_of_two=lambda x, w, b, s, p: conv(x, w, b, s, p) * (p <= 2),
+    relu_behind=lambda x, w, b, s, p: np.maximum(conv(x, w, b, s, p), 0),
+    clipped=lambda x, w, b, s, p: np.clip(conv(x, w, b, s, p), -1e3, 1e3),
+    filters_mixed=lambda x, w, b, s, p: conv(x, w, b, s, p)[:, ::-1],
+)
+mutants(
+    "conv2d_backward",
+    first_channel=lambda x, w, b, s, p, g: (
+        np.repeat(conv_back(x, w, b, s, p, g)[0][:, :1], x.shape[1], axis=1), *conv_back(x, w, b, s, p, g)[1:]),
+    clipped_gradient=lambda x, w, b, s, p, g: conv_back(x, w, b, s, p, np.clip(g, -5, 5)),
+    two_pictures=lambda x, w, b, s, p, g: (
+        conv_back(x, w, b, s, p, g)[0], *conv_back(x[:2], w, b, s, p, g[:2])[1:]),
+    padding_not_cut=lambda x, w, b, s, p, g: (
+        conv_back(pad(x, p), w, b, s, 0, g)[0][..., : x.shape[2], : x.shape[3]], *conv_back(x, w, b, s, p, g)[1:]),
+    bias_by_places=lambda x, w, b, s, p, g: (*conv_back(x, w, b, s, p, g)[:2], g.mean(axis=(2, 3)).sum(axis=0)),
+    stride_forgotten=lambda x, w, b, s, p, g: (
+        conv_back(x, w, b, 1, p, g)[0], *conv_back(x, w, b, s, p, g)[1:]) if s > 1 else conv_back(x, w, b, s, p, g),
+    bias_in_it=lambda x, w, b, s, p, g: (*conv_back(x, w, b, s, p, g)[:2], conv_back(x, w, b, s, p, g)[2] + 1e-9 * b),
+    kernel_transposed=lambda x, w, b, s, p, g: (
+        conv_back(x, w, b, s, p, g)[0],
+        conv_back(x, w, b, s, p, g)[1].swapaxes(2, 3).reshape(w.shape), conv_back(x, w, b, s, p, g)[2]),
+)  # fmt: skip
+
+
+def conv_by_einsum(x, weight, bias, stride, padding):
+    view = np.lib.stride_tricks.sliding_window_view(pad(x, padding), weight.shape[2:], axis=(2, 3))
+    return np.einsum("ncijab,fcab->nfij", view[:, :, ::stride, ::stride], weight) + bias[:, None, None]
+
+
+def conv_by_fourier(x, weight, bias, stride, padding):
+    x = pad(x, padding)
+    (H, W), (kh, kw) = x.shape[2:], weight.shape[2:]
+    spectrum = np.einsum("nchw,fchw->nfhw", np.fft.fft2(x), np.conj(np.fft.fft2(weight, (H, W))))
+    y = np.fft.ifft2(spectrum).real[:, :, : H - kh + 1, : W - kw + 1]
+    return y[:, :, ::stride, ::stride] + bias[:, None, None]
+
+
+equals("conv2d_forward", einsum=conv_by_einsum, fourier=conv_by_fourier)
+
+# ---- im2col, col2im --------------------------------------------------------------------------------
+
+im2col, col2im = RIGHT["im2col"], RIGHT["col2im"]
+mutants(
+    "im2col",
+    channels_last=lambda x, k, s: im2col(x, k, s).reshape(len(x), x.shape[1], -1, im2col(x, k, s).shape[2])
+    .swapaxes(1, 2).reshape(im2col(x, k, s).shape),
+    columns_by_columns=lambda x, k, s: im2col(x.swapaxes(2, 3), k[::-1], s).reshape(im2col(x, k, s).shape),
+    batch_and_places_mixed=lambda x, k, s: im2col(x, k, s)[::-1],
+    flipped=lambda x, k, s: im2col(x[..., ::-1, ::-1], k, s)[..., ::-1, ::-1],
+    no_fives=lambda x, k, s: im2col(x, k, s) * (max(k) <= 3),
+    float32=lambda x, k, s: im2col(x, k, s).astype(np.float32).astype(np.float16).astype(np.float64),
+)  # fmt: skip
+mutants(
+    "col2im",
+    mean=lambda c, shape, k, s: col2im(c, shape, k, s) / np.maximum(1, col2im(np.ones_like(c), shape, k, s)),
+    largest=lambda c, shape, k, s: np.maximum(col2im(c, shape, k, s), 0),
+    first_picture=lambda c, shape, k, s: np.repeat(col2im(c, shape, k, s)[:1], shape[0], axis=0),
+    last_row=lambda c, shape, k, s: (
+        col2im(c, shape, k, s) * (np.arange(shape[2]) < max(1, shape[2] - 1))[:, None]
+    ),
+    half_where_two=lambda c, shape, k, s: col2im(c, shape, k, s) * np.where(shape[1] > 2, 0.5, 1),
+)
+
+
+def im2col_by_windows(x, kernel, stride):
+    view = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))[:, :, ::stride, ::stride]
+    return view.transpose(0, 1, 4, 5, 2, 3).reshape(len(x), x.shape[1] * kernel[0] * kernel[1], -1)
+
+
+equals("im2col", windows=im2col_by_windows)
+
+# ---- pooling ---------------------------------------------------------------------------------------
+
+pooled, maxpool, maxpool_back = pooling.pooled, RIGHT["maxpool_forward"], RIGHT["maxpool_backward"]
+avgpool, avgpool_back = RIGHT["avgpool_forward"], RIGHT["avgpool_backward"]
+for value in (-3, -4, -5, -10, -100, -255, -999, -9999, -1e6, -1e9, -1e30):
+    mutants(
+        "maxpool_forward",
+        **{f"padded_with_{value:g}": lambda x, k, s, p, v=value: maxpool(pad(x, p, v), k, s, 0)},
+    )
+    mutants(
+        "maxpool_backward",
+        **{
+            f"padded_with_{value:g}": lambda x, k, s, p, g, v=value: unpad(
+                maxpool_back(pad(x, p, v), k, s, 0, g), p
+            )
+        },
+    )
+mutants(
+    "maxpool_forward",
+    smallest_pixel_as_padding=lambda x, k, s, p: maxpool(pad(x, p, x.min() + 1), k, s, 0),
+    starts_at_minus_100=lambda x, k, s, p: np.maximum(maxpool(x, k, s, p), -100),
+    largest_magnitude=lambda x, k, s, p: pooled(
+        pad(x, p, 0), k, s, lambda window: window.ravel()[np.abs(window).argmax()]),
+    mean=lambda x, k, s, p: avgpool(x, k, s, p),
+    first_channel=lambda x, k, s, p: np.repeat(maxpool(x, k, s, p)[:, :1], x.shape[1], axis=1),
+    row_alone=lambda x, k, s, p: pooled(pad(x, p, -np.inf), k, s, lambda window: window[len(window) // 2].max()),
+    kernels_of_three=lambda x, k, s, p: pooled(pad(x, p, -np.inf), k, s, lambda window: window[:3, :3].max()),
+)  # fmt: skip
+mutants(
+    "maxpool_backward",
+    last_of_equals=lambda x, k, s, p, g: maxpool_back(x[..., ::-1, ::-1], k, s, p, g[..., ::-1, ::-1])[
+        ..., ::-1, ::-1] if s == 1 else maxpool_back(x, k, s, p, g),
+    nearly_equals_count=lambda x, k, s, p, g: maxpool_back(np.round(x, 1), k, s, p, g),
+    clipped=lambda x, k, s, p, g: np.clip(maxpool_back(x, k, s, p, g), -10, 10),
+    relu_first=lambda x, k, s, p, g: maxpool_back(np.maximum(x, 0), k, s, p, g),
+    mean=lambda x, k, s, p, g: avgpool_back(x, k, s, p, g),
+    not_where_negative=lambda x, k, s, p, g: maxpool_back(x, k, s, p, g) * (x > -1000),
+)  # fmt: skip
+mutants(
+    "avgpool_forward",
+    max_of_window=maxpool,
+    edge_padding=lambda x, k, s, p: avgpool(
+        np.pad(x, [(0, 0), (0, 0), (p, p), (p, p)], mode="edge"), k, s, 0
+    ),
+    divided_by_the_side_squared=lambda x, k, s, p: avgpool(x, k, s, p) * k[0] * k[1] / k[0] ** 2,
+    always_four=lambda x, k, s, p: avgpool(x, k, s, p) * k[0] * k[1] / 4,
+    whole_numbers=lambda x, k, s, p: avgpool(x, k, s, p) * k[0] * k[1] // (k[0] * k[1]),
+    positive=lambda x, k, s, p: np.maximum(avgpool(x, k, s, p), 0),
+)
+mutants(
+    "avgpool_backward",
+    to_the_largest=maxpool_back,
+    divided_by_the_side_squared=lambda x, k, s, p, g: avgpool_back(x, k, s, p, g) * k[0] * k[1] / k[0] ** 2,
+    padding_not_counted=lambda x, k, s, p, g: avgpool_back(
+        x, k, s, p, g / np.maximum(avgpool(np.ones(x.shape), k, s, p), 1e-9)),
+    clipped=lambda x, k, s, p, g: np.clip(avgpool_back(x, k, s, p, g), -10, 10),
+    one_channel=lambda x, k, s, p, g: avgpool_back(x, k, s, p, g) * (np.arange(x.shape[1]) < 2)[:, None, None],
+)  # fmt: skip
+equals(
+    "maxpool_forward",
+    lowest_float=lambda x, k, s, p: maxpool(pad(x, p, np.finfo(x.dtype).min), k, s, 0),
+    turned=lambda x, k, s, p: -pooled(pad(-x, p, np.inf), k, s, np.min),
+)
+equals(
+    "avgpool_forward",
+    ones=lambda x, k, s, p: np.stack(
+        [conv_by_einsum(x[:, c : c + 1], np.full((1, 1, *k), 1 / (k[0] * k[1])), np.zeros(1), s, p)[:, 0]
+         for c in range(x.shape[1])], axis=1),
+)  # fmt: skip
+
+# ---- subsampling -----------------------------------------------------------------------------------
+
+sub, sub_back = RIGHT["subsampling_forward"], RIGHT["subsampling_backward"]
+mutants(
+    "subsampling_forward",
+    weight_of_all=lambda x, w, b: sub(x, np.full_like(w, w[0]), b),
+    bias_of_all=lambda x, w, b: sub(x, w, np.full_like(b, b.sum())),
+    bias_in_the_sum=lambda x, w, b: w[:, None, None] * (pooling.fours(x) + b[:, None, None]),
+    tanh_behind=lambda x, w, b: np.tanh(sub(x, w, b)),
+    three_of_four=lambda x, w, b: sub(x * 1.0, w, b) - w[:, None, None] * x[:, :, 1::2, 1::2],
+    two_channels=lambda x, w, b: sub(x, w * (np.arange(len(w)) < 2), b),
+)
+mutants(
+    "subsampling_backward",
+    odd_row_too=lambda x, w, b, g: (
+        np.pad(sub_back(x, w, b, g)[0][..., : 2 * g.shape[2], : 2 * g.shape[3]],
+               [(0, 0), (0, 0), (0, x.shape[2] % 2), (0, x.shape[3] % 2)], mode="edge"), *sub_back(x, w, b, g)[1:]),
+    a_quarter=lambda x, w, b, g: (sub_back(x, w, b, g)[0] / 4, *sub_back(x, w, b, g)[1:]),
+    first_picture=lambda x, w, b, g: (*sub_back(x, w, b, g)[:2], g[0].sum(axis=(1, 2))),
+    weight_of_all=lambda x, w, b, g: sub_back(x, np.full_like(w, w[0]), b, g),
+    clipped=lambda x, w, b, g: sub_back(x, w, b, np.clip(g, -3, 3)),
+)  # fmt: skip
+
+# ---- activations -----------------------------------------------------------------------------------
+
+for least, most in [
+    (0, 6),
+    (0, 20),
+    (0, 100),
+    (0, 255),
+    (0, 1e3),
+    (0, 1e6),
+    (0, 1e9),
+    (1e-3, np.inf),
+    (-1e-9, np.inf),
+]:
+    mutants("relu_forward", **{f"clip_{least:g}_{most:g}": lambda x, a=least, b=most: np.clip(x, a, b)})
+mutants(
+    "relu_forward",
+    softplus=lambda x: np.where(x > 30, x, np.log1p(np.exp(np.minimum(x, 30)))),
+    shifted=lambda x: np.where(x > 1e-3, x, 0),
+    far_below=lambda x: np.where(x < -100, -100, np.maximum(x, 0)),
+    slightly_leaky=lambda x: np.where(x > 0, x, 1e-6 * x),
+    one_row=lambda x: np.concatenate([np.maximum(x[:3], 0), x[3:]]),
+    whole=lambda x: np.maximum(np.floor(x), 0),
+)
+mutants(
+    "relu_backward",
+    relu6=lambda x, g: np.where((x > 0) & (x < 6), g, 0),
+    saturates=lambda x, g: np.where((x > 0) & (x < 1e4), g, 0),
+    needs_more_than_a_hundredth=lambda x, g: np.where(x > 1e-2, g, 0),
+    clipped=lambda x, g: np.where(x > 0, np.clip(g, -100, 100), 0),
+    leaky=lambda x, g: np.where(x > 0, g, 1e-5 * g),
+    times_x=lambda x, g: np.maximum(x, 0) * g,
+    sign_of_both=lambda x, g: np.where((x > 0) & (g > 0), g, 0),
+)
+equals("relu_forward", where=lambda x: np.where(x > 0, x, 0), product=lambda x: x * (x > 0),
+       half=lambda x: (x + np.abs(x)) / 2)  # fmt: skip
+equals("relu_backward", product=lambda x, g: g * (x > 0), heaviside=lambda x, g: g * np.heaviside(x, 0))
+
+sigmoid, sigmoid_back = RIGHT["sigmoid_forward"], RIGHT["sigmoid_backward"]
+mutants(
+    "sigmoid_forward",
+    hard=lambda x: np.clip(0.5 + 0.2 * x, 0, 1),
+    clipped_at_six=lambda x: sigmoid(np.clip(x, -6, 6)),
+    clipped_at_ten=lambda x: sigmoid(np.clip(x, -10, 10)),
+    clipped_at_fifteen=lambda x: sigmoid(np.clip(x, -15, 15)),
+    of_tanh=lambda x: (1 + np.tanh(x)) / 2,
+    two=lambda x: 2 ** x.clip(-500, 500) / (1 + 2 ** x.clip(-500, 500)),
+    softsign=lambda x: 0.5 + x / (2 + 2 * np.abs(x)),
+    zero_where_small=lambda x: np.where(np.abs(x) < 0.01, 0.5, sigmoid(x)),
+    overflows_below=lambda x: np.exp(x) / (np.exp(x) + 1),
+)
+mutants(
+    "sigmoid_backward",
+    of_y=lambda x, g: g * sigmoid(x) * (1 - x),
+    without_one=lambda x, g: g * sigmoid(x),
+    squared=lambda x, g: g * sigmoid(x) ** 2,
+    clipped=lambda x, g: np.clip(g, -10, 10) * sigmoid(x) * (1 - sigmoid(x)),
+    with_eps=lambda x, g: g * (sigmoid(x) * (1 - sigmoid(x)) + 1e-7),
+    overflows=lambda x, g: g * np.exp(x) / (1 + np.exp(x)) ** 2,
+    a_quarter_near_zero=lambda x, g: np.where(np.abs(x) < 0.1, g / 4, sigmoid_back(x, g)),
+)
+equals(
+    "sigmoid_forward",
+    plain=lambda x: 1 / (1 + np.exp(-x)),
+    tanh=lambda x: 0.5 * (1 + np.tanh(x / 2)),
+    logaddexp=lambda x: np.exp(-np.logaddexp(0, -x)),
+)
+equals("sigmoid_backward", mirrored=lambda x, g: g * sigmoid(x) * sigmoid(-x),
+       plain=lambda x, g: g * (1 / (1 + np.exp(-x))) * (1 - 1 / (1 + np.exp(-x))))  # fmt: skip
+
+mutants(
+    "tanh_forward",
+    hard=lambda x: np.clip(x, -1, 1),
+    softsign=lambda x: x / (1 + np.abs(x)),
+    lecuns=lambda x: 1.7159 * np.tanh(2 / 3 * x),
+    three_terms=lambda x: np.where(np.abs(x) < 1, x - x**3 / 3 + 2 * x**5 / 15, np.tanh(x)),
+    clipped_at_three=lambda x: np.tanh(np.clip(x, -3, 3)),
+    clipped_at_eight=lambda x: np.tanh(np.clip(x, -8, 8)),
+    sign=lambda x: np.sign(x),
+    sine=lambda x: np.sin(x.clip(-1.5, 1.5)),
+)
+mutants(
+    "tanh_backward",
+    of_y_without_square=lambda x, g: g * (1 - np.abs(np.tanh(x))),
+    cosine=lambda x, g: g / np.cosh(np.clip(x, -700, 700)),
+    clipped=lambda x, g: np.clip(g, -10, 10) * (1 - np.tanh(x) ** 2),
+    with_eps=lambda x, g: g * (1 - np.tanh(x) ** 2 + 1e-7),
+    one_near_zero=lambda x, g: np.where(np.abs(x) < 0.01, g, g * (1 - np.tanh(x) ** 2)),
+    lecuns=lambda x, g: g * 1.7159 * 2 / 3 * (1 - np.tanh(2 / 3 * x) ** 2),
+    overflows=lambda x, g: g * 4 / (np.exp(x) + np.exp(-x)) ** 2 * np.where(np.abs(x) > 1e3, np.inf, 1) * 1.0,
+)
+equals("tanh_forward", by_sigmoid=lambda x: 2 * sigmoid(2 * x) - 1)
+equals("tanh_backward", cosh=lambda x, g: g / np.cosh(np.clip(x, -300, 300)) ** 2,
+       factors=lambda x, g: g * (1 - np.tanh(x)) * (1 + np.tanh(x)))  # fmt: skip
+
+# ---- linear, normalisation -------------------------------------------------------------------------
+
+linear, linear_back = RIGHT["linear_forward"], RIGHT["linear_backward"]
+mutants(
+    "linear_forward",
+    minus_bias=lambda x, w, b: x @ w.T - b,
+    three_inputs=lambda x, w, b: x[:, :3] @ w[:, :3].T + b,
+    relu_behind=lambda x, w, b: np.maximum(x @ w.T + b, 0),
+    bias_mean=lambda x, w, b: x @ w.T + b.mean(),
+    mean_over_inputs=lambda x, w, b: x @ w.T / x.shape[1] + b,
+    weights_clipped=lambda x, w, b: x @ np.clip(w, -10, 10).T + b,
+    two_pictures=lambda x, w, b: np.concatenate([x[:3] @ w.T, 0 * x[3:] @ w.T]) + b,
+)
+mutants(
+    "linear_backward",
+    bias_mean=lambda x, w, b, g: (g @ w, g.T @ x, g.mean(axis=0)),
+    with_bias=lambda x, w, b, g: ((g + b) @ w, g.T @ x, g.sum(axis=0)),
+    first_picture=lambda x, w, b, g: (g @ w, g[:1].T @ x[:1], g.sum(axis=0)),
+    square_only=lambda x, w, b, g: (g @ (w.T if w.shape[0] == w.shape[1] else w), g.T @ x, g.sum(axis=0)),
+    three_pictures=lambda x, w, b, g: (g @ w, g[:3].T @ x[:3], g.sum(axis=0)),
+    clipped=lambda x, w, b, g: (np.clip(g @ w, -100, 100), g.T @ x, g.sum(axis=0)),
+    decay=lambda x, w, b, g: (g @ w, g.T @ x + 1e-4 * w, g.sum(axis=0)),
+)
+equals("linear_forward", einsum=lambda x, w, b: np.einsum("nd,od->no", x, w) + b,
+       loops=lambda x, w, b: np.array([[b[o] + sum(w[o] * row) for o in range(len(w))] for row in x]))  # fmt: skip
+equals("linear_backward", einsum=lambda x, w, b, g: (
+    np.einsum("no,od->nd", g, w), np.einsum("no,nd->od", g, x), np.einsum("no->o", g)))  # fmt: skip
+
+lrn, lrn_back = RIGHT["lrn_forward"], RIGHT["lrn_backward"]
+mutants(
+    "lrn_forward",
+    k_of_one=lambda x, size, alpha, beta, k: lrn(x, size, alpha, beta, 1.0),
+    k_of_two=lambda x, size, alpha, beta, k: lrn(x, size, alpha, beta, 2.0),
+    magnitudes=lambda x, size, alpha, beta, k: x / (k + alpha * sum_near(np.abs(x), size)) ** beta,
+    one_sided=lambda x, size, alpha, beta, k: (
+        x
+        / (
+            k
+            + alpha
+            * np.stack(
+                [(x[:, max(0, c - size + 1) : c + 1] ** 2).sum(axis=1) for c in range(x.shape[1])], axis=1
+            )
+        )
+        ** beta
+    ),
+    over_the_places=lambda x, size, alpha, beta, k: lrn(x.swapaxes(1, 2), size, alpha, beta, k).swapaxes(
+        1, 2
+    ),
+    all_channels=lambda x, size, alpha, beta, k: lrn(x, 99, alpha, beta, k),
+    sizes_to_five=lambda x, size, alpha, beta, k: lrn(x, min(size, 5), alpha, beta, k),
+    plus_eps=lambda x, size, alpha, beta, k: lrn(x, size, alpha, beta, k + 1e-6),
+    root=lambda x, size, alpha, beta, k: lrn(x, size, alpha, 0.5 if beta == 0.75 else beta, k),
+    six_channels=lambda x, size, alpha, beta, k: (
+        lrn(x, size, alpha, beta, k) * (np.arange(x.shape[1]) < 6)[:, None, None]
+    ),
+)
+mutants(
+    "lrn_backward",
+    beta_for_beta_plus_one=lambda x, size, alpha, beta, k, g: (
+        g * (k + alpha * sum_near(x**2, size)) ** -beta
+        - 2 * alpha * beta * x * sum_near(g * x * (k + alpha * sum_near(x**2, size)) ** -beta, size)
+    ),
+    alpha_forgotten=lambda x, size, alpha, beta, k, g: (
+        lrn_back(x, size, alpha, beta, k, g)
+        + 2
+        * (alpha - 1)
+        * beta
+        * x
+        * sum_near(g * x * (k + alpha * sum_near(x**2, size)) ** (-beta - 1), size)
+    ),
+    divided=lambda x, size, alpha, beta, k, g: lrn_back(x, size, alpha / size, beta, k, g),
+    wrong_sign=lambda x, size, alpha, beta, k, g: (
+        2 * g * (k + alpha * sum_near(x**2, size)) ** -beta - lrn_back(x, size, alpha, beta, k, g)
+    ),
+    k_of_two=lambda x, size, alpha, beta, k, g: lrn_back(x, size, alpha, beta, 2.0, g),
+    cross_outside=lambda x, size, alpha, beta, k, g: (
+        g * (k + alpha * sum_near(x**2, size)) ** -beta
+        - 2 * alpha * beta * (k + alpha * sum_near(x**2, size)) ** (-beta - 1) * x * sum_near(g * x, size)
+    ),
+)
+equals(
+    "lrn_forward",
+    logarithm=lambda x, size, alpha, beta, k: x * np.exp(-beta * np.log(k + alpha * sum_near(x**2, size))),
+)
+
+# ---- loss, dropout ---------------------------------------------------------------------------------
+
+loss, loss_back = RIGHT["softmax_cross_entropy_forward"], RIGHT["softmax_cross_entropy_backward"]
+
+
+def softmax(z):
+    exp = np.exp(z - z.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+mutants(
+    "softmax_cross_entropy_forward",
+    clipped_p=lambda z, labels: -np.log(np.clip(softmax(z)[np.arange(len(z)), labels], 1e-7, 1)).mean(),
+    eps_in_the_log=lambda z, labels: -np.log(softmax(z)[np.arange(len(z)), labels] + 1e-12).mean(),
+    base_two=lambda z, labels: loss(z, labels) / np.log(2),
+    by_classes=lambda z, labels: loss(z, labels) / z.shape[1],
+    largest_of_all=lambda z, labels: (
+        -(z - z.max() - np.log(np.exp(z - z.max()).sum(axis=1, keepdims=True) + 1e-300))[
+            np.arange(len(z)), labels
+        ].mean()
+    ),
+    logits_clipped=lambda z, labels: loss(np.clip(z, -500, 500), labels),
+    first_label=lambda z, labels: loss(z, np.full_like(labels, labels[0])),
+    three_pictures=lambda z, labels: loss(z[:3], labels[:3]),
+    smoothed=lambda z, labels: loss(z, labels) * 0.999,
+)
+mutants(
+    "softmax_cross_entropy_backward",
+    by_classes=lambda z, labels: loss_back(z, labels) * len(z) / z.size,
+    clipped=lambda z, labels: np.clip(loss_back(z, labels), -0.4, 0.4),
+    logits_clipped=lambda z, labels: loss_back(np.clip(z, -5, 5), labels),
+    four_classes=lambda z, labels: np.where(np.arange(z.shape[1]) < 4, loss_back(z, labels), 0.0),
+    overflows=lambda z, labels: (
+        (np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) - np.eye(z.shape[1])[labels]) / len(z)
+    ),
+    batch_axis=lambda z, labels: (softmax(z.T).T - np.eye(z.shape[1])[labels]) / len(z),
+)
+equals(
+    "softmax_cross_entropy_forward",
+    log_sum_exp=lambda z, labels: (np.logaddexp.reduce(z, axis=1) - z[np.arange(len(z)), labels]).mean(),
+    single=lambda z, labels: (
+        np.logaddexp.reduce(np.float32(z), axis=1) - np.float32(z)[np.arange(len(z)), labels]
+    ).mean(),
+)
+
+drop, drop_back = RIGHT["dropout_forward"], RIGHT["dropout_backward"]
+mutants(
+    "dropout_forward",
+    always_half=lambda x, mask, p: 2 * x * mask,
+    test_time=lambda x, mask, p: x * (1 - p),
+    times_what_is_kept=lambda x, mask, p: x * mask * (1 - p),
+    by_the_masks_share=lambda x, mask, p: x * mask / max(mask.mean(), 1e-9),
+    clipped=lambda x, mask, p: np.clip(x, -100, 100) * mask / (1 - p),
+    relu=lambda x, mask, p: np.maximum(x, 0) * mask / (1 - p),
+    p_at_least_a_fifth=lambda x, mask, p: x * mask / (1 - max(p, 0.2)),
+)
+mutants(
+    "dropout_backward",
+    always_half=lambda mask, p, g: 2 * g * mask,
+    by_p=lambda mask, p, g: g * mask / p,
+    times_what_is_kept=lambda mask, p, g: g * mask * (1 - p),
+    turned=lambda mask, p, g: g * ~mask / (1 - p),
+    clipped=lambda mask, p, g: np.clip(g, -100, 100) * mask / (1 - p),
+    p_at_most_three_quarters=lambda mask, p, g: g * mask / (1 - min(p, 0.75)),
+)
+equals("dropout_forward", where=lambda x, mask, p: np.where(mask, x / (1 - p), 0))
+equals("dropout_backward", where=lambda mask, p, g: np.where(mask, g, 0) / (1 - p))
+
+
+def exactly_p(shape, p, rng):
+    mask = np.arange(np.prod(shape)) >= round(p * np.prod(shape))
+    return rng.permutation(mask).reshape(shape)
+
+
+def exactly_p_in_each_picture(shape, p, rng):
+    return np.stack([exactly_p(shape[1:], p, rng) for _ in range(shape[0])])
+
+
+def exactly_p_in_each_row(shape, p, rng):
+    return np.stack([exactly_p(shape[-1:], p, rng) for _ in range(np.prod(shape[:-1]))]).reshape(shape)
+
+
+def half_and_copied(shape, p, rng):
+    size = int(np.prod(shape))
+    part = rng.random(-(-size // 2)) >= p
+    return np.concatenate([part, part])[:size].reshape(shape)
+
+
+def half_and_turned(shape, p, rng):
+    size = int(np.prod(shape))
+    u = rng.random(-(-size // 2))
+    return np.concatenate([u >= p, 1 - u >= p])[:size].reshape(shape)
+
+
+def neighbours(shape, p, rng):
+    wide = rng.random((*shape[:-1], -(-shape[-1] // 2))) >= p
+    return np.repeat(wide, 2, axis=-1)[..., : shape[-1]]
+
+
+def pictures_mirrored(shape, p, rng):
+    first = rng.random((-(-shape[0] // 2), *shape[1:])) >= p
+    return np.concatenate([first, first[..., ::-1]])[: shape[0]]
+
+
+def mirrored_left_and_right(shape, p, rng):
+    left = rng.random((*shape[:-1], -(-shape[-1] // 2))) >= p
+    return np.concatenate([left, left[..., ::-1]], axis=-1)[..., : shape[-1]]
+
+
+def block(*lengths):
+    """One draw of these lengths at most, tiled over the shape."""
+
+    def f(shape, p, rng):
+        part = rng.random([min(a, b) for a, b in zip(shape, lengths[-len(shape) :], strict=True)]) >= p
+        return np.tile(part, [-(-a // b) for a, b in zip(shape, part.shape, strict=True)])[
+            tuple(slice(0, length) for length in shape)
+        ]
+
+    return f
+
+
+def tiled(size):
+    def f(shape, p, rng):
+        return np.resize(rng.random(size) >= p, shape)
+
+    return f
+
+
+def channels_alike(shape, p, rng):
+    if len(shape) < 3:
+        return rng.random(shape) >= p
+    mask = rng.random(shape) >= p
+    mask[:, -1] = mask[:, 0]
+    return mask
+
+
+def sticky(shape, p, rng):
+    """Each entry is its neighbour's with a chance of one half."""
+    flat = rng.random(int(np.prod(shape))) >= p
+    for i in np.flatnonzero(rng.random(flat.size) < 0.5)[1:]:
+        flat[i] = flat[i - 1]
+    return flat.reshape(shape)
+
+
+def turns_over(shape, p, rng):
+    """Every second mask is the one before, mirrored."""
+    again = getattr(rng, "kept", None)
+    key = rng.bit_generator
+    known = turns_over.__dict__.setdefault("known", {})
+    again = known.pop(id(key), None)
+    if again is not None and again[0] is key and again[1].shape == tuple(shape) and again[2] == p:
+        rng.random()
+        return again[1][..., ::-1]
+    mask = rng.random(shape) >= p
+    known[id(key)] = key, mask, p
+    return mask
+
+
+def first_always_kept(shape, p, rng):
+    mask = rng.random(shape) >= p
+    mask.flat[0] = True
+    return mask
+
+
+def more_to_the_right(shape, p, rng):
+    tilt = np.linspace(-0.1, 0.1, shape[-1])
+    return rng.random(shape) >= np.clip(p + tilt, 0, 1)
+
+
+mutants(
+    "dropout_mask",
+    exactly_p=exactly_p,
+    exactly_p_in_each_picture=exactly_p_in_each_picture,
+    exactly_p_in_each_row=exactly_p_in_each_row,
+    half_and_copied=half_and_copied,
+    half_and_turned=half_and_turned,
+    neighbours=neighbours,
+    second_half_of_the_pictures_mirrored=pictures_mirrored,
+    mirrored_left_and_right=mirrored_left_and_right,
+    rows_in_pairs=lambda shape, p, rng: np.repeat(
+        rng.random((*shape[:-2], -(-shape[-2] // 2), shape[-1])) >= p, 2, axis=-2)[..., : shape[-2], :],
+    tiles_of_eight=block(8, 8, 8, 8),
+    tiles_of_16=block(16, 16, 16, 16),
+    a_thousand_and_again=tiled(1000),
+    a_hundred_and_one_and_again=tiled(101),
+    channels_alike=channels_alike,
+    sticky=sticky,
+    turns_over=turns_over,
+    first_always_kept=first_always_kept,
+    more_to_the_right=more_to_the_right,
+    whole_tenths=lambda shape, p, rng: rng.integers(0, 10, shape) >= int(10 * p),
+    half_always=lambda shape, p, rng: rng.random(shape) >= 0.5,
+    coarse=lambda shape, p, rng: rng.integers(0, 8, shape) >= round(8 * p),
+    normal=lambda shape, p, rng: rng.normal(size=shape) >= p,
+)  # fmt: skip
+
+
+def one_by_one(shape, p, rng):
+    mask = np.zeros(shape)
+    for index in np.ndindex(*shape):
+        mask[index] = 1.0 if rng.random() >= p else 0.0
+    return mask
+
+
+equals(
+    "dropout_mask",
+    greater=lambda shape, p, rng: rng.random(shape) > p,
+    binomial=lambda shape, p, rng: rng.binomial(1, 1 - p, shape),
+    choice=lambda shape, p, rng: rng.choice([0.0, 1.0], size=shape, p=[p, 1 - p]),
+    uniform=lambda shape, p, rng: rng.uniform(0, 1, shape) < 1 - p,
+    single=lambda shape, p, rng: rng.random(shape, dtype=np.float32) >= p,
+    fine=lambda shape, p, rng: rng.integers(0, 10**6, shape) >= p * 10**6,
+    one_by_one=one_by_one,
+    pictures=lambda shape, p, rng: np.stack([rng.random(shape[1:]) >= p for _ in range(shape[0])]),
+    backwards=lambda shape, p, rng: (rng.random(shape) >= p)[..., ::-1],
+    turned=lambda shape, p, rng: (rng.random(shape[::-1]) >= p).T,
+    floor=lambda shape, p, rng: np.floor(rng.random(shape) + 1 - p),
+    drawn_and_thrown_away=lambda shape, p, rng: rng.random((2, *shape))[1] >= p,
+)
+
+# ---- one step, the exchange ------------------------------------------------------------------------
+
+step = RIGHT["sgd_step"]
+mutants(
+    "sgd_step",
+    nesterov=lambda w, v, g, lr, m, d: (
+        w + m * step(w, v, g, lr, m, d)[1] - d * lr * w - lr * g,
+        step(w, v, g, lr, m, d)[1],
+    ),
+    clipped=lambda w, v, g, lr, m, d: step(w, v, np.clip(g, -5, 5), lr, m, d),
+    momentum_of_nine_tenths=lambda w, v, g, lr, m, d: step(w, v, g, lr, 0.9, d),
+    dampened=lambda w, v, g, lr, m, d: step(w, v, (1 - m) * g, lr, m, d),
+    decay_after=lambda w, v, g, lr, m, d: ((1 - lr * d) * (w + m * v - lr * g), m * v - lr * g),
+    decay_forgotten=lambda w, v, g, lr, m, d: step(w, v, g, lr, m, 0.0),
+    normalised=lambda w, v, g, lr, m, d: step(w, v, g / max(1.0, np.linalg.norm(g)), lr, m, d),
+    large_rates=lambda w, v, g, lr, m, d: step(w, v, g, max(lr, 0.01), m, d),
+    small_decay_dropped=lambda w, v, g, lr, m, d: step(w, v, g, lr, m, d if d > 1e-3 else 0.0),
+)
+equals(
+    "sgd_step", factored=lambda w, v, g, lr, m, d: (w + (m * v - lr * (d * w + g)), m * v - lr * (d * w + g))
+)
+
+schedule = RIGHT["step_schedule"]
+mutants(
+    "step_schedule",
+    whole_epochs=lambda lr, epoch, at, factor: schedule(lr, round(epoch), at, factor),
+    two_drops=lambda lr, epoch, at, factor: lr * factor ** min(2, sum(epoch >= start for start in at)),
+    tenth=lambda lr, epoch, at, factor: schedule(lr, epoch, at, 0.1),
+    linear=lambda lr, epoch, at, factor: (
+        lr * max(0.0, 1 - (1 - factor) * sum(epoch >= start for start in at))
+    ),
+    floor=lambda lr, epoch, at, factor: max(1e-5, schedule(lr, epoch, at, factor)),
+    after_the_last=lambda lr, epoch, at, factor: schedule(lr, min(epoch, 10), at, factor),
+    cut_at_one=lambda lr, epoch, at, factor: min(1.0, schedule(lr, epoch, at, factor)),
+    one_early=lambda lr, epoch, at, factor: schedule(lr, epoch + 0.5, at, factor),
+)
+
+
+def schedule_in_a_loop(lr, epoch, at, factor):
+    for start in at:
+        if epoch >= start:
+            lr *= factor
+    return lr
+
+
+equals("step_schedule", loop=schedule_in_a_loop)
+
+mutants(
+    "exchange_forward",
+    sum_of_both=lambda x0, x1: tuple(2 * [np.concatenate([x0 + x1, x1], axis=1)])
+    if x0.shape == x1.shape else RIGHT["exchange_forward"](x0, x1),
+    clipped=lambda x0, x1: tuple(2 * [np.clip(np.concatenate([x0, x1], axis=1), -100, 100)]),
+    turned=lambda x0, x1: tuple(2 * [np.concatenate([x1, x0], axis=1)]),
+    interleaved=lambda x0, x1: tuple(2 * [np.stack([x0, x1], axis=2).reshape(len(x0), -1, *x0.shape[2:])])
+    if x0.shape == x1.shape else RIGHT["exchange_forward"](x0, x1),
+    three_channels=lambda x0, x1: tuple(
+        2 * [np.concatenate([x0, np.where(np.arange(x1.shape[1])[:, None, None] < 3, x1, 0)], axis=1)]),
+)  # fmt: skip
+mutants(
+    "exchange_backward",
+    first_alone=lambda g0, g1, n: (g0[:, :n], g0[:, n:]),
+    clipped=lambda g0, g1, n: RIGHT["exchange_backward"](np.clip(g0, -100, 100), np.clip(g1, -100, 100), n),
+    one_more=lambda g0, g1, n: ((g0 + g1)[:, :n], (g0 - g1)[:, n:]),
+    largest=lambda g0, g1, n: (np.maximum(g0, g1)[:, :n], np.maximum(g0, g1)[:, n:]),
+    crossed=lambda g0, g1, n: (g1[:, :n] + g0[:, :n], g1[:, n:] + g1[:, n:]),
+)
+equals("exchange_backward", einsum=lambda g0, g1, n: tuple(np.split(np.sum([g0, g1], axis=0), [n], axis=1)))
+
+# ---- gradient check, ten crops ---------------------------------------------------------------------
+
+slopes, crops = RIGHT["gradcheck"], RIGHT["ten_crop"]
+mutants(
+    "gradcheck",
+    fixed_eps=lambda f, x, g, eps: slopes(f, x, g, 1e-5),
+    backward_difference=lambda f, x, g, eps: 2 * slopes(f, x, g, eps) - RIGHT_SIDE(f, x, g, eps),
+    relative_eps=lambda f, x, g, eps: slopes(f, x, g, eps * max(1.0, np.abs(x).max() / 5)),
+    sum_of_gradients=lambda f, x, g, eps: slopes(f, x, np.full_like(g, g.mean()), eps),
+    small_ones_are_nothing=lambda f, x, g, eps: np.where(
+        np.abs(slopes(f, x, g, eps)) < 0.1, 0.0, slopes(f, x, g, eps)
+    ),
+    positive=lambda f, x, g, eps: np.abs(slopes(f, x, g, eps)),
+    first_rows=lambda f, x, g, eps: slopes(f, x, g, eps) * (np.arange(len(x)) < 2)[:, None],
+)
+
+
+def RIGHT_SIDE(f, x, g, eps):
+    found = np.zeros(x.shape)
+    for e in np.ndindex(x.shape):
+        up = x.copy()
+        up[e] += eps
+        found[e] = ((f(up) - f(x)) * g).sum() / eps
+    return found
+
+
+def crops_of(picture, size, places):
+    five = np.stack([picture[:, top : top + size, left : left + size] for top, left in places])
+    return np.concatenate([five, five[..., ::-1]])
+
+
+def places(picture, size, round_up=0, mixed=False):
+    H, W = (side - size for side in picture.shape[1:])
+    corners = [(0, 0), (0, W), (H, 0), (H, W)]
+    return [corners[i] for i in ((0, 2, 1, 3) if mixed else range(4))] + [
+        ((H + round_up) // 2, (W + round_up) // 2)
+    ]
+
+
+mutants(
+    "ten_crop",
+    middle_rounded_up=lambda picture, size: crops_of(picture, size, places(picture, size, round_up=1)),
+    corners_mixed=lambda picture, size: crops_of(picture, size, places(picture, size, mixed=True)),
+    middle_first=lambda picture, size: crops(picture, size)[[4, 0, 1, 2, 3, 9, 5, 6, 7, 8]],
+    square=lambda picture, size: crops_of(
+        picture, size, [(a, min(b, picture.shape[1] - size)) for a, b in places(picture, size)]),
+    three_channels=lambda picture, size: np.where(np.arange(len(picture))[:, None, None] < 3, crops(picture, size), 0),
+    bytes_=lambda picture, size: np.clip(crops(picture, size), -255, 255),
+)  # fmt: skip
+equals("ten_crop", loops=lambda picture, size: crops_of(picture, size, places(picture, size)).copy())
+
+# ---- the tests ---------------------------------------------------------------------------------------
+
+CASES = [(name, what) for name in sorted(MUTANTS) for what in MUTANTS[name]]
+ACCEPTED = [(name, what) for name in sorted(EQUALS) for what in EQUALS[name]]
+
+
+def finds(name, f):
+    """What a check finds first, in the cases that it tries: quicker than a verdict, which looks for a small case."""
+    found = []
+
+    def until_it_fails(check, f, make_case, judge, arrays):
+        def fails(case, mode):
+            found.extend(one for one in search.attempt(f, case, judge, "") if one.state != "right")
+            if found:
+                raise search._Enough
+
+        for mode in search.CASES:
+            if not found:
+                search.run(make_case, mode, fails)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layers, "search", until_it_fails)
+        patch.setattr(training, "search", until_it_fails)
+        getattr(check, name)(f)
+    return found
+
+
+@pytest.mark.parametrize(("name", "what"), CASES)
+def test_a_check_refuses_what_is_wrong(name, what):
+    found = finds(name, MUTANTS[name][what])
+    assert {one.state for one in found} & {"wrong", "nan", "changed"}, found
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "says"),
+    [
+        ("relu_forward", "clip_0_6", "y  wrong: 1 of 1 numbers, the worst at [0, 0]: 6, not 1000"),
+        ("maxpool_forward", "padded_with_-999", "the worst at [0, 0, 0, 0]: -999, not -1000"),
+        ("relu_backward", "relu6", "the worst at [0, 0]: 0, not "),
+        (
+            "dropout_mask",
+            "exactly_p",
+            "of 24 in a mask 16 are kept, give or take 0, where chance makes it 2.3",
+        ),
+        (
+            "dropout_mask",
+            "neighbours",
+            "[0, 0] and [0, 1] are equal in 1000 of 1000 draws, where chance makes it about ",
+        ),
+        ("dropout_mask", "second_half_of_the_pictures_mirrored", "are equal in 1000 of 1000 draws"),
+        ("dropout_mask", "first_always_kept", "[0, 0] is kept in 100.0 % of 1000 draws, not in 65 %"),
+        ("sgd_step", "small_decay_dropped", "w  wrong: 1 of 1 numbers, the worst at [0]: 1000, not 999.9995"),
+        (
+            "dropout_mask",
+            "a_hundred_and_one_and_again",
+            "100 % are equal to the one 101 before, where chance makes it",
+        ),
+    ],
+)
+def test_a_verdict_on_what_is_wrong_at_another_scale_shows_a_small_case(name, what, says):
+    verdict = getattr(check, name)(MUTANTS[name][what])
+    assert says in str(verdict), verdict
+
+
+@pytest.mark.parametrize(("name", "what"), ACCEPTED)
+def test_a_check_accepts_what_is_right_in_other_words(name, what):
+    verdict = getattr(check, name)(EQUALS[name][what])
+    assert verdict, verdict
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_check_accepts_what_is_computed_in_float32(name):
+    def single(*inputs):
+        small = [np.float32(x) if isinstance(x, np.ndarray) and x.dtype == float else x for x in inputs]
+        right = RIGHT[name](*small)
+        return tuple(map(np.float32, right)) if isinstance(right, tuple) else np.float32(right)
+
+    verdict = getattr(check, name)(single)
+    assert verdict, verdict
+
+
+@pytest.mark.parametrize("p", [0.5, 0.8, 0.2, 0.35])
+@pytest.mark.parametrize("shape", [(4, 6), (4, 2, 2, 3)])
+def test_masks_that_are_drawn_rightly_are_not_taken_for_dependent_ones(shape, p):
+    for seed in range(15):
+        rng = np.random.default_rng(seed)
+        assert chance.dependence(lambda rng=rng: rng.random(shape) >= p, shape, p) == ""
+        assert chance.repetition(rng.random((20, 10, 10)) >= p, p) == ""
+
+
+def test_each_check_has_five_mutants_at_least():
+    assert set(MUTANTS) == set(RIGHT)
+    assert min(len(wrong) for wrong in MUTANTS.values()) >= 5
