@@ -21,13 +21,13 @@ from PIL import Image
 
 import minialex as mx
 from minialex import weights
-from minialex.__main__ import read_names
+from minialex.data.classes import read_names
 from minialex.data.decode import read_picture
-from minialex.data.folder import _rows
 from minialex.data.mnist import read_idx
 from minialex.data.photo import digit_from_picture
 from minialex.data.pictures import _check_is_there
 from minialex.data.shards import Shards
+from minialex.data.truth import _rows
 from minialex.errors import CheckpointError, DataError
 from minialex.training.checkpoint import load_checkpoint, save_checkpoint
 from minialex.training.runs import load_run, read_input, settings_in, write_input

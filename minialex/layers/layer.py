@@ -52,6 +52,7 @@ class Layer:
     _twin_backward = None  # what goes with the forward that was taken; None: the layer's own backward
     _running = False
     _owned = False  # has a container named it?
+    _parents: tuple[str, ...] = ()  # attributes that are layers around this one
     _named: tuple[str, ...] = ()  # keys of the children that were named for standing in this one
 
     def __init_subclass__(cls, **kwargs):
@@ -76,6 +77,8 @@ class Layer:
                     f"{self}: {name} is a {type(value).__name__} of Parameters, which nobody would train: keep each as "
                     "an attribute of its own, or write `parameters`"
                 )
+        if isinstance(value, Layer) and _is_in(self, value):
+            vars(self)["_parents"] = (*self._parents, name)
         value = plain(value)
         if isinstance(value, np.ndarray) and not value.ndim:
             is_argument = name in inspect.signature(type(self)).parameters  # then it is a setting
@@ -103,7 +106,8 @@ class Layer:
         `self.fc` is "fc", `self.blocks[0]` "blocks.0". A layer that is kept otherwise overrides this; what is not
         listed here is neither trained nor saved.
         """
-        return {key: layer for name, value in vars(self).items() for key, layer in _layers_in(name, value)}
+        own = {name: value for name, value in vars(self).items() if name not in self._parents}
+        return {key: layer for name, value in own.items() for key, layer in _layers_in(name, value)}
 
     def split(self, parts: int) -> list["Layer"]:
         """This layer as so many equal ones, side by side: one for each tower. Here: copies, each for its own maps."""
@@ -266,6 +270,11 @@ class Layer:
                 f"{self} is on {self.device.name}, the {what} on {device_of(array).name}: "
                 f'use transfer(array, "{self.device.name}"), or layer.to("{device_of(array).name}")'
             )
+
+
+def _is_in(layer, other):
+    """Is a layer another one, or somewhere inside of it?"""
+    return layer is other or any(_is_in(layer, child) for child in other.children().values())
 
 
 def _layers_in(name, value):

@@ -90,7 +90,6 @@ def fit(
         resume.check().check({"progress": {**known, "history": rows}})
         state = resume.state["progress"]
         progress = Progress.of({name: state[name] for name in known if name in state})
-        resume.restore(model, optimizer)
         saved, was = resume.state["schedule"], resume.state.get("schedule_settings")
         if saved and "lr" not in saved:  # an older one; its run's settings may say it
             saved = {**saved, "lr": resume.state["settings"].get("lr", schedule.lr)}
@@ -98,6 +97,7 @@ def fit(
             said = take_up(schedule, saved, was, progress.epoch + progress.step / max(1, len(train)), epochs)
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{resume.path} is no whole checkpoint: its schedule ({error})") from error
+        resume.restore(model, optimizer)
         if progress.epoch < epochs:
             report.say(said)
 

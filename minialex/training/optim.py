@@ -231,11 +231,12 @@ class Plateau(Constant):
         return {"kind": "Plateau", "lr": self.lr, "drops": self.drops, "waited": self.waited, "best": best}
 
     def set_state(self, state):
-        if state.get("kind", "Plateau") != "Plateau" or "best" not in state:
+        if state.get("kind", "Plateau") != "Plateau" or not state.keys() & {"drops", "waited", "best"}:
             return  # another schedule's
-        self.best = math.inf if state["best"] is None else state["best"]
+        drops, waited, best = state["drops"], state["waited"], state["best"]
+        self.best = math.inf if best is None else best
         same = state.get("lr", self.lr) == self.lr  # older states do not say
-        self.drops, self.waited = (state["drops"], state["waited"]) if same else (0, 0)
+        self.drops, self.waited = (drops, waited) if same else (0, 0)
 
 
 def make_schedule(name: str, lr: float, epochs: int, warmup: float = 0.0) -> Constant:

@@ -129,9 +129,9 @@ def find_checkpoint(resume: str | None, network: str | None = None) -> Checkpoin
         check_whose(path, network, settings=settings_in(path))
         print(f"There is no checkpoint in {path}: starting from the beginning.")
         return None
-    checkpoint = _checked(load_checkpoint(file).check())
-    check_whose(path, network, checkpoint.parameters, checkpoint.state["settings"])
-    return checkpoint
+    checkpoint = load_checkpoint(file)
+    check_whose(path, network, checkpoint.parameters)
+    return _checked(checkpoint.check())
 
 
 def settings_to_resume(resume: str | None, checkpoint: Checkpoint | None) -> dict | None:

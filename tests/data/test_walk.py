@@ -149,7 +149,9 @@ def test_nor_where_it_is_named(tmp_path, make):
     (tmp_path / "x" / "y").mkdir(parents=True)
     path = tmp_path / "x" / "y" / "p.jpg"
     make(path)
-    with pytest.raises(UnreadablePicture, match=r"p\.jpg cannot be read as a picture \(it is no file\)"):
+    with pytest.raises(
+        UnreadablePicture, match=r"p\.jpg cannot be read as a picture \(it is no regular file\)"
+    ):
         read_picture(path)
     with pytest.raises(DataError, match=r"p\.jpg is no file, but a FIFO, socket or device"):
         digit_from_picture(path)

@@ -688,7 +688,7 @@ def nameless(uninterrupted, tmp_path):
 
 
 @pytest.mark.parametrize("file", ["foreign", "nameless"])
-@pytest.mark.parametrize("purpose", ["-e", "-e --ten-crop", "--epochs 1"])
+@pytest.mark.parametrize("purpose", ["-e", "-e --ten-crop", "--epochs 1 --lr 0"])
 def test_weights_without_names_need_a_list(program, pictures, request, tmp_path, file, purpose):
     path = request.getfixturevalue(file)
     result = program(pictures, *SMALL, *purpose.split(), "--pretrained", path)
@@ -752,7 +752,7 @@ def test_as_many_other_classes_start_a_new_last_layer(program, uninterrupted, pi
 
 @pytest.mark.parametrize("file", ["foreign", "nameless"])
 def test_a_list_says_whether_the_last_layer_serves(program, pictures, request, tmp_path, file):
-    arguments = [*SMALL, "--epochs", 1, "--pretrained", request.getfixturevalue(file), "--classes"]
+    arguments = [*SMALL, "--epochs", 1, "--lr", 0, "--pretrained", request.getfixturevalue(file), "--classes"]
     for names, left in ((CLASSES, False), (["lime", "blue", "red"], True)):
         result = program(pictures, *arguments, write_names(tmp_path, *names))
         assert result.status == 0, result
@@ -912,7 +912,12 @@ def test_what_is_asked_where_a_run_goes_on_is_printed_runs_and_is_kept(
 ):
     folder, given = copy_of(uninterrupted[0], tmp_path / "out"), watch_fit(monkeypatch)
     other = {**OTHER, "data": str(copy_of(pictures, tmp_path / "elsewhere"))}
-    assert {*OTHER, "ground_truth", "class_ids"} == alexnet_imagenet.MAY_CHANGE  # nothing is forgotten here
+    assert {
+        *OTHER,
+        "ground_truth",
+        "class_ids",
+        "look",
+    } == alexnet_imagenet.MAY_CHANGE  # nothing is forgotten here
     flag = [] if name in ("nothing", "data") else [f"--{name.replace('_', '-')}"]
     asked = [*flag, *([] if name == "nothing" else [other[name]])]
     before = mx.Device("cpu").threads

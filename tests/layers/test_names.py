@@ -524,6 +524,13 @@ def test_layers_that_are_attributes_are_trained_cast_and_saved():
     assert not any(layer.training for layer in model["body"].order())
 
 
+def test_a_layer_that_knows_the_one_around_it_is_no_circle():
+    block = Block()
+    block._first.around = block
+    assert block._first.children() == {}
+    assert len(block.parameters()) == 6
+
+
 @pytest.mark.parametrize("hold", [list, tuple, lambda parameters: dict(enumerate(parameters))])
 def test_parameters_in_a_list_which_nobody_would_train_are_refused(hold):
     class Holds(Block):
