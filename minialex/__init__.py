@@ -26,13 +26,19 @@ from minialex.errors import (
 )
 from minialex.layers import (
     RBF,
+    AdaptiveAvgPool2D,
     AvgPool2D,
+    BatchNorm2D,
+    Branches,
     Broadcast,
+    Buffer,
     Conv2D,
     Dropout,
     Exchange,
     Flatten,
     Gather,
+    GlobalAvgPool2D,
+    Identity,
     Layer,
     Linear,
     LocalResponseNorm,
@@ -42,6 +48,7 @@ from minialex.layers import (
     Parameter,
     ReLU,
     SameMapNorm,
+    Scale,
     Sequential,
     Sigmoid,
     SoftmaxCrossEntropy,
@@ -67,13 +74,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "RBF", "SGD", "AvgPool2D", "BackwardBeforeForward", "Broadcast", "CheckpointError", "Conv2D", "DataError",
-    "DataParallel", "Device", "DeviceMismatch", "DeviceUnavailable", "DownloadFailed", "Dropout", "DtypeMismatch",
-    "Exchange", "Flatten", "Gather", "Layer", "Linear", "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model",
-    "NotFinite", "Parameter", "ReLU", "SameMapNorm", "Sequential", "Sigmoid", "SoftmaxCrossEntropy", "Subsampling",
-    "TableConv2D", "Tanh", "Towers", "array_module", "check", "checkpoint", "data", "device_of", "gradcheck",
-    "init", "models", "naive", "neighbours", "optim", "place", "plot", "strategies", "summary", "textbook", "timeline",
-    "to_numpy", "trace", "train", "transfer", "weights",
+    "RBF", "SGD", "AdaptiveAvgPool2D", "AvgPool2D", "BackwardBeforeForward", "BatchNorm2D", "Branches", "Broadcast",
+    "Buffer", "CheckpointError", "Conv2D", "DataError", "DataParallel", "Device", "DeviceMismatch",
+    "DeviceUnavailable", "DownloadFailed", "Dropout", "DtypeMismatch", "Exchange", "Flatten", "Gather",
+    "GlobalAvgPool2D", "Identity", "Layer", "Linear", "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model",
+    "NotFinite", "Parameter", "ReLU", "SameMapNorm", "Scale", "Sequential", "Sigmoid", "SoftmaxCrossEntropy",
+    "Subsampling", "TableConv2D", "Tanh", "Towers", "array_module", "check", "checkpoint", "data", "device_of",
+    "gradcheck", "init", "models", "naive", "neighbours", "optim", "place", "plot", "strategies", "summary",
+    "textbook", "timeline", "to_numpy", "trace", "train", "transfer", "weights",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is first used.

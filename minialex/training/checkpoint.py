@@ -49,9 +49,9 @@ class Checkpoint:
 def save_checkpoint(path: str | os.PathLike, model: Layer, optimizer: SGD, state: dict) -> None:
     """Write a checkpoint. `state` must be fit for JSON; the model's counters are added to it.
 
-    Raises NotFinite, and writes nothing, when a parameter is NaN or infinite: the last good checkpoint stays.
+    Raises NotFinite, and writes nothing, when a parameter or buffer is NaN or infinite: the last good checkpoint stays.
     """
-    named = model.named_parameters()
+    named = model.named_parameters() + model.named_buffers()
     arrays = gather(named, [p.value for _, p in named])
     velocities = gather(_named(optimizer, model), optimizer.velocities)
     arrays.update({_VELOCITY + name: velocity for name, velocity in velocities.items()})
