@@ -137,8 +137,8 @@ class AvgPool2D(Pool2D):
     def backward(self, grad_y: Array) -> Array:
         kh, kw = self.kernel_size
         N, C, OH, OW = grad_y.shape
-        counted = kh * kw * self.counted(self.saved.shape, grad_y.dtype)
-        grad_cells = self.xp.broadcast_to((grad_y / counted)[:, :, None], (N, C, kh * kw, OH, OW))
+        pixels = kh * kw * self.counted(self.saved.shape, grad_y.dtype)  # of each window, those that count
+        grad_cells = self.xp.broadcast_to((grad_y / pixels)[:, :, None], (N, C, kh * kw, OH, OW))
         return self.bring_home(grad_cells)
 
     def counted(self, shape: tuple[int, ...], dtype) -> Array:
