@@ -33,6 +33,7 @@ from minialex.layers import (
     Broadcast,
     Buffer,
     Conv2D,
+    Dense,
     Dropout,
     Exchange,
     Flatten,
@@ -75,7 +76,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "RBF", "SGD", "AdaptiveAvgPool2D", "AvgPool2D", "BackwardBeforeForward", "BatchNorm2D", "Branches", "Broadcast",
-    "Buffer", "CheckpointError", "Conv2D", "DataError", "DataParallel", "Device", "DeviceMismatch",
+    "Buffer", "CheckpointError", "Conv2D", "DataError", "DataParallel", "Dense", "Device", "DeviceMismatch",
     "DeviceUnavailable", "DownloadFailed", "Dropout", "DtypeMismatch", "Exchange", "Flatten", "Gather",
     "GlobalAvgPool2D", "Identity", "Layer", "Linear", "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model",
     "NotFinite", "Parameter", "ReLU", "SameMapNorm", "Scale", "Sequential", "Sigmoid", "SoftmaxCrossEntropy",

@@ -30,6 +30,7 @@ ROWS = [
     "layers.loss",
     "layers.sequential",
     "layers.branches",
+    "layers.dense",
     "layers.towers",
     "layers",
     "fast.cpu.pieces fast.cpu.windows",

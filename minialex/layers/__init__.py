@@ -4,6 +4,7 @@ from minialex.layers.activation import ReLU, Sigmoid, Tanh
 from minialex.layers.batch_norm import BatchNorm2D
 from minialex.layers.branches import Branches, Identity, Scale
 from minialex.layers.conv import Conv2D, TableConv2D
+from minialex.layers.dense import Dense
 from minialex.layers.dropout import Dropout
 from minialex.layers.layer import Buffer, Constant, Layer, Parameter
 from minialex.layers.linear import RBF, Flatten, Linear
@@ -23,6 +24,7 @@ __all__ = [
     "Buffer",
     "Constant",
     "Conv2D",
+    "Dense",
     "Dropout",
     "Exchange",
     "Flatten",

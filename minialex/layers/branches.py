@@ -4,7 +4,7 @@ Inception puts them one behind the other (Szegedy et al. 2014, figure 2), ResNet
 Backward of a concatenation cuts the gradient, of an addition hands the same one to each path: nobody may write into it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_keys, give_name
@@ -61,10 +61,7 @@ class Branches(Layer):
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
         paths = list(self.paths.values())
         if self.merge == "concat":
-            grad_ys, first = [], 0
-            for channels in self.saved.channels:
-                grad_ys.append(grad_y[:, first : first + channels])
-                first += channels
+            grad_ys = cut(grad_y, self.saved.channels)
         else:
             grad_ys = [grad_y] * len(paths)
         grad_xs = [
@@ -118,6 +115,15 @@ class Scale(Layer):
 
     def backward(self, grad_y: Array) -> Array:
         return self.factor * grad_y
+
+
+def cut(array: Array, channels: Sequence[int]) -> list[Array]:
+    """So many channels for each, as views."""
+    parts, first = [], 0
+    for count in channels:
+        parts.append(array[:, first : first + count])
+        first += count
+    return parts
 
 
 def sum_of(arrays: list[Array]) -> Array:
