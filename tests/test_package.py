@@ -29,7 +29,7 @@ ROWS = [
     "layers.conv layers.pool layers.activation layers.linear layers.norm layers.batch_norm layers.dropout "
     "layers.loss",
     "layers.sequential",
-    "layers.branches",
+    "layers.branches layers.exits",
     "layers.dense",
     "layers.towers",
     "layers",

@@ -6,6 +6,7 @@ from minialex.layers.branches import Branches, Identity, Scale
 from minialex.layers.conv import Conv2D, TableConv2D
 from minialex.layers.dense import Dense
 from minialex.layers.dropout import Dropout
+from minialex.layers.exits import ExitLoss, Exits
 from minialex.layers.layer import Buffer, Constant, Layer, Parameter
 from minialex.layers.linear import RBF, Flatten, Linear
 from minialex.layers.loss import Loss, MAPLoss, SoftmaxCrossEntropy
@@ -27,6 +28,8 @@ __all__ = [
     "Dense",
     "Dropout",
     "Exchange",
+    "ExitLoss",
+    "Exits",
     "Flatten",
     "Gather",
     "GlobalAvgPool2D",

@@ -147,7 +147,7 @@ class Layer:
         """What layers keep without training it (running means), with its names in here, as weight files have them."""
         own = [(name, value) for name, value in vars(self).items() if isinstance(value, Buffer)]
         inside = [
-            (f"{child}.{name}" if self.names_children or buffer.part is None else name, buffer)
+            (f"{child}.{name}" if self.names_children else name, buffer)
             for child, layer in self.children().items()
             for name, buffer in layer.named_buffers()
         ]

@@ -113,6 +113,13 @@ class Towers(OnTwoDevices):
             for number, (name, p) in enumerate(pair)
         ]
 
+    def named_buffers(self):
+        return [
+            (name if buffer.part else f"{number}.{name}", buffer)
+            for number, stage in enumerate(self.stages)
+            for name, buffer in stage.named_buffers()
+        ]
+
     def counters(self):
         return self.stages[0].counters()  # the towers count alike
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from minialex.devices.device import place
-from minialex.layers import Layer, Model, SoftmaxCrossEntropy
+from minialex.layers import ExitLoss, Exits, Layer, Model, SoftmaxCrossEntropy
+from minialex.layers.branches import cut, sum_of
 from minialex.layers.layer import Array
 from minialex.models.alexnet import PictureInput
 
@@ -18,8 +19,10 @@ class Network(Model):
 
     def __init__(self, input: PictureInput, num_classes: int, layers: dict[str, Layer]):
         super().__init__(**layers)
-        self.input, self.num_classes = input, num_classes
-        self.loss = SoftmaxCrossEntropy()
+        self._describe(input, num_classes, SoftmaxCrossEntropy())
+
+    def _describe(self, input, num_classes, loss):
+        self.input, self.num_classes, self.loss = input, num_classes, loss
         self.picture_shape = (3, input.crop, input.crop)
 
     def to(self, devices):
@@ -28,6 +31,35 @@ class Network(Model):
         self.devices = (first, first)
         self.loss.to(first)
         return super().to(first)
+
+
+class NetworkWithExits(Exits, Network):
+    """One with classifiers along the way, for training only; `weights` of their losses, the last one's too."""
+
+    def __init__(self, input, num_classes, trunk, heads, weights):
+        Exits.__init__(self, trunk, heads)
+        self._describe(input, num_classes, ExitLoss(weights))
+
+    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
+        return super().backward(grad_logits, input_grad=input_grad)
+
+
+class Mixed(Layer):
+    """Paths side by side, concatenated: an Inception block whose layers bear the names that its attributes have."""
+
+    def paths(self) -> list[list[Layer]]:
+        """The layers of each path, in the order in which their maps stand in y."""
+        raise TypeError(f"{type(self).__name__} does not say what its paths are")
+
+    def forward(self, x: Array) -> Array:
+        ys = [forward_through(path, x) for path in self.paths()]
+        self.save(channels=[y.shape[1] for y in ys])
+        return self.xp.concatenate(ys, axis=1)
+
+    def backward(self, grad_y: Array) -> Array:
+        grad_ys = cut(grad_y, self.saved.channels)
+        grad_xs = [backward_through(path, grad) for path, grad in zip(self.paths(), grad_ys, strict=True)]
+        return sum_of(grad_xs)
 
 
 def scaled(count: int, width: float) -> int:
