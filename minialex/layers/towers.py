@@ -127,12 +127,6 @@ class Towers(OnTwoDevices):
         for stage in self.stages:
             stage.set_counters(counters)
 
-    def multiply_adds(self, x_shapes, y_shapes):
-        return sum(s.multiply_adds(x, y) for s, x, y in zip(self.stages, x_shapes, y_shapes, strict=True))
-
-    def column_bytes(self, x_shapes, y_shapes):
-        return sum(s.column_bytes(x, y) for s, x, y in zip(self.stages, x_shapes, y_shapes, strict=True))
-
 
 class Broadcast(OnTwoDevices):
     """y = (x, x): the pictures, to both towers; backward adds what comes home, tower 0's first
