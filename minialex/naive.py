@@ -276,15 +276,16 @@ def tanh_backward(x, grad_y, scale=1.0, slope=1.0):
 
 
 @in_float64
-def max_pool2d(x, kernel_size, stride=None, padding=0):
+def max_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False):
     """y[n, c, i, j] = max over a, b of padded[n, c, i*sh + a, j*sw + b]
 
-    The border is minus infinity, so that it never wins over a negative pixel.
+    The border is minus infinity, so that it never wins over a negative pixel. ceil_mode: sizes are rounded up, and
+    the last windows are cut off where the border ends.
     2012, section 3.4: windows of 3 at a stride of 2 overlap.
     """
     kernel, stride, padding = pairs(kernel_size, stride, padding)
     padded = pad(x, padding, value=-np.inf)
-    y = np.zeros((*x.shape[:2], *output_sizes(x.shape[2:], kernel, stride, padding)))
+    y = np.zeros((*x.shape[:2], *output_sizes(x.shape[2:], kernel, stride, padding, ceil_mode)))
     for n, c, i, j in np.ndindex(y.shape):
         read = (n, c, *window(i, j, kernel, stride))
         y[n, c, i, j] = padded[read].max()
@@ -292,7 +293,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
 
 
 @in_float64
-def max_pool2d_backward(x, grad_y, kernel_size, stride=None, padding=0):
+def max_pool2d_backward(x, grad_y, kernel_size, stride=None, padding=0, ceil_mode=False):
     """grad_y[n, c, i, j] goes whole to the window's largest pixel; in a tie, to the first, row by row.
 
     The border never wins, not even where all pixels are minus infinity; NaN counts as larger than any number.
@@ -306,35 +307,84 @@ def max_pool2d_backward(x, grad_y, kernel_size, stride=None, padding=0):
         nobody = (
             padded[read].max() == -np.inf
         )  # no pixel is larger than the border: then the first pixel wins
-        winner = (
-            inside[read].argmax() if nobody else padded[read].argmax()
-        )  # argmax gives the first of equals
-        a, b = np.unravel_index(winner, kernel)
+        first = inside[read].argmax() if nobody else padded[read].argmax()  # argmax gives the first of equals
+        a, b = np.unravel_index(first, padded[read].shape)
         grad_padded[read][a, b] += grad_y[n, c, i, j]
     return unpad(grad_padded, padding)
 
 
 @in_float64
-def avg_pool2d(x, kernel_size, stride=None, padding=0):
-    """y[n, c, i, j] = mean over a, b of padded[n, c, i*sh + a, j*sw + b]; the border's zeros count."""
+def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """y[n, c, i, j] = the sum over a, b of padded[n, c, i*sh + a, j*sw + b], by the number of those that count
+
+    The border's zeros count, unless count_include_pad says that they do not.
+    """
     kernel, stride, padding = pairs(kernel_size, stride, padding)
     padded = pad(x, padding)
-    y = np.zeros((*x.shape[:2], *output_sizes(x.shape[2:], kernel, stride, padding)))
+    counts = pad(np.ones(x.shape), padding, value=float(count_include_pad))
+    y = np.zeros((*x.shape[:2], *output_sizes(x.shape[2:], kernel, stride, padding, ceil_mode)))
     for n, c, i, j in np.ndindex(y.shape):
         read = (n, c, *window(i, j, kernel, stride))
-        y[n, c, i, j] = padded[read].mean()
+        y[n, c, i, j] = padded[read].sum() / counts[read].sum()
     return y
 
 
 @in_float64
-def avg_pool2d_backward(x, grad_y, kernel_size, stride=None, padding=0):
-    """grad_y[n, c, i, j] goes in equal shares to the window's kh*kw pixels."""
+def avg_pool2d_backward(
+    x, grad_y, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True
+):
+    """grad_y[n, c, i, j] goes in equal shares to the window's pixels."""
     kernel, stride, padding = pairs(kernel_size, stride, padding)
     grad_padded = pad(np.zeros(x.shape), padding)
+    counts = pad(np.ones(x.shape), padding, value=float(count_include_pad))
     for n, c, i, j in np.ndindex(grad_y.shape):
         read = (n, c, *window(i, j, kernel, stride))
-        grad_padded[read] += grad_y[n, c, i, j] / math.prod(kernel)
+        grad_padded[read] += grad_y[n, c, i, j] / counts[read].sum()
     return unpad(grad_padded, padding)
+
+
+@in_float64
+def adaptive_avg_pool2d(x, size):
+    """y[n, c, i, j] = the mean of the rows floor(i H/OH) to ceil((i + 1) H/OH) of x[n, c], likewise the columns"""
+    size = pair(size, "size")
+    y = np.zeros((*x.shape[:2], *size))
+    for n, c, i, j in np.ndindex(y.shape):
+        read = (n, c, part(i, x.shape[2], size[0]), part(j, x.shape[3], size[1]))
+        y[n, c, i, j] = x[read].mean()
+    return y
+
+
+@in_float64
+def adaptive_avg_pool2d_backward(x, grad_y):
+    """grad_y[n, c, i, j] goes in equal shares to the pixels that it is the mean of."""
+    grad_x = np.zeros(x.shape)
+    for n, c, i, j in np.ndindex(grad_y.shape):
+        read = (n, c, part(i, x.shape[2], grad_y.shape[2]), part(j, x.shape[3], grad_y.shape[3]))
+        grad_x[read] += grad_y[n, c, i, j] / grad_x[read].size
+    return grad_x
+
+
+def part(i, pixels, parts):
+    """The pixels from floor(i pixels/parts) to ceil((i + 1) pixels/parts), as a slice."""
+    return slice(math.floor(i * pixels / parts), math.ceil((i + 1) * pixels / parts))
+
+
+@in_float64
+def global_avg_pool2d(x):
+    """y[n, c] = the mean of x[n, c]; y (N, C)"""
+    y = np.zeros(x.shape[:2])
+    for n, c in np.ndindex(y.shape):
+        y[n, c] = x[n, c].mean()
+    return y
+
+
+@in_float64
+def global_avg_pool2d_backward(x, grad_y):
+    """Each of a map's H*W pixels gets the same share of grad_y[n, c]."""
+    grad_x = np.zeros(x.shape)
+    for n, c, i, j in np.ndindex(x.shape):
+        grad_x[n, c, i, j] = grad_y[n, c] / x[n, c].size
+    return grad_x
 
 
 @in_float64
@@ -402,6 +452,51 @@ def near(c, size, depth):
     """The channels c - size//2 ... c + size//2 that lie in c's group of `depth` channels, as a slice."""
     first = c // depth * depth
     return slice(max(first, c - size // 2), min(first + depth, c + size // 2 + 1))
+
+
+# Batch normalisation
+
+
+@in_float64
+def batch_norm2d(x, weight, bias, eps=1e-5, mean=None, variance=None):
+    """y[n, c, i, j] = weight[c] * (x[n, c, i, j] - mean[c]) / sqrt(variance[c] + eps) + bias[c]
+
+    mean and variance: those of the channel's numbers in the batch; or those that are given, as in evaluation.
+    Ioffe and Szegedy 2015, algorithm 1. x (N, C, H, W); the others (C,).
+    """
+    y = np.zeros(x.shape)
+    for c in range(x.shape[1]):
+        m, v = (x[:, c].mean(), x[:, c].var()) if mean is None else (mean[c], variance[c])
+        for n, i, j in np.ndindex(x[:, c].shape):
+            y[n, c, i, j] = weight[c] * (x[n, c, i, j] - m) / math.sqrt(v + eps) + bias[c]
+    return y
+
+
+@in_float64
+def batch_norm2d_backward(x, weight, grad_y, eps=1e-5, mean=None, variance=None):
+    """y = weight * centred / sqrt(variance + eps) + bias, so its gradient goes to each of these, and from the mean and
+    the variance of a batch on to every x of the channel. Section 3 of the paper, line by line.
+
+    Returns (grad_x, grad_weight, grad_bias).
+    """
+    grad_x, grad_weight, grad_bias = np.zeros(x.shape), np.zeros(len(weight)), np.zeros(len(weight))
+    for c in range(x.shape[1]):
+        m, v = (x[:, c].mean(), x[:, c].var()) if mean is None else (mean[c], variance[c])
+        places, scale = list(np.ndindex(x[:, c].shape)), 1 / math.sqrt(v + eps)
+        grad_mean = grad_variance = 0.0
+        for n, i, j in places:
+            centred = x[n, c, i, j] - m
+            grad_weight[c] += grad_y[n, c, i, j] * centred * scale
+            grad_bias[c] += grad_y[n, c, i, j]
+            grad_centred = grad_y[n, c, i, j] * weight[c] * scale
+            grad_x[n, c, i, j] += grad_centred
+            grad_mean -= grad_centred
+            grad_variance -= grad_y[n, c, i, j] * weight[c] * centred * scale**3 / 2
+        if mean is None:  # the batch's: every x is part of both
+            for n, i, j in places:
+                grad_x[n, c, i, j] += grad_mean / len(places)
+                grad_x[n, c, i, j] += grad_variance * 2 * (x[n, c, i, j] - m) / len(places)
+    return grad_x, grad_weight, grad_bias
 
 
 # Dropout

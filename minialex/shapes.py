@@ -37,31 +37,51 @@ def is_whole(value) -> bool:
     return True
 
 
-def output_size(size: int, kernel: int, stride: int, padding: int) -> int:
+def output_size(size: int, kernel: int, stride: int, padding: int, ceil: bool = False) -> int:
     """How many positions a window of `kernel` has on `size` pixels with `padding` on either side.
 
         1 + floor((size + 2 padding - kernel) / stride)
 
+    ceil: rounded up instead: the last window may hang over, but it begins in the picture, not in the padding after it.
     Raises ValueError when the window does not fit even once.
 
     >>> output_size(227, kernel=11, stride=4, padding=0)
     55
+    >>> output_size(112, kernel=3, stride=2, padding=0), output_size(112, 3, 2, 0, ceil=True)
+    (55, 56)
     """
     padded = size + 2 * padding
     if kernel > padded:
         raise ValueError(
             f"a window of {kernel} does not fit into {size} + 2*{padding} padding = {padded} pixels"
         )
-    return 1 + (padded - kernel) // stride
+    if not ceil:
+        return 1 + (padded - kernel) // stride
+    positions = 1 - (kernel - padded) // stride
+    return positions - ((positions - 1) * stride >= size + padding)
 
 
 def output_sizes(
-    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    ceil: bool = False,
 ) -> tuple[int, int]:
     """`output_size` for height and width.
 
     >>> output_sizes((28, 28), kernel=(5, 5), stride=(1, 1), padding=(2, 2))
     (28, 28)
     """
-    height, width = (output_size(*axis) for axis in zip(size, kernel, stride, padding, strict=True))
+    height, width = (output_size(*axis, ceil) for axis in zip(size, kernel, stride, padding, strict=True))
     return height, width
+
+
+def overhang(size: int, kernel: int, stride: int, padding: int) -> int:
+    """How far the last window hangs over the padded picture, where sizes are rounded up.
+
+    >>> overhang(112, kernel=3, stride=2, padding=0)
+    1
+    """
+    last = (output_size(size, kernel, stride, padding, ceil=True) - 1) * stride + kernel
+    return max(0, last - size - 2 * padding)

@@ -281,6 +281,12 @@ def test_sgd_step_by_hand():
 X, LABELS, TABLE = normal((2, 2, 4, 5)), np.array([1, 0]), [(0, 1), (1,)]
 FLAT, SQUARE = normal((2, 3)), normal((4, 3))
 CALLS = [
+    (naive.adaptive_avg_pool2d, X, (2, 3)),
+    (naive.adaptive_avg_pool2d_backward, X, normal((2, 2, 2, 3))),
+    (naive.global_avg_pool2d, X),
+    (naive.global_avg_pool2d_backward, X, normal((2, 2))),
+    (naive.batch_norm2d, X, normal(2), normal(2)),
+    (naive.batch_norm2d_backward, X, normal(2), X),
     (naive.pad, X, 1),
     (naive.unpad, X, 1),
     (naive.conv2d, X, normal((4, 1, 3, 2)), normal(4), 2, 1, 2),
@@ -319,7 +325,7 @@ every_function = pytest.mark.parametrize("call", CALLS, ids=lambda call: call[0]
 
 
 def test_every_public_operation_is_among_the_calls():
-    helpers = {"in_float64", "window", "pairs", "channels_of", "connections", "near", "log_sum_exp"}
+    helpers = {"in_float64", "window", "pairs", "part", "channels_of", "connections", "near", "log_sum_exp"}
     public = {
         name for name, thing in vars(naive).items() if getattr(thing, "__module__", "") == naive.__name__
     }

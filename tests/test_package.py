@@ -28,8 +28,11 @@ ROWS = [
     "layers.calls",
     "layers.layer",
     "layers.names",
-    "layers.conv layers.pool layers.activation layers.linear layers.norm layers.dropout layers.loss",
+    "layers.conv layers.pool layers.activation layers.linear layers.norm layers.batch_norm layers.dropout "
+    "layers.loss",
     "layers.sequential",
+    "layers.branches layers.exits",
+    "layers.dense",
     "layers.towers",
     "layers",
     "fast.cpu.pieces fast.cpu.windows",

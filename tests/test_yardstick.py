@@ -178,3 +178,55 @@ def test_the_modern_lenet_agrees_from_its_picture_to_its_loss_and_back():
     pairs |= {p.name: (p.grad, host(w[p.name].grad)) for p in model.parameters()}
     assert len(pairs) == 3 + 10
     assert wrong(pairs) == []
+
+
+def test_poolings_rounded_up_and_batch_norm_are_pytorchs():
+    rng = np.random.default_rng(5)
+    for number in range(CONFIGURATIONS):
+        kernel, stride = rng.integers(1, 5, 2), tuple(map(int, rng.integers(1, 4, 2)))
+        padding, size = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel), rng.integers(4, 11, 2)
+        kernel, x = tuple(map(int, kernel)), rng.normal(size=(2, 3, *size))
+        ceil, counted = bool(number % 3), bool(number % 2)
+        geometry = (kernel, stride, padding)
+        found = compare(
+            mx.MaxPool2D(*geometry, ceil_mode=ceil), x,
+            lambda x, g=geometry, c=ceil: F.max_pool2d(x, *g, ceil_mode=c), rng,
+        )  # fmt: skip
+        assert not found, (geometry, ceil, size, found)
+        found = compare(
+            mx.AvgPool2D(*geometry, ceil_mode=ceil, count_include_pad=counted), x,
+            lambda x, g=geometry, c=ceil, n=counted: F.avg_pool2d(x, *g, c, n), rng,
+        )  # fmt: skip
+        assert not found, (geometry, ceil, counted, size, found)
+        parts = tuple(map(int, rng.integers(1, 8, 2)))
+        found = compare(mx.AdaptiveAvgPool2D(parts), x, lambda x, p=parts: F.adaptive_avg_pool2d(x, p), rng)
+        assert not found, (parts, size, found)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_batch_norm_and_its_running_numbers_over_three_passes_are_pytorchs(mode):
+    rng = np.random.default_rng(6)
+    ours = mx.BatchNorm2D(4, eps=1e-3, momentum=0.3).astype("float64")
+    theirs = torch.nn.BatchNorm2d(4, eps=1e-3, momentum=0.3, dtype=torch.float64)
+    getattr(ours, mode)(), getattr(theirs, mode)()
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        array = rng.uniform(0.5, 2, size=4)
+        getattr(ours, name).value = array.copy()
+        getattr(theirs, name).data = torch.tensor(array)
+    for _ in range(3):
+        x, grad_y = rng.normal(2, 3, size=(5, 4, 3, 2)), rng.normal(size=(5, 4, 3, 2))
+        their_x = leaf(x)
+        theirs.zero_grad()
+        their_y = theirs(their_x)
+        their_y.backward(torch.tensor(grad_y))
+        y, grad_x = ours.forward(x), ours.backward(grad_y)
+        assert not wrong(
+            {
+                "y": (y, host(their_y)),
+                "grad_x": (grad_x, their_x.grad.numpy()),
+                "grad_weight": (ours.weight.grad, theirs.weight.grad.numpy()),
+                "grad_bias": (ours.bias.grad, theirs.bias.grad.numpy()),
+                "running_mean": (ours.running_mean.value, host(theirs.running_mean)),
+                "running_var": (ours.running_var.value, host(theirs.running_var)),
+            }
+        )

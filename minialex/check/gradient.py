@@ -29,7 +29,7 @@ from minialex.errors import DtypeMismatch
 from minialex.layers.init import generator
 from minialex.layers.layer import Array, Layer
 from minialex.layers.loss import Loss
-from minialex.weights import export_grouped, import_grouped
+from minialex.weights import export_grouped, gather, put, scatter
 
 STEP = 1e-5
 RELATIVE = 1e-5  # tolerance, measured against the gradient itself
@@ -166,7 +166,7 @@ def gradcheck(layer: Layer, x: Array, labels=None, rng=0, max_entries: int = 500
         p.grad = None  # what backward forgets to set must not be left over from before
     model = to_numpy(x)
     x = laid_out_like(model.astype(np.float64), model)
-    arrays = {"x": x, **export_grouped(layer)}
+    arrays = {"x": x, **gather(named, [p.value for _, p in named])}
     function = _Function(layer, labels, x)
     report = Report(str(layer), {name: array.shape for name, array in arrays.items()})
     report.faults += unlisted(layer)
@@ -210,6 +210,7 @@ class _Function:
         self.labels = () if labels is None else (labels,)
         self.model = model  # the array whose memory layout x and the upstream gradient have
         self.counters = layer.counters()
+        self.buffers = [to_numpy(buffer.value).copy() for _, buffer in layer.named_buffers()]
         self.upstream = self.y = None
 
     def on(self, layer):
@@ -220,6 +221,8 @@ class _Function:
 
     def forward(self, x):
         self.layer.set_counters(self.counters)  # the same dropout mask every time
+        for (_, buffer), value in zip(self.layer.named_buffers(), self.buffers, strict=True):
+            put(buffer.value, value)  # and the same running means
         return self.layer.forward(self.give(x), *self.labels)
 
     def give(self, array):
@@ -255,7 +258,10 @@ class _Function:
 
     def load(self, arrays):
         """Let the layer's parameters have these values."""
-        import_grouped(self.layer, {name: array for name, array in arrays.items() if name != "x"})
+        named = self.layer.named_parameters()
+        parts = scatter(named, {name: array for name, array in arrays.items() if name != "x"})
+        for (_, p), part in zip(named, parts, strict=True):
+            put(p.value, part)
 
     def __call__(self, arrays):
         self.load(arrays)

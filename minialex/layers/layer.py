@@ -15,7 +15,7 @@ import numpy as np
 from minialex.devices.device import Device, device_of, is_array, transfer
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.calls import Saved, checked_backward, checked_forward
-from minialex.layers.parameter import Constant, Parameter
+from minialex.layers.parameter import Buffer, Constant, Parameter
 from minialex.layers.settings import is_setting, number, plain
 
 Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
@@ -68,7 +68,7 @@ class Layer:
             cls.backward = checked_backward(cls.backward)
 
     def __setattr__(self, name, value):
-        if isinstance(value, Parameter) and not value.name:
+        if isinstance(value, Parameter | Buffer) and not value.name:
             value.name = name
         if isinstance(value, (list, tuple, dict)) and type(self).parameters is Layer.parameters:
             inside = value.values() if isinstance(value, dict) else value
@@ -146,6 +146,16 @@ class Layer:
                 names.setdefault(id(p), f"{child}.{name}" if self.names_children else name)
         # Some layers list parameters in a way of their own: these have no other name than that.
         return [(names.get(id(p), p.name), p) for p in self.parameters()]
+
+    def named_buffers(self) -> list[tuple[str, Buffer]]:
+        """What layers keep without training it (running means), with its names in here, as weight files have them."""
+        own = [(name, value) for name, value in vars(self).items() if isinstance(value, Buffer)]
+        inside = [
+            (f"{child}.{name}" if self.names_children else name, buffer)
+            for child, layer in self.children().items()
+            for name, buffer in layer.named_buffers()
+        ]
+        return own + inside
 
     @property
     def dtype(self) -> np.dtype | None:

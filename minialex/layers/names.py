@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from minialex.layers.layer import Layer, Parameter
+from minialex.layers.layer import Layer
+from minialex.layers.parameter import Buffer, Parameter
 
 
 def give_name(layer: Layer, key: str, owner: Layer) -> None:
@@ -23,7 +24,7 @@ def _prefix(layer, prefix):
     if layer.is_whole:
         return
     for value in vars(layer).values():
-        if isinstance(value, Parameter):
+        if isinstance(value, Parameter | Buffer):
             own = value.name.startswith(f"{before}.") if before else "." not in value.name
             if own:  # one that another layer has as well keeps that one's name
                 value.name = f"{prefix}.{value.name}"

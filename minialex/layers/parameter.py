@@ -1,4 +1,4 @@
-"""Arrays that belong to a layer: those that training changes, and those that it leaves alone."""
+"""Arrays that belong to a layer: those that training changes, those that it keeps, and those that it leaves alone."""
 
 from typing import Any
 
@@ -36,13 +36,7 @@ class Parameter:
 
     def split(self, parts: int) -> list["Parameter"]:
         """The rows of axis 0, dealt out to so many parameters of the same name."""
-        rows = len(self.value) // parts
-        pieces = []
-        for first in range(0, rows * parts, rows):
-            piece = Parameter(self.value[first : first + rows].copy(), self.decay, self.lr_scale)
-            piece.name, piece.part = self.name, (first, first + rows, len(self.value))
-            pieces.append(piece)
-        return pieces
+        return dealt_out(self, parts, lambda rows: Parameter(rows, self.decay, self.lr_scale))
 
     def __repr__(self):
         return f"Parameter({self.name!r}, shape {self.value.shape}, {self.value.dtype})"
@@ -53,3 +47,38 @@ class Constant:
 
     def __init__(self, value: Array):
         self.value = as_array(value)
+
+
+class Buffer(Constant):
+    """An array that a layer keeps and no gradient changes, as batch normalisation its running mean.
+
+    It is saved with the weights and in checkpoints, under its name, and moves and is cast with its layer.
+    part: as a Parameter's.
+    """
+
+    def __init__(self, value: Array):
+        super().__init__(value)
+        self.name = ""
+        self.part: tuple[int, int, int] | None = None
+
+    def move(self, towards: Array, share: float) -> None:
+        """value <- (1 - share) * value + share * towards, a new array: who holds the old one keeps it."""
+        self.value = as_array((1 - share) * self.value + share * towards)
+
+    def split(self, parts: int) -> list["Buffer"]:
+        """As a Parameter's."""
+        return dealt_out(self, parts, Buffer)
+
+    def __repr__(self):
+        return f"Buffer({self.name!r}, shape {self.value.shape}, {self.value.dtype})"
+
+
+def dealt_out(whole, parts, make):
+    """The rows of axis 0 of a Parameter or a Buffer, as so many of the same name."""
+    rows = len(whole.value) // parts
+    pieces = []
+    for first in range(0, rows * parts, rows):
+        piece = make(whole.value[first : first + rows].copy())
+        piece.name, piece.part = whole.name, (first, first + rows, len(whole.value))
+        pieces.append(piece)
+    return pieces

@@ -1,14 +1,14 @@
-"""Pooling: the largest (max), the mean, or 1998's trainable sum of each window.
+"""Pooling: the largest (max), the mean, or 1998's trainable sum of each window; and means of whole maps.
 
-All three lay the cells of each window side by side, as im2col does, and work along that axis. Backward says what each
-cell gets, and col2im brings it home (see windows.py, and lesson 03).
+The first three lay the cells of each window side by side, as im2col does, and work along that axis. Backward says what
+each cell gets, and col2im brings it home (see windows.py, and lesson 03).
 """
 
 import numpy as np
 
 from minialex.layers.layer import Array, Layer, Parameter
-from minialex.layers.windows import col2im, im2col, pad, unpad
-from minialex.shapes import output_sizes, pair, positive
+from minialex.layers.windows import col2im, im2col, pad
+from minialex.shapes import output_sizes, overhang, pair, positive
 
 
 def cells_of(padded: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:
@@ -19,7 +19,11 @@ def cells_of(padded: Array, kernel: tuple[int, int], stride: tuple[int, int]) ->
 
 
 class Pool2D(Layer):
-    """What the poolings share: a window, its stride, and the padding. The stride left out is the kernel size."""
+    """What the poolings share: a window, its stride, and the padding. The stride left out is the kernel size.
+
+    ceil_mode: sizes are rounded up, OH = 1 + ceil((H + 2*padding - kh) / stride), so that no pixel is left out; the
+    last window may hang over the padding, but none begins in the padding after the picture.
+    """
 
     input_rank = 4
 
@@ -28,7 +32,9 @@ class Pool2D(Layer):
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] | None = None,
         padding: int | tuple[int, int] = 0,
+        ceil_mode: bool = False,
     ):
+        self.ceil_mode = bool(ceil_mode)
         self.kernel_size = kh, kw = pair(kernel_size, "kernel_size")
         self.stride = pair(kernel_size if stride is None else stride, "stride")
         self.padding = ph, pw = pair(padding, "padding", least=0)
@@ -42,15 +48,29 @@ class Pool2D(Layer):
         """(N, C, kh*kw, OH, OW)"""
         return cells_of(padded, self.kernel_size, self.stride)
 
+    def frame(self, x: Array, value: float = 0.0, beyond: float | None = None) -> Array:
+        """x with `value` in the padding, and `beyond` (left out: `value`) in what the last windows hang over."""
+        padded = pad(x, self.padding, value)
+        if not self.ceil_mode:
+            return padded
+        down, right = map(overhang, x.shape[2:], self.kernel_size, self.stride, self.padding)
+        N, C, H, W = padded.shape
+        shape = (N, C, H + down, W + right)
+        wider = self.xp.full(shape, value if beyond is None else beyond, dtype=x.dtype)
+        wider[:, :, :H, :W] = padded
+        return wider
+
     def bring_home(self, grad_cells: Array) -> Array:
-        """The gradient of x from that of its windows' cells (N, C, kh*kw, OH, OW); forward saves the padded_shape."""
+        """The gradient of x from that of its windows' cells (N, C, kh*kw, OH, OW); forward saves both shapes."""
+        H, W = self.saved.shape[2:]
         grad_padded = col2im(grad_cells, self.saved.padded_shape, self.kernel_size, self.stride)
-        return unpad(grad_padded, self.padding)
+        ph, pw = self.padding
+        return grad_padded[:, :, ph : ph + H, pw : pw + W]
 
     def check_input(self, x):
         super().check_input(x)
         try:
-            output_sizes(x.shape[2:], self.kernel_size, self.stride, self.padding)
+            output_sizes(x.shape[2:], self.kernel_size, self.stride, self.padding, self.ceil_mode)
         except ValueError as error:
             raise ValueError(f"{self}: {error}; the input has shape {x.shape}") from None
 
@@ -76,14 +96,14 @@ class MaxPool2D(Pool2D):
     """
 
     def forward(self, x: Array) -> Array:
-        padded = pad(x, self.padding, value=-np.inf)  # (N, C, H + 2 ph, W + 2 pw)
+        padded = self.frame(x, value=-np.inf)  # (N, C, H + 2 ph, W + 2 pw)
         cells = self.cells(padded)  # (N, C, kh*kw, OH, OW)
         y = cells.max(axis=2)
         # The padding never wins: where all is minus infinity, the first cell that lies inside of the picture does.
-        inside = pad(self.xp.ones_like(x[:1, :1], dtype=bool), self.padding, value=False)
+        inside = self.frame(self.xp.ones_like(x[:1, :1], dtype=bool), value=False)
         first_inside = self.cells(inside).argmax(axis=2)  # (1, 1, OH, OW)
         winner = self.xp.where(y == -np.inf, first_inside, cells.argmax(axis=2))
-        self.save(winner=winner, padded_shape=padded.shape)
+        self.save(winner=winner, shape=x.shape, padded_shape=padded.shape)
         return y
 
     def backward(self, grad_y: Array) -> Array:
@@ -94,8 +114,10 @@ class MaxPool2D(Pool2D):
 
 
 class AvgPool2D(Pool2D):
-    """y[n, c, p, q] = the mean of x under the window at (p, q); the padding's zeros count, as PyTorch's do
+    """y[n, c, p, q] = the mean of x under the window at (p, q)
 
+    The padding's zeros count, as PyTorch's do; with count_include_pad=False they do not, and each window is divided by
+    the number of pixels in it. What hangs over in ceil_mode never counts.
     Shapes: x (N, C, H, W); y (N, C, OH, OW), OH = 1 + floor((H + 2*padding - kh) / stride).
     Raises ValueError for a window larger than the padded input, or padding of more than half a window.
 
@@ -103,16 +125,84 @@ class AvgPool2D(Pool2D):
     array([[[[3.]]]], dtype=float32)
     """
 
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad: bool = True):
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.count_include_pad = bool(count_include_pad)
+
     def forward(self, x: Array) -> Array:
-        padded = pad(x, self.padding)  # (N, C, H + 2 ph, W + 2 pw)
-        self.save(padded_shape=padded.shape)
-        return self.cells(padded).mean(axis=2)
+        padded = self.frame(x)  # (N, C, H + 2 ph, W + 2 pw)
+        self.save(shape=x.shape, padded_shape=padded.shape)
+        return self.cells(padded).mean(axis=2) / self.counted(x.shape, x.dtype)
 
     def backward(self, grad_y: Array) -> Array:
         kh, kw = self.kernel_size
         N, C, OH, OW = grad_y.shape
-        grad_cells = self.xp.broadcast_to(grad_y[:, :, None] / (kh * kw), (N, C, kh * kw, OH, OW))
+        pixels = kh * kw * self.counted(self.saved.shape, grad_y.dtype)  # of each window, those that count
+        grad_cells = self.xp.broadcast_to((grad_y / pixels)[:, :, None], (N, C, kh * kw, OH, OW))
         return self.bring_home(grad_cells)
+
+    def counted(self, shape: tuple[int, ...], dtype) -> Array:
+        """How much of each window counts, (1, 1, OH, OW): 1 where no padding is left out."""
+        ones = self.xp.ones((1, 1, *shape[2:]), dtype=dtype)
+        return self.cells(self.frame(ones, value=float(self.count_include_pad), beyond=0.0)).mean(axis=2)
+
+
+class GlobalAvgPool2D(Layer):
+    """y[n, c] = the mean of x[n, c] over all places: of each map one number (Lin et al. 2013, section 3.2)
+
+    Shapes: x (N, C, H, W); y (N, C), as Linear takes it.
+
+    >>> GlobalAvgPool2D().forward(np.array([[[[1, 2], [3, 6]]]], dtype=np.float32))
+    array([[3.]], dtype=float32)
+    """
+
+    input_rank = 4
+
+    def forward(self, x: Array) -> Array:
+        self.save(shape=x.shape)
+        return x.mean(axis=(2, 3))
+
+    def backward(self, grad_y: Array) -> Array:
+        N, C, H, W = self.saved.shape
+        return self.xp.broadcast_to((grad_y / (H * W))[:, :, None, None], (N, C, H, W)).copy()
+
+
+class AdaptiveAvgPool2D(Layer):
+    """y[n, c, p, q] = the mean of x over the rows floor(p H / OH) to ceil((p + 1) H / OH), likewise the columns
+
+    As many windows as are asked for, whatever comes in, of sizes that may differ by one, and may overlap; PyTorch's.
+    Shapes: x (N, C, H, W); y (N, C, OH, OW), the `size`.
+
+    >>> AdaptiveAvgPool2D((1, 2)).forward(np.array([[[[1, 2, 6]]]], dtype=np.float32))        # 1 2 and 2 6
+    array([[[[1.5, 4. ]]]], dtype=float32)
+    """
+
+    input_rank = 4
+
+    def __init__(self, size: int | tuple[int, int]):
+        self.size = pair(size, "size")
+
+    def forward(self, x: Array) -> Array:
+        self.save(shape=x.shape)
+        y = self.xp.empty((*x.shape[:2], *self.size), dtype=x.dtype)
+        for p, q, rows, columns in self.windows(x.shape):
+            y[:, :, p, q] = x[:, :, rows, columns].mean(axis=(2, 3))
+        return y
+
+    def backward(self, grad_y: Array) -> Array:
+        grad_x = self.xp.zeros(self.saved.shape, dtype=grad_y.dtype)
+        for p, q, rows, columns in self.windows(self.saved.shape):
+            area = (rows.stop - rows.start) * (columns.stop - columns.start)
+            grad_x[:, :, rows, columns] += grad_y[:, :, p, q, None, None] / area
+        return grad_x
+
+    def windows(self, shape):
+        """(p, q, rows, columns) of each window, the last two as slices."""
+        (OH, OW), (H, W) = self.size, shape[2:]
+        for p, q in np.ndindex(OH, OW):
+            rows = slice(p * H // OH, -(-(p + 1) * H // OH))
+            columns = slice(q * W // OW, -(-(q + 1) * W // OW))
+            yield p, q, rows, columns
 
 
 class Subsampling(Layer):

@@ -40,11 +40,11 @@ class Sequential(Layer):
                 )
             if not isinstance(layer, Layer):
                 raise TypeError(f"Sequential: {name} is a {type(layer).__name__}, not a layer")
-        inside = [id(layer) for child in self.layers.values() for layer in all_layers(child)]
+        inside = [id(layer) for child in self.children().values() for layer in all_layers(child)]
         if len(set(inside)) < len(inside):
             raise ValueError("Sequential: the same layer stands in it twice; make two")
         self._check_names()
-        for name, layer in self.layers.items():
+        for name, layer in self.children().items():
             give_name(layer, name, owner=self)
 
     def forward(self, x: Array) -> Array:
@@ -68,10 +68,11 @@ class Sequential(Layer):
         kind = type(self).__name__
         for layer in all_layers(self):
             check_keys(layer)
-        layers = [name for key, layer in self.layers.items() for name in names_inside(layer, key)]
+        layers = [name for key, layer in self.children().items() for name in names_inside(layer, key)]
         if twice := [name for name, count in Counter(layers).items() if count > 1]:
             raise ValueError(f"{kind}: two layers in it would be called {twice[0]!r}")
-        named = [(f"{key}.{n}", p) for key, layer in self.layers.items() for n, p in layer.named_parameters()]
+        inside = self.children().items()
+        named = [(f"{key}.{n}", p) for key, layer in inside for n, p in layer.named_parameters()]
         check_different(named, kind)
         first = {}
         for name, p in named:
@@ -111,7 +112,7 @@ class Sequential(Layer):
         Sequential.train(self, mode)
 
     def train(self, mode: bool = True) -> "Sequential":
-        for layer in self:
+        for layer in self.children().values():
             layer.train(mode)
         return self
 
@@ -122,7 +123,7 @@ class Sequential(Layer):
         if first is not second and not takes_two:
             raise ValueError(f"{self} has no towers: it takes one device, not {first.name} and {second.name}")
         first.check_link(second)
-        for name, layer in self.layers.items():
+        for name, layer in self.children().items():
             layer.to((first, second) if name in takes_two else first)
         self.saved = self._output = None
         return self

@@ -113,18 +113,19 @@ class Towers(OnTwoDevices):
             for number, (name, p) in enumerate(pair)
         ]
 
+    def named_buffers(self):
+        return [
+            (name if buffer.part else f"{number}.{name}", buffer)
+            for number, stage in enumerate(self.stages)
+            for name, buffer in stage.named_buffers()
+        ]
+
     def counters(self):
         return self.stages[0].counters()  # the towers count alike
 
     def set_counters(self, counters):
         for stage in self.stages:
             stage.set_counters(counters)
-
-    def multiply_adds(self, x_shapes, y_shapes):
-        return sum(s.multiply_adds(x, y) for s, x, y in zip(self.stages, x_shapes, y_shapes, strict=True))
-
-    def column_bytes(self, x_shapes, y_shapes):
-        return sum(s.column_bytes(x, y) for s, x, y in zip(self.stages, x_shapes, y_shapes, strict=True))
 
 
 class Broadcast(OnTwoDevices):

@@ -4,6 +4,7 @@ import copy
 from dataclasses import dataclass, fields
 
 from minialex.devices.device import is_array
+from minialex.layers.calls import watcher
 from minialex.layers.layer import Layer
 from minialex.layers.sequential import Model
 from minialex.layers.towers import Towers
@@ -98,28 +99,52 @@ def summary(model: Model, picture_shape: tuple[int, int, int] | None = None) -> 
     model = copy.deepcopy(model).eval()
     with model.device:
         x = model.xp.zeros((1, *shape), dtype=model.dtype or "float32")
-    rows = []
+    rows, made = [], {}
     for name, layer in model.children().items():
-        y = layer.forward(x)
-        rows.append(_row(name, layer, _shapes(x), y))
+        read = made[model.reads[name]] if name in getattr(model, "heads", ()) else x
+        costs = _Costs()
+        token = watcher.set(costs)
+        try:
+            y = made[name] = layer.forward(read)
+        finally:
+            watcher.reset(token)
+        rows.append(_row(name, layer, costs, y))
         x = y
     return Summary(f"{type(model).__name__}, input {'x'.join(map(str, shape))}", rows)
 
 
-def _row(name: str, layer: Layer, x_shapes, y) -> Row:
-    y_shapes = _shapes(y)
-    one = y[0] if isinstance(y, tuple) else y
+class _Costs:
+    """What each layer costs that is called inside of a row's; see `watcher` in layers/calls.py."""
+
+    def __init__(self):
+        self.multiply_adds, self.column_bytes, self.crossing_bytes = [], [], []
+
+    def watch(self, layer, function, args, kwargs):
+        y = function(layer, *args, **kwargs)
+        x_shapes, y_shapes = _shapes(args[0]), _shapes(y)
+        self.multiply_adds.append(layer.multiply_adds(x_shapes, y_shapes))
+        self.column_bytes.append(layer.column_bytes(x_shapes, y_shapes))
+        self.crossing_bytes.append(layer.numbers_crossing(x_shapes) * _first(y).itemsize)
+        return y
+
+
+def _row(name: str, layer: Layer, costs: _Costs, y) -> Row:
     kind = layer.stages[0] if isinstance(layer, Towers) else layer
     return Row(
         name,
         type(kind).__name__,
-        tuple(one.shape[1:]),
+        tuple(_first(y).shape[1:]),
         len(y) if isinstance(y, tuple) else 1,
         sum(p.value.size for p in layer.parameters()),
-        layer.multiply_adds(x_shapes, y_shapes),
-        layer.column_bytes(x_shapes, y_shapes),
-        layer.numbers_crossing(x_shapes) * one.itemsize,
+        sum(costs.multiply_adds),
+        sum(costs.column_bytes),
+        sum(costs.crossing_bytes),
     )
+
+
+def _first(y):
+    """Of the towers' arrays the first one."""
+    return y[0] if isinstance(y, tuple) else y
 
 
 def _shapes(value):

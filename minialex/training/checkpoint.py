@@ -74,7 +74,7 @@ class Checkpoint:
             counters = self.state["counters"]
             if set(counters) != set(model.counters()):
                 raise ValueError(f"it counts {sorted(counters)}, the model {sorted(model.counters())}")
-            scatter(model.named_parameters(), self.parameters)  # shapes say more
+            scatter(model.named_parameters() + model.named_buffers(), self.parameters)  # shapes say more
             if why := why_other(self.record, model) or _why_other_classes(self.record, model):
                 raise ValueError(why)
             import_grouped(model, self.parameters)
@@ -88,7 +88,7 @@ class Checkpoint:
 def save_checkpoint(path: str | os.PathLike, model: Layer, optimizer: SGD, state: dict) -> None:
     """Write a checkpoint. `state` must be fit for JSON; the model's counters are added to it.
 
-    Raises NotFinite, and writes nothing, when a parameter is NaN or infinite: the last good checkpoint stays.
+    Raises NotFinite, and writes nothing, when a parameter or buffer is NaN or infinite: the last good checkpoint stays.
     """
     arrays = check_finite(model, optimizer)
     state = {**state, "counters": model.counters()}
@@ -99,7 +99,7 @@ def save_checkpoint(path: str | os.PathLike, model: Layer, optimizer: SGD, state
 
 def check_finite(model: Layer, optimizer: SGD) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint. Raises NotFinite, naming the first that holds NaN or infinity."""
-    named = model.named_parameters()
+    named = model.named_parameters() + model.named_buffers()
     arrays = gather(named, [p.value for _, p in named])
     velocities = gather(_named(optimizer, model), optimizer.velocities)
     arrays.update({VELOCITY + name: velocity for name, velocity in velocities.items()})

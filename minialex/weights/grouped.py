@@ -5,14 +5,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from minialex.devices.device import device_of, to_numpy, transfer
-from minialex.layers.layer import Array, Layer, Parameter
+from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_different
+from minialex.layers.parameter import Buffer, Parameter
 
-Named = tuple[str, Parameter]  # as `model.named_parameters()` gives them
+Named = tuple[str, Parameter | Buffer]  # as `named_parameters()` and `named_buffers()` give them
 
 
 def export_grouped(model: Layer, grads: bool = False) -> dict[str, np.ndarray]:
-    """The parameters (or their gradients) by name, as NumPy arrays: copies, whole, whatever the devices.
+    """The parameters and buffers by name, as NumPy arrays: copies, whole, whatever the devices. Or the gradients.
 
     >>> from minialex.layers import Linear
     >>> {name: array.shape for name, array in export_grouped(Linear(3, 2)).items()}
@@ -22,15 +23,18 @@ def export_grouped(model: Layer, grads: bool = False) -> dict[str, np.ndarray]:
     missing = [name for name, p in named if p.grad is None]
     if grads and missing:
         raise ValueError(f"export_grouped: {missing[0]} has no gradient yet: call backward first")
-    return gather(named, [p.grad if grads else p.value for _, p in named])
+    if grads:
+        return gather(named, [p.grad for _, p in named])
+    named = named + model.named_buffers()
+    return gather(named, [p.value for _, p in named])
 
 
 def import_grouped(model: Layer, arrays: Mapping[str, np.ndarray]) -> None:
-    """Put whole arrays into the model's parameters, in place, in their dtype.
+    """Put whole arrays into the model's parameters and buffers, in place, in their dtype.
 
     Raises ValueError, before anything is changed, when a name is missing or unknown, or a shape is another one.
     """
-    named = model.named_parameters()
+    named = model.named_parameters() + model.named_buffers()
     for (_, p), part in zip(named, scatter(named, arrays), strict=True):
         put(p.value, part)
 

@@ -29,19 +29,39 @@ LAYERS = {
     "Tanh": (lambda: mx.Tanh(1.7159, 2 / 3), (3, 2, 4, 3)),
     "MaxPool2D": (lambda: mx.MaxPool2D(3, stride=2, padding=1), (3, 2, 5, 6)),
     "AvgPool2D": (lambda: mx.AvgPool2D(3, stride=2, padding=1), (3, 2, 5, 6)),
+    "AvgPool2D rounded up": (
+        lambda: mx.AvgPool2D(3, 2, 1, ceil_mode=True, count_include_pad=False),
+        (3, 2, 6, 4),
+    ),
+    "GlobalAvgPool2D": (mx.GlobalAvgPool2D, (3, 2, 5, 4)),
+    "AdaptiveAvgPool2D": (lambda: mx.AdaptiveAvgPool2D((2, 3)), (3, 2, 5, 4)),
     "Subsampling": (lambda: mx.Subsampling(2), (3, 2, 5, 4)),
     "LocalResponseNorm": (lambda: mx.LocalResponseNorm(3, alpha=1.0, k=1.0, groups=2), (3, 4, 3, 2)),
     "SameMapNorm": (lambda: SameMapNorm(3, alpha=1.0), (3, 2, 3, 4)),
+    "BatchNorm2D": (lambda: mx.BatchNorm2D(2), (3, 2, 3, 4)),
+    "Identity": (mx.Identity, (3, 2, 4)),
+    "Scale": (lambda: mx.Scale(0.3), (3, 2, 4)),
     "Dropout": (mx.Dropout, (3, 8)),
     "Dropout of 2012": (lambda: mx.Dropout(0.5, scaling="test-time"), (3, 8)),
     "Sequential": (
         lambda: mx.Sequential(mx.Conv2D(2, 2, 3, padding=1), mx.ReLU(), mx.MaxPool2D(2)),
         (3, 2, 4, 6),
     ),
+    "Dense": (
+        lambda: mx.Dense(mx.Conv2D(2, 2, 3, padding=1), mx.Conv2D(4, 1, 1), reads=[(0,), (0, 1)]),
+        (3, 2, 4, 6),
+    ),
+    "Branches": (
+        lambda: mx.Branches(
+            {"a": mx.Conv2D(2, 2, 3, padding=1), "b": mx.Sequential(mx.ReLU(), mx.Identity())}
+        ),
+        (3, 2, 4, 6),
+    ),
 }
 PARAMETER_FREE = [name for name, (make, _) in LAYERS.items() if make().dtype is None]
 WITH_PARAMETERS = [name for name, (make, _) in LAYERS.items() if make().parameters()]
-SINGLE = [name for name in LAYERS if name != "Sequential"]  # Sequential leaves the checks to its layers
+CONTAINERS = ("Sequential", "Branches", "Dense")  # they leave the checks to their layers
+SINGLE = [name for name in LAYERS if name not in CONTAINERS]
 each_layer = pytest.mark.parametrize("name", LAYERS)
 
 
@@ -58,6 +78,7 @@ def test_each_layer_of_the_library_stands_in_this_list():
         mx.Broadcast,
         mx.Exchange,
         mx.Gather,
+        mx.Exits,
     }
     assert {kind for kind in here if not issubclass(kind, layers.Loss)} - apart == known
 
@@ -262,7 +283,7 @@ def test_without_input_grad_backward_returns_none_and_sets_the_same_gradients(de
         equal(actual, expected)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if not name.startswith("Dropout")])
+@pytest.mark.parametrize("name", [name for name in LAYERS if not name.startswith(("Dropout", "BatchNorm"))])
 def test_backward_works_in_eval_mode_as_in_training(device, name):
     layer, x = made(name, device)
     trained, evaluated = run(layer.train(), x), run(layer.eval(), x)

@@ -213,3 +213,94 @@ def test_subsampling_refuses_less_than_two_by_two_pixels(device):
 def test_subsampling_needs_a_channel():
     with pytest.raises(ValueError, match="channels must be a whole number >= 1, not 0"):
         mx.Subsampling(0)
+
+
+# ---- sizes rounded up, padding that does not count ----
+
+
+@st.composite
+def rounded_up(draw):
+    arguments, size = draw(strategies.poolings())
+    return {**arguments, "ceil_mode": draw(st.booleans())}, size
+
+
+@each_pooling
+@given(data=st.data(), geometry=rounded_up(), counted=st.booleans())
+def test_pooling_rounded_up_is_its_definition(device, pooling, data, geometry, counted):
+    arguments, size = geometry
+    if pooling is mx.AvgPool2D:
+        arguments = {**arguments, "count_include_pad": counted}
+    forward, backward = POOLINGS[pooling]
+    x, layer = pixels(data, size), pooling(**arguments).to(device)
+    y = layer.forward(device.asarray(x))
+    close(y, forward(x, **arguments))
+    grad_y = normal(y.shape)
+    close(layer.backward(device.asarray(grad_y)), backward(x, grad_y, **arguments))
+
+
+@pytest.mark.parametrize(
+    ("size", "floor", "ceil"), [(112, 55, 56), (55, 27, 27), (6, 2, 3), (5, 2, 2), (3, 1, 1)]
+)
+def test_a_size_is_rounded_up_where_pixels_would_be_left_out(size, floor, ceil):
+    x = normal((1, 1, size, size))
+    assert mx.MaxPool2D(3, 2).forward(x).shape[2:] == (floor, floor)
+    assert mx.MaxPool2D(3, 2, ceil_mode=True).forward(x).shape[2:] == (ceil, ceil)
+
+
+def test_no_window_begins_in_the_padding_after_the_picture():
+    """One row of 3 pixels, padding 1, stride 2: a third window would begin at the right padding."""
+    assert mx.MaxPool2D((1, 2), 2, padding=(0, 1), ceil_mode=True).forward(normal((1, 1, 1, 3))).shape[3] == 2
+
+
+def test_a_window_that_hangs_over_is_divided_by_what_it_holds(device):
+    x = np.arange(1.0, 4.0).reshape(1, 1, 1, 3)
+    layer = mx.AvgPool2D((1, 2), (1, 2), ceil_mode=True).to(device)
+    close(layer.forward(device.asarray(x)), np.array([[[[1.5, 3.0]]]]))
+    close(layer.backward(device.asarray(np.array([[[[2.0, 5.0]]]]))), np.array([[[[1.0, 1.0, 5.0]]]]))
+
+
+def test_padding_that_does_not_count_is_not_in_the_divisor(device):
+    x = np.array([[[[2.0, 4.0]]]])
+    for counts, y in ((True, [1.0, 2.0]), (False, [2.0, 4.0])):
+        layer = mx.AvgPool2D((1, 2), (1, 2), padding=(0, 1), count_include_pad=counts).to(device)
+        close(layer.forward(device.asarray(x)), np.array([[[y]]]))
+
+
+# ---- means of whole maps, and of so many parts ----
+
+
+SIZES, PARTS = (
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+)
+
+
+@given(data=st.data(), size=SIZES, parts=PARTS)
+def test_adaptive_pooling_is_its_definition(device, data, size, parts):
+    x, layer = pixels(data, size), mx.AdaptiveAvgPool2D(parts).to(device)
+    y = layer.forward(device.asarray(x))
+    close(y, naive.adaptive_avg_pool2d(x, parts))
+    grad_y = normal(y.shape)
+    close(layer.backward(device.asarray(grad_y)), naive.adaptive_avg_pool2d_backward(x, grad_y))
+
+
+@given(data=st.data(), size=SIZES)
+def test_the_mean_of_a_map_is_its_definition(device, data, size):
+    x, layer = pixels(data, size), mx.GlobalAvgPool2D().to(device)
+    y = layer.forward(device.asarray(x))
+    close(y, naive.global_avg_pool2d(x))
+    grad_y = normal(y.shape)
+    close(layer.backward(device.asarray(grad_y)), naive.global_avg_pool2d_backward(x, grad_y))
+
+
+@pytest.mark.parametrize("size", [None, (3, 2), 7])
+def test_gradients_of_means_of_maps(device, size):
+    layer = mx.GlobalAvgPool2D() if size is None else mx.AdaptiveAvgPool2D(size)
+    assert mx.gradcheck(layer.to(device), normal((2, 3, 5, 4)))
+
+
+def test_an_infinite_pixel_stays_in_its_own_windows(device):
+    x = np.zeros((1, 1, 1, 6))
+    x[..., 0] = np.inf
+    y = mx.AdaptiveAvgPool2D((1, 3)).to(device).forward(device.asarray(x))
+    np.testing.assert_array_equal(to_numpy(y).ravel(), [np.inf, 0, 0])

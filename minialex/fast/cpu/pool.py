@@ -12,6 +12,11 @@ from minialex.fast.cpu.windows import batch_first, batch_last, crop, pad, window
 from minialex.shapes import output_sizes
 
 
+def accepts_max(layer, x) -> bool:
+    """Sizes that are rounded up are the textbook's."""
+    return not layer.ceil_mode
+
+
 def max_forward(layer, x):
     x = pad(batch_last(x), layer.padding, value=-np.inf)  # (C, H + 2p, W + 2p, N)
     (C, _, _, N), (kh, kw) = x.shape, layer.kernel_size
@@ -79,6 +84,15 @@ def max_backward(layer, grad_y):
 def accepts_sums(layer, x) -> bool:
     """NumPy's mean of float16 adds up in float32: 4 * 30000 has no room in float16."""
     return x.dtype.itemsize >= 4
+
+
+def accepts_avg(layer, x) -> bool:
+    """Windows that all count alike."""
+    return (
+        accepts_sums(layer, x)
+        and not layer.ceil_mode
+        and (layer.count_include_pad or layer.padding == (0, 0))
+    )
 
 
 def avg_forward(layer, x):

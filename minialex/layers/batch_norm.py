@@ -1,0 +1,110 @@
+"""Batch normalisation: each channel is centred and scaled by what the batch shows of it (Ioffe, Szegedy 2015)."""
+
+import numpy as np
+
+from minialex.layers.layer import Array, Layer
+from minialex.layers.parameter import Buffer, Parameter
+from minialex.shapes import positive
+
+
+class BatchNorm2D(Layer):
+    """y = weight[c] * normalised + bias[c],  normalised = (x - mean[c]) / sqrt(variance[c] + eps)
+
+    In training mean and variance are those of the channel's m = N*H*W numbers in the batch, and depend on every one of
+    them. Through `normalised` alone, each x would get scale * grad_normalised; it also moves the mean, which all the
+    others share, and the variance, each in proportion to its own `normalised`. So both shares are taken off:
+
+        grad_x = scale * (grad_normalised - mean of grad_normalised - normalised * mean of grad_normalised*normalised)
+
+    (Ioffe, Szegedy 2015, algorithm 1 and section 3.) In evaluation, and where it is `frozen`, mean and variance are the
+    running ones, constants: grad_x = scale * grad_normalised.
+
+    Running: new = (1 - momentum) * old + momentum * the batch's. The variance that normalises is divided by m, the one
+    that is kept by m - 1, as in PyTorch; momentum 0.1 here is 0.9 in the papers.
+    Weight decay applies to weight and bias, as in PyTorch, unless decay=False.
+    Shapes: x and y (N, C, H, W); weight, bias, running_mean, running_var (C,).
+    Raises ValueError for another number of channels, and in training for one number a channel: it has no variance.
+
+    >>> layer = BatchNorm2D(1, eps=0.0)
+    >>> layer.forward(np.array([[[[1, 3]]], [[[1, 3]]]], dtype=np.float32))
+    array([[[[-1.,  1.]]],
+    <BLANKLINE>
+    <BLANKLINE>
+           [[[-1.,  1.]]]], dtype=float32)
+    >>> layer.running_mean.value.round(3)                        # 0.9 * 0 + 0.1 * 2
+    array([0.2], dtype=float32)
+    """
+
+    input_rank = 4
+
+    def __init__(
+        self,
+        channels: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        frozen: bool = False,
+        decay: bool = True,
+    ):
+        self.channels = positive(channels, "channels")
+        if not eps >= 0:
+            raise ValueError(f"BatchNorm2D: eps must be a number >= 0, not {eps}")
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"BatchNorm2D: momentum must be between 0 and 1, not {momentum}")
+        self.eps, self.momentum, self.frozen = float(eps), float(momentum), bool(frozen)
+        self.weight = Parameter(np.ones(channels, np.float32), decay)
+        self.bias = Parameter(np.zeros(channels, np.float32), decay)
+        self.running_mean = Buffer(np.zeros(channels, np.float32))
+        self.running_var = Buffer(np.ones(channels, np.float32))
+
+    def forward(self, x: Array) -> Array:
+        of_batch = self.training and not self.frozen
+        mean = x.mean(axis=(0, 2, 3)) if of_batch else self.running_mean.value  # (C,)
+        centred = x - mean[:, None, None]
+        variance = (centred * centred).mean(axis=(0, 2, 3)) if of_batch else self.running_var.value
+        scale = 1 / self.xp.sqrt(variance + self.eps)
+        normalised = centred * scale[:, None, None]
+        if of_batch:
+            m = x.size // self.channels
+            self.running_mean.move(mean, self.momentum)
+            self.running_var.move(variance * (m / (m - 1)), self.momentum)
+        self.save(normalised=normalised, scale=scale, of_batch=of_batch)
+        return self.weight.value[:, None, None] * normalised + self.bias.value[:, None, None]
+
+    def backward(self, grad_y: Array) -> Array:
+        normalised, scale = self.saved.normalised, self.saved.scale[:, None, None]
+        self.bias.grad = grad_y.sum(axis=(0, 2, 3))
+        self.weight.grad = (grad_y * normalised).sum(axis=(0, 2, 3))
+        grad_normalised = grad_y * self.weight.value[:, None, None]
+        if not self.saved.of_batch:
+            return grad_normalised * scale
+        through_mean = grad_normalised.mean(axis=(0, 2, 3), keepdims=True)  # (1, C, 1, 1)
+        through_variance = (grad_normalised * normalised).mean(axis=(0, 2, 3), keepdims=True)
+        return (grad_normalised - through_mean - normalised * through_variance) * scale
+
+    def split(self, parts):
+        """Towers: each normalises its own channels."""
+        if self.channels % parts:
+            raise ValueError(f"{self}: {self.channels} channels are not divided by {parts} towers")
+        pieces = []
+        dealt = {
+            name: value.split(parts)
+            for name, value in vars(self).items()
+            if isinstance(value, Parameter | Buffer)
+        }
+        for number in range(parts):
+            piece = BatchNorm2D(self.channels // parts, self.eps, self.momentum, self.frozen)
+            piece.training = self.training
+            for name, values in dealt.items():
+                setattr(piece, name, values[number])
+            pieces.append(piece)
+        return pieces
+
+    def check_input(self, x):
+        super().check_input(x)
+        if x.shape[1] != self.channels:
+            raise ValueError(f"{self} has {self.channels} channels, the input {x.shape[1]}: shape {x.shape}")
+        if self.training and not self.frozen and x.size == self.channels:
+            raise ValueError(
+                f"{self}: the input of shape {x.shape} has one number a channel, and one number has no variance: "
+                "use a larger batch, or eval()"
+            )

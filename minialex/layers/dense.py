@@ -1,0 +1,94 @@
+"""Layers that read the maps of layers before them, not of the one before alone: DenseNet's blocks.
+
+(Huang, Liu, van der Maaten, Weinberger 2016, section 3.) What reads what is a triangle; backward walks through it from
+the last corner to the first, so that a map's gradient is whole before its own node is asked for it.
+"""
+
+from collections.abc import Sequence
+
+from minialex.layers.branches import cut
+from minialex.layers.layer import Array, Layer
+from minialex.layers.names import check_keys, give_name
+from minialex.layers.sequential import all_layers
+
+
+class Dense(Layer):
+    """maps[0] = x;  maps[i] = node i of the concatenation of the maps that it reads;  y = all maps, concatenated
+
+    Backward: each map's gradient is its share of grad_y, and what every node gives back that has read it, the last node
+    first. The gradient of maps[0] is that of x.
+
+    `Dense(denselayer1=..., denselayer2=...)` gives names, `Dense(a, b)` numbers the nodes.
+    reads: for each node the maps that it reads, in rising order: 0 is x, 1 what the first node makes. Left out: all
+    before it.
+    Shapes: x (N, C, H, W); each node keeps H and W; y (N, C + all that the nodes make, H, W).
+    Raises ValueError without a node, for a node that reads nothing or what is not yet there, and where a node makes
+    maps of another size.
+
+    >>> from minialex.layers.branches import Scale
+    >>> block = Dense(Scale(10.0), Scale(100.0), reads=[(0,), (1,)])
+    >>> block.forward(np.array([[1.0]]))
+    array([[   1.,   10., 1000.]])
+    >>> block.backward(np.array([[1.0, 1.0, 1.0]]))                # 1 + 10 + 10 * 100
+    array([[1011.]])
+    """
+
+    def __init__(self, *nodes: Layer, reads: Sequence[Sequence[int]] | None = None, **named: Layer):
+        if nodes and named:
+            raise ValueError("Dense takes nodes with names or nodes without, not both")
+        self.nodes = named or {str(number): node for number, node in enumerate(nodes)}
+        if not self.nodes:
+            raise ValueError("Dense needs at least one node")
+        for name, node in self.nodes.items():
+            if not isinstance(node, Layer):
+                raise TypeError(f"Dense: {name} is a {type(node).__name__}, not a layer")
+        inside = [id(layer) for node in self.nodes.values() for layer in all_layers(node)]
+        if len(set(inside)) < len(inside):
+            raise ValueError("Dense: the same layer stands in it twice; make two")
+        self.reads = self._checked(reads)
+        check_keys(self)
+        for name, node in self.nodes.items():
+            give_name(node, name, owner=self)
+
+    def _checked(self, reads):
+        if reads is None:
+            return tuple(tuple(range(number)) for number in range(1, len(self.nodes) + 1))
+        if len(reads) != len(self.nodes):
+            raise ValueError(f"Dense: reads says what {len(reads)} nodes read, there are {len(self.nodes)}")
+        for number, (name, read) in enumerate(zip(self.nodes, reads, strict=True)):
+            if not read or list(read) != sorted({j for j in read if 0 <= j <= number}):
+                raise ValueError(
+                    f"Dense: {name} reads {tuple(read)}: some of the maps 0 to {number} are needed, in rising order"
+                )
+        return tuple(map(tuple, reads))
+
+    def forward(self, x: Array) -> Array:
+        maps = [x]
+        for (name, node), read in zip(self.nodes.items(), self.reads, strict=True):
+            joined = maps[read[0]] if len(read) == 1 else self.xp.concatenate([maps[j] for j in read], axis=1)
+            made = node.forward(joined)
+            if (*made.shape[:1], *made.shape[2:]) != (*x.shape[:1], *x.shape[2:]):
+                raise ValueError(
+                    f"{self}: {name} makes shape {made.shape} of {joined.shape}: all but axis 1 must stay"
+                )
+            maps.append(made)
+        self.save(channels=[one.shape[1] for one in maps])
+        return self.xp.concatenate(maps, axis=1)
+
+    def backward(self, grad_y: Array) -> Array:
+        channels = self.saved.channels
+        grads = cut(grad_y, channels)  # of each map, so far
+        triangle = list(enumerate(zip(self.nodes.values(), self.reads, strict=True), start=1))
+        for number, (node, read) in reversed(triangle):
+            grad_joined = node.backward(grads[number])
+            for j, share in zip(read, cut(grad_joined, [channels[j] for j in read]), strict=True):
+                grads[j] = grads[j] + share
+        return grads[0]
+
+    def children(self) -> dict[str, Layer]:
+        return self.nodes
+
+    def check_input(self, x):
+        super().check_input(x)
+        if x.ndim < 2:
+            raise ValueError(f"{self} joins channels, (N, C, ...); the input has shape {x.shape}")

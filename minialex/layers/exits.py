@@ -1,0 +1,139 @@
+"""Classifiers along the way: a network that answers at several places, and the loss that joins their answers.
+
+GoogLeNet has two that only help in training (Szegedy et al. 2014, section 5).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from minialex.layers.layer import Array, Layer
+from minialex.layers.loss import Loss, SoftmaxCrossEntropy
+from minialex.layers.sequential import Sequential
+
+
+class Exits(Sequential):
+    """A trunk of layers one after the other, and heads, each of which reads what one of them makes
+
+    In training y[:, i] = head i of what its layer made, y[:, -1] = what comes out of the trunk's end; in evaluation the
+    trunk's end alone. Backward walks the trunk from its end; where an exit left it, what comes back from its head is
+    added: grad = grad from the layers behind + grad from the head.
+
+    trunk: layers by name, or a Sequential. heads: for each name (the trunk's layer that it reads, the head); in the
+    order in which they leave.
+    Shapes: x as the trunk takes it; y (N, exits, classes) in training, exits = heads + 1, else (N, classes).
+    Raises ValueError for a head that reads no layer of the trunk, stands in another order, or bears a layer's name.
+
+    >>> from minialex.layers.branches import Scale
+    >>> layer = Exits({"a": Scale(2.0), "b": Scale(3.0)}, heads={"early": ("a", Scale(10.0))})
+    >>> layer.forward(np.array([[1.0]]))                           # 10 * 2 and 3 * 2
+    array([[[20.],
+            [ 6.]]])
+    >>> layer.backward(np.array([[[1.0], [1.0]]]))                 # 2 * (3 + 10)
+    array([[26.]])
+    """
+
+    def __init__(self, trunk: Mapping[str, Layer] | Sequential, heads: Mapping[str, tuple[str, Layer]]):
+        layers = trunk.layers if isinstance(trunk, Sequential) else dict(trunk)
+        self.heads = {name: head for name, (_, head) in heads.items()}
+        self.reads = {name: read for name, (read, _) in heads.items()}
+        places = [list(layers).index(read) if read in layers else -1 for read in self.reads.values()]
+        for name, place in zip(self.reads, places, strict=True):
+            if place < 0:
+                raise ValueError(
+                    f"Exits: {name} reads {self.reads[name]!r}, the trunk has {', '.join(layers)}"
+                )
+            if name in layers:
+                raise ValueError(f"Exits: a head and a layer of the trunk are both called {name!r}")
+        if places != sorted(places):
+            raise ValueError(f"Exits: the heads are not in the order in which they leave: {self.reads}")
+        Sequential.__init__(self, **layers)  # not what comes next to it in a network
+
+    def forward(self, x: Array) -> Array:
+        ys, outputs = [], []
+        for name, layer in self.layers.items():
+            x = layer.forward(x)
+            outputs.append(layer._output)
+            if self.training:
+                ys += [head.forward(x) for head in self.heads_at(name)]
+        self.save(outputs=outputs, in_training=self.training)
+        if not self.training:
+            return x
+        self._check_fit([*ys, x])
+        return self.xp.stack([*ys, x], axis=1)
+
+    def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+        self._check_untouched()
+        exits = list(self.heads.values())
+        grad = grad_y[:, -1] if self.saved.in_training else grad_y
+        first = next(iter(self.layers))
+        for name, layer in reversed(self.layers.items()):
+            if self.saved.in_training:
+                for head in reversed(self.heads_at(name)):
+                    grad = grad + head.backward(grad_y[:, exits.index(head)])
+            grad = layer.backward(grad, input_grad=input_grad or name != first)
+        if not self.saved.in_training:  # nothing hangs on the heads
+            for p in (p for head in exits for p in head.parameters()):
+                p.grad = self.xp.zeros_like(p.value)
+        return grad
+
+    def heads_at(self, name: str) -> list[Layer]:
+        """The heads that read this layer of the trunk."""
+        return [head for key, head in self.heads.items() if self.reads[key] == name]
+
+    def children(self) -> dict[str, Layer]:
+        return {**self.layers, **self.heads}
+
+    def _check_fit(self, ys):
+        for name, y in zip(self.heads, ys, strict=False):
+            if y.shape != ys[-1].shape:
+                raise ValueError(f"{self}: {name} gives shape {y.shape}, the trunk's end {ys[-1].shape}")
+
+
+class ExitLoss(Loss):
+    """loss = sum over the exits i of weights[i] * the loss of logits[:, i]; of (N, classes), as in evaluation, the loss
+
+    (Szegedy et al. 2014, section 5: 0.3 for both of GoogLeNet's, and 1 for its end.)
+    Shapes: logits (N, exits, classes) or (N, classes); labels (N,); loss 0-d; grad_logits as logits.
+    Raises ValueError for another number of exits.
+
+    >>> loss_layer = ExitLoss((0.5, 1.0))
+    >>> loss_layer.forward(np.zeros((1, 2, 2)), np.array([0]))           # 1.5 log 2
+    array(1.03972077)
+    >>> loss_layer.backward()
+    array([[[-0.25,  0.25],
+            [-0.5 ,  0.5 ]]])
+    """
+
+    input_rank = None
+
+    def __init__(self, weights: Sequence[float], loss=SoftmaxCrossEntropy):
+        self.weights = tuple(map(float, weights))
+        self.losses = [loss() for _ in self.weights]  # each keeps its own
+
+    def forward(self, logits: Array, labels) -> Array:
+        self.save(exits=logits.ndim == 3)
+        if logits.ndim == 2:
+            return self.losses[-1].forward(logits, labels)
+        labels = self.take_labels(logits, labels)
+        total = None
+        for i, (weight, loss) in enumerate(zip(self.weights, self.losses, strict=True)):
+            share = weight * loss.forward(logits[:, i], labels)
+            total = share if total is None else total + share
+        return self.xp.asarray(total)
+
+    def backward(self, grad_loss=1.0) -> Array:
+        if not self.saved.exits:
+            return self.losses[-1].backward(grad_loss)
+        grads = [
+            loss.backward(grad_loss * weight) for weight, loss in zip(self.weights, self.losses, strict=True)
+        ]
+        return self.xp.stack(grads, axis=1)
+
+    def take_labels(self, logits, labels):
+        return super().take_labels(logits[:, -1] if logits.ndim == 3 else logits, labels)
+
+    def check_input(self, logits):
+        super().check_input(logits)
+        if logits.ndim not in (2, 3) or (logits.ndim == 3 and logits.shape[1] != len(self.weights)):
+            raise ValueError(
+                f"{self} takes (N, {len(self.weights)}, classes) or (N, classes); the input has shape {logits.shape}"
+            )

@@ -1,0 +1,402 @@
+"""Inception v4, and Inception with residual connections (Szegedy, Ioffe, Vanhoucke, Alemi 2016).
+
+Two dialects of Inception-ResNet-v2: the paper's, and the published network's, "timm" (the names are timm's in both):
+10, 20 and 10 blocks in place of 5, 10 and 5, the stem of v3, residuals scaled by 0.17, 0.10 and 0.20, the last block
+alone by 1 and without a ReLU. The paper scales by 0.1 to 0.3; here by 0.2. Where its figures 17 and 19 print 1154 and
+2048 maps, 1152 and 2144 come in, and the sum needs as many: these are taken.
+"""
+
+from dataclasses import replace
+
+from minialex.layers import (
+    AvgPool2D,
+    Branches,
+    Conv2D,
+    Dropout,
+    GlobalAvgPool2D,
+    Layer,
+    Linear,
+    MaxPool2D,
+    ReLU,
+    Scale,
+    Sequential,
+)
+from minialex.layers.branches import cut, sum_of
+from minialex.layers.init import generator, he_normal, xavier_uniform
+from minialex.layers.layer import Array
+from minialex.models.inception import SMALL, Maker
+from minialex.models.network import TORCHVISION, Mixed, Network, backward_through, forward_through
+
+INPUT = replace(TORCHVISION, crop=299, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+class BlockMaker(Maker):
+    """Makes the blocks' paths too. A row of a path is (maps, kernel) or (maps, kernel, stride): with a stride, and
+    where `valid` is asked for, nothing is padded."""
+
+    def path(self, inputs, *rows, valid=False):
+        """One convolution, or several one after the other."""
+        made = []
+        for count, kernel, *stride in rows:
+            kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+            padding = (0, 0) if stride or valid else (kh // 2, kw // 2)
+            outputs = self.maps(count)
+            made.append(
+                self.conv(inputs, outputs, (kh, kw), stride=stride[0] if stride else 1, padding=padding)
+            )
+            inputs = outputs
+        return made[0] if len(made) == 1 else Sequential(*made)
+
+    def pooled(self, inputs, count):
+        """The mean of each 3x3, of real pixels only, and a 1x1."""
+        pool = AvgPool2D(3, 1, padding=1, count_include_pad=False)
+        return Sequential(pool, self.path(inputs, (count, 1)))
+
+
+# ---- v4's stem and blocks: figures 3 to 9 -----------------------------------------------------------
+
+
+def stem_a(make):
+    """Figure 3, its first join: from 147x147 to 73x73."""
+    c = make.maps(64)
+    return Branches({"maxpool": MaxPool2D(3, 2), "conv": make.path(c, (96, 3, 2))}), c + make.maps(96)
+
+
+def stem_b(make, c):
+    """Its second: 71x71."""
+    last = make.conv(make.maps(64), make.maps(96), 3)
+    short = Sequential(make.path(c, (64, 1)), last)
+    wide = Sequential(
+        *make.path(c, (64, 1), (64, (1, 7)), (64, (7, 1))), make.conv(make.maps(64), make.maps(96), 3)
+    )
+    return Branches({"branch0": short, "branch1": wide}), 2 * make.maps(96)
+
+
+def stem_c(make, c):
+    """Its third: 35x35."""
+    return Branches({"conv": make.path(c, (192, 3, 2)), "maxpool": MaxPool2D(3, 2)}), c + make.maps(192)
+
+
+def inception_a(make, c):
+    """Figure 4."""
+    block = Branches(
+        {
+            "branch0": make.path(c, (96, 1)),
+            "branch1": make.path(c, (64, 1), (96, 3)),
+            "branch2": make.path(c, (64, 1), (96, 3), (96, 3)),
+            "branch3": make.pooled(c, 96),
+        }
+    )
+    return block, 4 * make.maps(96)
+
+
+def reduction_a(make, c, k, l, m, n):
+    """Figure 7, its letters from table 1."""
+    block = Branches(
+        {
+            "branch0": make.path(c, (n, 3, 2)),
+            "branch1": make.path(c, (k, 1), (l, 3), (m, 3, 2)),
+            "branch2": MaxPool2D(3, 2),
+        }
+    )
+    return block, make.maps(n) + make.maps(m) + c
+
+
+def inception_b(make, c):
+    """Figure 5."""
+    block = Branches(
+        {
+            "branch0": make.path(c, (384, 1)),
+            "branch1": make.path(c, (192, 1), (224, (1, 7)), (256, (7, 1))),
+            "branch2": make.path(c, (192, 1), (192, (7, 1)), (224, (1, 7)), (224, (7, 1)), (256, (1, 7))),
+            "branch3": make.pooled(c, 128),
+        }
+    )
+    return block, make.maps(384) + 2 * make.maps(256) + make.maps(128)
+
+
+def reduction_b(make, c):
+    """Figure 8."""
+    block = Branches(
+        {
+            "branch0": make.path(c, (192, 1), (192, 3, 2)),
+            "branch1": make.path(c, (256, 1), (256, (1, 7)), (320, (7, 1)), (320, 3, 2)),
+            "branch2": MaxPool2D(3, 2),
+        }
+    )
+    return block, make.maps(192) + make.maps(320) + c
+
+
+class InceptionC(Layer):
+    """Figure 6: two of its paths fork at their ends into 1x3 and 3x1."""
+
+    def __init__(self, make, c):
+        self.branch0 = make.path(c, (256, 1))
+        self.branch1_0 = make.path(c, (384, 1))
+        self.branch1_1a = make.path(make.maps(384), (256, (1, 3)))
+        self.branch1_1b = make.path(make.maps(384), (256, (3, 1)))
+        self.branch2_0 = make.path(c, (384, 1))
+        self.branch2_1 = make.path(make.maps(384), (448, (3, 1)))
+        self.branch2_2 = make.path(make.maps(448), (512, (1, 3)))
+        self.branch2_3a = make.path(make.maps(512), (256, (1, 3)))
+        self.branch2_3b = make.path(make.maps(512), (256, (3, 1)))
+        self.branch3 = make.pooled(c, 256)
+
+    def forward(self, x: Array) -> Array:
+        fork = self.branch1_0.forward(x)
+        longer = forward_through([self.branch2_0, self.branch2_1, self.branch2_2], x)
+        ys = [
+            self.branch0.forward(x),
+            self.branch1_1a.forward(fork),
+            self.branch1_1b.forward(fork),
+            self.branch2_3a.forward(longer),
+            self.branch2_3b.forward(longer),
+            self.branch3.forward(x),
+        ]
+        self.save(channels=[y.shape[1] for y in ys])
+        return self.xp.concatenate(ys, axis=1)
+
+    def backward(self, grad_y: Array) -> Array:
+        one, two_a, two_b, three_a, three_b, pooled = cut(grad_y, self.saved.channels)
+        grad_fork = self.branch1_1a.backward(two_a) + self.branch1_1b.backward(two_b)
+        grad_longer = self.branch2_3a.backward(three_a) + self.branch2_3b.backward(three_b)
+        return sum_of(
+            [
+                self.branch0.backward(one),
+                self.branch1_0.backward(grad_fork),
+                backward_through([self.branch2_0, self.branch2_1, self.branch2_2], grad_longer),
+                self.branch3.backward(pooled),
+            ]
+        )
+
+
+def inception_v4(
+    num_classes: int = 1000,
+    preset: str = "paper",
+    width: float = 1.0,
+    image_size: int | None = None,
+    rng=None,
+    devices="cpu",
+) -> Network:
+    """Inception v4: 42,679,816 parameters. Names are timm's.
+
+    Input (N, 3, 299, 299); output: the logits (N, classes).
+    preset: "paper", or "small" for pictures of 32x32: one convolution in place of the stem.
+    width scales the maps, image_size the crop.
+    Raises ValueError for a preset that is unknown, or a picture that is too small.
+
+    >>> model = inception_v4(10, preset="small", width=0.05)
+    >>> model.forward(np.zeros((2, 3, 32, 32), dtype=np.float32)).shape
+    (2, 10)
+    """
+    if preset not in ("paper", "small"):
+        raise ValueError(f'unknown preset {preset!r}: use "paper" or "small"')
+    small = preset == "small"
+    picture = pictures_of(SMALL if small else INPUT, image_size, least=7 if small else 75)
+    make = BlockMaker(width, generator(rng))
+    if small:
+        c = make.maps(384)
+        features = [make.conv(3, c, 3, padding=1)]
+    else:
+        features, c = stem_v4(make)
+    for block, count in (
+        (inception_a, 4),
+        (lambda make, c: reduction_a(make, c, 192, 224, 256, 384), 1),
+        (inception_b, 7),
+        (reduction_b, 1),
+        (lambda make, c: (InceptionC(make, c), 6 * make.maps(256)), 3),
+    ):
+        for _ in range(count):
+            made, c = block(make, c)
+            features.append(made)
+    return Network(
+        picture,
+        num_classes,
+        {
+            "features": Sequential(*features),
+            "global_pool": GlobalAvgPool2D(),
+            "head_drop": Dropout(0.2, seed=int(make.rng.integers(2**31))),  # kept: 0.8
+            "last_linear": Linear(c, num_classes, rng=make.rng, init=xavier_uniform),
+        },
+    ).to(devices)
+
+
+def stem_v4(make):
+    """Figure 3: (the layers, how many maps they make)."""
+    a = make.maps(32)
+    layers = [
+        make.conv(3, a, 3, stride=2),
+        make.conv(a, a, 3),
+        make.conv(a, make.maps(64), 3, padding=1),
+    ]
+    block, c = stem_a(make)
+    layers.append(block)
+    for part in (stem_b, stem_c):
+        block, c = part(make, c)
+        layers.append(block)
+    return layers, c
+
+
+def pictures_of(picture, image_size, least):
+    """What pictures a network wants, at another size perhaps."""
+    picture = replace(picture, crop=picture.crop if image_size is None else image_size)
+    if picture.crop < least:
+        raise ValueError(
+            f"pictures of {picture.crop} pixels are too small for this network: {least} is the least"
+        )
+    return picture
+
+
+# ---- with residual connections: figures 10 to 19 ----------------------------------------------------
+
+
+class InceptionResidual(Mixed):
+    """y = relu(x + scale * conv2d(the paths' maps)); `conv2d` is 1x1 without a ReLU, so that the sum fits"""
+
+    def __init__(self, make, c, rows, scale, relu=True):
+        joined = 0
+        self.count = len(rows)
+        for number, row in enumerate(rows):
+            setattr(self, f"branch{number}", make.path(c, *row))
+            joined += make.maps(row[-1][0])
+        self.conv2d = Conv2D(joined, c, 1, rng=make.rng, init=he_normal)
+        self.scaled = Scale(scale)
+        self.relu = ReLU() if relu else None
+
+    def paths(self):
+        return [[getattr(self, f"branch{number}")] for number in range(self.count)]
+
+    def forward(self, x: Array) -> Array:
+        y = x + self.scaled.forward(self.conv2d.forward(super().forward(x)))
+        return self.relu.forward(y) if self.relu else y
+
+    def backward(self, grad_y: Array) -> Array:
+        grad_sum = self.relu.backward(grad_y) if self.relu else grad_y
+        return grad_sum + super().backward(self.conv2d.backward(self.scaled.backward(grad_sum)))
+
+
+# Paths of the blocks, as rows of (maps, kernel).
+V1 = {
+    "A": [[(32, 1)], [(32, 1), (32, 3)], [(32, 1), (32, 3), (32, 3)]],
+    "B": [[(128, 1)], [(128, 1), (128, (1, 7)), (128, (7, 1))]],
+    "C": [[(192, 1)], [(192, 1), (192, (1, 3)), (192, (3, 1))]],
+    "reduction A": (192, 192, 256, 384),
+    "reduction B": [[(256, 1), (384, 3, 2)], [(256, 1), (256, 3, 2)], [(256, 1), (256, 3), (256, 3, 2)]],
+}
+V2 = {
+    "A": [[(32, 1)], [(32, 1), (32, 3)], [(32, 1), (48, 3), (64, 3)]],
+    "B": [[(192, 1)], [(128, 1), (160, (1, 7)), (192, (7, 1))]],
+    "C": [[(192, 1)], [(192, 1), (224, (1, 3)), (256, (3, 1))]],
+    "reduction A": (256, 256, 384, 384),
+    "reduction B": [[(256, 1), (384, 3, 2)], [(256, 1), (288, 3, 2)], [(256, 1), (288, 3), (320, 3, 2)]],
+}
+
+
+def inception_resnet(
+    version: int = 2,
+    num_classes: int = 1000,
+    preset: str = "timm",
+    width: float = 1.0,
+    image_size: int | None = None,
+    rng=None,
+    devices="cpu",
+) -> Network:
+    """Inception-ResNet-v2: "timm", the published one (55,843,464 parameters), or "paper"; v1: "paper" alone.
+
+    Input (N, 3, 299, 299); output: the logits (N, classes).
+    preset: or "small" for pictures of 32x32: the blocks of the paper behind one convolution.
+    width scales the maps, image_size the crop.
+    Raises ValueError for a version or preset that is unknown, or a picture that is too small.
+
+    >>> model = inception_resnet(1, 10, preset="small", width=0.05)
+    >>> model.forward(np.zeros((2, 3, 32, 32), dtype=np.float32)).shape
+    (2, 10)
+    """
+    if version not in (1, 2):
+        raise ValueError(f"there are Inception-ResNet-v1 and v2, not {version!r}")
+    presets = ("timm", "paper", "small") if version == 2 else ("paper", "small")
+    if preset == "timm" and version == 1:
+        preset = "paper"  # the default is v2's
+    if preset not in presets:
+        raise ValueError(
+            f"unknown preset {preset!r} of Inception-ResNet-v{version}: use {', '.join(presets)}"
+        )
+    small = preset == "small"
+    picture = pictures_of(SMALL if small else INPUT, image_size, least=7 if small else 75)
+    make, rows = BlockMaker(width, generator(rng)), V1 if version == 1 else V2
+    if small:
+        c = make.maps(256)
+        layers = {"conv2d_1a": make.conv(3, c, 3, padding=1)}
+    elif preset == "timm":
+        layers, c = stem_published(make)
+    elif version == 1:
+        layers, c = stem_v1(make)
+    else:
+        features, c = stem_v4(make)
+        layers = {"stem": Sequential(*features)}
+    published = preset == "timm"
+    counts, scales = ((10, 20, 9), (0.17, 0.10, 0.20)) if published else ((5, 10, 5), (0.2, 0.2, 0.2))
+    layers["repeat"] = repeated(make, c, rows["A"], scales[0], counts[0])
+    layers["mixed_6a"], c = reduction_a(make, c, *rows["reduction A"])
+    layers["repeat_1"] = repeated(make, c, rows["B"], scales[1], counts[1])
+    paths = {f"branch{i}": make.path(c, *row) for i, row in enumerate(rows["reduction B"])}
+    layers["mixed_7a"] = Branches({**paths, f"branch{len(paths)}": MaxPool2D(3, 2)})
+    c += sum(make.maps(row[-1][0]) for row in rows["reduction B"])
+    layers["repeat_2"] = repeated(make, c, rows["C"], scales[2], counts[2])
+    if published:
+        layers["block8"] = InceptionResidual(make, c, rows["C"], 1.0, relu=False)
+        layers["conv2d_7b"] = make.path(c, (1536, 1))
+        c = make.maps(1536)
+    return Network(
+        picture,
+        num_classes,
+        {
+            **layers,
+            "global_pool": GlobalAvgPool2D(),
+            "head_drop": Dropout(0.2, seed=int(make.rng.integers(2**31))),
+            "classif": Linear(c, num_classes, rng=make.rng, init=xavier_uniform),
+        },
+    ).to(devices)
+
+
+def repeated(make, c, rows, scale, count):
+    return Sequential(*(InceptionResidual(make, c, rows, scale) for _ in range(count)))
+
+
+def stem_published(make):
+    """The stem of v3, and one block of it."""
+    a, b, c, d = (make.maps(count) for count in (32, 64, 80, 192))
+    block = Branches(
+        {
+            "branch0": make.path(d, (96, 1)),
+            "branch1": make.path(d, (48, 1), (64, 5)),
+            "branch2": make.path(d, (64, 1), (96, 3), (96, 3)),
+            "branch3": make.pooled(d, 64),
+        }
+    )
+    layers = {
+        "conv2d_1a": make.conv(3, a, 3, stride=2),
+        "conv2d_2a": make.conv(a, a, 3),
+        "conv2d_2b": make.conv(a, b, 3, padding=1),
+        "maxpool_3a": MaxPool2D(3, 2),
+        "conv2d_3b": make.conv(b, c, 1),
+        "conv2d_4a": make.conv(c, d, 3),
+        "maxpool_5a": MaxPool2D(3, 2),
+        "mixed_5b": block,
+    }
+    return layers, 2 * make.maps(96) + 2 * make.maps(64)
+
+
+def stem_v1(make):
+    """Figure 14."""
+    a, b, c, d, e = (make.maps(count) for count in (32, 64, 80, 192, 256))
+    layers = {
+        "conv2d_1a": make.conv(3, a, 3, stride=2),
+        "conv2d_2a": make.conv(a, a, 3),
+        "conv2d_2b": make.conv(a, b, 3, padding=1),
+        "maxpool_3a": MaxPool2D(3, 2),
+        "conv2d_3b": make.conv(b, c, 1),
+        "conv2d_4a": make.conv(c, d, 3),
+        "conv2d_4b": make.conv(d, e, 3, stride=2),
+    }
+    return layers, e

@@ -1,0 +1,84 @@
+"""What the networks after AlexNet share: a loss, the pictures that they want, and the chains inside their blocks."""
+
+from collections.abc import Iterable
+
+from minialex.devices.device import place
+from minialex.layers import ExitLoss, Exits, Layer, Model, SoftmaxCrossEntropy
+from minialex.layers.branches import cut, sum_of
+from minialex.layers.layer import Array
+from minialex.models.alexnet import PictureInput
+
+# What torchvision's weights were trained on: pixels from 0 to 1, minus ImageNet's mean colour, by its spread.
+TORCHVISION = PictureInput(
+    crop=224, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), colour=None
+)
+
+
+class Network(Model):
+    """A network for pictures in colour, on one device, with its loss and the pictures that it wants (`model.input`)."""
+
+    def __init__(self, input: PictureInput, num_classes: int, layers: dict[str, Layer]):
+        super().__init__(**layers)
+        self._describe(input, num_classes, SoftmaxCrossEntropy())
+
+    def _describe(self, input, num_classes, loss):
+        self.input, self.num_classes, self.loss = input, num_classes, loss
+        self.picture_shape = (3, input.crop, input.crop)
+
+    def to(self, devices):
+        """One device; of two names the first one."""
+        first, _ = place(devices)
+        self.devices = (first, first)
+        self.loss.to(first)
+        return super().to(first)
+
+
+class NetworkWithExits(Exits, Network):
+    """One with classifiers along the way, for training only; `weights` of their losses, the last one's too."""
+
+    def __init__(self, input, num_classes, trunk, heads, weights):
+        Exits.__init__(self, trunk, heads)
+        self._describe(input, num_classes, ExitLoss(weights))
+
+    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
+        return super().backward(grad_logits, input_grad=input_grad)
+
+
+class Mixed(Layer):
+    """Paths side by side, concatenated: an Inception block whose layers bear the names that its attributes have."""
+
+    def paths(self) -> list[list[Layer]]:
+        """The layers of each path, in the order in which their maps stand in y."""
+        raise TypeError(f"{type(self).__name__} does not say what its paths are")
+
+    def forward(self, x: Array) -> Array:
+        ys = [forward_through(path, x) for path in self.paths()]
+        self.save(channels=[y.shape[1] for y in ys])
+        return self.xp.concatenate(ys, axis=1)
+
+    def backward(self, grad_y: Array) -> Array:
+        grad_ys = cut(grad_y, self.saved.channels)
+        grad_xs = [backward_through(path, grad) for path, grad in zip(self.paths(), grad_ys, strict=True)]
+        return sum_of(grad_xs)
+
+
+def scaled(count: int, width: float) -> int:
+    """A number of maps times the width, at least 1."""
+    if not width > 0:
+        raise ValueError(f"width must be above 0, not {width}")
+    return max(1, round(count * width))
+
+
+def forward_through(layers: Iterable[Layer], x: Array) -> Array:
+    """Each layer's output is the next one's input."""
+    for layer in layers:
+        x = layer.forward(x)
+    return x
+
+
+def backward_through(layers: Iterable[Layer], grad_y: Array, input_grad: bool = True) -> Array | None:
+    """The same way back. input_grad=False: nobody needs the gradient of what the first one was given."""
+    first, *others = layers
+    for layer in reversed(others):
+        grad_y = layer.backward(grad_y)
+    return first.backward(grad_y, input_grad=input_grad)
