@@ -172,7 +172,9 @@ def test_the_gradients_of_each_block(name):
     layer = build(np.random.default_rng(1))
     for seed, p in enumerate(layer.parameters()):
         p.value = p.value + drawn(p.value.shape, seed) / 3  # biases and gains too
-    report = mx.gradcheck(layer, np.random.default_rng(2).standard_normal((3, channels, size, size)))
+    report = mx.gradcheck(
+        layer, np.random.default_rng(2).standard_normal((3, channels, size, size)), max_entries=4
+    )
     assert report, report
 
 
