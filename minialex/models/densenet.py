@@ -20,7 +20,7 @@ from minialex.layers import (
 from minialex.layers.init import generator, he_normal
 from minialex.layers.layer import Array
 from minialex.models.alexnet import PictureInput
-from minialex.models.network import TORCHVISION, Network, backward_through, forward_through, scaled
+from minialex.models.network import TORCHVISION, Network, backward_through, forward_through, recorded, scaled
 
 # Depth: maps of the first convolution, growth, layers of each block.
 TABLE = {
@@ -63,6 +63,7 @@ def transition(inputs, outputs, rng) -> Sequential:
     )
 
 
+@recorded
 def densenet(
     depth: int = 121,
     num_classes: int = 1000,

@@ -24,7 +24,7 @@ from minialex.layers import (
 )
 from minialex.layers.init import generator, he_normal, xavier_uniform
 from minialex.models.alexnet import PictureInput
-from minialex.models.network import TORCHVISION, Network, NetworkWithExits, scaled
+from minialex.models.network import TORCHVISION, Network, NetworkWithExits, recorded, scaled
 
 # Table 1: maps of 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool proj.
 TABLE = {
@@ -108,6 +108,7 @@ class Maker:
         return Dropout(p, seed=int(self.rng.integers(2**31)))
 
 
+@recorded
 def googlenet(
     num_classes: int = 1000,
     preset: str = "torchvision",

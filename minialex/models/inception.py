@@ -22,7 +22,15 @@ from minialex.layers import (
 )
 from minialex.layers.branches import cut, sum_of
 from minialex.layers.init import generator, he_normal, xavier_uniform
-from minialex.models.network import TORCHVISION, Mixed, Network, NetworkWithExits, backward_through, scaled
+from minialex.models.network import (
+    TORCHVISION,
+    Mixed,
+    Network,
+    NetworkWithExits,
+    backward_through,
+    recorded,
+    scaled,
+)
 
 V3 = replace(TORCHVISION, crop=299)
 SMALL = replace(TORCHVISION, crop=32)
@@ -191,6 +199,7 @@ class InceptionE(Layer):
         )
 
 
+@recorded
 def inception_v3(
     num_classes: int = 1000,
     preset: str = "torchvision",

@@ -10,7 +10,7 @@ from minialex.layers import AvgPool2D, Branches, Dropout, GlobalAvgPool2D, Linea
 from minialex.layers.init import generator, xavier_uniform
 from minialex.models.inception import SMALL
 from minialex.models.inception_v4 import BlockMaker, pictures_of
-from minialex.models.network import TORCHVISION, Network
+from minialex.models.network import TORCHVISION, Network, recorded
 
 # Figure 5: maps of 1x1; 3x3 reduce, 3x3; double 3x3 reduce, 3x3; the pooling and the maps after it. 3c and 4e have
 # stride 2, no 1x1, and their pooling is passed on as it is.
@@ -58,6 +58,7 @@ def narrower(make, c, *rows):
     return Sequential(*(before if len(first) > 1 else [before]), last)
 
 
+@recorded
 def inception_v2(
     num_classes: int = 1000,
     preset: str = "paper",

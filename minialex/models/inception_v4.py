@@ -25,7 +25,7 @@ from minialex.layers.branches import cut, sum_of
 from minialex.layers.init import generator, he_normal, xavier_uniform
 from minialex.layers.layer import Array
 from minialex.models.inception import SMALL, Maker
-from minialex.models.network import TORCHVISION, Mixed, Network, backward_through, forward_through
+from minialex.models.network import TORCHVISION, Mixed, Network, backward_through, forward_through, recorded
 
 INPUT = replace(TORCHVISION, crop=299, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -170,6 +170,7 @@ class InceptionC(Layer):
         )
 
 
+@recorded
 def inception_v4(
     num_classes: int = 1000,
     preset: str = "paper",
@@ -292,6 +293,7 @@ V2 = {
 }
 
 
+@recorded
 def inception_resnet(
     version: int = 2,
     num_classes: int = 1000,

@@ -1,17 +1,36 @@
 """What the networks after AlexNet share: a loss, the pictures that they want, and the chains inside their blocks."""
 
+import functools
+import inspect
 from collections.abc import Iterable
 
 from minialex.devices.device import place
 from minialex.layers import ExitLoss, Exits, Layer, Model, SoftmaxCrossEntropy
 from minialex.layers.branches import cut, sum_of
 from minialex.layers.layer import Array
+from minialex.layers.settings import plain
 from minialex.models.alexnet import PictureInput
 
 # What torchvision's weights were trained on: pixels from 0 to 1, minus ImageNet's mean colour, by its spread.
 TORCHVISION = PictureInput(
     crop=224, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), colour=None
 )
+
+
+def recorded(make):
+    """For the functions that make networks: `model.architecture` says which one it is, with what arguments."""
+    signature = inspect.signature(make)
+
+    @functools.wraps(make)
+    def made(*args, **kwargs):
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        model = make(*args, **kwargs)
+        settings = {name: plain(v) for name, v in given.arguments.items() if name not in ("rng", "devices")}
+        model.architecture = {"network": make.__name__, **settings}
+        return model
+
+    return made
 
 
 class Network(Model):
@@ -24,6 +43,11 @@ class Network(Model):
     def _describe(self, input, num_classes, loss):
         self.input, self.num_classes, self.loss = input, num_classes, loss
         self.picture_shape = (3, input.crop, input.crop)
+
+    def __str__(self):
+        """The function that makes it, with its first argument: "resnet(50)"."""
+        network, *arguments = getattr(self, "architecture", {"": type(self).__name__}).values()
+        return self.name or network + (f"({arguments[0]})" if arguments and network in BY_NUMBER else "")
 
     def to(self, devices):
         """One device; of two names the first one."""
@@ -42,6 +66,9 @@ class NetworkWithExits(Exits, Network):
 
     def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
         return super().backward(grad_logits, input_grad=input_grad)
+
+
+BY_NUMBER = ("vgg", "resnet", "densenet", "inception_resnet")  # families whose first argument says which one
 
 
 class Mixed(Layer):

@@ -11,7 +11,7 @@ from minialex.layers import BatchNorm2D, Conv2D, GlobalAvgPool2D, Layer, Linear,
 from minialex.layers.init import generator, he_normal
 from minialex.layers.layer import Array
 from minialex.models.alexnet import PictureInput
-from minialex.models.network import TORCHVISION, Network, backward_through, forward_through, scaled
+from minialex.models.network import TORCHVISION, Network, backward_through, forward_through, recorded, scaled
 
 INPUTS = {
     "paper": PictureInput(
@@ -137,6 +137,7 @@ def stage(
     return Sequential(*made)
 
 
+@recorded
 def resnet(
     depth: int = 18,
     num_classes: int = 1000,

@@ -18,7 +18,7 @@ from minialex.layers import (
 )
 from minialex.layers.init import generator, he_normal, normal
 from minialex.models.alexnet import PictureInput
-from minialex.models.network import TORCHVISION, Network, scaled
+from minialex.models.network import TORCHVISION, Network, recorded, scaled
 
 # Table 1: columns A, B, D, E. How many 3x3 convolutions there are of each number of maps; a pooling after each group.
 COLUMNS = {
@@ -39,6 +39,7 @@ INPUTS = {
 }
 
 
+@recorded
 def vgg(
     depth: int = 16,
     num_classes: int = 1000,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from minialex.layers import Conv2D, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2D, ReLU
 from minialex.layers.init import generator, he_normal, normal
 from minialex.models.alexnet import PictureInput
-from minialex.models.network import Network, scaled
+from minialex.models.network import Network, recorded, scaled
 from minialex.shapes import output_size
 
 INPUTS = {
@@ -20,6 +20,7 @@ INPUTS = {
 }
 
 
+@recorded
 def zfnet(
     num_classes: int = 1000,
     preset: str = "paper",

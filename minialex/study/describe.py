@@ -110,7 +110,8 @@ def summary(model: Model, picture_shape: tuple[int, int, int] | None = None) -> 
             watcher.reset(token)
         rows.append(_row(name, layer, costs, y))
         x = y
-    return Summary(f"{type(model).__name__}, input {'x'.join(map(str, shape))}", rows)
+    title = str(model) if getattr(model, "architecture", None) else type(model).__name__
+    return Summary(f"{title}, input {'x'.join(map(str, shape))}", rows)
 
 
 class _Costs:

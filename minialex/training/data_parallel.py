@@ -50,9 +50,10 @@ class DataParallel(Model):
     the end of a `with`, and when the object goes. The same number of processes gives the same bits. Dropout draws the
     masks that it would draw in one process.
 
-    The others take over parameters and plain settings (numbers, texts, tuples) in each forward, anything else when
-    they start. A layer that mixes the pictures of a batch sees its process's alone. A layer of your own must stand in
-    a module that can be imported, not in a notebook. A script needs `if __name__ == "__main__":` around what it does,
+    The others take over parameters, buffers and plain settings (numbers, texts, tuples) in each forward, anything else
+    when they start. A layer that mixes the pictures of a batch sees its process's alone: batch normalisation uses the
+    mean and variance of each share, and its running ones are those of the first share, as in PyTorch. A layer of your
+    own must stand in a module that can be imported, not in a notebook. A script needs `if __name__ == "__main__":` around what it does,
     since each process imports it.
 
     Raises TypeError for what is no model; forward raises ValueError for a model that is not on the CPU, RuntimeError
@@ -234,7 +235,8 @@ class _Other:
     def start_forward(self, model, x, first):
         np.frombuffer(self.pictures, x.dtype, x.size).reshape(x.shape)[...] = x
         settings = [settings_of(layer) for layer in all_layers(model)]
-        self._send((_forward, np.geterr(), twins.choice(_CPU), x.shape, x.dtype, settings, first))
+        buffers = [buffer.value for _, buffer in model.named_buffers()]
+        self._send((_forward, np.geterr(), twins.choice(_CPU), x.shape, x.dtype, settings, buffers, first))
 
     def start_backward(self, grad_logits, input_grad):
         self._send((_backward, np.geterr(), twins.choice(_CPU), grad_logits, input_grad))
@@ -347,11 +349,13 @@ def _model_from(pickled, weights):
     return model
 
 
-def _forward(model, pictures, grads, shape, dtype, settings, first):
+def _forward(model, pictures, grads, shape, dtype, settings, buffers, first):
     for layer, of_layer in zip(all_layers(model), settings, strict=True):
         vars(layer).update(of_layer)
         if isinstance(layer, Dropout):
             layer.first = first
+    for (_, buffer), value in zip(model.named_buffers(), buffers, strict=True):
+        buffer.value = value
     return model.forward(np.frombuffer(pictures, dtype, math.prod(shape)).reshape(shape))
 
 

@@ -17,10 +17,11 @@ def scores_of(model: Model, logits: Array, labels: Array, loss: Array) -> Array:
     """[mean loss, right answers, right among the first five] on the logits' device; nobody waits for it.
 
     A right class is among the first five when at most five logits are as large as its own, itself included: where
-    all are equal, as in a dead network, it is not.
+    all are equal, as in a dead network, it is not. Of a network with exits, in training, its last one's logits count.
     """
     with model.device:
         xp = model.device.xp
+        logits = logits[:, -1] if logits.ndim == 3 else logits
         own = xp.take_along_axis(logits, labels[:, None], axis=1)  # (N, 1), the logit of the right class
         right1 = (logits.argmax(axis=1) == labels).sum()
         right5 = ((logits >= own).sum(axis=1) <= 5).sum()
