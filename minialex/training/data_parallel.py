@@ -53,8 +53,8 @@ class DataParallel(Model):
     The others take over parameters, buffers and plain settings (numbers, texts, tuples) in each forward, anything else
     when they start. A layer that mixes the pictures of a batch sees its process's alone: batch normalisation uses the
     mean and variance of each share, and its running ones are those of the first share, as in PyTorch. A layer of your
-    own must stand in a module that can be imported, not in a notebook. A script needs `if __name__ == "__main__":` around what it does,
-    since each process imports it.
+    own must stand in a module that can be imported, not in a notebook. A script needs `if __name__ == "__main__":`
+    around what it does, since each process imports it.
 
     Raises TypeError for what is no model; forward raises ValueError for a model that is not on the CPU, RuntimeError
     if one of the processes dies or cannot have the model.
