@@ -29,7 +29,13 @@ def main(argv=None) -> int:
     summary = commands.add_parser(
         "summary", help="a network's layers: shapes, parameters, multiply-adds, columns"
     )
-    summary.add_argument("model", nargs="?", default="lenet", choices=["lenet", "alexnet"])
+    summary.add_argument(
+        "model",
+        nargs="?",
+        default="lenet",
+        type=network_name,
+        help="lenet (default), alexnet, resnet50, vgg16_bn, inception_v3, ...",
+    )
     summary.add_argument("--variant", choices=VARIANTS, help="of LeNet-5 (default: modern)")
     summary.add_argument("--preset", choices=PRESETS, help="of AlexNet (default: paper)")
     summary.add_argument(
@@ -78,16 +84,33 @@ def main(argv=None) -> int:
 # ---- summary ---------------------------------------------------------------------------------------
 
 
+def network_name(name: str) -> str:
+    """For argparse: a network that there is."""
+    from minialex.models.names import network
+
+    try:
+        if name != "lenet":
+            network(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name
+
+
 def run_summary(args) -> int:
-    of_the_other = ["preset", "towers"] if args.model == "lenet" else ["variant"]
-    for option in of_the_other:
-        if getattr(args, option):
+    from minialex.models.names import network
+
+    own = {"lenet": ["variant"], "alexnet": ["preset", "towers"]}.get(args.model, [])
+    make = mx.models.lenet5 if args.model == "lenet" else network(args.model)
+    for option in ("variant", "preset", "towers"):
+        if getattr(args, option) and option not in own:
             raise ValueError(f"{args.model} has no --{option}: leave it out, or name the other network")
     if args.model == "lenet":
-        print(mx.summary(mx.models.lenet5(args.variant or "modern")))
-    else:  # on pretended GPUs: nothing is computed that would need real ones
-        preset = args.preset or "paper"
-        print(mx.summary(mx.models.alexnet(devices="sim:0,sim:1", preset=preset, towers=args.towers)))
+        model = make(args.variant or "modern")
+    elif args.model == "alexnet":  # on pretended GPUs: nothing is computed that would need real ones
+        model = make(devices="sim:0,sim:1", preset=args.preset or "paper", towers=args.towers)
+    else:
+        model = make()
+    print(mx.summary(model))
     return 0
 
 

@@ -18,6 +18,7 @@ from minialex.data import mnist
 from minialex.data.digits import load_drawn_digits
 from minialex.data.loader import ArrayBatches
 from minialex.devices.device import cuda_count
+from minialex.models.names import NETWORKS, network
 from minialex.training import runs
 from minialex.training.reports import ErrorReport
 
@@ -66,6 +67,8 @@ def in_a_process(*arguments, folder, **environment):
         (["lenet"], "61,706"),
         (["lenet", "--variant", "1998"], "60,000"),
         (["lenet", "--variant", "keras"], "44,426"),
+        (["resnet18"], "11,689,512"),
+        (["googlenet"], "13,004,888"),
     ],
 )
 def test_summary_shows_the_number_of_parameters(run, arguments, parameters):
@@ -86,6 +89,19 @@ def test_an_option_of_the_other_network_is_refused(run, arguments, option):
     status, out, err = run("summary", *arguments)
     assert (status, out) == (1, "")
     assert err == f"minialex summary: {option}: leave it out, or name the other network\n"
+
+
+def test_every_network_has_a_name_that_makes_it():
+    for name in NETWORKS:
+        options = {"width": 0.03, "num_classes": 3} | ({"devices": "cpu"} if name == "alexnet" else {})
+        assert network(name)(**options).num_classes == 3, name
+
+
+def test_summary_of_a_network_that_there_is_not_names_the_nearest(run, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("summary", "resnt50")
+    assert stopped.value.code == 2
+    assert "there is no network 'resnt50'; the nearest are resnet50, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
