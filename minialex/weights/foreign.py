@@ -1,7 +1,8 @@
-"""Networks that others trained: Caffe's BVLC AlexNet (`.npy`), and torchvision's (`.pth`)."""
+"""Networks that others trained: Caffe's BVLC AlexNet (`.npy`), and torchvision's networks (`.pth`, safetensors)."""
 
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,13 @@ def load_bvlc(model: Layer, path: str | os.PathLike, new_last_layer: bool = Fals
 
 
 def load_torchvision(model: Layer, path: str | os.PathLike, new_last_layer: bool = False) -> list[str]:
-    """Put the weights of torchvision's AlexNet, `.pth` or safetensors, into a model of preset "torchvision".
+    """Put torchvision's weights, `.pth` or safetensors, into one of its networks; of AlexNet, preset "torchvision".
 
-    PyTorch is not needed for it. Arguments, result and errors are those of load_bvlc.
+    PyTorch is not needed for it. Networks other than AlexNet have its names here as well; auxiliary classifiers that
+    the model does without are left out. Arguments, result and errors are those of load_bvlc.
     """
+    if not _is_alexnet(model):
+        return load_pretrained(model, path, new_last_layer)
     arrays, record = read_torchvision(path), read_record(path)
     return _put_pretrained(model, arrays, path, "torchvision", new_last_layer, record)
 
@@ -56,7 +60,10 @@ def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool 
     Errors are those of load_bvlc; a file of ours that records another network is another model's. One without a record
     (`read_record`) is judged by its shapes.
     """
-    arrays, preset = read_pretrained(path)
+    if _is_alexnet(model):
+        arrays, preset = read_pretrained(path)
+    else:
+        arrays, preset = _for_model(model, read_own_names(path)), None
     record = read_record(path)
     if new_last_layer is None:
         names = record.get("classes"), getattr(model, "classes", None)
@@ -83,8 +90,42 @@ def read_pretrained(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
 
 
 def is_torchvisions(arrays) -> bool:
-    """Are these names those of torchvision's AlexNet?"""
-    return "features.0.weight" in map(_unwrapped, arrays)
+    """Are these names those of torchvision's AlexNet? (VGG's are alike, but its first kernel is smaller.)"""
+    return any(
+        _unwrapped(name) == "features.0.weight" and array.shape[2:] == (11, 11)
+        for name, array in arrays.items()
+    )
+
+
+def read_own_names(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of a file in which a network has the names that it has here: ours, or torchvision's.
+
+    What torchvision counts besides (num_batches_tracked) is read over; DenseNet's "norm.1" is "norm1" here.
+    """
+    arrays = load(path) if Path(path).suffix.lower() == ".safetensors" else read_state_dict(path)
+    found = {}
+    for name, array in arrays.items():
+        plain = re.sub(r"\.(norm|relu|conv)\.([12])\.", r".\1\2.", _unwrapped(name))
+        if plain in found:
+            raise CheckpointError(f"{path} has {plain[:80]} twice, in wrappers")
+        if not name.startswith(VELOCITY) and not name.endswith("num_batches_tracked"):
+            found[plain] = array
+    return found
+
+
+def _is_alexnet(model) -> bool:
+    """Is it an AlexNet, or a network that does not say what it is?"""
+    return (getattr(model, "architecture", None) or {}).get("network", "alexnet") in ("alexnet", "lenet5")
+
+
+def _for_model(model, arrays):
+    """The same, without auxiliary classifiers that the model does not have."""
+    children = model.children()
+    return {
+        name: array
+        for name, array in arrays.items()
+        if not name.lower().startswith("aux") or name.partition(".")[0] in children
+    }
 
 
 def read_bvlc(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -161,21 +202,35 @@ def _unwrapped(name: str) -> str:
 
 
 def _has_other_classes(model, arrays):
-    """Has the last layer another number of rows there than here?"""
-    name, last = model.named_parameters()[-1]
-    return name in arrays and arrays[name].shape[:1] != whole_shape(last)[:1]
+    """Has a last layer another number of rows there than here?"""
+    here = dict(model.named_parameters())
+    names = [f"{last}.bias" for last in _last_layers(model)]
+    return any(n in arrays and arrays[n].shape[:1] != whole_shape(here[n])[:1] for n in names if n in here)
+
+
+def _last_layers(model) -> list[str]:
+    """What ends in the classes: the last layer, and that of each head."""
+    heads, last = getattr(model, "heads", {}), {}
+    for name, _ in model.named_parameters():
+        first = name.partition(".")[0]
+        last[first if first in heads else ""] = name.rpartition(".")[0]
+    return list(last.values())
 
 
 def _put_pretrained(model, arrays, path, preset, new_last_layer, record=()):
     """import_grouped with messages that name the file, and without the last layer if a new one is wanted."""
-    named = model.named_parameters()
-    last = named[-1][0].rpartition(".")[0]
-    left = [f"{last}.weight", f"{last}.bias"] if new_last_layer else []
+    named = model.named_parameters() + model.named_buffers()
+    last_layers = _last_layers(model)
+    left = [f"{last}.{kind}" for last in last_layers for kind in ("weight", "bias")] if new_last_layer else []
     taken = [(name, p) for name, p in named if name not in left]
     try:
         parts = scatter(taken, {name: array for name, array in arrays.items() if name not in left})
     except ValueError as error:
-        hint = f"; new_last_layer=True starts {last} anew" if _has_other_classes(model, arrays) else ""
+        hint = (
+            f"; new_last_layer=True starts {' and '.join(last_layers)} anew"
+            if _has_other_classes(model, arrays)
+            else ""
+        )
         raise ValueError(f"{path} does not fit this model: {error}{hint}") from error
     # "paper" has the shapes of "bvlc", but its colours are in another order, and its normalisation is another one.
     own = getattr(model, "preset_name", preset)
