@@ -8,19 +8,23 @@ from minialex.shapes import positive
 
 
 class BatchNorm2D(Layer):
-    """y = weight[c] * normalised + bias[c],  normalised = (x - mean[c]) / sqrt(variance[c] + eps)
+    """y = weight[c] * normalised + bias[c],  normalised = scale[c] * (x - mean[c]),  scale = 1 / sqrt(variance + eps)
 
-    In training mean and variance are those of the channel's m = N*H*W numbers in the batch, and depend on every one of
-    them. Through `normalised` alone, each x would get scale * grad_normalised; it also moves the mean, which all the
-    others share, and the variance, each in proportion to its own `normalised`. So both shares are taken off:
+    In training mean and variance are those of the m = N*H*W numbers that a channel has in the batch. So each x acts on
+    its own y, and through the mean and the variance on all y of its channel: d mean / dx = 1/m, and
+    d variance / dx = 2 (x - mean) / m. With grad_normalised = weight * grad_y, and "mean of" over N, H and W:
 
-        grad_x = scale * (grad_normalised - mean of grad_normalised - normalised * mean of grad_normalised*normalised)
+        grad_x = scale * (grad_normalised                                                  directly
+                          - mean of grad_normalised                                        through the mean
+                          - normalised * mean of (grad_normalised * normalised))           through the variance
+        grad_weight = sum of grad_y * normalised,  grad_bias = sum of grad_y
 
-    (Ioffe, Szegedy 2015, algorithm 1 and section 3.) In evaluation, and where it is `frozen`, mean and variance are the
-    running ones, constants: grad_x = scale * grad_normalised.
+    (Ioffe, Szegedy 2015, algorithm 1 and section 3.) In evaluation mean and variance are the running ones, constants:
+    grad_x = scale * grad_normalised. So it is with `frozen`, in training too: for fine-tuning with batches that are too
+    small to say what a channel is like.
 
-    Running: new = (1 - momentum) * old + momentum * the batch's. The variance that normalises is divided by m, the one
-    that is kept by m - 1, as in PyTorch; momentum 0.1 here is 0.9 in the papers.
+    Running: new = (1 - momentum) * old + momentum * the batch's. The variance that normalises is a sum of squares by m,
+    the one that is kept by m - 1, as in PyTorch; momentum 0.1 here is 0.9 in the papers.
     Weight decay applies to weight and bias, as in PyTorch, unless decay=False.
     Shapes: x and y (N, C, H, W); weight, bias, running_mean, running_var (C,).
     Raises ValueError for another number of channels, and in training for one number a channel: it has no variance.

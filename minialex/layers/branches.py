@@ -7,7 +7,7 @@ Backward of a concatenation cuts the gradient, of an addition hands the same one
 from collections.abc import Mapping, Sequence
 
 from minialex.layers.layer import Array, Layer
-from minialex.layers.names import check_keys, give_name
+from minialex.layers.names import check_keys, check_layers, give_name
 from minialex.layers.sequential import all_layers
 
 MERGES = ("concat", "add")
@@ -32,15 +32,13 @@ class Branches(Layer):
     """
 
     def __init__(self, paths: Mapping[str, Layer], merge: str = "concat"):
-        if merge not in MERGES:
-            raise ValueError(f'Branches: merge must be "concat" or "add", not {merge!r}')
         if not isinstance(paths, Mapping):
             raise TypeError(f"Branches takes its paths by name, a dict; this is a {type(paths).__name__}")
+        if merge not in MERGES:
+            raise ValueError(f'Branches: merge must be "concat" or "add", not {merge!r}')
         if not paths:
             raise ValueError("Branches needs at least one path")
-        for name, path in paths.items():
-            if not isinstance(path, Layer):
-                raise TypeError(f"Branches: {name} is a {type(path).__name__}, not a layer")
+        check_layers("Branches", paths)
         self.paths, self.merge = dict(paths), merge
         check_keys(self)
         inside = [id(layer) for path in self.paths.values() for layer in all_layers(path)]
@@ -87,7 +85,7 @@ class Branches(Layer):
 
 
 class Identity(Layer):
-    """y = x: a path that leaves everything as it is, ResNet's shortcut (He et al. 2015, equation 1)
+    """y = x, the same array: a path that leaves everything as it is, a shortcut (He et al. 2015, equation 1)
 
     >>> Identity().forward(np.array([1.0, 2.0]))
     array([1., 2.])

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from minialex.layers.branches import cut
 from minialex.layers.layer import Array, Layer
-from minialex.layers.names import check_keys, give_name
+from minialex.layers.names import check_keys, check_layers, give_name
 from minialex.layers.sequential import all_layers
+from minialex.shapes import is_whole
 
 
 class Dense(Layer):
@@ -39,9 +40,7 @@ class Dense(Layer):
         self.nodes = named or {str(number): node for number, node in enumerate(nodes)}
         if not self.nodes:
             raise ValueError("Dense needs at least one node")
-        for name, node in self.nodes.items():
-            if not isinstance(node, Layer):
-                raise TypeError(f"Dense: {name} is a {type(node).__name__}, not a layer")
+        check_layers("Dense", self.nodes)
         inside = [id(layer) for node in self.nodes.values() for layer in all_layers(node)]
         if len(set(inside)) < len(inside):
             raise ValueError("Dense: the same layer stands in it twice; make two")
@@ -56,6 +55,10 @@ class Dense(Layer):
         if len(reads) != len(self.nodes):
             raise ValueError(f"Dense: reads says what {len(reads)} nodes read, there are {len(self.nodes)}")
         for number, (name, read) in enumerate(zip(self.nodes, reads, strict=True)):
+            if not isinstance(read, Sequence) or not all(map(is_whole, read)):
+                raise TypeError(
+                    f"Dense: reads has numbers for each node, [(0,), (0, 1)]; {name} has {read!r}"
+                )
             if not read or list(read) != sorted({j for j in read if 0 <= j <= number}):
                 raise ValueError(
                     f"Dense: {name} reads {tuple(read)}: some of the maps 0 to {number} are needed, in rising order"

@@ -32,6 +32,13 @@ class Exits(Sequential):
     """
 
     def __init__(self, trunk: Mapping[str, Layer] | Sequential, heads: Mapping[str, tuple[str, Layer]]):
+        if not isinstance(trunk, Sequential | Mapping) or not isinstance(heads, Mapping):
+            raise TypeError("Exits takes trunk and heads by name: Exits({...}, heads={name: (layer, head)})")
+        for name, head in heads.items():
+            if not (isinstance(head, tuple) and len(head) == 2):
+                raise TypeError(
+                    f"Exits: {name} should be (the layer's name that it reads, the head), not {head!r}"
+                )
         layers = trunk.layers if isinstance(trunk, Sequential) else dict(trunk)
         self.heads = {name: head for name, (_, head) in heads.items()}
         self.reads = {name: read for name, (read, _) in heads.items()}
@@ -45,7 +52,7 @@ class Exits(Sequential):
                 raise ValueError(f"Exits: a head and a layer of the trunk are both called {name!r}")
         if places != sorted(places):
             raise ValueError(f"Exits: the heads are not in the order in which they leave: {self.reads}")
-        Sequential.__init__(self, **layers)  # not what comes next to it in a network
+        Sequential.__init__(self, **layers)  # by name: in a network, `super()` is the network's class
 
     def forward(self, x: Array) -> Array:
         ys, outputs = [], []
@@ -106,6 +113,12 @@ class ExitLoss(Loss):
     input_rank = None
 
     def __init__(self, weights: Sequence[float], loss=SoftmaxCrossEntropy):
+        if not isinstance(weights, Sequence) or not weights:
+            raise TypeError(f"ExitLoss takes a weight for each exit, (0.3, 1.0), not {weights!r}")
+        if not (isinstance(loss, type) and issubclass(loss, Loss)):
+            raise TypeError(
+                f"ExitLoss makes a loss for each exit: give a class, SoftmaxCrossEntropy, not {loss!r}"
+            )
         self.weights = tuple(map(float, weights))
         self.losses = [loss() for _ in self.weights]  # each keeps its own
 

@@ -70,6 +70,12 @@ class Layer:
     def __setattr__(self, name, value):
         if isinstance(value, Parameter | Buffer) and not value.name:
             value.name = name
+        if isinstance(value, type) and issubclass(value, Layer):
+            raise TypeError(f"{self}: {name} is the class {value.__name__}: write {value.__name__}(...)")
+        if callable(getattr(Layer, name, None)) and not callable(value):
+            raise TypeError(
+                f"{self}: {name} is what every layer can do: give this {type(value).__name__} another name"
+            )
         if isinstance(value, (list, tuple, dict)) and type(self).parameters is Layer.parameters:
             inside = value.values() if isinstance(value, dict) else value
             if any(isinstance(one, Parameter) for one in inside):

@@ -35,6 +35,15 @@ def _prefix(layer, prefix):
             _prefix(child, prefix)
 
 
+def check_layers(owner: str, layers) -> None:
+    """Raise for what is no layer, by its name: a class in place of a layer is the usual slip."""
+    for name, layer in layers.items():
+        if isinstance(layer, type) and issubclass(layer, Layer):
+            raise TypeError(f"{owner}: {name} is the class {layer.__name__}: write {layer.__name__}(...)")
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{owner}: {name} is a {type(layer).__name__}, not a layer")
+
+
 def check_keys(layer: Layer) -> None:
     """Raise for a child's name that is no text, or has a NUL in it, at which archives would cut it off."""
     for key in layer.children():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from minialex.devices.device import is_array, place
 from minialex.errors import BackwardBeforeForward
 from minialex.layers.layer import Array, Layer
-from minialex.layers.names import check_different, check_keys, give_name, names_inside
+from minialex.layers.names import check_different, check_keys, check_layers, give_name, names_inside
 
 
 class Sequential(Layer):
@@ -33,13 +33,7 @@ class Sequential(Layer):
         self.layers = named or {str(i): layer for i, layer in enumerate(layers)}
         if not self.layers:
             raise ValueError("Sequential needs at least one layer")
-        for name, layer in self.layers.items():
-            if isinstance(layer, type) and issubclass(layer, Layer):
-                raise TypeError(
-                    f"Sequential: {name} is the class {layer.__name__}: write {layer.__name__}(...)"
-                )
-            if not isinstance(layer, Layer):
-                raise TypeError(f"Sequential: {name} is a {type(layer).__name__}, not a layer")
+        check_layers("Sequential", self.children())
         inside = [id(layer) for child in self.children().values() for layer in all_layers(child)]
         if len(set(inside)) < len(inside):
             raise ValueError("Sequential: the same layer stands in it twice; make two")

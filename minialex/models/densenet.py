@@ -21,6 +21,7 @@ from minialex.layers.init import generator, he_normal
 from minialex.layers.layer import Array
 from minialex.models.alexnet import PictureInput
 from minialex.models.network import TORCHVISION, Network, backward_through, forward_through, recorded, scaled
+from minialex.shapes import positive
 
 # Depth: maps of the first convolution, growth, layers of each block.
 TABLE = {
@@ -85,7 +86,7 @@ def densenet(
     >>> sum(p.value.size for p in model.parameters())
     769162
     """
-    rng = generator(rng)
+    rng, depth = generator(rng), positive(depth, "depth")
     if preset == "torchvision":
         if depth not in TABLE:
             raise ValueError(f"there is no DenseNet-{depth}: use {', '.join(map(str, TABLE))}")

@@ -153,7 +153,9 @@ def googlenet(
     fc = Linear(inputs, num_classes, rng=make.rng, init=xavier_uniform)
     trunk |= {"avgpool": GlobalAvgPool2D(), "dropout": dropout, "fc": fc}
     if not auxiliaries or preset == "small":
-        return Network(picture, num_classes, trunk).to(devices)
+        model = Network(picture, num_classes, trunk)
+        model.resolved = {"auxiliaries": False}
+        return model.to(devices)
     heads = {name: (read, make.auxiliary(ends[read], num_classes)) for name, read in AUXILIARIES.items()}
     return NetworkWithExits(picture, num_classes, trunk, heads, weights=(0.3, 0.3, 1.0)).to(devices)
 

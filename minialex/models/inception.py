@@ -255,7 +255,9 @@ def inception_v3(
         "fc": Linear(inputs, num_classes, rng=make.rng, init=xavier_uniform),
     }
     if small or not auxiliaries:
-        return Network(picture, num_classes, trunk).to(devices)
+        model = Network(picture, num_classes, trunk)
+        model.resolved = {"auxiliaries": False}
+        return model.to(devices)
     head = Sequential(
         pool=AvgPool2D(5, 3),
         conv0=make.conv(ends["Mixed_6e"], make.maps(128), 1),

@@ -297,16 +297,17 @@ V2 = {
 def inception_resnet(
     version: int = 2,
     num_classes: int = 1000,
-    preset: str = "timm",
+    preset: str | None = None,
     width: float = 1.0,
     image_size: int | None = None,
     rng=None,
     devices="cpu",
 ) -> Network:
-    """Inception-ResNet-v2: "timm", the published one (55,843,464 parameters), or "paper"; v1: "paper" alone.
+    """Inception-ResNet-v2: 55,843,464 parameters as it was published; v1: 22,756,328.
 
     Input (N, 3, 299, 299); output: the logits (N, classes).
-    preset: or "small" for pictures of 32x32: the blocks of the paper behind one convolution.
+    preset: of v2 "timm", the published one, or "paper" (32,433,928); of v1 "paper"; of both "small", for pictures of
+    32x32: the blocks of the paper behind one convolution.
     width scales the maps, image_size the crop.
     Raises ValueError for a version or preset that is unknown, or a picture that is too small.
 
@@ -317,8 +318,7 @@ def inception_resnet(
     if version not in (1, 2):
         raise ValueError(f"there are Inception-ResNet-v1 and v2, not {version!r}")
     presets = ("timm", "paper", "small") if version == 2 else ("paper", "small")
-    if preset == "timm" and version == 1:
-        preset = "paper"  # the default is v2's
+    preset = presets[0] if preset is None else preset
     if preset not in presets:
         raise ValueError(
             f"unknown preset {preset!r} of Inception-ResNet-v{version}: use {', '.join(presets)}"
@@ -349,7 +349,7 @@ def inception_resnet(
         layers["block8"] = InceptionResidual(make, c, rows["C"], 1.0, relu=False)
         layers["conv2d_7b"] = make.path(c, (1536, 1))
         c = make.maps(1536)
-    return Network(
+    model = Network(
         picture,
         num_classes,
         {
@@ -358,7 +358,9 @@ def inception_resnet(
             "head_drop": Dropout(0.2, seed=int(make.rng.integers(2**31))),
             "classif": Linear(c, num_classes, rng=make.rng, init=xavier_uniform),
         },
-    ).to(devices)
+    )
+    model.resolved = {"preset": preset}
+    return model.to(devices)
 
 
 def repeated(make, c, rows, scale, count):

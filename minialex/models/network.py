@@ -27,7 +27,7 @@ def recorded(make):
         given.apply_defaults()
         model = make(*args, **kwargs)
         settings = {name: plain(v) for name, v in given.arguments.items() if name not in ("rng", "devices")}
-        model.architecture = {"network": make.__name__, **settings}
+        model.architecture = {"network": make.__name__, **settings, **model.resolved}
         return model
 
     return made
@@ -35,6 +35,8 @@ def recorded(make):
 
 class Network(Model):
     """A network for pictures in colour, on one device, with its loss and the pictures that it wants (`model.input`)."""
+
+    resolved: dict = {}  # arguments that were left to the network, and what it took
 
     def __init__(self, input: PictureInput, num_classes: int, layers: dict[str, Layer]):
         super().__init__(**layers)

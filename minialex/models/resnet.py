@@ -12,13 +12,14 @@ from minialex.layers.init import generator, he_normal
 from minialex.layers.layer import Array
 from minialex.models.alexnet import PictureInput
 from minialex.models.network import TORCHVISION, Network, backward_through, forward_through, recorded, scaled
+from minialex.shapes import positive
 
 INPUTS = {
-    "paper": PictureInput(
-        crop=224, scale=1 / 255
-    ),  # minus the mean picture, and 2012's colour noise: section 3.4
+    # Minus the mean picture, and 2012's colour noise: section 3.4.
+    "paper": PictureInput(crop=224, scale=1 / 255),
     "torchvision": TORCHVISION,
-    "cifar": PictureInput(crop=32, scale=1 / 255, colour=None),  # minus the mean picture: section 4.2
+    # Minus the mean picture: section 4.2.
+    "cifar": PictureInput(crop=32, scale=1 / 255, colour=None),
 }
 BLOCKS = {
     18: (2, 2, 2, 2),
@@ -46,7 +47,12 @@ class Residual(Layer):
     def forward(self, x: Array) -> Array:
         y = forward_through(self.body(), x)
         if not self.plain:
-            y = y + (self.downsample.forward(x) if self.downsample else x)
+            shortcut = self.downsample.forward(x) if self.downsample else x
+            if shortcut.shape != y.shape:
+                raise ValueError(
+                    f"{self}: the body gives shape {y.shape}, the shortcut {shortcut.shape}: it needs a `downsample`"
+                )
+            y = y + shortcut
         return self.relu.forward(y)
 
     def backward(self, grad_y: Array) -> Array:
@@ -100,6 +106,13 @@ class PadShortcut(Layer):
 
     def __init__(self, maps: int, stride: int):
         self.maps, self.stride = maps, stride
+
+    def check_input(self, x):
+        super().check_input(x)
+        if x.shape[1] > self.maps:
+            raise ValueError(
+                f"{self} makes {self.maps} maps, and cannot take maps away: the input has shape {x.shape}"
+            )
 
     def forward(self, x: Array) -> Array:
         self.save(shape=x.shape)
@@ -156,7 +169,7 @@ def resnet(
     110 (section 4.2), three stages of 16, 32 and 64 maps.
     shortcut, where the shape changes: "B" projects, "A" pads with zeros (the default of "cifar").
     plain: without shortcuts. width scales the maps, image_size the crop.
-    Raises ValueError for a depth, preset or shortcut that is unknown, or a picture that is too small.
+    Raises ValueError for a depth, preset or shortcut that is unknown.
 
     >>> model = resnet(20, num_classes=10, preset="cifar")
     >>> sum(p.value.size for p in model.parameters())
@@ -168,23 +181,18 @@ def resnet(
         raise ValueError(f'shortcut must be "A" or "B", not {shortcut!r}')
     picture = INPUTS[preset]
     picture = replace(picture, crop=picture.crop if image_size is None else image_size)
-    rng = generator(rng)
+    rng, depth = generator(rng), positive(depth, "depth")
     if preset == "cifar":
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(
                 f'preset "cifar" has 6n + 2 layers: 8, 14, 20, 32, 44, 56, 110, ..., not {depth}'
             )
         layers = _cifar((depth - 2) // 6, num_classes, width, shortcut or "A", plain, rng)
-        least = 1
     else:
         if depth not in BLOCKS:
             raise ValueError(f"there is no ResNet-{depth}: use {', '.join(map(str, BLOCKS))}")
         layers = _imagenet(depth, num_classes, width, shortcut or "B", plain, preset == "paper", rng)
-        least = 1
-    if picture.crop < least:
-        raise ValueError(
-            f"pictures of {picture.crop} pixels are too small for this network: {least} is the least"
-        )
+    positive(picture.crop, "image_size")
     return Network(picture, num_classes, layers).to(devices)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from minialex.devices.device import is_array
 from minialex.layers.calls import watcher
 from minialex.layers.layer import Layer
-from minialex.layers.sequential import Model
+from minialex.layers.sequential import Model, Sequential
 from minialex.layers.towers import Towers
 
 
@@ -100,7 +100,9 @@ def summary(model: Model, picture_shape: tuple[int, int, int] | None = None) -> 
     with model.device:
         x = model.xp.zeros((1, *shape), dtype=model.dtype or "float32")
     rows, made = [], {}
-    for name, layer in model.children().items():
+    # What is no Sequential goes its own way from one layer to the next: then it is one row.
+    layers = model.children() if isinstance(model, Sequential) else {model.name or "-": model}
+    for name, layer in layers.items():
         read = made[model.reads[name]] if name in getattr(model, "heads", ()) else x
         costs = _Costs()
         token = watcher.set(costs)

@@ -94,6 +94,9 @@ class DataParallel(Model):
 
     training = property(lambda self: self.model.training)
 
+    def children(self) -> dict[str, Layer]:
+        return self.model.children()
+
     def forward(self, x: Array) -> Array:
         own, *shares = self._shares = self._deal_out(len(x))
         with self._in_step():

@@ -127,6 +127,17 @@ def find_checkpoint(resume: str | None, network: str | None = None) -> Checkpoin
     file = path if names_a_file(path) else path / CHECKPOINT
     if file != path and not file.is_file():
         check_whose(path, network, settings=settings_in(path))
+        inside = (
+            sorted(str(folder) for folder in path.iterdir() if holds_a_run(folder))[:3]
+            if path.is_dir()
+            else []
+        )
+        if inside and not (path / SETTINGS).is_file():
+            raise NothingToResume(f"--resume: {path} is no run, but runs are in it: {' or '.join(inside)}?")
+        if path.resolve() == Path.cwd() and not (path / SETTINGS).is_file():
+            raise NothingToResume(
+                f"--resume: {path} is the folder that you are in, and no run: name a run's folder"
+            )
         print(f"There is no checkpoint in {path}: starting from the beginning.")
         return None
     checkpoint = load_checkpoint(file)

@@ -716,6 +716,20 @@ def test_a_second_run_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_pa
     assert not list(folder.glob(".*"))
 
 
+@pytest.mark.parametrize(("name", "why"), [
+    (".", ". is the folder that you are in, and no run"),
+    ("runs", "runs is no run, but runs are in it: runs/mine?"),
+])  # fmt: skip
+def test_a_folder_of_other_things_is_not_resumed(program, uninterrupted, tmp_path, name, why):
+    (tmp_path / "runs").mkdir()
+    copy_of(uninterrupted[0], tmp_path / "runs" / "mine")
+    before = sorted(tmp_path.rglob("*"))
+    result = program("--resume", name)
+    assert result.status == 2
+    assert f"--resume: {why}" in result.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_another_networks_run_is_named(program, tmp_path):
     """Its checkpoint, its weights, and, where it was stopped before these, its settings."""
     from_alexnet(tmp_path / "alex")

@@ -98,6 +98,10 @@ def test_what_makes_no_branches_is_refused():
         mx.Branches([mx.Identity()])
     with pytest.raises(TypeError, match="Branches: a is a int, not a layer"):
         mx.Branches({"a": 3})
+    with pytest.raises(TypeError, match=r"Branches: a is the class ReLU: write ReLU\(\.\.\.\)"):
+        mx.Branches({"a": mx.ReLU})
+    with pytest.raises(TypeError, match="takes its paths by name, a dict; this is a ReLU"):
+        mx.Branches(mx.ReLU(), mx.ReLU())
     layer = mx.ReLU()
     with pytest.raises(ValueError, match="the same layer stands in two of its paths"):
         mx.Branches({"a": layer, "b": mx.Sequential(layer)})
@@ -107,3 +111,45 @@ def test_modes_reach_every_path():
     block = mx.Branches({"a": mx.Sequential(drop=mx.Dropout()), "b": mx.BatchNorm2D(3)}, "add")
     assert not block.eval().paths["a"]["drop"].training
     assert block.train().paths["b"].training
+
+
+# ---- Dense ----
+
+
+def dense(**options):
+    second, third = (
+        mx.Conv2D(inputs, outputs, 1, rng=2).astype("float64") for inputs, outputs in ((2, 1), (6, 2))
+    )
+    nodes = {"a": conv(2, 1, 3), "b": second, "c": third}
+    return mx.Dense(**nodes, reads=[(0,), (1,), (0, 1, 2)], **options)
+
+
+def test_dense_is_what_is_written_down_by_hand(device):
+    block = dense().to(device)
+    y = to_numpy(block.forward(device.asarray(X)))
+    a, b, c = (layer.to("cpu") for layer in dense().nodes.values())
+    first = a.forward(X)
+    second = b.forward(first)
+    third = c.forward(np.concatenate([X, first, second], axis=1))
+    np.testing.assert_allclose(y, np.concatenate([X, first, second, third], axis=1), rtol=1e-12)
+
+
+def test_gradients_of_dense(device):
+    assert mx.gradcheck(dense().to(device), X)
+    assert mx.gradcheck(mx.Dense(mx.Conv2D(3, 2, 3, padding=1), mx.Conv2D(5, 1, 1)).to(device), X)
+
+
+@pytest.mark.parametrize(("make", "error", "message"), [
+    (lambda: mx.Dense(), ValueError, "at least one node"),
+    (lambda: mx.Dense(mx.ReLU), TypeError, r"0 is the class ReLU: write ReLU"),
+    (lambda: mx.Dense(mx.ReLU(), mx.ReLU(), reads=[(0,)]), ValueError, "reads says what 1 nodes read, there are 2"),
+    (lambda: mx.Dense(mx.ReLU(), reads=[0]), TypeError, r"reads has numbers for each node, .*; 0 has 0"),
+    (lambda: mx.Dense(mx.ReLU(), reads=["x"]), TypeError, r"reads has numbers for each node, .*; 0 has 'x'"),
+    (lambda: mx.Dense(mx.ReLU(), reads=[()]), ValueError, r"0 reads \(\): some of the maps 0 to 0"),
+    (lambda: mx.Dense(mx.ReLU(), mx.ReLU(), reads=[(0,), (1, 0)]), ValueError, r"1 reads \(1, 0\): .*in rising order"),
+    (lambda: mx.Dense(mx.ReLU(), reads=[(1,)]), ValueError, r"0 reads \(1,\): some of the maps 0 to 0 are needed"),
+    (lambda: mx.Dense(mx.MaxPool2D(2)).forward(X), ValueError, r"0 makes shape \(2, 3, 2, 2\) of \(2, 3, 4, 5\)"),
+])  # fmt: skip
+def test_what_makes_no_dense_block_is_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

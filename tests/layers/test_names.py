@@ -560,3 +560,18 @@ def test_a_childs_name_that_is_no_text_is_refused():
 def test_a_class_where_a_layer_is_needed_is_told_apart_from_other_things():
     with pytest.raises(TypeError, match=r"relu is the class ReLU: write ReLU\(\.\.\.\)"):
         mx.Sequential(relu=mx.ReLU)
+
+
+def test_a_class_as_attribute_is_told_apart():
+    class Holds(Block):
+        def __init__(self):
+            self.relu = mx.ReLU
+
+    with pytest.raises(TypeError, match=r"relu is the class ReLU: write ReLU\(\.\.\.\)"):
+        Holds()
+
+
+@pytest.mark.parametrize("name", ["children", "parameters", "save", "astype"])
+def test_a_name_of_what_every_layer_can_do_is_refused(name):
+    with pytest.raises(TypeError, match=f"{name} is what every layer can do: give this list another name"):
+        setattr(mx.ReLU(), name, [])

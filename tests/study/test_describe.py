@@ -208,3 +208,21 @@ def test_a_summary_leaves_a_model_of_two_towers_as_it_was():
 def test_an_array_in_place_of_a_shape_is_refused_with_the_shape():
     with pytest.raises(TypeError, match=r"not an array: summary\(model, \(1, 28, 28\)\)"):
         mx.summary(mx.models.lenet5(), np.zeros((5, 1, 28, 28)))
+
+
+def test_what_is_no_sequential_is_one_row_with_all_that_is_inside():
+    second = mx.Sequential(mx.Conv2D(4, 3, 1), mx.Conv2D(3, 2, 3, padding=1))
+    block = mx.Branches({"a": mx.Conv2D(4, 2, 1), "b": second})
+    (row,) = mx.summary(block, (4, 6, 6)).rows
+    assert (row.output, row.parameters) == ((4, 6, 6), sum(p.value.size for p in block.parameters()))
+    assert row.multiply_adds == 36 * (2 * 4 + 3 * 4 + 2 * 3 * 9)
+    inside = mx.summary(mx.Sequential(block=block), (4, 6, 6)).rows[0]
+    assert (inside.multiply_adds, inside.column_bytes) == (row.multiply_adds, row.column_bytes)
+
+
+def test_a_network_with_exits_has_a_row_for_each_head():
+    model = mx.models.googlenet(5, width=0.05)
+    rows = {row.name: row for row in mx.summary(model).rows}
+    assert rows["aux1"].output == rows["fc"].output == (5,)
+    assert sum(row.parameters for row in rows.values()) == sum(p.value.size for p in model.parameters())
+    assert rows["inception3a"].multiply_adds > 0

@@ -16,16 +16,17 @@ NETWORKS = {
 }
 
 
-def batches(model, count=40):
+def batches(model, count=40, size=10):
     rng = np.random.default_rng(5)
     labels = rng.integers(0, 3, count)
     x = rng.standard_normal((count, *model.picture_shape)) + labels[:, None, None, None]
-    return ArrayBatches(x.astype(np.float32), labels.astype(np.uint8), 10, seed=1)
+    return ArrayBatches(x.astype(np.float32), labels.astype(np.uint8), size, seed=1)
 
 
 def run(make, folder, epochs, resume=None, processes=1):
     model = make()
-    data, optimizer = batches(model), mx.SGD(model.parameters(), 0.02)
+    data = batches(model, size=10 * processes)  # 8 are the least for a process
+    optimizer = mx.SGD(model.parameters(), 0.02)
     trained = mx.DataParallel(model, processes) if processes > 1 else model
     history = train.fit(
         trained, optimizer, Constant(0.02), data, data, epochs=epochs, folder=folder, resume=resume
@@ -79,3 +80,12 @@ def test_a_run_in_two_processes_is_the_same_each_time(tmp_path):
     two, _ = run(NETWORKS["resnet"], tmp_path / "two", 2, processes=2)
     for key, array in weights.export_grouped(one).items():
         assert weights.export_grouped(two)[key].tobytes() == array.tobytes(), key
+
+
+def test_in_processes_the_heads_of_exits_are_trained_and_saved_too(tmp_path):
+    before = NETWORKS["googlenet"]()
+    run(NETWORKS["googlenet"], tmp_path, 1, processes=2)
+    old, new = weights.export_grouped(before), weights.load(tmp_path / "model.safetensors")
+    assert set(new) == set(old)
+    assert all((new[name] != old[name]).any() for name in new if name.startswith("aux") and "fc" in name)
+    weights.load_pretrained(NETWORKS["googlenet"](), tmp_path / "model.safetensors")
