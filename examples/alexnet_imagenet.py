@@ -37,6 +37,7 @@ from minialex.training.runs import (
     check_whose,
     find_checkpoint,
     friendly,
+    last_row,
     number,
     read_input,
     read_weights,
@@ -457,7 +458,12 @@ def evaluate(args):
         why = "has no layer fc8: these are not an AlexNet's weights"
         check_whose(path, "AlexNet", arrays, of_run, f"{why}; it ")
         raise ValueError(f"{path} {why}")
-    settings = settle(asked_of(args), of_run, defaults_for(args), may_change=set(DEFAULTS) - {"preset"})
+    settings = settle(
+        asked_of(args),
+        of_other_pictures(of_run, asked_of(args)),
+        defaults_for(args),
+        may_change=set(DEFAULTS) - {"preset"},
+    )
     use_threads(settings["threads"])
     names = [f"class {i}" for i in range(len(arrays["fc8.bias"]))]
     if not settings["dummy"]:
@@ -481,6 +487,17 @@ def evaluate(args):
     )
     say_skipped(validate)
     scores.check_finite("on the validation pictures")
+
+
+def of_other_pictures(of_run, asked):
+    """What a run says, for the pictures that are asked for: the text files of others are not theirs."""
+    if not of_run or "data" not in asked or asked["data"] == of_run.get("data"):
+        return of_run
+    if of_run.get("dummy"):
+        raise ValueError(
+            f"that run had random numbers in place of pictures (--dummy): {asked['data']} has other classes"
+        )
+    return {name: value for name, value in of_run.items() if name not in ("ground_truth", "class_ids")}
 
 
 def asked_of(args):
@@ -516,13 +533,18 @@ def train_in(output, args):
         arrays, of_pretrained = read_weights(args.pretrained)
         check_whose(weight_file(args.pretrained), "AlexNet", arrays, why="does not fit this model: it ")
     check_preset(args.pretrained, of_pretrained.get("preset"), args.preset)
-    settings = settle(asked_of(args), of_run, defaults_for(args, of_pretrained), may_change)
+    settings = settle(
+        asked_of(args),
+        of_other_pictures(of_run, asked_of(args)),
+        defaults_for(args, of_pretrained),
+        may_change,
+    )
     if not checkpoint:
         settings.pop("classes", None)  # the pictures say
     use_threads(settings["threads"])
     folder = output.take()
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:
-        last = checkpoint.state["progress"]["history"][-1]
+        last = last_row(checkpoint, "val_acc1")
         print(f"This run is finished: {last['epoch']} epochs, validation Acc@1 {last['val_acc1']:.2f} %.")
         if any((folder / name).exists() for name in PICTURES_LOOK):  # a run from before settings kept it
             settings["look"] = True

@@ -29,6 +29,7 @@ from minialex.training.runs import (
     choose_processes,
     find_checkpoint,
     friendly,
+    last_row,
     load_run,
     number,
     settings_to_resume,
@@ -246,7 +247,7 @@ def train_network(args, device, output):
         )
     folder = output.take()
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:
-        last = checkpoint.state["progress"]["history"][-1]
+        last = last_row(checkpoint, "test_error")
         print(f"This run is finished: {last['epoch']} epochs, test error {last['test_error']:.2f} %.")
         flaws = results.flaws(folder, checkpoint, ErrorReport(), PICTURES, MAY_CHANGE)
         if lost := results.lost_best(folder, checkpoint, ErrorReport()):

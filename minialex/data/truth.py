@@ -93,7 +93,7 @@ def numbered(
         raise DataError(f"{truth} has class {shown(large[0])}, there can be 999,999 at most")
     labels = np.array([int(number) for number in numbers], dtype=np.int64)
     first, last = labels.min(), labels.max()
-    if wnids := [name for name in known if WNID.fullmatch(name) and first > 0]:
+    if wnids := [name for name in known if WNID.match(name.lower()) and first > 0]:
         raise DataError(
             f"{truth} has numbers, {a_few(sorted(set(numbers), key=int))}, but classes are named by WordNet's ids, "
             f"{a_few(wnids)}. ImageNet's own numbers count them in another order, so say which is which: --class-ids "

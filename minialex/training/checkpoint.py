@@ -138,7 +138,13 @@ def look_into(path: str | os.PathLike) -> dict | None:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return parse(file.metadata()[KEY])["state"]
+            state = parse(file.metadata()[KEY])["state"]
+        check(
+            state,
+            {"progress": {**RUN["progress"], "history": [partly({"train_loss": number()})]}},
+            "its state",
+        )
+        return state
     except (SafetensorError, OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,7 +28,14 @@ from minialex.training.optim import SGD, Constant, Plateau, settings_of, take_up
 from minialex.training.progress import Progress
 from minialex.training.reports import ErrorReport, Pace, Scores
 from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, SETTINGS, advice_when_spoiled
-from minialex.weights import as_metadata, copy_whole, export_grouped, record_of, save, write_whole
+from minialex.weights import (
+    as_metadata,
+    copy_whole,
+    export_grouped,
+    record_of,
+    save,
+    write_whole,
+)
 from minialex.weights.files import remove_unfinished
 
 
@@ -101,13 +108,13 @@ def fit(
         if progress.epoch < epochs:
             report.say(said)
 
-    def checkpoint():
+    def checkpoint(good=True):
         if folder:
             state = {"progress": asdict(progress), "settings": settings or {}}
             state |= {"schedule": schedule.state(), "schedule_settings": settings_of(schedule)}
             with _said_when(progress):
                 save_checkpoint(folder / CHECKPOINT, model, optimizer, state)
-            if progress.good:
+            if good and progress.good:
                 copy_whole(folder / CHECKPOINT, folder / GOOD)
 
     def results():
@@ -124,6 +131,11 @@ def fit(
         remove_unfinished(folder)  # of a run that was killed while it wrote
         write_whole(folder / SETTINGS, json.dumps(settings or {}, indent=2, default=number).encode())
         _keep_good(folder, resume, progress)
+        if resume and _best_is_given_up(folder, progress, report):
+            (folder / BEST).unlink()
+            report.say(f"{folder / BEST} was of a later epoch, which is given up: it is removed.")
+        if resume and Path(resume.path).resolve() != (folder / CHECKPOINT).resolve():
+            checkpoint(good=False)  # from here on this folder can be resumed, whatever happens
         results()
     try:
         for epoch in range(progress.epoch, epochs):
@@ -153,6 +165,18 @@ def fit(
         elif (folder / GOOD).is_file():
             report.say(f"The last epoch did not end well. {advice_when_spoiled(folder)}")
     return progress.history
+
+
+def _best_is_given_up(folder, progress, report):
+    """Did the folder's best epoch come after this one? Who goes back to an earlier checkpoint gives that up."""
+    if not ((folder / BEST).is_file() and (folder / HISTORY).is_file()):
+        return False
+    with suppress(OSError, ValueError, KeyError, TypeError):  # a strange history says nothing
+        with open(folder / HISTORY, newline="") as file:
+            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        errors = [report.held_out_error(row) for row in rows]
+        return None not in errors and bool(errors) and errors.index(min(errors)) >= progress.epoch
+    return False
 
 
 def _keep_good(folder, resume, progress):
@@ -213,6 +237,12 @@ def train_epoch(
         if progress.step < steps:
             progress.check(progress.scores.seen + (steps - progress.step) * most)
 
+    if progress.step and progress.steps not in (None, steps):
+        report.say(
+            f"Epoch {progress.epoch + 1} was to have {progress.steps} steps and has {steps} now, since the pictures "
+            f"are others: going on after step {progress.step} of these."
+        )
+    progress.steps = steps
     report.begin(progress.epoch, epochs, progress.step, steps)
     try:
         with (

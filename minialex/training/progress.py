@@ -15,6 +15,7 @@ class Progress:
 
     epoch: int = 0
     step: int = 0  # in this epoch
+    steps: int | None = None  # that this epoch was to have
     seconds: float = 0.0  # spent on this epoch so far
     scores: Scores = field(default_factory=Scores)  # of this epoch so far
     recount: bool = False  # steps may be fewer than batches: some may have had no readable picture

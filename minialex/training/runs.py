@@ -145,6 +145,12 @@ def find_checkpoint(resume: str | None, network: str | None = None) -> Checkpoin
     return _checked(checkpoint.check())
 
 
+def last_row(checkpoint: Checkpoint, column: str) -> dict:
+    """The row of the last finished epoch; raises CheckpointError where it has no such number."""
+    rows = [{"epoch": whole(), column: finite(0)}]
+    return checkpoint.check({"progress": {"history": rows}}).state["progress"]["history"][-1]
+
+
 def settings_to_resume(resume: str | None, checkpoint: Checkpoint | None) -> dict | None:
     """The settings of the run that is resumed; a run that was stopped before its first checkpoint has left them too."""
     if checkpoint:
@@ -404,7 +410,9 @@ def advice_when_spoiled(folder: Path) -> str:
         none = f"No epoch has ended well before, so there is no {GOOD}{_of_last(folder)}"
         return f"{none}: begin anew, with a smaller --lr"
     epoch, history = state["progress"]["epoch"], state["progress"]["history"]
-    loss = f" with a loss of {history[-1]['train_loss']:.4g}" if "train_loss" in history[-1] else ""
+    loss = (
+        f" with a loss of {history[-1]['train_loss']:.4g}" if history and "train_loss" in history[-1] else ""
+    )
     return f"{good} is from before, of epoch {epoch}{loss}: go on with --resume {good} and a smaller --lr"
 
 

@@ -482,3 +482,14 @@ def test_running_out_of_memory_is_not_the_picture_s_fault(tmp_path, monkeypatch)
     monkeypatch.setattr(Image, "open", no_memory)
     with pytest.raises(MemoryError):
         read_picture(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("spell", ["{} tench", "{}_tench", "{}"])
+@pytest.mark.parametrize("letter", ["n", "N"])
+def test_folders_that_begin_with_a_wnid_are_not_counted_by_numbers_either(tmp_path, spell, letter):
+    names = [spell.format(letter + number) for number in ("01440764", "02119789")]
+    root = fill(tmp_path, *(f"train/{name}/1.jpg" for name in names))
+    fill(root, "val/v1.JPEG", "val/v2.JPEG")
+    (root / GROUND_TRUTH).write_text("1\n2\n")
+    with pytest.raises(DataError, match="classes are named by WordNet's ids"):
+        find_pictures(root, "val")

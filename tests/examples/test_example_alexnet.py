@@ -1320,3 +1320,22 @@ def test_help_names_every_flag(program):
     result = program("--help")
     assert result.status == 0
     assert [flag for flag in flags if not re.search(rf"{flag}\b", result.out)] == []
+
+
+# ---- what belongs to other pictures ----
+
+
+def test_the_text_files_of_other_pictures_are_not_taken_along():
+    of_run = {"data": "/a", "ground_truth": "/a.txt", "class_ids": "/ids.txt", "lr": 0.1}
+    other = alexnet_imagenet.of_other_pictures
+    assert other(of_run, {}) == other(of_run, {"data": "/a"}) == of_run
+    assert other(of_run, {"data": "/b"}) == {"data": "/a", "lr": 0.1}
+    assert other(None, {"data": "/b"}) is None
+
+
+def test_a_run_on_random_numbers_is_not_tested_on_pictures(program, pictures, tmp_path):
+    run = program(*SMALL, "--dummy", "--limit", 8, "--epochs", 1, "--output-dir", "dummy")
+    assert run.status == 0, run
+    result = program(pictures, "-e", "--resume", "dummy")
+    assert result.status == 1
+    assert "that run had random numbers in place of pictures (--dummy)" in result.err

@@ -65,6 +65,7 @@ def run(
     holdout=0,
     wrap=lambda batches: batches,
     test=True,
+    say=lambda line: None,
     **kwargs,
 ):
     """A small run from the beginning, or from kwargs' resume; returns the model and the history."""
@@ -82,7 +83,7 @@ def run(
         held_out,
         epochs=epochs,
         folder=folder,
-        report=ErrorReport(say=lambda line: None, bar=False),
+        report=ErrorReport(say=say, bar=False),
         settings={"variant": variant, "activation": "tanh"},
         **kwargs,
     )
@@ -1047,3 +1048,43 @@ def test_lenet_learns_drawn_digits_in_a_few_hundred_steps(more_digits, variant, 
 def test_lenet_learns_mnist(real_data):
     (x, y), test = mx.data.load_mnist(real_data, download=False)
     assert learn("modern", ((x[:12_000], y[:12_000]), test), epochs=2, lr=0.05, batch_size=64) < 3.5
+
+
+# ---- going on elsewhere, going back, going on with others ----
+
+
+def test_a_run_that_goes_on_elsewhere_can_be_resumed_there_before_its_first_checkpoint(tmp_path):
+    run(tmp_path / "a", epochs=2)
+    checkpoint = load_checkpoint(tmp_path / "a" / train.CHECKPOINT)
+    with pytest.raises(Stop):
+        run(tmp_path / "b", epochs=3, resume=checkpoint, wrap=lambda batches: StopsAt(batches, 1))
+    again = load_checkpoint(tmp_path / "b" / train.CHECKPOINT)
+    assert again.state["progress"]["epoch"] == 2
+    _, history = run(tmp_path / "b", epochs=3, resume=again)
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("errors", [[30.0, 20.0, 10.0], [10.0, 20.0, 30.0]])
+def test_the_best_weights_of_a_future_that_is_given_up_do_not_stay(tmp_path, errors):
+    run(tmp_path, epochs=1, holdout=20)
+    early, best = load_checkpoint(tmp_path / train.CHECKPOINT), tmp_path / train.BEST
+    right, arrays, said = best.read_bytes(), weights.load(best), []
+    head, row = (tmp_path / train.HISTORY).read_text().splitlines()
+    rows = [row.split(",") for _ in errors]
+    for cells, error in zip(rows, errors, strict=True):
+        cells[head.split(",").index("holdout_error")] = str(error)
+    (tmp_path / train.HISTORY).write_text("\n".join([head, *map(",".join, rows)]) + "\n")
+    weights.save(best, {name: array + 1 for name, array in arrays.items()})
+    run(tmp_path, epochs=1, holdout=20, resume=early, say=said.append)
+    assert best.read_bytes() == right  # the first epoch's is the best, and made again
+    assert ("which is given up" in "".join(map(str, said))) == (errors[-1] == 10.0)
+
+
+def test_other_pictures_in_the_middle_of_an_epoch_are_said(tmp_path):
+    with pytest.raises(Stop):
+        run(tmp_path, epochs=2, checkpoint_every=3, batch_size=16, wrap=lambda batches: StopsAt(batches, 4))
+    checkpoint, said = load_checkpoint(tmp_path / train.CHECKPOINT), []
+    run(tmp_path, epochs=1, batch_size=32, resume=checkpoint, say=said.append)
+    assert any(
+        "was to have 8 steps and has 4 now, since the pictures are others" in str(line) for line in said
+    )
