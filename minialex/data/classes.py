@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from minialex.errors import DataError
-from minialex.reading import read_lines
+from minialex.weights.reading import read_lines
 
 WNID = re.compile(r"n\d{8}")  # WordNet's number of a noun, by which ImageNet names its folders
 

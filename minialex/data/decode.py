@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from minialex.errors import DataError
-from minialex.reading import MEBI
+from minialex.weights.reading import MEBI
 
 # What is tried on a file, whatever its name says. Not all that Pillow knows: some formats start other programs.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP")

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from minialex.errors import DataError, DownloadFailed
-from minialex.reading import PIECE
+from minialex.weights.reading import PIECE
 
 Pictures = tuple[np.ndarray, np.ndarray]  # images (N, 1, 28, 28) and labels (N,)
 

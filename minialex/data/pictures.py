@@ -21,9 +21,9 @@ import numpy as np
 
 from minialex.data.walk import Finder, Passed
 from minialex.errors import DataError
-from minialex.reading import MOST_TEXT, read_at_most
-from minialex.records import parse
 from minialex.weights.files import remove_unfinished, unfinished_name
+from minialex.weights.reading import MOST_TEXT, read_at_most
+from minialex.weights.records import parse
 
 SHAPES = ("circle", "cross", "square", "star", "triangle")
 HUES = {

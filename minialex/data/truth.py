@@ -10,7 +10,7 @@ import numpy as np
 
 from minialex.data.classes import WNID, a_few
 from minialex.errors import DataError
-from minialex.reading import read_lines, shown
+from minialex.weights.reading import read_lines, shown
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 

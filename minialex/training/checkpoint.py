@@ -13,11 +13,23 @@ import numpy as np
 from minialex.data.classes import a_few, are_same
 from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Layer
-from minialex.records import COUNTS, FLAG, RECORD, TEXT, Maybe, check, like, number, parse, partly, whole
 from minialex.training.optim import SGD, Plateau
 from minialex.training.reports import Scores
 from minialex.weights import gather, import_grouped, load_with_metadata, put, save, scatter
 from minialex.weights.record import STATE_KEY, checked_record, record_of, why_other
+from minialex.weights.records import (
+    COUNTS,
+    FLAG,
+    RECORD,
+    TEXT,
+    Maybe,
+    check,
+    like,
+    number,
+    parse,
+    partly,
+    whole,
+)
 from minialex.weights.seal import KEY, VELOCITY, sealed, unsealed
 
 # What a run must find in a checkpoint's state to go on; there may be more.

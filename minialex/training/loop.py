@@ -18,7 +18,6 @@ from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Array
 from minialex.layers.sequential import Model
 from minialex.layers.settings import number
-from minialex.records import CELL, like, partly
 from minialex.training.checkpoint import Checkpoint, check_finite, save_checkpoint
 from minialex.training.evaluation import QUIET, evaluate, scores_of
 from minialex.training.evaluation import evaluate_ten_crop as evaluate_ten_crop
@@ -37,6 +36,7 @@ from minialex.weights import (
     write_whole,
 )
 from minialex.weights.files import remove_unfinished
+from minialex.weights.records import CELL, like, partly
 
 
 def train_step(model: Model, optimizer: SGD, x: Array, labels) -> Array:

@@ -16,13 +16,13 @@ import numpy as np
 
 from minialex.devices.device import Device
 from minialex.errors import CheckpointError, DtypeMismatch
-from minialex.reading import read_at_most
-from minialex.records import FLAG, MOST_CHARACTERS, TEXT, Maybe, check, parse, partly, whole
-from minialex.records import number as finite
 from minialex.training.checkpoint import Checkpoint, load_checkpoint, look_into
 from minialex.training.progress import Progress
 from minialex.weights import load, load_with_metadata, read_pretrained, record_in, save
 from minialex.weights.files import unfinished_name
+from minialex.weights.reading import read_at_most
+from minialex.weights.records import FLAG, MOST_CHARACTERS, TEXT, Maybe, check, parse, partly, whole
+from minialex.weights.records import number as finite
 from minialex.weights.seal import VELOCITY, is_sealed, sealed
 
 # The files in a run's folder.

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import CheckpointError
-from minialex.reading import shown
 from minialex.weights.opcodes import look_through
+from minialex.weights.reading import shown
 
 # How a pickle spells an array: NumPy since 2.0, and before; PyTorch since 0.4, and before.
 NUMPY_ARRAY = ("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct")

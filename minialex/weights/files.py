@@ -11,8 +11,8 @@ from typing import BinaryIO
 import numpy as np
 
 from minialex.errors import CheckpointError
-from minialex.reading import MEBI
-from minialex.records import parse
+from minialex.weights.reading import MEBI
+from minialex.weights.records import parse
 from minialex.weights.seal import VELOCITY, is_sealed, unsealed
 
 MOST_HEADER = 16 * MEBI

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
 from minialex.layers.settings import number
-from minialex.records import parse
 from minialex.weights.files import load_with_metadata
+from minialex.weights.records import parse
 
 KEY = "minialex.record"  # among a weight file's metadata, where others keep theirs
 CHECKPOINT_KEY, STATE_KEY = "minialex", "record"  # a checkpoint has it in its state, with a checksum over all

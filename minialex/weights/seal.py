@@ -12,7 +12,7 @@ import numpy as np
 
 from minialex.errors import CheckpointError
 from minialex.layers.settings import number
-from minialex.records import RECORD, TEXT, check, parse
+from minialex.weights.records import RECORD, TEXT, check, parse
 
 KEY = "minialex"  # of the header's texts
 VELOCITY = "velocity:"  # before a parameter's name: arrays of a checkpoint, which is always sealed

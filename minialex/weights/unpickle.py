@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from minialex.errors import CheckpointError
-from minialex.reading import MEBI, PIECE, shown
 from minialex.weights.arrays import TORCH_STORAGE, ArrayUnpickler, described, exactly, text, unfolded
 from minialex.weights.files import from_bfloat16
+from minialex.weights.reading import MEBI, PIECE, shown
 
 # How PyTorch's files begin: since 1.6, and before.
 TORCH_ZIP, TORCH_STREAM = b"PK\x03\x04", pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)

@@ -18,7 +18,7 @@ from minialex.data.folder import read_picture as of_folder
 from minialex.data.mnist import load_mnist, read_idx
 from minialex.data.photo import digit_from_picture
 from minialex.errors import DataError
-from minialex.reading import MOST_LINES, read_lines
+from minialex.weights.reading import MOST_LINES, read_lines
 
 GIGA = 2**30
 
@@ -255,7 +255,7 @@ TEXTS = {
 
 
 def test_hostile_text_files_are_refused(tmp_path):
-    assert problems("minialex.reading", "read_lines", written(tmp_path, TEXTS, ".txt")) == {}
+    assert problems("minialex.weights.reading", "read_lines", written(tmp_path, TEXTS, ".txt")) == {}
     assert problems("minialex.data.truth", "_rows", written(tmp_path, TEXTS, ".txt")) == {}
 
 

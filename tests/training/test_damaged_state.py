@@ -10,7 +10,6 @@ import minialex as mx
 from minialex import weights
 from minialex.data.loader import ArrayBatches
 from minialex.errors import CheckpointError
-from minialex.records import MOST_DEPTH, parse
 from minialex.training.checkpoint import load_checkpoint
 from minialex.training.loop import fit
 from minialex.training.optim import Plateau
@@ -23,6 +22,7 @@ from minialex.training.runs import (
     read_weights,
     settings_in,
 )
+from minialex.weights.records import MOST_DEPTH, parse
 from minialex.weights.seal import sealed
 
 # ---- settings -----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from minialex.reading import MEBI, shown
+from minialex.weights.reading import MEBI, shown
 
 MOST_CHARACTERS = 32 * MEBI  # of a record
 MOST_VALUES = 1_000_000  # in a record: 100,000 epochs of a history
