@@ -153,3 +153,9 @@ def test_gradients_of_dense(device):
 def test_what_makes_no_dense_block_is_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_scale_is_a_constant_factor_there_and_back(device):
+    layer = mx.Scale(0.3).to(device)
+    np.testing.assert_allclose(to_numpy(layer.forward(device.asarray(X))), 0.3 * X)
+    np.testing.assert_allclose(to_numpy(layer.backward(device.asarray(X))), 0.3 * X)
