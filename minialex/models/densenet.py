@@ -3,8 +3,6 @@
 Table 1 of the paper. Names are torchvision's.
 """
 
-from dataclasses import replace
-
 from minialex.layers import (
     AvgPool2D,
     BatchNorm2D,
@@ -19,8 +17,16 @@ from minialex.layers import (
 )
 from minialex.layers.init import generator, he_normal
 from minialex.layers.layer import Array
-from minialex.models.alexnet import PictureInput
-from minialex.models.network import TORCHVISION, Network, backward_through, forward_through, recorded, scaled
+from minialex.models.network import (
+    SMALL,
+    TORCHVISION,
+    Network,
+    backward_through,
+    forward_through,
+    pictures_of,
+    recorded,
+    scaled,
+)
 from minialex.shapes import positive
 
 # Depth: maps of the first convolution, growth, layers of each block.
@@ -30,9 +36,6 @@ TABLE = {
     169: (64, 32, (6, 12, 32, 32)),
     201: (64, 32, (6, 12, 48, 32)),
 }
-SMALL = PictureInput(
-    crop=32, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), colour=None
-)
 
 
 class DenseLayer(Layer):
@@ -99,11 +102,7 @@ def densenet(
         picture, least = SMALL, 4
     else:
         raise ValueError(f'unknown preset {preset!r}: use "torchvision" or "small"')
-    picture = replace(picture, crop=picture.crop if image_size is None else image_size)
-    if picture.crop < least:
-        raise ValueError(
-            f"pictures of {picture.crop} pixels are too small for this network: {least} is the least"
-        )
+    picture = pictures_of(picture, image_size, least)
     maps, growth = scaled(first, width), scaled(growth, width)
     if preset == "small":
         features = {"conv0": Conv2D(3, maps, 3, padding=1, bias=False, rng=rng, init=he_normal)}

@@ -5,8 +5,6 @@ Two dialects. "paper": convolutions with biases, 5x5 in the third path, response
 The two classifiers on the way, `aux1` and `aux2`, only help in training (section 5): their losses count 0.3 each.
 """
 
-from dataclasses import replace
-
 from minialex.layers import (
     AdaptiveAvgPool2D,
     AvgPool2D,
@@ -24,7 +22,15 @@ from minialex.layers import (
 )
 from minialex.layers.init import generator, he_normal, xavier_uniform
 from minialex.models.alexnet import PictureInput
-from minialex.models.network import TORCHVISION, Network, NetworkWithExits, recorded, scaled
+from minialex.models.network import (
+    SMALL,
+    TORCHVISION,
+    Network,
+    NetworkWithExits,
+    pictures_of,
+    recorded,
+    scaled,
+)
 
 # Table 1: maps of 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool proj.
 TABLE = {
@@ -42,9 +48,7 @@ AUXILIARIES = {"aux1": "inception4a", "aux2": "inception4d"}
 INPUTS = {
     "paper": PictureInput(crop=224, mean=(123.68, 116.779, 103.939), colour=None),
     "torchvision": TORCHVISION,
-    "small": PictureInput(
-        crop=32, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), colour=None
-    ),
+    "small": SMALL,
 }
 
 
@@ -131,8 +135,7 @@ def googlenet(
     """
     if preset not in INPUTS:
         raise ValueError(f"unknown preset {preset!r}: use {', '.join(INPUTS)}")
-    picture = INPUTS[preset]
-    picture = replace(picture, crop=picture.crop if image_size is None else image_size)
+    picture = pictures_of(INPUTS[preset], image_size, least=1)
     least = 224 if preset == "paper" and auxiliaries else 8 if preset == "small" else 33
     if picture.crop < least or (least == 224 and picture.crop > 238):
         raise ValueError(

@@ -23,17 +23,18 @@ from minialex.layers import (
 from minialex.layers.branches import cut, sum_of
 from minialex.layers.init import generator, he_normal, xavier_uniform
 from minialex.models.network import (
+    SMALL,
     TORCHVISION,
     Mixed,
     Network,
     NetworkWithExits,
     backward_through,
+    pictures_of,
     recorded,
     scaled,
 )
 
 V3 = replace(TORCHVISION, crop=299)
-SMALL = replace(TORCHVISION, crop=32)
 
 
 class Maker:
@@ -223,13 +224,8 @@ def inception_v3(
     if preset not in ("torchvision", "small"):
         raise ValueError(f'unknown preset {preset!r}: use "torchvision" or "small"')
     small = preset == "small"
-    picture = SMALL if small else V3
-    picture = replace(picture, crop=picture.crop if image_size is None else image_size)
     least = 7 if small else 299 if auxiliaries else 75  # the auxiliary reads 17x17 maps
-    if picture.crop < least:
-        raise ValueError(
-            f"pictures of {picture.crop} pixels are too small for this network: {least} is the least"
-        )
+    picture = pictures_of(SMALL if small else V3, image_size, least)
     make = Maker(width, generator(rng))
     trunk, inputs = _first_layers(make, small)
     blocks = {

@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from minialex.layers import AvgPool2D, Branches, Dropout, GlobalAvgPool2D, Linear, MaxPool2D, Sequential
 from minialex.layers.init import generator, xavier_uniform
-from minialex.models.inception import SMALL
-from minialex.models.inception_v4 import BlockMaker, pictures_of
-from minialex.models.network import TORCHVISION, Network, recorded
+from minialex.models.inception_v4 import BlockMaker
+from minialex.models.network import SMALL, TORCHVISION, Network, pictures_of, recorded
 
 # Figure 5: maps of 1x1; 3x3 reduce, 3x3; double 3x3 reduce, 3x3; the pooling and the maps after it. 3c and 4e have
 # stride 2, no 1x1, and their pooling is passed on as it is.

@@ -24,8 +24,17 @@ from minialex.layers import (
 from minialex.layers.branches import cut, sum_of
 from minialex.layers.init import generator, he_normal, xavier_uniform
 from minialex.layers.layer import Array
-from minialex.models.inception import SMALL, Maker
-from minialex.models.network import TORCHVISION, Mixed, Network, backward_through, forward_through, recorded
+from minialex.models.inception import Maker
+from minialex.models.network import (
+    SMALL,
+    TORCHVISION,
+    Mixed,
+    Network,
+    backward_through,
+    forward_through,
+    pictures_of,
+    recorded,
+)
 
 INPUT = replace(TORCHVISION, crop=299, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -236,16 +245,6 @@ def stem_v4(make):
         block, c = part(make, c)
         layers.append(block)
     return layers, c
-
-
-def pictures_of(picture, image_size, least):
-    """What pictures a network wants, at another size perhaps."""
-    picture = replace(picture, crop=picture.crop if image_size is None else image_size)
-    if picture.crop < least:
-        raise ValueError(
-            f"pictures of {picture.crop} pixels are too small for this network: {least} is the least"
-        )
-    return picture
 
 
 # ---- with residual connections: figures 10 to 19 ----------------------------------------------------

@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Iterable
+from dataclasses import replace
 
 from minialex.devices.device import place
 from minialex.layers import ExitLoss, Exits, Layer, Model, SoftmaxCrossEntropy
@@ -15,6 +16,17 @@ from minialex.models.alexnet import PictureInput
 TORCHVISION = PictureInput(
     crop=224, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), colour=None
 )
+SMALL = replace(TORCHVISION, crop=32)  # for the small versions
+
+
+def pictures_of(picture, image_size, least):
+    """What pictures a network wants, of another size if that is asked for. Raises ValueError for one below `least`."""
+    picture = replace(picture, crop=picture.crop if image_size is None else image_size)
+    if picture.crop < least:
+        raise ValueError(
+            f"pictures of {picture.crop} pixels are too small for this network: {least} is the least"
+        )
+    return picture
 
 
 def recorded(make):

@@ -5,13 +5,19 @@ bottleneck has the stride in its first convolution, 1x1, torchvision's in its se
 bottlenecks, and are the same in both.)
 """
 
-from dataclasses import replace
-
 from minialex.layers import BatchNorm2D, Conv2D, GlobalAvgPool2D, Layer, Linear, MaxPool2D, ReLU, Sequential
 from minialex.layers.init import generator, he_normal
 from minialex.layers.layer import Array
 from minialex.models.alexnet import PictureInput
-from minialex.models.network import TORCHVISION, Network, backward_through, forward_through, recorded, scaled
+from minialex.models.network import (
+    TORCHVISION,
+    Network,
+    backward_through,
+    forward_through,
+    pictures_of,
+    recorded,
+    scaled,
+)
 from minialex.shapes import positive
 
 INPUTS = {
@@ -165,8 +171,9 @@ def resnet(
     """ResNet-18 (11,689,512 parameters), 34 (21,797,672), 50 (25,557,032), 101 (44,549,160), 152 (60,192,808).
 
     Input (N, 3, 224, 224); output: the logits (N, classes).
-    preset: "torchvision", "paper" (see above), or "cifar" for pictures of 32x32: depth 6n + 2, that is 20, 32, 44, 56,
-    110 (section 4.2), three stages of 16, 32 and 64 maps.
+    preset: "torchvision" or "paper", which differ in where a bottleneck's stride stands (see the head of this file), or
+    "cifar" for pictures of 32x32: depth 6n + 2, that is 20, 32, 44, 56, 110 (section 4.2), three stages of 16, 32 and
+    64 maps.
     shortcut, where the shape changes: "B" projects, "A" pads with zeros (the default of "cifar").
     plain: without shortcuts. width scales the maps, image_size the crop.
     Raises ValueError for a depth, preset or shortcut that is unknown.
@@ -179,8 +186,7 @@ def resnet(
         raise ValueError(f"unknown preset {preset!r}: use {', '.join(INPUTS)}")
     if shortcut not in (None, "A", "B"):
         raise ValueError(f'shortcut must be "A" or "B", not {shortcut!r}')
-    picture = INPUTS[preset]
-    picture = replace(picture, crop=picture.crop if image_size is None else image_size)
+    picture = pictures_of(INPUTS[preset], image_size, least=1)
     rng, depth = generator(rng), positive(depth, "depth")
     if preset == "cifar":
         if depth < 8 or (depth - 2) % 6:
@@ -192,7 +198,6 @@ def resnet(
         if depth not in BLOCKS:
             raise ValueError(f"there is no ResNet-{depth}: use {', '.join(map(str, BLOCKS))}")
         layers = _imagenet(depth, num_classes, width, shortcut or "B", plain, preset == "paper", rng)
-    positive(picture.crop, "image_size")
     return Network(picture, num_classes, layers).to(devices)
 
 

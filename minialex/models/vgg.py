@@ -3,8 +3,6 @@
 Two 3x3 one after the other see what one 5x5 sees, with fewer weights and one ReLU more.
 """
 
-from dataclasses import replace
-
 from minialex.layers import (
     AdaptiveAvgPool2D,
     BatchNorm2D,
@@ -18,7 +16,7 @@ from minialex.layers import (
 )
 from minialex.layers.init import generator, he_normal, normal
 from minialex.models.alexnet import PictureInput
-from minialex.models.network import TORCHVISION, Network, recorded, scaled
+from minialex.models.network import SMALL, TORCHVISION, Network, pictures_of, recorded, scaled
 
 # Table 1: columns A, B, D, E. How many 3x3 convolutions there are of each number of maps; a pooling after each group.
 COLUMNS = {
@@ -33,9 +31,7 @@ INPUTS = {
     "paper": PictureInput(
         crop=224, mean=(123.68, 116.779, 103.939), colour="paper"
     ),  # the mean colour: section 2.1
-    "small": PictureInput(
-        crop=32, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), colour=None
-    ),
+    "small": SMALL,
 }
 
 
@@ -68,10 +64,7 @@ def vgg(
         raise ValueError(f"there is no VGG-{depth}: use {', '.join(map(str, COLUMNS))}")
     if preset not in INPUTS:
         raise ValueError(f"unknown preset {preset!r}: use {', '.join(INPUTS)}")
-    picture = INPUTS[preset]
-    picture = replace(picture, crop=picture.crop if image_size is None else image_size)
-    if picture.crop < 32:
-        raise ValueError(f"pictures of {picture.crop} pixels are too small for this network: 32 is the least")
+    picture = pictures_of(INPUTS[preset], image_size, least=32)
     rng = generator(rng)
     init = normal(0.1) if preset == "paper" else he_normal
     features, inputs = [], 3

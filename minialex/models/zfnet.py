@@ -4,19 +4,15 @@ Found by looking inside: 11x11 every 4 pixels became 7x7 every 2. One tower; siz
 that 224 pixels become 110, 55, 26, 13 and 6. What the paper calls contrast normalisation across maps is 2012's.
 """
 
-from dataclasses import replace
-
 from minialex.layers import Conv2D, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2D, ReLU
 from minialex.layers.init import generator, he_normal, normal
 from minialex.models.alexnet import PictureInput
-from minialex.models.network import Network, recorded, scaled
+from minialex.models.network import SMALL, Network, pictures_of, recorded, scaled
 from minialex.shapes import output_size
 
 INPUTS = {
     "paper": PictureInput(crop=224, colour=None),  # minus the mean picture: section 3.1
-    "small": PictureInput(
-        crop=32, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), colour=None
-    ),
+    "small": SMALL,
 }
 
 
@@ -43,8 +39,7 @@ def zfnet(
     """
     if preset not in INPUTS:
         raise ValueError(f"unknown preset {preset!r}: use {', '.join(INPUTS)}")
-    picture = INPUTS[preset]
-    picture = replace(picture, crop=picture.crop if image_size is None else image_size)
+    picture = pictures_of(INPUTS[preset], image_size, least=1)
     small, rng = preset == "small", generator(rng)
     conv1, conv2 = ((3, 1, 1), (3, 1, 1)) if small else ((7, 2, 1), (5, 2, 0))  # kernel, stride, padding
     side = side_of_pool5(picture.crop, conv1, conv2)

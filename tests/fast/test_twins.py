@@ -490,3 +490,20 @@ def test_a_convolution_s_own_lines_spare_a_gradient_that_nobody_wants(monkeypatc
     with mx.textbook():
         y = layer.forward(np.ones((1, 2, 3, 4), np.float32))
         assert layer.backward(y, input_grad=False) is None
+
+
+@pytest.mark.parametrize(("table", "kind"), [
+    (ON_A_CPU, mx.MaxPool2D), (ON_A_CPU, mx.AvgPool2D), (ON_CUDA, mx.MaxPool2D),
+])  # fmt: skip
+def test_sizes_that_are_rounded_up_are_left_to_the_textbook(table, kind):
+    """A twin's own sizes are rounded down: it would give another shape, without a word."""
+    x = np.zeros((1, 1, 6, 6), np.float32)
+    assert table[kind].accepts(kind(3, 2), x)
+    assert not table[kind].accepts(kind(3, 2, ceil_mode=True), x)
+
+
+def test_padding_that_does_not_count_is_left_to_the_textbook():
+    x = np.zeros((1, 1, 6, 6), np.float32)
+    accepts = ON_A_CPU[mx.AvgPool2D].accepts
+    assert accepts(mx.AvgPool2D(3, 2, count_include_pad=False), x)  # there is none
+    assert not accepts(mx.AvgPool2D(3, 2, padding=1, count_include_pad=False), x)

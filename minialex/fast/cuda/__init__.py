@@ -7,7 +7,7 @@ from minialex.layers import Conv2D, LocalResponseNorm, MaxPool2D, TableConv2D
 TWINS = {
     Conv2D: Twin(bodies.conv_forward, bodies.conv_backward, bodies.accepts),
     TableConv2D: Twin(bodies.table_forward, bodies.table_backward, bodies.accepts),
-    MaxPool2D: Twin(bodies.max_forward, bodies.max_backward, bodies.accepts),
+    MaxPool2D: Twin(bodies.max_forward, bodies.max_backward, bodies.accepts_max),
     LocalResponseNorm: Twin(bodies.norm_forward, bodies.norm_backward, bodies.accepts),
     "SGD": bodies.update,
 }

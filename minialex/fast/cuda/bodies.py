@@ -12,6 +12,11 @@ def accepts(layer, x) -> bool:
     return x.dtype.name in kernels.REALS
 
 
+def accepts_max(layer, x) -> bool:
+    """Sizes that are rounded up are the textbook's."""
+    return accepts(layer, x) and not layer.ceil_mode
+
+
 def conv_forward(layer, x):
     return _convolve(layer, x, layer.weight.value)
 
