@@ -314,13 +314,8 @@ def fast_twins() -> str:
     for kind, name in (("cpu", "cpu"), ("cuda", "cuda:0")):
         known = sorted(key if isinstance(key, str) else key.__name__ for key in twins_of(kind))
         on = fast_by_default(kind)
-        why = (
-            ""
-            if on or os.environ.get("MINIALEX_FAST")
-            else " (no GPU has run them; MINIALEX_FAST=1 turns them on)"
-        )
         names = textwrap.wrap(", ".join(known) or "none: the folder fast/ is not there", 62)
-        lines += [f"{name:<7} {'on' if on and known else 'off'}{why}:", *(f"  {line}" for line in names)]
+        lines += [f"{name:<7} {'on' if on and known else 'off'}:", *(f"  {line}" for line in names)]
     return "\n                ".join(lines)
 
 

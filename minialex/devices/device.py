@@ -30,10 +30,9 @@ class Device:
                         all cores, elsewhere 1. The same number gives the same bits
         kind            "cpu", "cuda", "sim"
         fast            False: layers here run their own lines, the textbook's; True: their twins (see twins.py) where
-                        they have one. On for CPUs; off for CUDA, whose twins no GPU has run yet. MINIALEX_FAST=0 or 1
-                        turns both off or on
-        upload_ahead    True: training and testing on a GPU copy the next batch meanwhile, see uploads.py. Off for
-                        the same reason; MINIALEX_UPLOAD_AHEAD=1 turns it on
+                        they have one. On for CPUs and CUDA; MINIALEX_FAST=0 turns both off
+        upload_ahead    True: training and testing on a GPU copy the next batch meanwhile, see uploads.py. Off: it
+                        gained nothing where it was measured; MINIALEX_UPLOAD_AHEAD=1 turns it on
 
     `with device:` makes it the current device, where new arrays are made and kernels run.
     Raises ValueError for an unknown name, DeviceUnavailable for a GPU that is not there.

@@ -4,8 +4,8 @@ A twin is a pair of functions, forward and backward, for exactly one class on on
 own lines, and if wanted a twin of its own. They live in the room fast/: `minialex.fast.cpu` and `minialex.fast.cuda`
 each hold a table TWINS. It is loaded by name, when a layer first asks; without that folder all works by the textbook.
 
-Which text is used: the textbook's inside `with textbook():` and where `Device(...).fast` is False. On a CPU twins are
-on; on CUDA they are off, since no GPU has run them yet. MINIALEX_FAST=0 turns all of them off, MINIALEX_FAST=1 all on.
+Which text is used: the textbook's inside `with textbook():` and where `Device(...).fast` is False. On CPUs and GPUs
+twins are on; MINIALEX_FAST=0 turns all of them off.
 """
 
 import contextvars
@@ -32,11 +32,11 @@ class Twin(NamedTuple):
 
 
 def fast_by_default(kind: str) -> bool:
-    """What MINIALEX_FAST says of this kind of device; where it says nothing, only the CPU's twins are on."""
+    """On, but for pretended GPUs, which have no twins; MINIALEX_FAST=0 says off, MINIALEX_FAST=1 on."""
     asked = os.environ.get("MINIALEX_FAST", "")
     if asked not in ("", "0", "1"):
         raise ValueError(f"MINIALEX_FAST must be 0, 1, or not set, not {asked!r}")
-    return asked == "1" if asked else kind == "cpu"
+    return asked == "1" if asked else kind != "sim"
 
 
 @functools.cache

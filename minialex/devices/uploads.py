@@ -7,8 +7,10 @@ There are two places for a batch on the host and two on the GPU, used in turn. E
 - the copying stream waits until the batch before the last has been read, before it writes over it;
 - the host waits until its place has been copied from, before it fills it again.
 
-Checked with a stand-in for CuPy that runs streams in any order that the events allow. Nobody has run it on a GPU yet:
-so it is off. `MINIALEX_UPLOAD_AHEAD=1`, or `Device("cuda:0").upload_ahead = True`, turns it on.
+Checked with a stand-in for CuPy that runs streams in any order that the events allow, and on a GPU: the same bits. Off
+all the same. AlexNet's step, batch 128 of 79 MB, took 24.2 ms with it on an H200, 23.0 without, and 19.7 with the batch
+there already: filling the pinned memory costs this thread as much as the copy saves. `MINIALEX_UPLOAD_AHEAD=1`, or
+`Device("cuda:0").upload_ahead = True`, turns it on.
 """
 
 from collections.abc import Iterable, Iterator

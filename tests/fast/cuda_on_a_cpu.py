@@ -18,6 +18,7 @@ struct Dim { unsigned x, y, z; };
 extern "C" { Dim gridDim, blockDim, blockIdx, threadIdx; }
 """
 GUARD = 64  # numbers before and after each array that no kernel may touch
+IN_PLACE = ("sgd", "lrn_gather")  # kernels that change an array
 
 
 class Dim(ctypes.Structure):
@@ -45,7 +46,7 @@ class Host:
                 if pointer:
                     assert isinstance(argument, np.ndarray), parameter
                     assert argument.flags.c_contiguous, parameter
-                    guarded.append((argument, in_guards(argument, name != "sgd" and not const), const))
+                    guarded.append((argument, in_guards(argument, name not in IN_PLACE and not const), const))
                     passed.append(ctypes.c_void_p(guarded[-1][1][GUARD:].ctypes.data))
                 else:
                     assert np.ndim(argument) == 0, parameter

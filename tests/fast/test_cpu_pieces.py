@@ -45,6 +45,8 @@ def test_in_pieces_can_give_several_arrays(device, x, axis):
 
 
 def test_in_pieces_keeps_dtype_and_layout(device):
+    if device.kind == "cuda":
+        pytest.skip("CuPy's operations give arrays in C's order")
     x = device.asarray(np.zeros((2, 3, 4, 5), np.float32)).transpose(3, 0, 1, 2)
     result = in_pieces(lambda x: x + 1, x, axis=2)
     assert (result.dtype, result.strides) == (x.dtype, x.strides)

@@ -150,6 +150,8 @@ def test_what_comes_out_goes_in_again_without_a_copy(device):
 
 
 def test_an_elementwise_operation_keeps_the_layout(device):
+    if device.kind == "cuda":
+        pytest.skip("CuPy's operations give arrays in C's order")
     with device:
         inside = device.xp.zeros((2, 3, 4, 5))
         outside = device.xp.maximum(batch_first(inside) * 2, 0)

@@ -189,9 +189,34 @@ def test_response_normalisation_by_kernels_is_the_layer(device, data, dtype, siz
         close(actual, expected)
 
 
-def test_response_normalisation_starts_one_kernel_each_way(device, started):
+def test_response_normalisation_starts_one_kernel_forward_and_two_backward(device, started):
     one_step(mx.LocalResponseNorm(), device, normal((2, 8, 3, 4), "float32"))
-    assert started == ["lrn", "lrn_backward"]
+    assert started == ["lrn", "lrn_send", "lrn_gather"]
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 0.0])
+def test_response_normalisation_by_kernels_takes_an_alpha_of_any_sign(device, alpha):
+    for actual, expected in with_and_without(mx.LocalResponseNorm(3, alpha), device, normal((2, 5, 3, 4))):
+        close(actual, expected)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "batch last", "every other", "reversed", "one number"])
+def test_relu_by_kernels_keeps_the_layout_of_what_is_dense(device, layout):
+    x = device.asarray(normal((2, 3, 4, 5)))
+    views = {
+        "batch last": lambda: x.transpose(3, 0, 1, 2),
+        "every other": lambda: x[:, :, ::2],
+        "reversed": lambda: x[:, ::-1],
+        "one number": lambda: device.xp.broadcast_to(x[:1, :1, :1, :1], x.shape),
+    }
+    x = views[layout]() if layout in views else x
+    layer = mx.ReLU().to(device)
+    y = layer.forward(x)
+    assert y.strides == x.strides or layout not in ("contiguous", "batch last")
+    grad_x = layer.backward(device.asarray(np.ascontiguousarray(to_numpy(x))))
+    assert grad_x.strides == y.strides
+    equal(y, np.maximum(to_numpy(x), 0))
+    equal(grad_x, np.maximum(to_numpy(x), 0))
 
 
 @given(
@@ -327,18 +352,19 @@ def test_a_kernel_refuses_memory_in_another_order(host):
 
 
 @pytest.mark.parametrize(
-    ("value", "answer"), [(None, "True False"), ("", "True False"), ("0", "False False"), ("1", "True True")]
+    ("value", "answer"),
+    [(None, "True True False"), ("", "True True False"), ("0", "False False False"), ("1", "True True True")],
 )
-def test_twins_are_off_on_a_gpu_unless_the_environment_asks_for_them(value, answer):
+def test_twins_are_on_unless_the_environment_says_otherwise(value, answer):
     environment = {name: text for name, text in os.environ.items() if name != "MINIALEX_FAST"}
     environment |= {} if value is None else {"MINIALEX_FAST": value}
     code = (
         "import sys; from minialex.devices.twins import fast_by_default, twins_of; twins_of('cuda');"
-        "print(fast_by_default('cpu'), fast_by_default('cuda'), *sys.modules)"
+        "print(*map(fast_by_default, ('cpu', 'cuda', 'sim')), *sys.modules)"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.split()[:2] == answer.split()
+    assert done.stdout.split()[:3] == answer.split()
     assert "cupy" not in done.stdout.split()
 
 
