@@ -15,9 +15,11 @@ from minialex.fast.cpu.windows import (
     by_row,
     col2im,
     crop,
+    framed_rows,
     im2col,
     pad,
     row_blocks,
+    rows_between,
     stacked,
     windows,
 )
@@ -100,16 +102,55 @@ def test_col2im_adds_to_what_is_there():
     assert into.ravel().tolist() == [11, 12, 11]
 
 
-@given(y=strategies.images(), margin=st.integers(0, 2))
-def test_by_row_gives_each_row_its_matrix_between_margins_of_zeros(device, y, margin):
+@given(y=strategies.images())
+def test_by_row_gives_each_row_its_matrix(device, y):
     with device:
-        rows = to_numpy(by_row(batch_last(device.asarray(y)), margin))
+        rows = to_numpy(by_row(batch_last(device.asarray(y))))
     N, F, OH, OW = y.shape
-    assert rows.shape == (margin + OH + margin, F, OW * N)
-    assert not rows[:margin].any()
-    assert not rows[margin + OH :].any()
+    assert rows.shape == (OH, F, OW * N)
     for p, f, q, n in np.ndindex(OH, F, OW, N):
-        assert rows[margin + p, f, q * N + n] == y[n, f, p, q]
+        assert rows[p, f, q * N + n] == y[n, f, p, q]
+
+
+@given(y=strategies.images(), data=st.data())
+def test_rows_between_are_zeros_above_and_below(device, y, data):
+    """A part of the rows, in memory one behind the other: a view of what lies further apart cannot be stacked."""
+    OH = y.shape[2]
+    first = data.draw(st.integers(-2, OH - 1))
+    last = data.draw(st.integers(max(first, 0) + 1, OH + 2))
+    with device:
+        y = batch_last(device.asarray(y))
+        rows = rows_between(y, first, last)
+        assert rows.flags.c_contiguous
+        rows, inside = to_numpy(rows), to_numpy(by_row(y))
+    assert len(rows) == last - first
+    for p, row in enumerate(rows, start=first):
+        np.testing.assert_array_equal(row, inside[p] if 0 <= p < OH else 0 * row)
+
+
+@given(case=pictures_and_windows(), data=st.data())
+def test_framed_rows_are_those_of_the_padded_picture(device, case, data):
+    x, _, _, padding = case
+    with device:
+        x = batch_last(device.asarray(x))
+        padded = to_numpy(pad(x, padding))
+        first = data.draw(st.integers(0, padded.shape[1] - 1))
+        last = data.draw(st.integers(first + 1, padded.shape[1]))
+        rows = framed_rows(x, slice(first, last), padding)
+    np.testing.assert_array_equal(to_numpy(rows), padded[:, first:last])
+
+
+@given(case=pictures_and_windows(), seed=st.integers(0, 99))
+def test_col2im_drops_what_would_come_to_the_padding(device, case, seed):
+    x, (_, kw), (_, sw), (_, pw) = case
+    with device:
+        padded = pad(batch_last(device.asarray(x)), (0, pw))
+        columns = im2col(padded, kw, sw)
+        c = device.asarray(np.random.default_rng(seed).standard_normal(columns.shape))
+        whole, inside = device.xp.zeros(padded.shape), device.xp.zeros(x.transpose(1, 2, 3, 0).shape)
+        col2im(c, whole, kw, sw)
+        col2im(c, inside, kw, sw, pw)
+        np.testing.assert_array_equal(to_numpy(inside), to_numpy(crop(whole, (0, pw))))
 
 
 def test_windows_copies_nothing_and_makes_nobody_wait(device):
@@ -188,7 +229,7 @@ def test_crop_takes_off_what_pad_put_on_as_a_view(device, padding):
 # ---- blocks ----------------------------------------------------------------------------------------
 
 BLOCKS = {
-    "count": st.integers(1, 9),
+    "rows": st.builds(lambda start, size: slice(start, start + size), st.integers(0, 3), st.integers(1, 9)),
     "share": st.builds(lambda start, size: slice(start, start + size), st.integers(0, 3), st.integers(1, 9)),
     "height": st.integers(1, 5),
     "stride": st.integers(1, 5),
@@ -200,17 +241,18 @@ BLOCKS = {
 @given(**BLOCKS)
 def test_blocks_cover_every_row_of_every_picture_once(**case):
     share = case["share"]
-    covered = np.zeros((case["count"], share.stop), int)
+    rows = case["rows"]
+    covered = np.zeros((rows.stop, share.stop), int)
     for block in blocks(**case):
         covered[block.rows, block.pictures] += 1
-    assert (covered[:, share] == 1).all()
-    assert covered.sum() == case["count"] * (share.stop - share.start)
+    assert (covered[rows, share] == 1).all()
+    assert covered.sum() == (rows.stop - rows.start) * (share.stop - share.start)
 
 
 @given(**BLOCKS)
 def test_blocks_name_no_row_beyond_the_last(**case):
     for block in blocks(**case):
-        assert 0 <= block.rows.start < block.rows.stop <= case["count"]
+        assert case["rows"].start <= block.rows.start < block.rows.stop <= case["rows"].stop
         assert case["share"].start <= block.pictures.start < block.pictures.stop <= case["share"].stop
 
 
@@ -234,7 +276,7 @@ def test_blocks_cut_rows_before_they_cut_pictures(**case):
 
 
 def test_a_large_budget_makes_one_block():
-    (block,) = blocks(5, slice(0, 3), 3, 2, row_bytes=36, budget=36 * 11 * 3)
+    (block,) = blocks(slice(0, 5), slice(0, 3), 3, 2, row_bytes=36, budget=36 * 11 * 3)
     assert block == (slice(0, 5), slice(0, 4 * 2 + 3), slice(0, 3))
 
 
@@ -248,7 +290,7 @@ def test_the_columns_of_the_blocks_are_the_columns_of_the_whole(case, budget):
     OH, K, M = whole.shape
     whole = whole.reshape(OH, K, M // N, N)
     seen = np.full_like(whole, np.nan)
-    for rows, rows_read, pictures in blocks(OH, slice(0, N), kh, sh, 8 * C * kw * (M // N), budget):
+    for rows, rows_read, pictures in blocks(slice(0, OH), slice(0, N), kh, sh, 8 * C * kw * (M // N), budget):
         part = stacked(im2col(x[:, rows_read, :, pictures], kw, sw), kh, sh)
         seen[rows, :, :, pictures] = part.reshape(len(part), K, M // N, -1)
     np.testing.assert_array_equal(seen, whole)

@@ -12,8 +12,10 @@ from minialex.devices.device import Device, device_of
 SHARE_BYTES = 8 * 2**20  # a thread takes on at least so much: to wake another takes a fifth of a millisecond
 
 
-def for_pieces(function, device: Device, count: int, nbytes: int) -> None:
+def for_pieces(function, device: Device, count: int, nbytes: int, share_bytes: int = SHARE_BYTES) -> None:
     """Call function(rows) for slices of `count` rows, which take `nbytes` in all: each is about a cache's size.
+
+    share_bytes: a thread takes on at least so much; less, where a piece is read many times.
 
     >>> for_pieces(print, Device("sim:0"), count=10, nbytes=10**9)
     slice(0, 10, None)
@@ -26,7 +28,7 @@ def for_pieces(function, device: Device, count: int, nbytes: int) -> None:
         for row in range(share.start, share.stop, rows):
             function(slice(row, min(row + rows, share.stop)))
 
-    device.map(work, device.shares(count, least=max(1, count * SHARE_BYTES // nbytes)))
+    device.map(work, device.shares(count, least=max(1, count * share_bytes // nbytes)))
 
 
 def in_pieces(function, *arrays, axis: int, outputs: int = 1):

@@ -36,6 +36,28 @@ def pad(x, padding: tuple[int, int], value=0.0):
     return padded
 
 
+def framed_rows(x, rows: slice, padding: tuple[int, int]):
+    """`pad(x, padding)[:, rows]`, without the rest of it: a copy, or a view where there is nothing to pad.
+
+    >>> x = np.arange(1, 5).reshape(1, 2, 2, 1)                      # 1 2 / 3 4
+    >>> framed_rows(x, slice(0, 2), padding=(1, 1))[0, :, :, 0]
+    array([[0, 0, 0, 0],
+           [0, 1, 2, 0]])
+    """
+    ph, pw = padding
+    if ph == pw == 0:
+        return x[:, rows]
+    C, H, W, N = x.shape
+    framed = device_of(x).empty((C, rows.stop - rows.start, W + 2 * pw, N), x.dtype)
+    inside = slice(max(rows.start - ph, 0), max(0, min(rows.stop - ph, H)))  # rows of x
+    first = inside.start + ph - rows.start
+    last = max(first, inside.stop + ph - rows.start)
+    framed[:, :first] = framed[:, last:] = 0
+    framed[:, first:last, :pw] = framed[:, first:last, pw + W :] = 0
+    framed[:, first:last, pw : pw + W] = x[:, inside]
+    return framed
+
+
 def crop(x, padding: tuple[int, int]):
     """The adjoint of `pad`: what lies inside the padding, a view."""
     ph, pw = padding
@@ -76,15 +98,22 @@ def im2col(x, width: int, stride: int):
     return columns.reshape(H, width * C, OW * N)
 
 
-def col2im(columns, into, width: int, stride: int):
+def col2im(columns, into, width: int, stride: int, padding: int = 0):
     """The adjoint of im2col: add each column (H, width*C, OW*N) to the pixels `into` (C, H, W, N) it came from.
 
-    A pixel that lies in several windows collects from all of them: hence += and not =.
+    A pixel that lies in several windows collects from all of them: hence += and not =. padding: so many columns of
+    zeros lay to the left and to the right of `into`; what would come to them is dropped.
     """
-    along_rows = windows(into, (1, width), (1, stride))[:, 0].transpose(2, 1, 0, 3, 4)
-    columns = columns.reshape(along_rows.shape)  # (H, width, C, OW, N)
+    C, H, W, N = into.shape
+    columns = columns.reshape(H, width, C, -1, N)
+    OW, into = columns.shape[3], into.transpose(1, 0, 2, 3)  # a view
     for j in range(width):
-        along_rows[:, j] += columns[:, j]
+        first = max(0, -((j - padding) // stride))  # the windows whose column j is a pixel
+        last = min(OW, (W - 1 + padding - j) // stride + 1)
+        if first < last:
+            start = first * stride + j - padding
+            pixels = slice(start, start + (last - first - 1) * stride + 1, stride)
+            into[:, :, pixels] += columns[:, j, :, first:last]
 
 
 def stacked(columns, height: int, stride: int):
@@ -106,18 +135,22 @@ def stacked(columns, height: int, stride: int):
     return array_module(columns).lib.stride_tricks.as_strided(columns, shape, strides)
 
 
-def by_row(y, margin: int = 0):
-    """(F, OH, OW, N) -> (OH, F, OW*N): for each row of the output a matrix, with a row for each filter.
+def by_row(y):
+    """(F, OH, OW, N) -> (OH, F, OW*N): for each row of the output a matrix, with a row for each filter."""
+    F, OH, OW, N = y.shape
+    return y.transpose(1, 0, 2, 3).reshape(OH, F, OW * N)
 
-    margin: so many matrices of zeros before the first and after the last; then a copy, else a view if that can be.
+
+def rows_between(y, first: int, last: int):
+    """Rows from `first` up to `last` as `by_row` has them, copied, so that they can be stacked.
+
+    first may lie above y, and last below it: zeros are there.
     """
     F, OH, OW, N = y.shape
-    rows = y.transpose(1, 0, 2, 3)
-    if margin:
-        with_margin = device_of(y).empty((OH + 2 * margin, F, OW, N), y.dtype)
-        with_margin[:margin] = with_margin[margin + OH :] = 0
-        with_margin[margin : margin + OH] = rows
-        rows = with_margin
+    rows = device_of(y).empty((last - first, F, OW, N), y.dtype)
+    here = slice(max(first, 0), min(last, OH))
+    rows[: here.start - first] = rows[here.stop - first :] = 0
+    rows[here.start - first : here.stop - first] = y[:, here].transpose(1, 0, 2, 3)
     return rows.reshape(len(rows), F, OW * N)
 
 
@@ -151,23 +184,23 @@ def row_blocks(matrices, height: int, budget: int) -> list[slice]:
     return [slice(row, min(row + count, rows)) for row in range(0, rows, count)]
 
 
-def blocks(count: int, share: slice, height: int, stride: int, row_bytes: int, budget: int):
+def blocks(rows: slice, share: slice, height: int, stride: int, row_bytes: int, budget: int):
     """Cut a convolution into blocks whose columns fit into `budget` bytes: rows of all pictures, or of some.
 
-    count: output rows; share: the pictures; height, stride: the kernel's; row_bytes: what im2col writes for one row of
+    rows: of the output; share: the pictures; height, stride: the kernel's; row_bytes: what im2col writes for one row of
     one picture. Rows are cut first, which keeps the runs of memory long. A block has at least one row of one picture,
     even over the budget.
 
-    >>> for block in blocks(5, slice(0, 3), height=3, stride=1, row_bytes=48, budget=600):
+    >>> for block in blocks(slice(0, 5), slice(0, 3), height=3, stride=1, row_bytes=48, budget=600):
     ...     print(block.rows, block.rows_read, block.pictures)
     slice(0, 2, None) slice(0, 4, None) slice(0, 3, None)
     slice(2, 4, None) slice(2, 6, None) slice(0, 3, None)
     slice(4, 5, None) slice(4, 7, None) slice(0, 3, None)
     """
     several = picture_blocks(share, height * row_bytes, budget)
-    pictures = several[0].stop - several[0].start
-    rows = max(1, 1 + (budget // (row_bytes * pictures) - height) // stride)
-    for row in range(0, count, rows):
-        end = min(row + rows, count)
+    together = several[0].stop - several[0].start
+    count = max(1, 1 + (budget // (row_bytes * together) - height) // stride)
+    for row in range(rows.start, rows.stop, count):
+        end = min(row + count, rows.stop)
         for pictures in several:
             yield Block(slice(row, end), slice(row * stride, (end - 1) * stride + height), pictures)
