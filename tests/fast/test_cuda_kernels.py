@@ -264,6 +264,7 @@ def test_a_network_learns_the_same_by_kernels(device, started, monkeypatch, name
     for machine in (device, CPU):
         model = mx.Sequential(
             conv1=mx.Conv2D(3, 4, 3, stride=2, padding=1, rng=1),
+            bn1=mx.BatchNorm2D(4),
             relu1=mx.ReLU(),
             norm1=mx.LocalResponseNorm(3, alpha=0.5, groups=2),
             pool1=mx.MaxPool2D(3, stride=2),

@@ -78,6 +78,29 @@ def norm_backward(layer, grad_y):
     return batch_first(kernels.lrn_backward(*arrays, layer.size, layer.alpha, layer.beta, layer.groups))
 
 
+def batch_norm_forward(layer, x):
+    of_batch = layer.training and not layer.frozen
+    x = batch_last(x)
+    mean = kernels.channel_mean(x) if of_batch else layer.running_mean.value
+    variance = kernels.channel_variance(x, mean) if of_batch else layer.running_var.value
+    scale = 1 / layer.xp.sqrt(variance + layer.eps)
+    if of_batch:
+        m = x[0].size
+        layer.running_mean.move(mean, layer.momentum)
+        layer.running_var.move(variance * (m / (m - 1)), layer.momentum)
+    layer.save(x=x, mean=mean, scale=scale, of_batch=of_batch)
+    return batch_first(kernels.channel_normalise(x, mean, scale, layer.weight.value, layer.bias.value))
+
+
+def batch_norm_backward(layer, grad_y):
+    saved, grad_y = layer.saved, batch_last(grad_y)
+    statistics = grad_y, saved.x, saved.mean, saved.scale, layer.weight.value
+    sums = kernels.channel_products(*statistics)
+    layer.bias.grad, layer.weight.grad = sums[0], sums[1]
+    through = sums[2:] / saved.x[0].size if saved.of_batch else ()
+    return batch_first(kernels.channel_gradient(*statistics, *through))
+
+
 def relu_forward(layer, x):
     y = kernels.relu(x)
     layer.save(y=y)  # it tells where x was positive, and the next layer keeps it anyway

@@ -15,6 +15,7 @@ import numpy as np
 
 from minialex.devices.device import array_module, device_of
 from minialex.errors import DtypeMismatch
+from minialex.fast.cuda.source import SOURCE
 from minialex.shapes import output_sizes
 
 REALS = {"float32": "float", "float64": "double"}
@@ -23,157 +24,6 @@ CELLS = {"uint8": "unsigned char", "int32": "int"}  # which cell of its window w
 THREADS = 256  # in a block
 SHORT = 2**30  # numbers in an array that 32 bits can count, with room for the step of the last thread
 MOST_BLOCKS = 2**16  # with more to do than that, each thread does several
-
-SOURCE = """
-#define EACH(e, count) \\
-    for (Index e = blockIdx.x * (Index)blockDim.x + threadIdx.x; e < count; e += gridDim.x * (Index)blockDim.x)
-
-// kernel kh x kw, stride sh x sw and padding ph x pw on (C, H, W, N) give (C, OH, OW, N)
-#define GEOMETRY Index H, Index W, Index N, Index kh, Index kw, Index sh, Index sw, Index ph, Index pw, \\
-    Index OH, Index OW
-
-// The windows p that hold pixel h, and its row i in each. From the last one up, as the layers add them.
-#define EACH_WINDOW(p, i, h, k, s, pad, O) \\
-    for (Index p = (h + pad) / s < O ? (h + pad) / s : O - 1, i = h + pad - p * s; p >= 0 && i < k; p--, i += s)
-
-// One thread for each window (c, p, q, n): it copies the window's kh x kw pixels.
-extern "C" __global__ void im2col(const Real* x, Real* columns, Index count, GEOMETRY) {
-    EACH(e, count) {
-        Index n = e % N, q = e / N % OW, p = e / N / OW % OH, c = e / N / OW / OH;
-        Index M = OH * OW * N;
-        Real* to = columns + c * kh * kw * M + e % M;
-        for (Index i = 0; i < kh; i++)
-            for (Index j = 0; j < kw; j++, to += M) {
-                Index h = p * sh + i - ph, w = q * sw + j - pw;
-                bool inside = h >= 0 && h < H && w >= 0 && w < W;
-                *to = inside ? x[((c * H + h) * W + w) * N + n] : (Real)0;
-            }
-    }
-}
-
-// One thread for each pixel (c, h, w, n): it sums over the windows that hold it.
-extern "C" __global__ void col2im(const Real* columns, Real* x, Index count, GEOMETRY) {
-    EACH(e, count) {
-        Index n = e % N, w = e / N % W, h = e / N / W % H, c = e / N / W / H;
-        Real sum = 0;
-        EACH_WINDOW(p, i, h, kh, sh, ph, OH)
-            EACH_WINDOW(q, j, w, kw, sw, pw, OW)
-                sum += columns[((((c * kh + i) * kw + j) * OH + p) * OW + q) * N + n];
-        x[e] = sum;
-    }
-}
-
-// One thread for each window.
-extern "C" __global__ void max_pool(const Real* x, Real* y, Cell* winner, Index count, GEOMETRY) {
-    EACH(e, count) {
-        Index n = e % N, q = e / N % OW, p = e / N / OW % OH, c = e / N / OW / OH;
-        Real largest = 0;
-        Index won = -1;
-        for (Index i = 0; i < kh; i++)
-            for (Index j = 0; j < kw; j++) {
-                Index h = p * sh + i - ph, w = q * sw + j - pw;
-                if (h < 0 || h >= H || w < 0 || w >= W)
-                    continue;
-                Real pixel = x[((c * H + h) * W + w) * N + n];
-                bool first_nan = pixel != pixel && largest == largest;
-                if (won < 0 || pixel > largest || first_nan) {  // and not equal: the first one keeps a tie
-                    largest = pixel;
-                    won = i * kw + j;
-                }
-            }
-        y[e] = largest;
-        winner[e] = (Cell)won;
-    }
-}
-
-// One thread for each pixel: it sums over the windows that it won.
-extern "C" __global__ void max_pool_backward(
-        const Real* grad_y, const Cell* winner, Real* grad_x, Index count, GEOMETRY) {
-    EACH(e, count) {
-        Index n = e % N, w = e / N % W, h = e / N / W % H, c = e / N / W / H;
-        Real sum = 0;
-        EACH_WINDOW(p, i, h, kh, sh, ph, OH)
-            EACH_WINDOW(q, j, w, kw, sw, pw, OW) {
-                Index window = ((c * OH + p) * OW + q) * N + n;
-                if (winner[window] == i * kw + j)
-                    sum += grad_y[window];
-            }
-        grad_x[e] = sum;
-    }
-}
-
-// One thread for each number. It is in channel c of the C of its group; the same place in channel c + d lies d * M
-// numbers away.
-#define EACH_NEIGHBOUR(d, c, C, reach) \\
-    for (Index d = c < reach ? -c : -reach; d <= reach && c + d < C; d++)
-
-// Squares of numbers that a Real can hold may be too large for it, or too small. So the scale's fourth root is kept,
-// and half = scale^(-beta / 2) multiplies twice: no number on the way leaves a Real's range unless the result does.
-extern "C" __global__ void lrn(
-        const Real* x, Real* y, Real* fourth_root, Index count, Index M, Index C, Index reach,
-        Real alpha, Real beta, Real k) {
-    EACH(e, count) {
-        Index c = e / M % C;
-        double sum = 0;
-        EACH_NEIGHBOUR(d, c, C, reach)
-            sum += (double)x[e + d * M] * x[e + d * M];
-        fourth_root[e] = (Real)sqrt(sqrt(k + alpha * sum));
-        Real half = pow(fourth_root[e], -2 * beta);
-        y[e] = x[e] * half * half;
-    }
-}
-
-// Backward in two steps. First what each number sends to its neighbours, which all of them read: the powers are worked
-// out once. grad_x becomes the direct part, `sent` is grad_y scale^-beta root(alpha) x / root(scale), and `inverse`
-// 1 / root(scale); root(alpha) stands in both factors of a product, which are at most 1 then, and as large as grad_y.
-extern "C" __global__ void lrn_send(
-        const Real* grad_y, const Real* x, const Real* fourth_root, Real* grad_x, Real* sent, Real* inverse,
-        Index count, Real root_alpha, Real beta) {
-    EACH(e, count) {
-        Real r = fourth_root[e], half = pow(r, -2 * beta);
-        grad_x[e] = grad_y[e] * half * half;
-        sent[e] = grad_x[e] * (root_alpha * (x[e] / r / r));
-        inverse[e] = 1 / r;
-    }
-}
-
-extern "C" __global__ void lrn_gather(
-        const Real* x, const Real* sent, const Real* inverse, Real* grad_x, Index count, Index M, Index C,
-        Index reach, Real root_alpha, Real twice_beta) {
-    EACH(e, count) {
-        Index c = e / M % C;
-        Real through_scale = 0;
-        EACH_NEIGHBOUR(d, c, C, reach) {
-            Real i = inverse[e + d * M];
-            through_scale += sent[e + d * M] * (root_alpha * (x[e] * i * i));
-        }
-        grad_x[e] -= twice_beta * through_scale;
-    }
-}
-
-// One thread for each number. A NaN is passed on, and has no gradient.
-extern "C" __global__ void relu(const Real* x, Real* y, Index count) {
-    EACH(e, count)
-        y[e] = x[e] <= 0 ? (Real)0 : x[e];
-}
-
-extern "C" __global__ void relu_backward(const Real* grad_y, const Real* y, Real* grad_x, Index count) {
-    EACH(e, count)
-        grad_x[e] = y[e] > 0 ? grad_y[e] : (Real)0;
-}
-
-// One thread for each weight.
-extern "C" __global__ void sgd(Real* w, Real* v, const Real* grad, Index count, Real lr, Real momentum, Real decay) {
-    EACH(e, count) {
-        Real velocity = momentum * v[e];
-        if (decay != 0)
-            velocity -= decay * w[e];
-        velocity -= lr * grad[e];
-        v[e] = velocity;
-        w[e] += velocity;
-    }
-}
-"""
 
 
 # ---- convolution: one im2col and one product of large matrices for each group --------------------------------------
@@ -292,6 +142,57 @@ def lrn_backward(grad_y, x, fourth_root, size: int, alpha: float, beta: float, g
     channels = _channels(x, size, groups)
     _launch("lrn_gather", [x, sent, inverse, grad_x], x.size, channels, [root_alpha, sign * 2 * beta])
     return grad_x
+
+
+# ---- batch normalisation -------------------------------------------------------------------------------------------
+
+
+def channel_mean(x):
+    """mean[c] = the mean of x[c].  Shapes: x (C, H, W, N); mean (C,)"""
+    M, T, sums = _shares(x)
+    _launch("channel_sums", [x, sums], sums.size, [M, T])
+    return sums.sum(axis=1) / M
+
+
+def channel_variance(x, mean):
+    """variance[c] = the mean of (x[c] - mean[c])^2"""
+    M, T, sums = _shares(x)
+    _launch("channel_squares", [x, mean, sums], sums.size, [M, T])
+    return sums.sum(axis=1) / M
+
+
+def channel_normalise(x, mean, scale, weight, bias):
+    """y[c] = weight[c] * normalised + bias[c],  normalised = (x[c] - mean[c]) * scale[c]"""
+    y = device_of(x).empty(x.shape, x.dtype)
+    _launch("channel_normalise", [x, mean, scale, weight, bias, y], x.size, [x[0].size])
+    return y
+
+
+def channel_products(grad_y, x, mean, scale, weight):
+    """The sums over each channel of grad_y and of grad_y * normalised, and both with weight * grad_y: (4, C)"""
+    M, T, sums = _shares(x, of_each=4)
+    _launch("channel_products", [grad_y, x, mean, scale, weight, sums], sums[0].size, [M, T])
+    return sums.sum(axis=2)
+
+
+def channel_gradient(grad_y, x, mean, scale, weight, through_mean=None, through_variance=None):
+    """grad_x[c] = scale[c] * (weight[c] * grad_y[c] - through_mean[c] - normalised * through_variance[c])
+
+    Without through_mean the statistics were constants, and only the first term is there.
+    """
+    of_batch = through_mean is not None
+    through = [through_mean, through_variance] if of_batch else [mean, mean]  # not read
+    grad_x = device_of(x).empty(x.shape, x.dtype)
+    arrays = [grad_y, x, mean, scale, weight, *through, grad_x]
+    _launch("channel_gradient", arrays, x.size, [x[0].size, of_batch])
+    return grad_x
+
+
+def _shares(x, of_each=None):
+    """M and T in the source above, and room for the parts of the sums: (C, T), or of_each of them."""
+    C, M = len(x), x[0].size
+    T = max(1, min(M, MOST_BLOCKS * 2 // C))
+    return M, T, device_of(x).empty((C, T) if of_each is None else (of_each, C, T), x.dtype)
 
 
 # ---- elementwise ---------------------------------------------------------------------------------------------------
