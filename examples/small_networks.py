@@ -1,0 +1,275 @@
+"""The networks after AlexNet, small, on pictures of 32x32 in class folders (CIFAR-10's, say).
+
+    python examples/small_networks.py DATA depth      do deeper networks train better? plain 20, plain 56, residual 56
+    python examples/small_networks.py DATA minutes    each network trains for the same minutes
+
+depth: He, Zhang, Ren and Sun (2015) saw that a plain network of 56 layers has a larger *training* error than one of 20,
+and that a residual one has not (figure 6). Here the networks are narrow and the pictures fewer; the gradients' norms,
+layer by layer, are drawn as well. minutes: error beside parameters, multiply-adds and time.
+
+Each network's result is kept in the output folder as soon as it is there; started again, the program goes on from it.
+"""
+
+import argparse
+import copy
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import minialex as mx
+from minialex import train
+from minialex.data.folder import find_pictures
+from minialex.data.loader import ArrayBatches
+from minialex.models.names import network
+from minialex.study import benchmarks
+from minialex.study.benchmarks import table
+from minialex.training.runs import friendly, number, whole_number
+
+RECIPE = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}  # section 4.2 of the paper
+PLAIN, RESIDUAL = {"plain": True}, {"plain": False}
+DEPTHS = {"plain-20": (20, PLAIN), "plain-56": (56, PLAIN), "residual-56": (56, RESIDUAL)}
+SMALL = {
+    "AlexNet": lambda classes, rng: mx.models.alexnet(classes, "cpu", towers=1, width=0.25, image_size=67, init="he",
+                                                      scale=1 / 64, rng=rng),
+    "ZFNet": lambda classes, rng: network("zfnet")(classes, preset="small", width=0.25, rng=rng),
+    "VGG-11": lambda classes, rng: network("vgg11_bn")(classes, preset="small", width=0.25, rng=rng),
+    "GoogLeNet": lambda classes, rng: network("googlenet")(classes, preset="small", width=0.25, rng=rng),
+    "Inception v2": lambda classes, rng: network("inception_v2")(classes, preset="small", width=0.15, rng=rng),
+    "Inception v3": lambda classes, rng: network("inception_v3")(classes, preset="small", width=0.1, rng=rng),
+    "ResNet-20": lambda classes, rng: mx.models.resnet(20, classes, preset="cifar", width=0.5, rng=rng),
+    "DenseNet-40": lambda classes, rng: mx.models.densenet(40, classes, preset="small", width=0.5, rng=rng),
+}  # fmt: skip
+
+
+def parse_arguments(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("data", metavar="DATA", help="a folder with train/<class>/ and val/<class>/ or test/<class>/")
+    add("what", choices=["depth", "minutes"])
+    add("--networks", nargs="+", metavar="NAME", help="these alone (default: all of them)")
+    add("--epochs", type=whole_number(1), default=12, help="of depth (default: 12)")
+    add("--minutes", type=number, default=3.0, help="for each network (default: 3)")
+    add("--width", type=number, default=0.25, help="of depth: times 16, 32 and 64 maps (default: 0.25)")
+    add("--limit", type=whole_number(10), default=10_000, metavar="N", help="pictures (default: 10000)")
+    add("-b", "--batch-size", type=whole_number(1), default=128, help="default: 128")
+    add("--seed", type=whole_number(0), default=0)
+    add("--output-dir", type=Path, help="default: runs/small-depth or runs/small-minutes")
+    args = parser.parse_args(argv)
+    args.output_dir = args.output_dir or Path("runs") / f"small-{args.what}"
+    known = DEPTHS if args.what == "depth" else SMALL
+    unknown = [name for name in args.networks or () if name not in known]
+    if unknown:
+        parser.error(f"--networks {unknown[0]!r} is not one of {', '.join(known)}")
+    args.networks = args.networks or list(known)
+    return args
+
+
+# ---- pictures ------------------------------------------------------------------------------------------
+
+
+def read_pictures(folder, split, limit):
+    """(N, 3, 32, 32) as bytes, and labels: `limit` pictures, evenly from all classes."""
+    pictures = find_pictures(folder, split)
+    pictures = pictures.part(np.linspace(0, len(pictures) - 1, min(limit, len(pictures))).astype(int))
+    arrays = [
+        np.asarray(Image.open(path).convert("RGB").resize((32, 32)), np.uint8) for path in pictures.files
+    ]
+    return np.stack(arrays).transpose(0, 3, 1, 2), np.asarray(pictures.labels), pictures.classes
+
+
+class Cropped(ArrayBatches):
+    """Batches of random crops of pictures with 4 zeros around them, mirrored or not (section 4.2)."""
+
+    def shuffled(self, epoch, start=0):
+        rng = np.random.default_rng((self.seed, epoch, 1))
+        for x, labels in super().shuffled(epoch, start):
+            padded = np.pad(x, [(0, 0), (0, 0), (4, 4), (4, 4)])
+            top, left = rng.integers(0, 9, (2, len(x)))
+            mirrored = rng.random(len(x)) < 0.5
+            crops = [p[:, i : i + 32, j : j + 32] for p, i, j in zip(padded, top, left, strict=True)]
+            yield np.stack([c[:, :, ::-1] if m else c for c, m in zip(crops, mirrored, strict=True)]), labels
+
+
+def batches_for(model, data, args):
+    """Training and test batches, centred by the training pictures' mean colour, as large as the network wants them."""
+    (x, labels, _), (x_test, labels_test, _) = data
+    mean, std = x.mean(axis=(0, 2, 3), keepdims=True), x.std(axis=(0, 2, 3), keepdims=True)
+    times = -(-model.picture_shape[1] // 32)
+
+    def prepare(pictures):
+        pictures = ((pictures - mean) / std).astype(np.float32)
+        if times > 1:  # each pixel becomes a square; what is over is cut off
+            side = model.picture_shape[1]
+            pictures = pictures.repeat(times, axis=2).repeat(times, axis=3)[:, :, :side, :side]
+        return pictures
+
+    whole = Cropped(x, labels, args.batch_size, args.seed), ArrayBatches(x_test, labels_test, args.batch_size)
+    return [Prepared(batches, prepare) for batches in whole]
+
+
+class Prepared:
+    """Batches with a function over their pictures, after they were cropped."""
+
+    def __init__(self, batches, prepare):
+        self.batches, self.prepare = batches, prepare
+
+    def __len__(self):
+        return len(self.batches)
+
+    def shuffled(self, epoch, start=0):
+        return ((self.prepare(x), labels) for x, labels in self.batches.shuffled(epoch, start))
+
+    def in_order(self):
+        return ((self.prepare(x), labels) for x, labels in self.batches.in_order())
+
+
+# ---- training ------------------------------------------------------------------------------------------
+
+
+def train_one(model, data, args, seconds=None):
+    """Epochs, or as many steps as fit into `seconds`, the rate going down by cosine: history and gradients' norms."""
+    batches, tests = batches_for(model, data, args)
+    optimizer = mx.SGD(model.train().parameters(), **RECIPE)
+    first = next(iter(batches.shuffled(0)))
+    norms, rows, spent, epoch = [gradient_norms(model, first)], [], 0.0, 0
+    while epoch < args.epochs if seconds is None else spent < seconds:
+        began, totals, count = time.perf_counter(), np.zeros(3), 0
+        for step, (x, labels) in enumerate(batches.shuffled(epoch)):
+            here = spent + time.perf_counter() - began
+            if seconds is not None and here >= seconds:
+                break
+            share = (epoch + step / len(batches)) / args.epochs if seconds is None else here / seconds
+            optimizer.lr = RECIPE["lr"] * (1 + np.cos(np.pi * share)) / 2
+            totals += train.train_step(model, optimizer, x, labels) * [
+                len(x),
+                1,
+                1,
+            ]  # loss, right, among five
+            count += len(x)
+        spent += time.perf_counter() - began
+        epoch += 1
+        tested = train.evaluate(model, tests)
+        row = {"epoch": epoch, "train_loss": totals[0] / max(1, count), "train_error": 1 - totals[1] / max(1, count),
+               "test_error": 1 - tested.acc1 / 100, "seconds": spent}  # fmt: skip
+        rows.append(row)
+        norms.append(gradient_norms(model, first))
+        print(
+            f"  epoch {epoch}: training loss {row['train_loss']:.3f}, error {row['train_error']:.1%}, "
+            f"test {row['test_error']:.1%}, {spent:.0f} s",
+            flush=True,
+        )
+    return {"epochs": rows, "gradient_norms": norms}
+
+
+def gradient_norms(model, batch):
+    """The norm of each weight's gradient, from the first layer to the last, on one batch; the model stays as it is."""
+    model, (x, labels) = copy.deepcopy(model).train(), batch
+    logits = model.forward(x)
+    model.loss.forward(logits, model.loss.take_labels(logits, labels))
+    model.backward(model.loss.backward())
+    return [float(np.linalg.norm(p.grad)) for p in model.parameters() if p.value.ndim == 4]
+
+
+def result_of(name, make, data, args, seconds=None):
+    """From the output folder if it is there, and of the same settings; else from a training."""
+    path = args.output_dir / f"{name.replace(' ', '-').lower()}.json"
+    settings = {"what": args.what, "limit": args.limit, "batch_size": args.batch_size, "seed": args.seed}
+    settings |= {"epochs": args.epochs, "width": args.width} if seconds is None else {"minutes": args.minutes}
+    if path.is_file():
+        kept = json.loads(path.read_text())
+        if kept["settings"] != settings:
+            raise ValueError(f"{path} is of other settings, {kept['settings']}: use another --output-dir")
+        return kept
+    model = make()
+    print(f"{name}: {sum(p.value.size for p in model.parameters()):,} parameters", flush=True)
+    costs = mx.summary(model)
+    counts = {"parameters": costs.parameters, "multiply_adds": costs.multiply_adds}
+    result = {"settings": settings, **counts, **train_one(model, data, args, seconds)}
+    result |= {"hardware": benchmarks.hardware(), "versions": benchmarks.versions()}
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    benchmarks.write_record(path, result)
+    return result
+
+
+# ---- what is shown -------------------------------------------------------------------------------------
+
+
+def depth(args, data, classes):
+    """Training error by epoch, and the gradients' norms at the start and at the end."""
+    results = {}
+    for name in args.networks:
+        layers, kind = DEPTHS[name]
+        results[name] = result_of(
+            name,
+            lambda layers=layers, kind=kind: mx.models.resnet(
+                layers, len(classes), preset="cifar", width=args.width, rng=args.seed, **kind
+            ),
+            data,
+            args,
+        )
+    series = {
+        name: [[row[key] for row in r["epochs"]] for key in ("epoch", "train_error")]
+        for name, r in results.items()
+    }
+    mx.plot.lines(series, "epoch", "training error", path=args.output_dir / "training_error.png")
+    for when, at in (("start", 0), ("end", -1)):
+        norms = {
+            name: (range(1, 1 + len(r["gradient_norms"][at])), r["gradient_norms"][at])
+            for name, r in results.items()
+        }
+        title = f"The norm of each convolution's gradient, at the {when}"
+        mx.plot.lines(
+            norms, "layer", "norm", title, logy=True, path=args.output_dir / f"gradients_{when}.png"
+        )
+    return results
+
+
+def minutes(args, data, classes):
+    """Test error beside what a picture costs."""
+    results = {}
+    for name in args.networks:
+        results[name] = result_of(
+            name, lambda name=name: SMALL[name](len(classes), args.seed), data, args, 60 * args.minutes
+        )
+    draw_costs(results, args)
+    return results
+
+
+def draw_costs(results, args):
+    """One point for each network: multiply-adds of a picture, test error, and the parameters as its size."""
+    from minialex.plot.look import finished, new_figure
+
+    figure = new_figure(8.5, 5.0, f"Test error after {args.minutes:g} minutes of training")
+    axes = figure.subplots()
+    for name, r in results.items():
+        x, y = r["multiply_adds"] / 1e6, 100 * r["epochs"][-1]["test_error"]
+        axes.scatter(x, y, s=r["parameters"] ** 0.5 / 4, alpha=0.6)
+        axes.annotate(name, (x, y), xytext=(7, 5), textcoords="offset points")
+    axes.set(xscale="log", xlabel="million multiply-adds a picture", ylabel="test error, %")
+    axes.margins(x=0.15, y=0.1)
+    axes.grid(True)
+    finished(figure, args.output_dir / "networks.png")
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    train_set = read_pictures(args.data, "train", args.limit)
+    data = train_set, read_pictures(args.data, "val", max(10, args.limit // 5))
+    results = (depth if args.what == "depth" else minutes)(args, data, train_set[2])
+    header = ["network", "parameters", "multiply-adds", "epochs", "training error", "test error", "seconds"]
+    rows = []
+    for name, r in results.items():
+        last = r["epochs"][-1]
+        rows.append([name, f"{r['parameters']:,}", f"{r['multiply_adds']:,}", str(last["epoch"]),
+                     f"{last['train_error']:.1%}", f"{last['test_error']:.1%}", f"{last['seconds']:.0f}"])  # fmt: skip
+    print("\n" + table(header, rows))
+    print(f"In {args.output_dir}: " + ", ".join(sorted(path.name for path in args.output_dir.iterdir())))
+
+
+if __name__ == "__main__":
+    friendly(main)
