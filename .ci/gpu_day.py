@@ -498,25 +498,41 @@ def train(args):
     """AlexNet on class folders, interrupted once and taken up again, as far as the seconds go."""
     if not args.data:
         return {"skipped": "no --data"}
-    run, devices = args.folder / "run", args.device
-    devices = f"{devices},{devices}"
+    run, devices = args.folder / "run", f"{args.device},{args.device}"
     base = [sys.executable, str(ROOT / "examples/alexnet_imagenet.py")]
     options = ["--devices", devices, "-j", str(os.cpu_count()), "--epochs", os.environ.get("MINIALEX_GPU_EPOCHS", "12"),
-               "--lr-scheduler", "cosine", "--cache", str(args.folder.resolve() / "cache"), "-p", "50"]  # fmt: skip
+               "--lr-scheduler", "cosine", "--cache", str(args.folder.resolve() / "cache"), "-p", "50",
+               "--checkpoint-every", "50"]  # fmt: skip
     first = [*base, str(args.data), *options, "--output-dir", str(run)]
     again = [*base, "--resume", str(run), "--devices", devices]
-    environment = os.environ | {"MINIALEX_FAST": "1", "MINIALEX_UPLOAD_AHEAD": "1", "MPLBACKEND": "Agg",
-                                "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}  # fmt: skip
-    for command, seconds in ((first, SECONDS // 4), (again, SECONDS - SECONDS // 4)):
-        process = subprocess.Popen(command, env=environment)
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
+    environment = os.environ | {
+        "MPLBACKEND": "Agg",
+        "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
+    }
+    until = time.monotonic() + SECONDS
+    process = subprocess.Popen(first, env=environment)
+    while (
+        process.poll() is None and time.monotonic() < until and not (run / "checkpoint.safetensors").is_file()
+    ):
+        time.sleep(1)
+    stop(process)
+    if not (run / "checkpoint.safetensors").is_file():
+        raise RuntimeError(f"no checkpoint: {' '.join(first)} exited with {process.returncode}")
+    process = subprocess.Popen(again, env=environment)
+    try:
+        process.wait(max(1, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        stop(process)
     history = (run / "history.csv").read_text()
     print(history)
     return {"history": history, "exit": process.returncode}
+
+
+def stop(process):
+    """Ctrl-C, as a person would."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    process.wait(60)
 
 
 # ---- profile -----------------------------------------------------------------------------------------------
