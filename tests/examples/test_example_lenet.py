@@ -4,6 +4,7 @@ Most tests run the program inside this process, with `runpy`; those that kill it
 Nothing here leaves this machine: no mirror is asked, or one at a closed port.
 """
 
+import atexit
 import csv
 import functools
 import json
@@ -82,6 +83,7 @@ def pretend_to_draw(*args, title=None):
 
 CLOSED = socket.socket()  # a port that is ours, so nobody else's, and at which nobody listens
 CLOSED.bind(("127.0.0.1", 0))
+atexit.register(CLOSED.close)
 
 
 def environment(folder):
