@@ -469,6 +469,17 @@ def test_a_mirror_that_never_answers_is_given_up(start_mirror, good, arrays, tmp
     pytest.fail("the good mirror was not asked")
 
 
+def test_a_mirror_of_many_silent_addresses_is_given_up_as_soon(start_mirror, good, tmp_path, monkeypatch):
+    """requests counts its time-out anew for each address: so we do not wait for requests."""
+    over = threading.Event()
+    monkeypatch.setattr("requests.head", lambda *_, **__: over.wait(LONG))
+    monkeypatch.setattr(mnist, "ANSWER_SECONDS", 0.1)
+    start_mirror(good)
+    with pytest.raises(DownloadFailed, match="gz: no answer in time"):
+        load_mnist(tmp_path)
+    over.set()
+
+
 def test_a_mirror_that_falls_silent_is_given_up(start_mirror, tmp_path, monkeypatch):
     start_mirror(falls_silent)  # for a minute, then it hangs up: whoever waits so long is told something else
     for seconds in (0.3, 3, 30):  # as many as this machine needs for the beginning of the file

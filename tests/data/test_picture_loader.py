@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -264,26 +265,30 @@ def test_closing_early_leaves_no_thread(whole_folder):
 
 
 @pytest.fixture
-def closing(monkeypatch):
-    """Set when a loader begins to close its pool, with what is queued there dropped or not."""
-    event = threading.Event()
+def pool(monkeypatch):
+    """The loader's pool: how many pictures it was given, and whether it begins to close (what is queued is dropped)."""
+    told = SimpleNamespace(given=0, closing=threading.Event())
 
     class Pool(ThreadPoolExecutor):
+        def submit(self, *job):
+            told.given += 1
+            return super().submit(*job)
+
         def shutdown(self, wait=True, **options):
             super().shutdown(wait=False, **options)
-            event.set()
+            told.closing.set()
             super().shutdown(wait)
 
     monkeypatch.setattr(loader, "ThreadPoolExecutor", Pool)
-    return event
+    return told
 
 
-def test_closing_early_does_not_wait_for_what_is_queued(whole_folder, monkeypatch, closing):
+def test_closing_early_does_not_wait_for_what_is_queued(whole_folder, monkeypatch, pool):
     read = []
 
     def slow(*args):
         read.append(args)
-        assert len(read) <= 7 or closing.wait(LONG)  # the second batch is read while it closes
+        assert len(read) <= 7 or pool.closing.wait(LONG)  # the second batch is read while it closes
         return read_picture(*args)
 
     monkeypatch.setattr(loader, "read_picture", slow)
@@ -293,14 +298,15 @@ def test_closing_early_does_not_wait_for_what_is_queued(whole_folder, monkeypatc
     assert len(read) <= 8
 
 
-def test_ctrl_c_ends_it_while_the_threads_are_at_work(whole_folder, monkeypatch, closing):
+def test_ctrl_c_ends_it_while_the_threads_are_at_work(whole_folder, monkeypatch, pool):
     read = []
 
     def with_ctrl_c(*args):
         read.append(args)
         if len(read) == 3:
+            wait_until(lambda: pool.given == 5 * (1 + loader.AHEAD))  # as many as there may be
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        assert len(read) < 3 or closing.wait(LONG)
+        assert len(read) < 3 or pool.closing.wait(LONG)
         return read_picture(*args)
 
     monkeypatch.setattr(loader, "read_picture", with_ctrl_c)
