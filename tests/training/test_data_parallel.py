@@ -429,7 +429,7 @@ def test_a_program_that_ends_without_close_leaves_nothing_and_says_nothing(tmp_p
     process = start(tmp_path, PROGRAM + GUARD)
     out, err = process.communicate(timeout=3 * LONG)
     assert (process.returncode, err) == (0, "")
-    assert not is_there(int(out))
+    assert wait_until_gone(int(out))
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="no /proc to look for processes")
