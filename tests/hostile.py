@@ -10,7 +10,7 @@ from pathlib import Path
 import minialex as mx
 
 MOST_MEMORY = 200 * 2**20  # above the size of the file
-MOST_SECONDS = 15
+MOST_SECONDS = 15  # of processor time; what is right takes less than one, what is wrong minutes
 OURS = ("CheckpointError", "DataError", "UnreadablePicture")
 
 CHILD = """
@@ -37,13 +37,13 @@ import PIL.BmpImagePlugin, PIL.GifImagePlugin, PIL.JpegImagePlugin, PIL.PngImage
 where, name, *paths = sys.argv[1:]
 read = getattr(importlib.import_module(where), name)
 for path in paths:
-    before, started = start(), time.perf_counter()
+    before, started = start(), time.process_time()
     try:
         told = f"returned {type(read(Path(path))).__name__}"
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
     error = None
-    print(json.dumps([told, time.perf_counter() - started, end() - before]), flush=True)
+    print(json.dumps([told, time.process_time() - started, end() - before]), flush=True)
 """
 
 

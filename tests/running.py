@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import minialex as mx
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+LONG = 60.0  # seconds: on the slowest machine, what has not come by then never comes
 PACKAGE = {"PYTHONPATH": str(Path(mx.__file__).parents[1])}  # this minialex, wherever a process is started
 
 
@@ -47,6 +49,15 @@ def start(folder, *arguments, env=None):
         text=True,
         encoding="utf-8",
     )
+
+
+def wait_until(look, every=0.01):
+    """What look() gives, as soon as that is true. How long it takes depends on the machine, so it may take LONG."""
+    deadline = time.monotonic() + LONG
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it has not come, and never will"
+        time.sleep(every)
+    return found
 
 
 def gone():

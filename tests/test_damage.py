@@ -262,7 +262,7 @@ def test_a_damaged_file_is_read_right_or_refused_by_name(tmp_path, monkeypatch, 
     for _ in range(count):
         changed = damaged(content, rng)
         path.write_bytes(changed)
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             found = reader.read(path)
         except (*OURS, *reader.more) as error:
@@ -270,7 +270,7 @@ def test_a_damaged_file_is_read_right_or_refused_by_name(tmp_path, monkeypatch, 
         else:
             told["unchanged" if same(found, wanted) else "other"] += 1
             assert not reader.sealed or same(found, wanted), changed
-        assert time.perf_counter() - started < 5
+        assert time.process_time() - started < 5
     print(f"{kind}: {dict(told)}")
     assert told["refused"]
     assert not told["too long"]

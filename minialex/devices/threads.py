@@ -11,13 +11,16 @@ import contextvars
 import functools
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 # Each thread has its `share` of the threads, and the `depth` of spreads that it is in.
 _here = threading.local()
 _lock = threading.Lock()
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_pools: dict[tuple[int, int], "ThreadPoolExecutor"] = {}
 if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
     os.register_at_fork(after_in_child=_pools.clear)
 
@@ -76,6 +79,8 @@ def spread(function, items, threads: int) -> list:
         with _set_here(share=share // workers, depth=depth + 1):
             return [function(item) for item in items[number::workers]]
 
+    from concurrent.futures import wait  # costs time to import
+
     with one_blas_thread:
         pool = _pool(depth, workers - 1)
         others = [pool.submit(contextvars.copy_context().run, work, number) for number in range(1, workers)]
@@ -92,6 +97,8 @@ def spread(function, items, threads: int) -> list:
 
 def _pool(depth, workers):
     """Threads for spreads of this depth. A piece waits only for deeper ones, so nobody waits in a circle."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with _lock:
         if (depth, workers) not in _pools:
             _pools[depth, workers] = ThreadPoolExecutor(workers, thread_name_prefix=f"minialex-{depth}")

@@ -12,7 +12,7 @@ Initializer = Callable[..., np.ndarray]
 DEFAULT_SEED = 0
 
 
-def generator(rng=None) -> np.random.Generator:
+def generator(rng=None) -> "np.random.Generator":  # in quotes: numpy.random costs time to import
     """A generator from a generator or a seed. Left out, the seed is 0, so that nothing is ever unrepeatable."""
     return np.random.default_rng(DEFAULT_SEED if rng is None else rng)
 

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from running import LONG, wait_until
 
 from minialex.data import loader, shards
 from minialex.data.augment import Colour, Prepare, centre_crop, square
@@ -54,12 +57,9 @@ def threads_of_a_loader():
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
     yield
-    deadline = (
-        time.monotonic() + 5
-    )  # Ctrl-C can meet a thread while it is being started: that one ends by itself
-    while threads_of_a_loader() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not threads_of_a_loader()
+    wait_until(
+        lambda: not threads_of_a_loader()
+    )  # Ctrl-C can meet one while it is started: it ends by itself
 
 
 def batches_of(folder, **settings):
@@ -159,9 +159,7 @@ def test_the_next_batches_are_made_while_the_caller_computes(whole_folder, monke
     monkeypatch.setattr(loader, "read_picture", lambda *args: read.append(args) or read_picture(*args))
     stream = batches_of(whole_folder, batch_size=2).shuffled(0)
     next(stream)
-    deadline = time.monotonic() + 5
-    while len(read) < 6 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: len(read) >= 6)
     time.sleep(0.05)
     assert len(read) == 2 * (1 + loader.AHEAD)  # and no more: the queue is bounded
     stream.close()
@@ -266,35 +264,55 @@ def test_closing_early_leaves_no_thread(whole_folder):
     assert not threads_of_a_loader()
 
 
-def test_closing_early_does_not_wait_for_what_is_queued(whole_folder, monkeypatch):
+@pytest.fixture
+def pool(monkeypatch):
+    """The loader's pool: how many pictures it was given, and whether it begins to close (what is queued is dropped)."""
+    told = SimpleNamespace(given=0, closing=threading.Event())
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *job):
+            told.given += 1
+            return super().submit(*job)
+
+        def shutdown(self, wait=True, **options):
+            super().shutdown(wait=False, **options)
+            told.closing.set()
+            super().shutdown(wait)
+
+    monkeypatch.setattr(loader, "ThreadPoolExecutor", Pool)
+    return told
+
+
+def test_closing_early_does_not_wait_for_what_is_queued(whole_folder, monkeypatch, pool):
     read = []
 
     def slow(*args):
         read.append(args)
-        time.sleep(0.02)
+        assert len(read) <= 7 or pool.closing.wait(LONG)  # the second batch is read while it closes
         return read_picture(*args)
 
     monkeypatch.setattr(loader, "read_picture", slow)
     stream = batches_of(whole_folder, batch_size=7, workers=1).shuffled(0)
     next(stream)
     stream.close()
-    assert len(read) < 7 * (1 + loader.AHEAD)
+    assert len(read) <= 8
 
 
-def test_ctrl_c_ends_it_while_the_threads_are_at_work(whole_folder, monkeypatch):
-    pressed = []
+def test_ctrl_c_ends_it_while_the_threads_are_at_work(whole_folder, monkeypatch, pool):
+    read = []
 
     def with_ctrl_c(*args):
-        pressed.append(0)
-        if len(pressed) == 3:
+        read.append(args)
+        if len(read) == 3:
+            wait_until(lambda: pool.given == 5 * (1 + loader.AHEAD))  # as many as there may be
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        time.sleep(0.02)
+        assert len(read) < 3 or pool.closing.wait(LONG)
         return read_picture(*args)
 
     monkeypatch.setattr(loader, "read_picture", with_ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         list(batches_of(whole_folder, workers=2).shuffled(0))
-    assert len(pressed) < COUNT
+    assert len(read) <= 4  # one in each thread when it was pressed
 
 
 # -- The cache ---------------------------------------------------------------------------------------------

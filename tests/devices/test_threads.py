@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from running import EXAMPLES
+from running import EXAMPLES, LONG
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import minialex as mx
@@ -29,7 +29,7 @@ def test_results_come_in_the_order_of_the_items(count, workers):
 
 
 def test_pieces_run_at_the_same_time():
-    both_are_here = threading.Barrier(2, timeout=10)  # waits until two are in it
+    both_are_here = threading.Barrier(2, timeout=LONG)  # waits until two are in it
     assert sorted(spread(lambda _: both_are_here.wait(), range(2), 2)) == [0, 1]
 
 
@@ -51,7 +51,7 @@ def test_spreads_inside_spreads_do_not_wait_for_each_other_in_a_circle():
         target=lambda: done.append(spread(lambda i: sum(spread(abs, [i] * 9, 4)), range(16), 4)), daemon=True
     )
     nested.start()
-    nested.join(20)
+    nested.join(LONG)
     assert done == [[9 * i for i in range(16)]]
 
 
@@ -108,7 +108,7 @@ if not child:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LONG, check=True
     )
     assert done.stdout == "0\n"
 

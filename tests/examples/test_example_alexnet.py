@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import running
 from PIL import Image
-from running import EXAMPLES, finish, run_here
+from running import EXAMPLES, finish, run_here, wait_until
 from threadpoolctl import threadpool_limits
 
 import minialex as mx
@@ -95,10 +95,10 @@ def program(monkeypatch, tmp_path, capsys):
     return call
 
 
-def start(folder, *arguments):
-    """The same as a process of its own."""
+def start(folder, *arguments, before=""):
+    """The same as a process of its own; `before` is what it does first."""
     code = (
-        "import importlib.util, sys; from minialex.training.runs import friendly\n"
+        f"{before}\nimport importlib.util, sys; from minialex.training.runs import friendly\n"
         f"spec = importlib.util.spec_from_file_location('alexnet_imagenet', {str(PROGRAM)!r})\n"
         "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
         f"module.DEFAULTS.update({TINY!r}); friendly(module.main)"
@@ -402,17 +402,28 @@ def test_the_drawn_pictures_go_through_the_whole_program(tmp_path):
 # ---- killed and resumed -------------------------------------------------------------------------------
 
 
+HANGS_AT_STEP_6 = """
+import time
+from minialex import train
+free, step = iter(range(5)), train.train_step
+train.train_step = lambda *args: time.sleep(600) if next(free, None) is None else step(*args)
+"""
+
+
 @posix
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
     program, uninterrupted, pictures, tmp_path
 ):
     folder = tmp_path / "out"
-    process = start(tmp_path, pictures, *SMALL, "--checkpoint-every", 1, "--output-dir", folder)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if (folder / runs.CHECKPOINT).exists() and progress_in(folder)["step"] >= 2:
-            break
-        time.sleep(0.002)
+    arguments = [pictures, *SMALL, "--checkpoint-every", 1, "--output-dir", folder]
+    process = start(tmp_path, *arguments, before=HANGS_AT_STEP_6)  # however late it is killed
+    checkpoint = folder / runs.CHECKPOINT
+
+    def in_the_middle():
+        assert process.poll() is None, finish(process)
+        return checkpoint.exists() and progress_in(folder)["step"] >= 2
+
+    wait_until(in_the_middle, every=0.002)
     process.send_signal(signal.SIGKILL)
     result = finish(process)
     assert result.status == -signal.SIGKILL, result

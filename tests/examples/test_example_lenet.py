@@ -4,6 +4,7 @@ Most tests run the program inside this process, with `runpy`; those that kill it
 Nothing here leaves this machine: no mirror is asked, or one at a closed port.
 """
 
+import atexit
 import csv
 import functools
 import json
@@ -22,7 +23,7 @@ import numpy as np
 import pytest
 import running
 from PIL import Image
-from running import EXAMPLES, ONE_THREAD, PACKAGE, finish, run_here
+from running import EXAMPLES, LONG, ONE_THREAD, PACKAGE, finish, run_here, wait_until
 from threadpoolctl import threadpool_limits
 
 import minialex as mx
@@ -80,11 +81,14 @@ def pretend_to_draw(*args, title=None):
     args[-1].touch()
 
 
+CLOSED = socket.socket()  # a port that is ours, so nobody else's, and at which nobody listens
+CLOSED.bind(("127.0.0.1", 0))
+atexit.register(CLOSED.close)
+
+
 def environment(folder):
     """Of a process without network and data: all traffic would go to a closed port of this machine."""
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    nowhere = f"http://127.0.0.1:{CLOSED.getsockname()[1]}"
     kept = {k: v for k, v in os.environ.items() if k.upper() not in ("MINIALEX_DATA", "NO_PROXY")}
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere)
     homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(folder / "home"))
@@ -98,19 +102,44 @@ def start(folder, *arguments, threads=ONE_THREAD):
     return running.start(folder, PROGRAM, *arguments, env={**environment(folder), **threads})
 
 
+UP_TO = """
+import runpy, sys, time
+from minialex import train
+free, step = iter(range(int(sys.argv.pop(1)))), train.train_step
+def hang_or_step(*args):
+    if next(free, None) is None:
+        time.sleep(600)
+    return step(*args)
+train.train_step = hang_or_step
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def start_up_to(steps, folder, *arguments):
+    """The same, but it hangs after so many steps: it does not end before it is killed, however late that is."""
+    code = ["-c", UP_TO, steps, PROGRAM, *arguments]
+    return running.start(folder, *code, env={**environment(folder), **ONE_THREAD})
+
+
 def wait_for_the_middle_of_an_epoch(process, folder, after=0):
     """Return as soon as there is a checkpoint of an unfinished epoch, of more steps than `after`.
 
-    All the while it can be read. Returns its steps, counted over all epochs.
+    All the while it can be read.
     """
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if (folder / train.CHECKPOINT).exists():
-            progress = progress_in(folder)
-            if progress["step"] and (steps := STEPS * progress["epoch"] + progress["step"]) > after:
-                return steps
-        time.sleep(0.002)
-    pytest.fail(f"no checkpoint in the middle of an epoch: {finish(process)}")
+
+    def in_the_middle():
+        assert process.poll() is None, f"no checkpoint in the middle of an epoch: {finish(process)}"
+        steps = steps_in(folder) if (folder / train.CHECKPOINT).exists() else 0
+        return steps > after and steps % STEPS
+
+    wait_until(in_the_middle, every=0.002)
+
+
+def steps_in(folder):
+    """How many steps the checkpoint has behind it, over all epochs."""
+    progress = progress_in(folder)
+    return STEPS * progress["epoch"] + progress["step"]
 
 
 def progress_in(folder):
@@ -134,10 +163,9 @@ def assert_same_run(folder, wanted):
 def uninterrupted(tmp_path_factory):
     """A whole run as a process, without network and data, and what it said."""
     place = tmp_path_factory.mktemp("uninterrupted")
-    started = time.monotonic()
     result = finish(start(place, *SMALL, "--output-dir", "out"))
     assert result.status == 0, result
-    return place / "out", result, time.monotonic() - started
+    return place / "out", result
 
 
 @pytest.fixture(scope="module")
@@ -164,18 +192,17 @@ def uninterrupted_in_two(tmp_path_factory):
 
 
 def test_without_network_and_data_it_says_so_and_trains_on_drawn_digits(uninterrupted):
-    _, result, seconds = uninterrupted
+    _, result = uninterrupted
     assert "MNIST is not here and could not be fetched: training on drawn digits instead." in result.out
     assert "--data-dir" in result.out
     assert "drawn digits: 256 pictures to train on, 0 held out, 256 to test; on " in result.out
     assert re.search(r"Test error on drawn digits: [\d.]+ % \(\d+ of 256 wrong\)", result.out)
     assert "44,426" in result.out
     assert result.err == ""
-    assert seconds < 100
 
 
 def test_a_run_leaves_its_results_in_its_folder(uninterrupted):
-    folder, result, _ = uninterrupted
+    folder, result = uninterrupted
     files = [train.CHECKPOINT, train.MODEL, train.HISTORY, train.SETTINGS, *PICTURES]
     assert sorted(path.name for path in folder.iterdir()) == sorted(files)
     assert all(name in result.out for name in (train.MODEL, train.HISTORY, *PICTURES))
@@ -232,13 +259,13 @@ def test_a_run_killed_twice_in_the_middle_of_an_epoch_ends_with_the_same_bits(
     arguments = [*SMALL, "--checkpoint-every", 3, "--output-dir", folder]
     steps, in_two = 0, ["--processes", 2] if processes == 2 else []
     for _ in range(2):
-        process = start(tmp_path, *arguments, "--resume", folder, *in_two)
+        process = start_up_to(6, tmp_path, *arguments, "--resume", folder, *in_two)
         in_two = []  # the checkpoint says it
-        steps = wait_for_the_middle_of_an_epoch(process, folder, after=steps)
+        wait_for_the_middle_of_an_epoch(process, folder, after=steps)
         process.send_signal(signal.SIGKILL)
         result = finish(process)
         assert result.status == -signal.SIGKILL, result
-    assert progress_in(folder)["epoch"] < 2
+        steps = steps_in(folder)
     result = finish(start(tmp_path, *arguments, "--resume", folder))
     assert result.status == 0, result
     assert_same_run(folder, uninterrupted[0] if processes == 1 else uninterrupted_in_two)
@@ -285,7 +312,7 @@ def written_at(folder):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_ctrl_c_ends_with_a_message_and_the_checkpoint_safe(tmp_path, processes):
     folder = tmp_path / "out"
-    arguments = ["--epochs", 50, "--checkpoint-every", 3, "--output-dir", folder, "--processes", processes]
+    arguments = ["--epochs", 5000, "--checkpoint-every", 3, "--output-dir", folder, "--processes", processes]
     process = start(tmp_path, *SMALL, *arguments)
     wait_for_the_middle_of_an_epoch(process, folder)
     process.send_signal(signal.SIGINT)
@@ -293,13 +320,13 @@ def test_ctrl_c_ends_with_a_message_and_the_checkpoint_safe(tmp_path, processes)
     assert result.status == 130, result
     assert f"Stopped. The last checkpoint is safe: go on with --resume {folder}" in result.err
     assert "Traceback" not in result.err
-    assert progress_in(folder)["epoch"] < 50
+    assert progress_in(folder)["epoch"] < 5000
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc to look for processes")
 def test_ctrl_c_ends_a_run_whose_other_process_is_stopped(tmp_path):
     folder = tmp_path / "out"
-    arguments = ["--epochs", 500, "--checkpoint-every", 3, "--output-dir", folder, "--processes", 2]
+    arguments = ["--epochs", 5000, "--checkpoint-every", 3, "--output-dir", folder, "--processes", 2]
     process = start(tmp_path, *SMALL, *arguments)
     wait_for_the_middle_of_an_epoch(process, folder)
     others = [
@@ -312,14 +339,12 @@ def test_ctrl_c_ends_a_run_whose_other_process_is_stopped(tmp_path):
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     result = finish(process)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < LONG  # it would wait for ever
     assert result.status == 130, result
     assert f"Stopped. The last checkpoint is safe: go on with --resume {folder}" in result.err
-    while left := [
-        pid for pid in others if Path(f"/proc/{pid}").is_dir()
-    ]:  # the helper ends after its program
-        assert time.monotonic() - started < 20, left
-        time.sleep(0.05)
+    wait_until(
+        lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in others)
+    )  # the helper ends after its program
 
 
 def test_ctrl_c_before_the_first_checkpoint_does_not_promise_one(program, monkeypatch):
@@ -697,7 +722,7 @@ def test_two_runs_that_start_at_once_take_two_folders_and_a_named_one_is_refused
 @pytest.mark.parametrize("second", [["--output-dir"], ["--resume"], ["--output-dir", "--resume"]])
 def test_a_second_run_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_path, program, second):
     folder = tmp_path / "out"
-    arguments = [*SMALL, "--epochs", 50, "--checkpoint-every", 3, "--output-dir", folder]
+    arguments = [*SMALL, "--epochs", 5000, "--checkpoint-every", 3, "--output-dir", folder]
     process = start(tmp_path, *arguments)
     wait_for_the_middle_of_an_epoch(process, folder)
     named = [word for flag in second for word in (flag, folder)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import ONE_THREAD
+from running import LONG, ONE_THREAD
 
 import minialex as mx
 from minialex.devices import twins
@@ -195,7 +195,7 @@ def test_the_optimizer_s_rule_is_chosen_in_the_same_way(monkeypatch):
 def test_the_choice_holds_in_the_threads_of_the_towers(monkeypatch, in_textbook):
     monkeypatch.setattr(CPU, "threads", 2)
     towers, x = mx.Towers.split(mx.Linear(5, 4)), np.ones((2, 5), np.float32)
-    meet, found, chosen = threading.Barrier(2, timeout=30), {}, twins.chosen
+    meet, found, chosen = threading.Barrier(2, timeout=LONG), {}, twins.chosen
 
     def spy(layer, x):
         if isinstance(layer, mx.Linear):

@@ -7,11 +7,10 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-from running import PACKAGE
+from running import LONG, PACKAGE, wait_until
 
 import minialex as mx
 from minialex import train
@@ -396,7 +395,7 @@ def main():
     parallel.forward(np.zeros((16, 1, 28, 28), np.float32))
     print(*[other.process.pid for other in parallel._others], flush=True)
     if "stay" in sys.argv:
-        time.sleep(60)
+        time.sleep(600)
 """
 GUARD = '\nif __name__ == "__main__":\n    main()\n'
 
@@ -423,17 +422,14 @@ def is_there(pid):
 
 
 def wait_until_gone(pid):
-    patience = time.monotonic() + 20
-    while is_there(pid) and time.monotonic() < patience:
-        time.sleep(0.02)
-    return not is_there(pid)
+    return wait_until(lambda: not is_there(pid))
 
 
 def test_a_program_that_ends_without_close_leaves_nothing_and_says_nothing(tmp_path):
     process = start(tmp_path, PROGRAM + GUARD)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=3 * LONG)
     assert (process.returncode, err) == (0, "")
-    assert not is_there(int(out))
+    assert wait_until_gone(int(out))
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="no /proc to look for processes")
@@ -444,7 +440,7 @@ def test_when_the_first_process_is_stopped_the_others_end_quietly(tmp_path, kill
     assert is_there(other)
     # Ctrl-C reaches all processes of a terminal, SIGKILL the one that it is sent to.
     (os.killpg if kill is signal.SIGINT else os.kill)(process.pid, kill)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=3 * LONG)
     assert wait_until_gone(other)
     assert err.count("Traceback") == (1 if kill is signal.SIGINT else 0)  # of the first process
 
@@ -469,13 +465,13 @@ if __name__ == "__main__":
 
 @posix
 def test_ctrl_c_is_for_the_first_process_alone(tmp_path):
-    out, err = start(tmp_path, STOPPED).communicate(timeout=60)
+    out, err = start(tmp_path, STOPPED).communicate(timeout=3 * LONG)
     assert (out, err) == ("True\n", "")
 
 
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     process = start(tmp_path, PROGRAM + "\nmain()\n")
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=3 * LONG)
     assert process.returncode == 1
     assert "process 1 of DataParallel has ended, with exit code 1" in err
     assert 'what a script does under `if __name__ == "__main__":`' in err
