@@ -68,6 +68,20 @@ class Branches(Layer):
     def children(self) -> dict[str, Layer]:
         return self.paths
 
+    @property
+    def concatenates(self) -> bool:
+        return self.merge == "concat"
+
+    def split(self, parts):
+        """Towers: each adds its own maps; of a concatenation the maps would stand in another order."""
+        if self.concatenates:
+            raise ValueError(cannot_be_dealt_out(self, parts))
+        dealt = {name: path.split(parts) for name, path in self.paths.items()}
+        return [
+            Branches({name: pieces[number] for name, pieces in dealt.items()}, "add")
+            for number in range(parts)
+        ]
+
     def _check_fit(self, ys):
         """Do the outputs join? Of what is added all axes count, of what is concatenated all but the channels."""
         (first, y), *others = ys.items()
@@ -111,6 +125,13 @@ class Scale(Layer):
 
     def backward(self, grad_y: Array) -> Array:
         return self.factor * grad_y
+
+
+def cannot_be_dealt_out(layer, parts=2) -> str:
+    return (
+        f"{layer} concatenates: dealt out to {parts} towers, its channels would stand in another order than in one "
+        '(each tower has some of every path); only paths that are added can be dealt out, merge="add"'
+    )
 
 
 def cut(array: Array, channels: Sequence[int]) -> list[Array]:
