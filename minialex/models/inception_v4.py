@@ -14,7 +14,6 @@ from minialex.layers import (
     Conv2D,
     Dropout,
     GlobalAvgPool2D,
-    Layer,
     Linear,
     MaxPool2D,
     ReLU,
@@ -136,7 +135,7 @@ def reduction_b(make, c):
     return block, make.maps(192) + make.maps(320) + c
 
 
-class InceptionC(Layer):
+class InceptionC(Mixed):
     """Figure 6: two of its paths fork at their ends into 1x3 and 3x1."""
 
     def __init__(self, make, c):
