@@ -122,8 +122,7 @@ class Book:
         found = slot.lines or slot.returns
         text = text_of(call.function)
         stands = found[0] if found else slot.head or (text.head if text else None)
-        own = any(slot is one for one in call.parameters)
-        axis = None if slot.kind == "parameter" or own else self.batch_axis(slot, shapes)
+        axis = None if slot.kind == "parameter" else self.batch_axis(slot, shapes)
         self.put(
             entry_of(name, slot.kept, slot.kind, call.path or "", found, stands, axis, slot.formula),
             call.layer,
@@ -189,7 +188,7 @@ def twin_of(slot: Slot, others: list[Slot]) -> Slot | None:
     for other in others:
         again = other.name == slot.name and other.part == slot.part
         result = other.maker is None and other.name in ("y", "grad_x")
-        shown = slot.of == slot.name or result or other.part is not None
+        shown = slot.of == slot.name or result
         if (again or (other.value is slot.value and shown)) and same_numbers(slot.kept, other.kept):
             return other
     return None

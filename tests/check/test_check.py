@@ -157,6 +157,16 @@ def test_a_mistake_that_nobody_planted_has_no_name(f, quick):
     assert verdict.mistake == ""
 
 
+def test_what_is_nearly_right_is_not_taken_for_a_mistake_that_shows_elsewhere():
+    def a_little_more(*inputs):
+        y, *running = planted.RIGHT["batchnorm_forward"](*inputs)
+        return y * (1 + 1e-6), *running
+
+    verdict = check.batchnorm_forward(a_little_more)
+    assert verdict.of("y") == "wrong"
+    assert verdict.mistake == ""
+
+
 def test_two_mistakes_at_once_are_not_taken_for_one(quick):
     def both(grad_y, channels):
         parts = planted.WRONG["concat_backward"]["wrong order"](grad_y, channels)

@@ -30,6 +30,7 @@ from minialex.layers import (
     TableConv2D,
     Towers,
 )
+from minialex.models.network import Mixed
 
 PAIRS = ["cpu,cpu", "sim:0,sim:1", "sim:1,sim:0", "sim:0,sim:0"]
 TWO = "sim:0,sim:1"
@@ -418,7 +419,18 @@ def test_a_chain_in_towers_whose_second_layer_reads_all_channels_says_so_when_it
         towers.forward((x, x))
 
 
+class Two(Mixed):
+    def __init__(self, a, b):
+        self.a, self.b = a, b
+
+    def paths(self):
+        return [[self.a], [self.b]]
+
+
 def test_inception_blocks_are_not_dealt_out():
+    halves = zip(Conv2D(2, 4, 1).split(2), Conv2D(2, 2, 1).split(2), strict=True)
+    with pytest.raises(ValueError, match="Two concatenates"):
+        Towers(*(Two(a, b) for a, b in halves))
     block = mx.models.inception_v3(num_classes=2, width=1 / 32)["Mixed_5b"]
     with pytest.raises(ValueError, match=r"Mixed_5b .*concatenates"):
         Towers.split(block)

@@ -160,6 +160,17 @@ def test_the_page_says_how_arrays_are_joined():
     assert joins["residual.body", "forward"] == joins["inception.branch1.1", "forward"] == []
     norm = next(s for s in data["steps"] if s["layer"] == "residual.body")
     assert (len(norm["parts"]), norm["more"]) == (11, 0)
+    back = next(s for s in data["steps"] if (s["layer"], s["direction"]) == ("residual.body", "backward"))
+    assert back["parts"]["through_mean"]["shape"] == [2]  # it is (1, 2, 1, 1)
+
+
+def test_what_is_joined_is_told_by_its_numbers():
+    one, two = np.ones((1, 2, 2)), np.full((1, 2, 2), 2.0)
+    assert stepper.joined(np.concatenate([one, two]), [one, two]) == "concat"
+    assert stepper.joined(one + two, [one, two]) == "add"
+    assert stepper.joined(one, [one, one]) == "share"
+    assert stepper.joined(two, [one, two]) == stepper.joined(one[0], [one, two]) == ""
+    assert stepper.joined(0 * one, [0 * one, 0 * one]) == ""  # zeros are the sum of all zeros
 
 
 def test_arrays_that_have_no_room_are_counted():
