@@ -10,6 +10,27 @@ from minialex.check.search import Seed
 from minialex.shapes import output_sizes
 
 
+class Function:
+    """A function with a name, so that a verdict can print it."""
+
+    def __init__(self, text, compute):
+        self.text, self.compute = text, compute
+
+    def __call__(self, x):
+        return self.compute(x)
+
+    def __str__(self):
+        return self.text
+
+
+FAR = 1e8  # from 0: the square of such a number fills the digits of a float64
+BODIES = [  # what a residual block's body may do in backward; the first and the last hand back what they were given
+    Function("lambda grad: grad", lambda grad: grad),
+    Function("lambda grad: 2 * grad", lambda grad: 2 * grad),
+    Function("lambda grad: grad[:, ::-1]", lambda grad: grad[:, ::-1]),
+]
+
+
 def kernel_of(draw):
     return draw.between(1, 3, 5), draw.between(1, 3, 5)
 
@@ -146,6 +167,59 @@ def normalisation_backward(draw):
     return {**case, "grad_y": draw.array(*case["x"].shape)}
 
 
+def batch_norm(draw):
+    """Two numbers a channel at least. Some lie so far from 0 that what their squares have in common hides the rest."""
+    shape = draw.between(1, 2, 4), draw.between(1, 2, 5), draw.between(1, 3, 4), draw.between(2, 4, 5)
+    x = draw.array(*shape) + draw.one_of(0.0, 0.0, 0.0, more=(FAR,))
+    eps = draw.one_of(1.0, 0.5, more=(1e-3, 1e-5))
+    return {"x": x, "weight": draw.array(shape[1]), "bias": draw.array(shape[1]), "eps": eps}
+
+
+def batch_norm_forward(draw):
+    case = batch_norm(draw)
+    C = case["x"].shape[1]
+    running = {"running_mean": draw.array(C), "running_var": np.abs(draw.array(C))}
+    eps = case.pop("eps")
+    return {**case, **running, "eps": eps, "momentum": draw.one_of(0.25, 0.75, more=(0.1, 0.01))}
+
+
+def batch_norm_backward(draw):
+    case = batch_norm(draw)
+    return {**case, "grad_y": draw.array(*case["x"].shape)}
+
+
+def concatenation(draw):
+    N, *size = draw.between(1, 2, 4), draw.between(1, 2, 4), draw.between(1, 2, 4)
+    channels = tuple(draw.between(1, 3, 5) for _ in range(3))
+    return {"grad_y": draw.array(N, sum(channels), *size), "channels": channels}
+
+
+def addition(draw):
+    shape = draw.between(1, 2, 4), draw.between(1, 3, 6), draw.between(1, 2, 4), draw.between(1, 2, 4)
+    body, factor = draw.one_of(*BODIES), draw.one_of(1.0, 0.5, 0.25, more=(0.1, 0.3))
+    return {"body": body, "factor": factor, "grad_y": draw.array(*shape)}
+
+
+def bottleneck(draw):
+    """In numbers whose sums are exact: a ReLU makes much of whether a sum is 0 or nearly so."""
+    N, C, M, F = draw.between(1, 2, 3), draw.between(1, 2, 4), draw.between(1, 2, 3), draw.between(1, 2, 4)
+    stride, size = draw.between(1, 2), (draw.between(1, 3, 5), draw.between(1, 3, 5))
+    shapes = {
+        "x": (N, C, *size),
+        "weight1": (M, C, 1, 1),
+        "weight2": (M, M, 3, 3),
+        "weight3": (F, M, 1, 1),
+        "projection": (F, C, 1, 1),
+    }
+    return {**{name: draw.array(*shape, exact=True) for name, shape in shapes.items()}, "stride": stride}
+
+
+def bottleneck_backward(draw):
+    case = bottleneck(draw)
+    x, projection, stride = case["x"], case["projection"], case["stride"]
+    return {**case, "grad_y": draw.array(len(x), len(projection), *out(x, (1, 1), stride), exact=True)}
+
+
 def dropout(draw):
     x = draw.array(draw.between(1, 3, 6), draw.between(1, 4, 9))
     return {"x": x, "mask": mask(draw, x.shape), "p": draw.one_of(0.5, 0.75, 0.2, more=(0.9, 0.1))}
@@ -195,19 +269,6 @@ def exchange_backward(draw):
     N, channels0, *size = case["x0"].shape
     shape = (N, channels0 + case["x1"].shape[1], *size)
     return {"grad_y0": draw.array(*shape), "grad_y1": draw.array(*shape), "channels0": channels0}
-
-
-class Function:
-    """A function with a name, so that a verdict can print it."""
-
-    def __init__(self, text, compute):
-        self.text, self.compute = text, compute
-
-    def __call__(self, x):
-        return self.compute(x)
-
-    def __str__(self):
-        return self.text
 
 
 FUNCTIONS = [

@@ -11,12 +11,14 @@ import warnings
 
 import numpy as np
 
+from minialex.check.recognise import known_mistake
 from minialex.check.verdict import NOT_WRITTEN, RIGHT, SHOWN, WRONG, Finding, Verdict
 
 # How many cases are tried: with arrays of small whole numbers; of others; of whole numbers times a thousand, a million,
 # a thousandth, of either sign or all negative; of others, in larger arrays.
 CASES = {"whole": 45, "fractions": 15, "scales": 45, "large": 25}
 PLAIN = {"whole": "plain", "fractions": "plain"}  # the modes with numbers of everyday size
+COMPARED = 20  # so many cases in which a wrong answer must do as a planted one does, to be taken for it
 SMALLER = 250  # so many attempts to find a smaller case, for each array that is wrong
 TOLERANCE = {
     "float64": 1e-9,
@@ -24,12 +26,14 @@ TOLERANCE = {
 }  # relative to the magnitudes that are added up for an array, at most
 SCALES = (1e3, -1e3, 1e-3, 1.0, -1.0, 1e6, -1e6)  # below 0: all numbers are negative
 HUGE = (1e37, -1e37)  # for what only moves or compares numbers; float32 ends at 3e38
+BINARY = (2.0**10, -(2.0**10), 2.0**-10, 1.0, -1.0, 2.0**20, -(2.0**20))  # SCALES that round nothing
 
 
-def search(check, f, make_case, judge, arrays) -> Verdict:
+def search(check, f, make_case, judge, arrays, recognise=False) -> Verdict:
     """Try f on the cases that `make_case(draw)` makes, dicts of inputs by name; `judge(result, case)` says what it is.
 
     judge returns a Finding for each array; its state may be "right".
+    recognise: say so if f makes one of the planted mistakes.
     Raises TypeError when f is no function, and ImportError when hypothesis is not installed.
     """
     if not callable(f):
@@ -37,7 +41,7 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
             f"check.{check} tries a function: give it the function, without calling it; this is {f!r}"
         )
     arrays, verdict, sizes, modes, tapes = arrays.split(), None, {}, {}, {}
-    drawn = []
+    drawn, tried = [], []
 
     def make(draw):
         drawn[:] = [draw.tape]
@@ -67,6 +71,8 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
         return failed
 
     def explore(case, mode):
+        if len(tried) < COMPARED:
+            tried.append(case)
         attempt_once(case, mode)
         if verdict.state == NOT_WRITTEN:
             raise _Enough
@@ -79,6 +85,10 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
         run(make, mode, lambda case, mode, where=where: attempt_once(case, mode, where))
         if mode not in PLAIN:  # few numbers may still be of a large scale
             sizes_first(tapes[where], lambda tape: attempt_once(make(Draw(tape, mode)), mode, where))  # noqa: B023
+    if recognise and verdict.state == WRONG:
+        shown = [finding.case for finding in verdict.findings.values() if finding.case]
+        with quietly():
+            verdict.mistake = known_mistake(check, f, [*shown, *tried], copies_of)
     return verdict
 
 
@@ -174,13 +184,20 @@ class Draw:
         options = (*options, *more) if self.scaled else options
         return options[self.between(0, len(options) - 1)]
 
-    def array(self, *shape, of=(0, 1, -1, 2, -2, 3, -3), huge=False, small=False) -> np.ndarray:
-        """float64: numbers as the mode has them; huge: up to where float32 ends; small: in the mode "large" alone."""
+    def array(self, *shape, of=(0, 1, -1, 2, -2, 3, -3), huge=False, small=False, exact=False):
+        """float64: numbers as the mode has them; huge: up to where float32 ends; small: in the mode "large" alone.
+
+        exact: halves times powers of two, whose products and sums are not rounded.
+        """
         if len(of) <= 2:
             return self._whole(shape, of)
-        scales = ((1.0,) if self.large else ()) + SCALES + (HUGE if huge else ())
+        scales = ((1.0,) if self.large else ()) + (BINARY if exact else SCALES) + (HUGE if huge else ())
         scale = self.one_of(*scales) if self.large or (self.scaled and not small) else 1.0
-        values = self.rng.normal(0, 2, shape).round(2) if self.rng is not None else self._whole(shape, of)
+        if self.rng is None:
+            values = self._whole(shape, of)
+        else:
+            values = self.rng.normal(0, 2, shape)
+            values = (2 * values).round() / 2 if exact else values.round(2)
         if scale < 0:
             values = np.abs(values) + 1
         return values * scale
@@ -202,7 +219,7 @@ def size_of(case) -> tuple[int, int, float]:
 
 def attempt(f, case, judge, signature) -> list[Finding]:
     """Call f on copies of a case's inputs, quietly; what the judge says, and whether f wrote into its inputs."""
-    given = {name: copy_of(value) for name, value in case.items()}
+    given = copies_of(case)
     with quietly():
         try:
             result = f(*given.values())
@@ -216,6 +233,10 @@ def attempt(f, case, judge, signature) -> list[Finding]:
             text = f"your function wrote into {name}; it must make a new array"
             findings.append(Finding(f"input {name}", "changed", text, given[name], before))
     return findings
+
+
+def copies_of(case):
+    return {name: copy_of(value) for name, value in case.items()}
 
 
 @contextlib.contextmanager

@@ -8,12 +8,17 @@ MOST = 12  # rows, columns or matrices that are shown; smallest cases have far f
 def number(value) -> str:
     """One number, in as few characters as it takes.
 
-    >>> number(np.float64(3)), number(-0.0), number(0.123456789), number(np.True_)
-    ('3', '0', '0.123457', '1')
+    >>> number(np.float64(3)), number(-0.0), number(0.123456789), number(100000001.0), number(np.True_)
+    ('3', '0', '0.123457', '100000001', '1')
     """
     if isinstance(value, (bool, np.bool_)):
         value = int(value)
-    return f"{value + 0:.6g}" if np.isreal(value) else str(value)
+    if not np.isreal(value):
+        return str(value)
+    text = f"{value + 0:.6g}"
+    if abs(value) < 1e12 and value == round(value) != float(text):  # whole, and more digits than these
+        text = f"{value:.0f}"
+    return text
 
 
 def lines(array) -> list[str]:

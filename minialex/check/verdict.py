@@ -41,7 +41,7 @@ class Verdict:
     """What a check found. Truthy when all is right; printed, it says so array by array.
 
     check: its name. signature: how it calls the learner's function. cases: how many were tried.
-    arrays: what the function returns, in order; findings: what is wrong, by where.
+    arrays: what the function returns, in order; findings: what is wrong, by where. mistake: its name, if it is known.
     """
 
     check: str
@@ -50,6 +50,7 @@ class Verdict:
     cases: int = 0
     findings: dict[str, Finding] = field(default_factory=dict)
     judged: set[str] = field(default_factory=set)  # the arrays that could be compared at least once
+    mistake: str = ""  # the planted mistake that does the same, in words
 
     def __bool__(self):
         return not self.findings and set(self.arrays) <= self.judged
@@ -80,6 +81,7 @@ class Verdict:
             if self.of(where) == RIGHT and "the call" in self.findings:
                 text = "in the cases that ran"
             found.append(f"  {where:<{width}}  {self.of(where)}" + (f": {text}" if text else ""))
+        found += [f"  This is a known mistake, {self.mistake}"] if self.mistake else []
         together = {}  # findings that one and the same case shows
         for finding in self.findings.values():
             if finding.state in SHOWN:

@@ -50,25 +50,37 @@ class Branches(Layer):
     def forward(self, x: Array) -> Array:
         ys = {name: path.forward(x) for name, path in self.paths.items()}
         self._check_fit(ys)
-        ys = list(ys.values())
         if self.merge == "concat":
-            self.save(channels=[y.shape[1] for y in ys])
-            return self.xp.concatenate(ys, axis=1)
-        return sum_of(ys)
+            self.save(channels=[y.shape[1] for y in ys.values()])
+            return self.xp.concatenate(list(ys.values()), axis=1)
+        return sum_of(list(ys.values()))
 
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
-        paths = list(self.paths.values())
         if self.merge == "concat":
-            grad_ys = cut(grad_y, self.saved.channels)
+            grad_ys = dict(zip(self.paths, cut(grad_y, self.saved.channels), strict=True))
         else:
-            grad_ys = [grad_y] * len(paths)
-        grad_xs = [
-            path.backward(grad, input_grad=input_grad) for path, grad in zip(paths, grad_ys, strict=True)
-        ]
-        return sum_of(grad_xs) if input_grad else None
+            grad_ys = dict.fromkeys(self.paths, grad_y)
+        grad_xs = {
+            name: path.backward(grad_ys[name], input_grad=input_grad) for name, path in self.paths.items()
+        }
+        return sum_of(list(grad_xs.values())) if input_grad else None
 
     def children(self) -> dict[str, Layer]:
         return self.paths
+
+    @property
+    def concatenates(self) -> bool:
+        return self.merge == "concat"
+
+    def split(self, parts):
+        """Towers: each adds its own maps; of a concatenation the maps would stand in another order."""
+        if self.concatenates:
+            raise ValueError(cannot_be_dealt_out(self, parts))
+        dealt = {name: path.split(parts) for name, path in self.paths.items()}
+        return [
+            Branches({name: pieces[number] for name, pieces in dealt.items()}, "add")
+            for number in range(parts)
+        ]
 
     def _check_fit(self, ys):
         """Do the outputs join? Of what is added all axes count, of what is concatenated all but the channels."""
@@ -113,6 +125,13 @@ class Scale(Layer):
 
     def backward(self, grad_y: Array) -> Array:
         return self.factor * grad_y
+
+
+def cannot_be_dealt_out(layer, parts=2) -> str:
+    return (
+        f"{layer} concatenates: dealt out to {parts} towers, its channels would stand in another order than in one "
+        '(each tower has some of every path); only paths that are added can be dealt out, merge="add"'
+    )
 
 
 def cut(array: Array, channels: Sequence[int]) -> list[Array]:

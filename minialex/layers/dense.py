@@ -6,7 +6,7 @@ the last corner to the first, so that a map's gradient is whole before its own n
 
 from collections.abc import Sequence
 
-from minialex.layers.branches import cut
+from minialex.layers.branches import cannot_be_dealt_out, cut
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_keys, check_layers, give_name
 from minialex.layers.sequential import all_layers
@@ -33,6 +33,8 @@ class Dense(Layer):
     >>> block.backward(np.array([[1.0, 1.0, 1.0]]))                # 1 + 10 + 10 * 100
     array([[1011.]])
     """
+
+    concatenates = True
 
     def __init__(self, *nodes: Layer, reads: Sequence[Sequence[int]] | None = None, **named: Layer):
         if nodes and named:
@@ -90,6 +92,9 @@ class Dense(Layer):
 
     def children(self) -> dict[str, Layer]:
         return self.nodes
+
+    def split(self, parts):
+        raise ValueError(cannot_be_dealt_out(self, parts))
 
     def check_input(self, x):
         super().check_input(x)

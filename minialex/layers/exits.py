@@ -55,44 +55,45 @@ class Exits(Sequential):
         Sequential.__init__(self, **layers)  # by name: in a network, `super()` is the network's class
 
     def forward(self, x: Array) -> Array:
-        ys, outputs = [], []
+        ys, outputs = {}, []
         for name, layer in self.layers.items():
             x = layer.forward(x)
             outputs.append(layer._output)
             if self.training:
-                ys += [head.forward(x) for head in self.heads_at(name)]
+                ys |= {head: self.heads[head].forward(x) for head in self.heads_at(name)}
         self.save(outputs=outputs, in_training=self.training)
         if not self.training:
             return x
-        self._check_fit([*ys, x])
-        return self.xp.stack([*ys, x], axis=1)
+        ys["end"] = x
+        self._check_fit(ys)
+        return self.xp.stack(list(ys.values()), axis=1)
 
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
         self._check_untouched()
-        exits = list(self.heads.values())
+        exits = list(self.heads)
         grad = grad_y[:, -1] if self.saved.in_training else grad_y
         first = next(iter(self.layers))
         for name, layer in reversed(self.layers.items()):
             if self.saved.in_training:
                 for head in reversed(self.heads_at(name)):
-                    grad = grad + head.backward(grad_y[:, exits.index(head)])
+                    grad = grad + self.heads[head].backward(grad_y[:, exits.index(head)])
             grad = layer.backward(grad, input_grad=input_grad or name != first)
         if not self.saved.in_training:  # nothing hangs on the heads
-            for p in (p for head in exits for p in head.parameters()):
+            for p in (p for head in self.heads.values() for p in head.parameters()):
                 p.grad = self.xp.zeros_like(p.value)
         return grad
 
-    def heads_at(self, name: str) -> list[Layer]:
+    def heads_at(self, name: str) -> list[str]:
         """The heads that read this layer of the trunk."""
-        return [head for key, head in self.heads.items() if self.reads[key] == name]
+        return [head for head, read in self.reads.items() if read == name]
 
     def children(self) -> dict[str, Layer]:
         return {**self.layers, **self.heads}
 
     def _check_fit(self, ys):
-        for name, y in zip(self.heads, ys, strict=False):
-            if y.shape != ys[-1].shape:
-                raise ValueError(f"{self}: {name} gives shape {y.shape}, the trunk's end {ys[-1].shape}")
+        for name, y in ys.items():
+            if y.shape != ys["end"].shape:
+                raise ValueError(f"{self}: {name} gives shape {y.shape}, the trunk's end {ys['end'].shape}")
 
 
 class ExitLoss(Loss):
@@ -127,11 +128,9 @@ class ExitLoss(Loss):
         if logits.ndim == 2:
             return self.losses[-1].forward(logits, labels)
         labels = self.take_labels(logits, labels)
-        total = None
-        for i, (weight, loss) in enumerate(zip(self.weights, self.losses, strict=True)):
-            share = weight * loss.forward(logits[:, i], labels)
-            total = share if total is None else total + share
-        return self.xp.asarray(total)
+        weighed = enumerate(zip(self.weights, self.losses, strict=True))
+        shares = [weight * loss.forward(logits[:, i], labels) for i, (weight, loss) in weighed]
+        return self.xp.asarray(sum(shares[1:], shares[0]))
 
     def backward(self, grad_loss=1.0) -> Array:
         if not self.saved.exits:

@@ -87,6 +87,15 @@ class Sequential(Layer):
     def children(self) -> dict[str, Layer]:
         return self.layers
 
+    def split(self, parts):
+        """Towers: each layer dealt out. What reads all channels, as a convolution of one group, must come first."""
+        if type(self) is not Sequential:
+            return super().split(parts)
+        dealt = {name: layer.split(parts) for name, layer in self.layers.items()}
+        return [
+            Sequential(**{name: pieces[number] for name, pieces in dealt.items()}) for number in range(parts)
+        ]
+
     @property
     def device(self):
         """The first layer's, or what a subclass sets: another model that has these layers may have moved them."""

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 from minialex.devices.device import Device, device_of, place, transfer
 from minialex.errors import DeviceMismatch
+from minialex.layers.branches import cannot_be_dealt_out
 from minialex.layers.layer import Array, Layer, Parameter
+from minialex.layers.sequential import all_layers
 
 Pair = tuple[Array, ...]
 
@@ -57,6 +59,8 @@ class Towers(OnTwoDevices):
     `Towers(stage0, stage1)`, or `Towers.split(layer)`, which deals a layer's filters, outputs or groups out to the
     two. The parameters of both carry the same name, "conv2.weight"; `parameter.part` says which rows of the whole
     each one holds. Both stages are started before anyone waits for the first, so that one thread feeds two GPUs.
+    Raises ValueError for halves of layers in paths that are concatenated: with both towers side by side, the channels
+    would stand in another order than in the whole.
 
     >>> from minialex.layers.linear import Linear
     >>> towers = Towers.split(Linear(3, 4))
@@ -70,6 +74,9 @@ class Towers(OnTwoDevices):
     def __init__(self, *stages: Layer):
         if len(stages) != 2:
             raise ValueError(f"Towers takes two stages, one for each device, not {len(stages)}")
+        for layer in (layer for stage in stages for layer in all_layers(stage)):
+            if getattr(layer, "concatenates", False) and any(p.part for p in layer.parameters()):
+                raise ValueError(cannot_be_dealt_out(layer))
         self.stages = stages
         self.devices = tuple(stage.device for stage in stages)
         self.device = self.devices[0]

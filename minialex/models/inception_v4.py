@@ -14,7 +14,6 @@ from minialex.layers import (
     Conv2D,
     Dropout,
     GlobalAvgPool2D,
-    Layer,
     Linear,
     MaxPool2D,
     ReLU,
@@ -136,7 +135,7 @@ def reduction_b(make, c):
     return block, make.maps(192) + make.maps(320) + c
 
 
-class InceptionC(Layer):
+class InceptionC(Mixed):
     """Figure 6: two of its paths fork at their ends into 1x3 and 3x1."""
 
     def __init__(self, make, c):
@@ -267,12 +266,14 @@ class InceptionResidual(Mixed):
         return [[getattr(self, f"branch{number}")] for number in range(self.count)]
 
     def forward(self, x: Array) -> Array:
-        y = x + self.scaled.forward(self.conv2d.forward(super().forward(x)))
-        return self.relu.forward(y) if self.relu else y
+        body = self.scaled.forward(self.conv2d.forward(super().forward(x)))
+        total = x + body
+        return self.relu.forward(total) if self.relu else total
 
     def backward(self, grad_y: Array) -> Array:
-        grad_sum = self.relu.backward(grad_y) if self.relu else grad_y
-        return grad_sum + super().backward(self.conv2d.backward(self.scaled.backward(grad_sum)))
+        grad_total = self.relu.backward(grad_y) if self.relu else grad_y
+        of_body = super().backward(self.conv2d.backward(self.scaled.backward(grad_total)))
+        return grad_total + of_body
 
 
 # Paths of the blocks, as rows of (maps, kernel).

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from minialex.devices.device import place
 from minialex.layers import ExitLoss, Exits, Layer, Model, SoftmaxCrossEntropy
-from minialex.layers.branches import cut, sum_of
+from minialex.layers.branches import cannot_be_dealt_out, cut, sum_of
 from minialex.layers.layer import Array
 from minialex.layers.settings import plain
 from minialex.models.alexnet import PictureInput
@@ -87,6 +87,11 @@ BY_NUMBER = ("vgg", "resnet", "densenet", "inception_resnet")  # families whose 
 
 class Mixed(Layer):
     """Paths side by side, concatenated: an Inception block whose layers bear the names that its attributes have."""
+
+    concatenates = True
+
+    def split(self, parts):
+        raise ValueError(cannot_be_dealt_out(self, parts))
 
     def paths(self) -> list[list[Layer]]:
         """The layers of each path, in the order in which their maps stand in y."""

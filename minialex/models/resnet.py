@@ -51,22 +51,24 @@ class Residual(Layer):
         raise TypeError(f"{type(self).__name__} does not say what its body is")
 
     def forward(self, x: Array) -> Array:
-        y = forward_through(self.body(), x)
-        if not self.plain:
-            shortcut = self.downsample.forward(x) if self.downsample else x
-            if shortcut.shape != y.shape:
-                raise ValueError(
-                    f"{self}: the body gives shape {y.shape}, the shortcut {shortcut.shape}: it needs a `downsample`"
-                )
-            y = y + shortcut
-        return self.relu.forward(y)
+        body = forward_through(self.body(), x)
+        if self.plain:
+            return self.relu.forward(body)
+        shortcut = self.downsample.forward(x) if self.downsample else x
+        if shortcut.shape != body.shape:
+            raise ValueError(
+                f"{self}: the body gives shape {body.shape}, the shortcut {shortcut.shape}: it needs a `downsample`"
+            )
+        total = body + shortcut
+        return self.relu.forward(total)
 
     def backward(self, grad_y: Array) -> Array:
-        grad_sum = self.relu.backward(grad_y)
-        grad_x = backward_through(self.body(), grad_sum)
-        if not self.plain:
-            grad_x = grad_x + (self.downsample.backward(grad_sum) if self.downsample else grad_sum)
-        return grad_x
+        grad_total = self.relu.backward(grad_y)
+        of_body = backward_through(self.body(), grad_total)
+        if self.plain:
+            return of_body
+        of_shortcut = self.downsample.backward(grad_total) if self.downsample else grad_total
+        return of_body + of_shortcut
 
 
 class BasicBlock(Residual):

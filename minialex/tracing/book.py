@@ -3,6 +3,7 @@
 import numpy as np
 
 from minialex.layers import AvgPool2D, Conv2D, Layer, Linear, MaxPool2D, Parameter, Subsampling, TableConv2D
+from minialex.layers.parameter import Buffer
 from minialex.layers.sequential import all_layers
 from minialex.layers.settings import is_setting
 from minialex.tracing.entries import Entry
@@ -180,10 +181,15 @@ def same_numbers(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def twin_of(slot: Slot, others: list[Slot]) -> Slot | None:
-    """Who of the others is the same: the same array under another name, or the same name with the same numbers."""
+    """Who of the others is the same: the same array under another name, or the same name with the same numbers.
+
+    What lies in a list keeps its place there, as long as it is not what comes out: it shows what a join gets.
+    """
     for other in others:
         again = other.name == slot.name and other.part == slot.part
-        if (again or other.value is slot.value) and same_numbers(slot.kept, other.kept):
+        result = other.maker is None and other.name in ("y", "grad_x")
+        shown = slot.of == slot.name or result
+        if (again or (other.value is slot.value and shown)) and same_numbers(slot.kept, other.kept):
             return other
     return None
 
@@ -207,9 +213,11 @@ def explain(call: Call):
         slot.formula = GIVEN[slot.name]
     for slot in call.parameters:
         explain_parameter(slot, call.layer, slot.name)
+        if slot.kind == "forward":
+            slot.formula, slot.lines = "", text.moves.get(slot.name, []) if text else []
     for slot in call.locals:
         found = text_of(slot.maker)
-        slot.lines = list(found.writes.get(slot.name, [])) if found else []
+        slot.lines = list(found.writes.get(slot.of, [])) if found else []
         if slot.given and not slot.lines:
             slot.formula = f"{slot.name} is what comes in"
     # An argument of a function that forward calls is forward's own array, if it is not written there.
@@ -225,15 +233,23 @@ def explain(call: Call):
         for result in call.results
         if slot.maker is call.function and twin_of(slot, [result]) is result
     }
+    returns = text.returns if text else []
+    returns = [one for one in returns if one[0].number == call.returned] or returns
     for result in call.results:
-        result.returns = [line for line, names in text.returns] if text else []
-        result.lines = (
-            [line for line, names in text.returns if not (names and same.issuperset(names))] if text else []
-        )
+        result.returns = [line for line, names in returns]
+        result.lines = [line for line, names in returns if not (names and same.issuperset(names))]
 
 
 def explain_parameter(slot, layer, name):
-    slot.formula = f"{name} {'is learned' if isinstance(vars(layer)[name], Parameter) else 'are fixed'}"
+    holder = vars(layer)[name]
+    words = (
+        "is learned"
+        if isinstance(holder, Parameter)
+        else "is kept"
+        if isinstance(holder, Buffer)
+        else "are fixed"
+    )
+    slot.formula = f"{name} {words}"
     for cls in type(layer).__mro__:
         text = text_of(vars(cls)["__init__"]) if "__init__" in vars(cls) and cls is not object else None
         if text:

@@ -48,10 +48,10 @@ def trace(model: Layer, x, labels=None, *, grad_y=None, loss: Layer | None = Non
     optimizer: an SGD over the model's parameters: then one step of it follows, of a copy, and shows for each parameter
     the new velocity and the new weight, "sgd.conv1.weight.v" and "sgd.conv1.weight.w".
 
-    Names: "conv1.columns"; in towers "conv2[0].columns"; of a single layer "columns". What comes in and out is called
-    x, y, grad_y and grad_x, of a loss logits, labels, loss and grad_logits. A second array of the same name and with
-    other numbers (backward's `scale` may be another than forward's) is "scale_2". Columns are (N, C*kh*kw, OH*OW), with
-    groups (N, G, C/G*kh*kw, OH*OW).
+    Names: "conv1.columns"; of a list or a dict of arrays each, "inception3a.ys[branch1]"; in towers "conv2[0].columns";
+    of a single layer "columns". What comes in and out is called x, y, grad_y and grad_x, of a loss logits, labels, loss
+    and grad_logits. A second array of the same name and with other numbers (backward's `scale` may be another than
+    forward's) is "scale_2". Columns are (N, C*kh*kw, OH*OW), with groups (N, G, C/G*kh*kw, OH*OW).
     Raises TypeError for what is no layer, ValueError for labels without a loss, a loss without labels, labels beside
     grad_y, an optimizer without a pass back or of other parameters; and what the layers raise for arrays that they
     cannot take.

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)  # what has names of its own
+ADDING = ("append", "extend", "insert", "update", "setdefault")
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -39,9 +40,11 @@ class Text:
 
     Attributes
         head        the line of its `def`
-        writes      the lines that write each name: by =, +=, :=, `for`, `with`, `name[...] =`, `out=name`
+        writes      the lines that write each name: by =, +=, :=, `for`, `with`, `name[...] =`, `out=name`, and into a
+                    list or a dict by `name.append` and the like
         grads       "weight": the lines that set `<something>.weight.grad`
         attributes  "weight": the lines that set `self.weight`
+        moves       "running_mean": the lines that call `self.running_mean.move`
         returns     (line, the names that it returns as they are), for each `return` of something
         helpers     the names of the methods that it calls, `self.<name>(...)`
     """
@@ -63,6 +66,7 @@ class Text:
         start = tree.lineno - 1
         self.head = Line(self.file, self.before + tree.lineno, self.source[start].strip())
         self.writes, self.grads, self.attributes = defaultdict(list), defaultdict(list), defaultdict(list)
+        self.moves = defaultdict(list)
         self.returns, self.helpers = [], []
         for statement in statements(tree):
             self.read(statement)
@@ -159,6 +163,15 @@ def written(node, owner):
             yield "attributes", node.attr
     elif isinstance(node, ast.keyword) and node.arg == "out" and isinstance(node.value, ast.Name):
         yield "writes", node.value.id
+    elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ADDING:  # ys.append(y)
+        if isinstance(node.func.value, ast.Name) and node.func.value.id != owner:
+            yield "writes", node.func.value.id
+    elif (
+        isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "move"
+    ):  # self.running_mean.move(...)
+        held = node.func.value
+        if isinstance(held, ast.Attribute) and getattr(held.value, "id", "") == owner != "":
+            yield "moves", held.attr
     elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in (
         "at",
         "copyto",

@@ -75,7 +75,7 @@ function grid(spec, width, height) {
   let [w, h] = [cell, cell];
   if (spec.stretch) [w, h] = [Math.min(width / cols, 92), Math.min(height / rows, 92)];
   const figure = element("figure", { "data-part": spec.key });
-  const caption = element("figcaption", {}, spec.title);
+  const caption = element("figcaption", { title: `${spec.title} ${spec.note}` }, spec.title);
   caption.append(element("span", {}, spec.note));
   const box = element("div", { class: "grid", role: "img", style: `width:${w * cols + 2}px;height:${h * rows + 2}px` });
   box.setAttribute("aria-label", `${spec.title}, ${rows} rows, ${cols} columns`);

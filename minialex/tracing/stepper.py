@@ -5,6 +5,7 @@ Here the arrays are cut to what fits on a screen and put into stepper.html, with
 
 import base64
 import html
+import itertools
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 
 MAPS, SIDE = 16, 64  # most channels, and pixels a side
 ROWS, LENGTH = 64, 1024  # most rows of a matrix, and entries of a row
-PLAIN = 10  # most arrays of a layer that has no view of its own
+PLAIN = 12  # most arrays of a layer that has no view of its own
 COLUMN_NUMBERS = 60_000  # most numbers of a layer's grad_columns
 BUDGET = 12_000_000  # characters of data; above it, fewer channels are shown
 SCRIPTS = ("stepper.js", "stepper_views.js", "stepper_page.js")
@@ -60,7 +61,7 @@ class _Data:
         self.arrays, self.known = [], {}
         steps = []
         for kind, way in (("forward", 1), ("backward", -1)):
-            for layer in list(trace.layers)[::way]:
+            for layer in in_time(trace)[::way]:
                 parts = trace.of(layer)
                 if any(e.kind == kind for e in parts.values()):
                     steps.append(self.step(layer, kind, parts))
@@ -75,12 +76,14 @@ class _Data:
             parts = parts | {"weight": parts["full_weight"]}
             if "grad_full_weight" in parts:
                 parts["grad_weight"] = parts["grad_full_weight"]
+        more = 0
         mine = [name for name, entry in parts.items() if entry.kind == direction]
         if view == "plain":
             owned = [name for name, entry in parts.items() if entry.kind == "parameter"]
             wanted = [*mine[:1], *owned, *mine[1:]] if direction == "forward" else mine
             if direction == "backward" and "mask" in parts:
                 wanted = ["mask", *wanted]
+            more = max(0, len(wanted) - PLAIN)
             wanted = [*wanted[: PLAIN - 1], *wanted[PLAIN - 1 :][-1:]]  # what comes out is among them
         else:
             wanted = WANTED[view, direction]
@@ -94,13 +97,43 @@ class _Data:
             "view": view,
             "lines": lines_of(parts, mine),
             "source": parts[mine[-1]].source.rpartition(":")[0],
-            "more": max(0, len(mine) - PLAIN) if view == "plain" else 0,
+            "more": more,
+            "joins": self.joins(parts, mine, wanted) if view == "plain" else [],
             "kernel": about["kernel_size"] if shape else None,
             "stride": about["stride"] if shape else None,
             "padding": about["padding"] if shape else None,
             "groups": about.get("groups", 1) if shape else 1,
             "parts": {name: self.part(parts, name, shape) for name in wanted if name in parts},
         }
+
+    def joins(self, parts, mine, wanted):
+        """Where arrays meet or part: {how, whole, parts}, `whole` being the parts one behind the other, or their sum.
+
+        The parts lie in a list or a dict of the layer, or are two arrays of their own: total = body + shortcut.
+        """
+        lists = {}
+        for name in mine:
+            if name.endswith("]"):
+                lists.setdefault(name.partition("[")[0], []).append(name)
+        plain = [name for name in mine if not name.endswith("]")]
+        pairs = [[a, b] for a, b in itertools.pairwise(plain) if {a, b} <= set(wanted)]
+        found = []
+        for names in [*lists.values(), *pairs]:
+            arrays = [parts[name].picture(0) for name in names]
+            if (
+                len({(one.ndim, one.shape[1:]) for one in arrays}) > 1
+                or len(names) < 2
+                or arrays[0].ndim != 3
+            ):
+                continue
+            wholes = plain if names in lists.values() else plain[plain.index(names[-1]) + 1 :]
+            for whole in wholes:
+                how = joined(parts[whole].picture(0), arrays)
+                if how == "add" or (how and names in lists.values()):
+                    shown = [name for name in names if name in wanted]
+                    found += [{"how": how, "whole": whole, "parts": shown}] * (whole in wanted)
+                    break
+        return found
 
     def reach(self, about, parts):
         """How many positions of the window lie wholly inside the part of x that is shown: (rows, columns)."""
@@ -113,6 +146,8 @@ class _Data:
     def part(self, parts, name, reach):
         entry = parts[name]
         array = entry.picture(0)
+        if array.ndim == 4 and array.size == array.shape[1] and entry.kind != "parameter":
+            array = array.reshape(-1)  # (1, C, 1, 1): a number for each channel
         full = array.shape
         if name == "grad_columns":
             array = self.columns(array, parts["y"].shape[2:], parts["padded"].shape[1], reach)
@@ -127,7 +162,14 @@ class _Data:
             array = array[:LENGTH]
         elif array.ndim > 4:
             array = array.reshape(-1)[:LENGTH]
-        return {"name": entry.name, "shape": array.shape, "full": full, "data": self.add(array)}
+        shared = entry.batch_axis is None
+        return {
+            "name": entry.name,
+            "shape": array.shape,
+            "full": full,
+            "shared": shared,
+            "data": self.add(array),
+        }
 
     def columns(self, columns, sizes, channels, reach):
         """grad_columns (C*kh*kw, OH*OW), perhaps in groups, cut to some channels and positions."""
@@ -147,10 +189,35 @@ class _Data:
         return self.known[text]
 
 
+def joined(whole, arrays) -> str:
+    """How a whole is made of arrays: "concat", "add", "share" (each is the whole), or "" for none of these."""
+    if not whole.any():
+        return ""
+    channels = sum(len(one) for one in arrays)
+    if whole.shape == (channels, *arrays[0].shape[1:]) and np.array_equal(np.concatenate(arrays), whole):
+        return "concat"
+    if any(one.shape != whole.shape for one in arrays):
+        return ""
+    if all(np.array_equal(one, whole) for one in arrays):
+        return "share"
+    total = arrays[0]
+    for one in arrays[1:]:
+        total = total + one
+    return "add" if np.allclose(total, whole, rtol=1e-5, atol=1e-6 * np.abs(whole).max(initial=0)) else ""
+
+
+def in_time(trace) -> list[str]:
+    """The layers in the order in which they give their output: a block, whose paths meet in it, after its paths."""
+    last = {e.layer: place for place, e in enumerate(trace.values()) if e.kind == "forward"}
+    return sorted(trace.layers, key=lambda layer: last.get(layer, len(trace)))
+
+
 def lines_of(parts, names) -> list[dict]:
     """The lines of these arrays, each once, as they stand in the source; `of` says whose line it is."""
     found = {}
     for name in names:
         for number, text in parts[name].lines:
-            found.setdefault((number, text), name.rpartition(".")[2])  # "[0].y" is y
+            found.setdefault(
+                (number, text), name.rpartition(".")[2].partition("[")[0]
+            )  # "[0].y" is y, "ys[a]" ys
     return [{"number": number, "text": text, "of": name} for (number, text), name in sorted(found.items())]

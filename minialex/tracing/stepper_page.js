@@ -47,6 +47,7 @@ function panels(grids) {
     const room = main.clientWidth - 60 - 34 * (row.length - 1), shares = sum(row.map((g) => g.weight));
     const cutLine = row.some((g) => g.cut) ? 24 : 0;
     const height = two ? (main.clientHeight - 18) / 2 - 36 - cutLine : main.clientHeight - 96 - cutLine;
+    for (const g of row) if (two) g.note = String(g.note ?? "").replace(/, map \d+$/, "");
     for (const g of row) into.append(grid(g, Math.max(60, (room * g.weight) / shares), height));
   }
 }
@@ -91,6 +92,10 @@ data.steps.forEach((step, k) => {
   if (step.direction === "forward") $("track-forward").append(button);
   else $("track-backward").prepend(button); // under its layer: the way back runs from right to left
 });
+for (const way of ["forward", "backward"]) { // hundreds of layers have room too
+  const row = $(`track-${way}`);
+  row.style.gap = `${Math.min(3, Math.floor(300 / row.childElementCount))}px`;
+}
 $("steps").addEventListener("change", (event) => go(Number(event.target.value)));
 $("previous").addEventListener("click", () => go(state.step - 1));
 $("next").addEventListener("click", () => go(state.step + 1));

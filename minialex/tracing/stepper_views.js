@@ -182,34 +182,79 @@ function linear(step) {
   return { count, filters: 0, maps: 0, where: `output ${o}`, grids, lines };
 }
 
-/** All parts side by side; the same entry is lit in all that have the same shape. */
+/** The last part of the shape that most of the maps have, or else of the pictures' other numbers. */
+function leading(parts) {
+  const count = (p) => parts.filter((o) => String(o.shape) === String(p.shape)).length;
+  for (const those of [parts.filter((p) => p.shape.length === 3), parts.filter((p) => !p.shared && p.shape.length)]) {
+    const most = Math.max(1, ...those.map(count));
+    if (most > 1) return those.findLast((p) => count(p) === most);
+  }
+  return parts[0];
+}
+
+/** What a join does to one number: where it comes from, or goes to, and what is added. */
+function joinLine(step, { how, whole, parts: names }, c, r, q) {
+  const total = part(step, whole), list = names.map((name) => part(step, name));
+  if (c >= total.shape[0] || r >= total.shape[1] || q >= total.shape[2]) return "";
+  const at = `${whole}[${c}, ${r}, ${q}]`, value = show(total.at(c, r, q));
+  if (how === "share") return `${at} = ${value} goes to each path, whole`;
+  const sumOf = names.length <= 3 ? ` = ${names.join(" + ")}` : "";
+  if (how === "add") return `${at}${sumOf} = ${terms(list.map((p) => (p === list[0] ? show : factor)(p.at(c, r, q))))} = ${value}`;
+  const maps = `${list.map((p) => p.full[0]).join(" + ")} = ${total.full[0]} maps, one behind the other`;
+  const [p, k] = placeIn(list, c);
+  return p ? `${at} is ${p.key}[${k}, ${r}, ${q}] = ${value}   (${maps})` : maps;
+}
+
+/** Of arrays one behind the other: in which of them map c lies, and which map of it that is. */
+function placeIn(list, c) {
+  let k = c;
+  for (const p of list) {
+    if (k < p.full[0]) return [p, k];
+    k -= p.full[0];
+  }
+  return [null, 0];
+}
+
+/** All parts side by side; the same entry is lit in all that have the same shape, and in numbers of a channel its own. */
 function plain(step) {
-  const parts = Object.keys(step.parts).map((name) => part(step, name));
-  const lead = parts[0], image = lead.shape.length === 3, maps = image ? lead.shape[0] : 0;
+  const parts = Object.keys(step.parts).map((name) => part(step, name)), concat = step.joins.find((j) => j.how === "concat");
+  const lead = parts.find((p) => p.key === concat?.whole) ?? leading(parts);
+  const image = lead.shape.length === 3, maps = image ? lead.shape[0] : 0;
   const c = Math.min(state.map, Math.max(maps - 1, 0));
   const count = image ? lead.shape[1] * lead.shape[2] : (lead.shape[0] ?? 1), k = state.position % count;
   const [r, q] = image ? [Math.floor(k / lead.shape[2]), k % lead.shape[2]] : [0, 0];
-  const found = [];
+  const [source, inside] = concat ? placeIn(concat.parts.map((name) => part(step, name)), c) : [null, 0];
+  const told = new Set(step.joins.flatMap((join) => [join.whole, ...join.parts])); // they have lines of their own
+  const found = [], size = (p) => `(${p.full.join(", ")})`;
   const grids = parts.map((p) => {
     const same = String(p.shape) === String(lead.shape), more = { title: p.key, weight: 1 };
     const uncut = (a) => String(a.shape) === String(a.full);
     let entry = null;
     if (same && !image && p.shape.length <= 1) entry = k;
-    if (image && p.shape.length === 1 && p.full[0] === lead.full.reduce((a, b) => a * b) && uncut(lead))
+    if (image && p.shared && p.shape.length === 1 && p.full[0] === lead.full[0]) entry = c; // a mean, of this channel
+    else if (image && p.shape.length === 1 && p.full[0] === lead.full.reduce((a, b) => a * b) && uncut(lead))
       entry = c * lead.shape[1] * lead.shape[2] + k; // Flatten: where the pixel went
     if (entry !== null && entry < (p.shape[0] ?? 1)) {
       found.push(`${p.key}\u00a0=\u00a0${show(p.values[entry], 4)}`);
       return gridOf(p, { ...more, lit: p.shape.length ? litEntry(p.shape[0], entry) : [],
                          pick: same ? (row, col) => move(row * fold(p.shape[0]) + col) : undefined });
     }
+    if (p.key === source?.key && inside < p.shape[0])
+      return gridOf(p, { ...more, c: inside, note: `${size(p)}, map ${inside}`, lit: [{ r, c: q, h: 1, w: 1 }],
+                         pick: pickIn(p.shape[2]) });
     if (same && image) {
-      found.push(`${p.key}\u00a0=\u00a0${show(p.at(c, r, q), 4)}`);
-      return gridOf(p, { ...more, c, note: `map ${c} of ${p.full[0]}`, lit: [{ r, c: q, h: 1, w: 1 }],
+      if (!told.has(p.key)) found.push(`${p.key}\u00a0=\u00a0${show(p.at(c, r, q), 4)}`);
+      return gridOf(p, { ...more, c, note: `${size(p)}, map ${c}`, lit: [{ r, c: q, h: 1, w: 1 }],
                          pick: pickIn(p.shape[2]) });
     }
     if (!p.shape.length) found.push(`${p.key}\u00a0=\u00a0${show(p.values[0], 5)}`);
+    if (p.shape.length === 3) {
+      const map = concat && p.key !== concat.whole && concat.parts.includes(p.key) ? 0 : Math.min(c, p.shape[0] - 1);
+      return gridOf(p, { ...more, c: map, note: `${size(p)}, map ${map}` });
+    }
     return gridOf(p, p.shape.length === 4 ? { ...more, f: 0, c: 0 } : more);
   });
-  return { count, filters: 0, maps, where: image ? `pixel (${r}, ${q})` : `entry ${k}`, grids,
-           lines: [found.join("    "), ...(step.more ? [`more arrays of this layer are in the trace: ${step.more}`] : [])] };
+  const lines = [found.join("    "), ...step.joins.map((join) => joinLine(step, join, c, r, q))].filter(Boolean);
+  if (step.more) lines.push(`more arrays of this layer are in the trace: ${step.more}`);
+  return { count, filters: 0, maps, where: image ? `pixel (${r}, ${q})` : `entry ${k}`, grids, lines };
 }

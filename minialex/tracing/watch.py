@@ -16,7 +16,10 @@ import numpy as np
 from minialex.devices.device import is_array, to_numpy
 from minialex.layers import Layer, Loss, Model, Parameter, Sequential, Towers
 from minialex.layers.layer import Constant
+from minialex.layers.parameter import Buffer
 from minialex.tracing.source import Line
+
+MOST_IN_A_LIST = 64  # arrays: what has more is no join
 
 _calls = contextvars.ContextVar("calls")  # the list to which the next call is added
 
@@ -34,6 +37,7 @@ class Slot:
         part    0 or 1 in a tuple of arrays, one for each tower
         caller  the line of the layer's own forward or backward that called the maker; 0: it is the maker
         given   did the maker get it as an argument?
+        of      "ys" of "ys[branch1]", which lies in a list or a dict; else the name itself
     """
 
     name: str
@@ -44,6 +48,7 @@ class Slot:
     part: int | None = None
     caller: int = 0
     given: bool = False
+    of: str = ""
     # What book.py adds: the name that it gets, its lines, those of `return`, words instead of lines, where it stands.
     shown: str = ""
     lines: list[Line] = field(default_factory=list)
@@ -53,6 +58,7 @@ class Slot:
 
     def __post_init__(self):
         self.shown = self.name
+        self.of = self.of or self.name
 
     @property
     def key(self):
@@ -73,6 +79,7 @@ class Call:
     grads: list[Slot] = field(default_factory=list)
     results: list[Slot] = field(default_factory=list)
     calls: list["Call"] = field(default_factory=list)
+    returned: int = 0  # the line of the `return` that it took
 
     @property
     def slots(self) -> list[Slot]:
@@ -118,6 +125,7 @@ class Watcher:
         for name, value in zip(self.names_of(call), [*args, *kwargs.values()], strict=False):
             call.given += self.several(name, value, direction)
         _calls.get().append(call)
+        held = {name: holder.value for name, holder in own_arrays(layer).items() if type(holder) is Buffer}
         before = _calls.set(call.calls)  # threads that it starts begin with a copy
         profile = sys.getprofile()
         sys.setprofile(self.hook(call))
@@ -129,7 +137,9 @@ class Watcher:
         call.results = self.several(call.result_name, result, direction)
         own = own_arrays(layer)
         if direction == "forward":
-            call.parameters = [self.slot(name, holder.value, "parameter") for name, holder in own.items()]
+            for name, holder in own.items():
+                moved = holder.value is not held.get(name, holder.value)  # a running mean, say
+                call.parameters.append(self.slot(name, holder.value, "forward" if moved else "parameter"))
         else:
             grads = {name: getattr(holder, "grad", None) for name, holder in own.items()}
             call.grads = [self.slot(f"grad_{n}", g, direction) for n, g in grads.items() if is_array(g)]
@@ -172,12 +182,13 @@ class Watcher:
             while caller and caller.f_code is not body:
                 caller = caller.f_back
             line = caller.f_lineno if caller and frame.f_code is not body else 0
+            if frame.f_code is body:
+                call.returned = frame.f_lineno
             arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
             for name in (*code.co_varnames, *code.co_cellvars):
-                value = found.get(name)
-                if is_numbers(value) and name != "_":
-                    more = {"maker": maker, "caller": line, "given": name in arguments}
-                    call.locals.append(self.slot(name, value, call.direction, **more))
+                more = {"maker": maker, "caller": line, "given": name in arguments, "of": name}
+                for one, value in arrays_of(name, found.get(name), name in arguments):
+                    call.locals.append(self.slot(one, value, call.direction, **more))
 
         return on_return
 
@@ -190,6 +201,18 @@ def host(array) -> np.ndarray:
 def is_numbers(value) -> bool:
     """An array of numbers, or a fraction that NumPy made of one, such as a mean. (Whole numbers of NumPy are sizes.)"""
     return isinstance(value, np.inexact) or (is_array(value) and np.dtype(value.dtype).kind in "biufc")
+
+
+def arrays_of(name, value, given=False):
+    """The array that a variable holds, by its name; of a list or a dict of arrays each, "ys[branch1]"."""
+    if name == "_":
+        return
+    if is_numbers(value):
+        yield name, value
+    elif isinstance(value, (list, dict)) and not given and len(value) <= MOST_IN_A_LIST:
+        items = list(value.items() if isinstance(value, dict) else enumerate(value))
+        if all(isinstance(key, (str, int)) and is_numbers(one) for key, one in items):
+            yield from ((f"{name}[{key}]", one) for key, one in items)
 
 
 def code_of(function):

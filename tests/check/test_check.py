@@ -65,7 +65,8 @@ def test_a_check_rejects_a_planted_wrong_answer_and_shows_a_small_case(name, bug
     verdict = verdict_on(name, bug)
     assert not verdict
     assert verdict.state == "wrong"
-    assert not {finding.state for finding in verdict.findings.values()} & {"changed", "wrong type"}
+    states = {finding.state for finding in verdict.findings.values()}
+    assert states == {"changed"} if bug == "written into" else not states & {"changed", "wrong type"}
     for finding in verdict.findings.values():
         assert sum(np.size(value) for value in finding.case.values() if isinstance(value, np.ndarray)) <= 20
 
@@ -98,11 +99,84 @@ def test_a_checks_help_begins_with_how_it_calls_the_function(name):
         ("exchange_forward", "each its own first", "right wrong"),
         ("sigmoid_forward", "overflow", "nan"),
         ("softmax_cross_entropy_forward", "log of zero", "nan"),
+        ("batchnorm_forward", "variance by m - 1", "wrong right right"),
+        ("batchnorm_forward", "running variance by m", "right right wrong"),
+        ("batchnorm_forward", "momentum turned round", "right wrong wrong"),
+        ("batchnorm_backward", "mean forgotten", "wrong right right"),
+        ("batchnorm_backward", "gradients swapped", "right wrong wrong"),
+        ("concat_backward", "views of one array", "wrong wrong right"),
+        ("add_backward", "written into", "right"),
+        ("bottleneck_backward", "shortcut forgotten", "wrong right right right right"),
+        ("bottleneck_backward", "shortcut round the ReLU", "wrong right right right wrong"),
     ],
 )
 def test_a_verdict_is_given_for_each_array(name, bug, arrays):
     for found, wanted in zip(states(verdict_on(name, bug)).values(), arrays.split(), strict=True):
         assert found == wanted or (wanted == "..." and found != "right")
+
+
+# -- mistakes that are known -------------------------------------------------------------------------------
+
+RECOGNISED = [
+    (name, bug)
+    for name, bug in BUGS
+    if name.partition("_")[0] in ("batchnorm", "concat", "add", "bottleneck")
+]
+
+
+@pytest.mark.parametrize(("name", "bug"), RECOGNISED)
+def test_a_planted_mistake_is_called_by_its_name(name, bug):
+    verdict = verdict_on(name, bug)
+    says = inspect.getdoc(planted.WRONG[name][bug]).splitlines()[0]
+    assert f'This is a known mistake, "{bug}": {says}' in str(verdict)
+
+
+def test_a_known_mistake_is_recognised_in_other_words_and_in_float32():
+    def eps_outside(x, weight, bias, running_mean, running_var, eps, momentum):
+        rows = np.float32(np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]))
+        mean, std = rows.mean(axis=0), rows.std(axis=0)
+        y = [(x[:, c] - mean[c]) / (std[c] + eps) * weight[c] + bias[c] for c in range(x.shape[1])]
+        new = (1 - momentum) * running_var + momentum * rows.var(axis=0, ddof=1)
+        return np.float32(np.stack(y, axis=1)), (1 - momentum) * running_mean + momentum * mean, new
+
+    assert check.batchnorm_forward(eps_outside).mistake.startswith('"eps outside the root"')
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda body, factor, grad_y: grad_y - body(factor * grad_y),
+        lambda body, factor, grad_y: grad_y[0],
+        lambda body, factor, grad_y: 1 / 0,
+        lambda body, factor, grad_y: "grad_x",
+    ],
+)
+def test_a_mistake_that_nobody_planted_has_no_name(f, quick):
+    verdict = check.add_backward(f)
+    assert verdict.state == "wrong"
+    assert verdict.mistake == ""
+
+
+def test_what_is_nearly_right_is_not_taken_for_a_mistake_that_shows_elsewhere():
+    def a_little_more(*inputs):
+        y, *running = planted.RIGHT["batchnorm_forward"](*inputs)
+        return y * (1 + 1e-6), *running
+
+    verdict = check.batchnorm_forward(a_little_more)
+    assert verdict.of("y") == "wrong"
+    assert verdict.mistake == ""
+
+
+def test_two_mistakes_at_once_are_not_taken_for_one(quick):
+    def both(grad_y, channels):
+        parts = planted.WRONG["concat_backward"]["wrong order"](grad_y, channels)
+        return tuple(2 * part for part in parts)
+
+    assert check.concat_backward(both).mistake == ""
+
+
+def test_a_right_answer_has_no_mistake():
+    assert verdict_on("add_backward").mistake == ""
 
 
 # -- other wrong answers -----------------------------------------------------------------------------------

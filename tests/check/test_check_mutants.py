@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minialex import check
-from minialex.check import chance, layers, search, training
+from minialex.check import blocks, chance, layers, search, training
 from minialex.check.planted import RIGHT, pooling
 from minialex.check.planted.units import sum_near
 from minialex.check.planted.windows import pad, unpad
@@ -745,6 +745,185 @@ mutants(
 )
 equals("exchange_backward", einsum=lambda g0, g1, n: tuple(np.split(np.sum([g0, g1], axis=0), [n], axis=1)))
 
+# ---- batch normalisation, joins, the bottleneck ------------------------------------------------------
+
+norm, norm_back = RIGHT["batchnorm_forward"], RIGHT["batchnorm_backward"]
+mutants(
+    "batchnorm_forward",
+    fixed_eps=lambda x, w, b, mean, var, eps, mom: norm(x, w, b, mean, var, 1e-5, mom),
+    fixed_momentum=lambda x, w, b, mean, var, eps, mom: norm(x, w, b, mean, var, eps, 0.1),
+    eps_in_the_running=lambda x, w, b, mean, var, eps, mom: (
+        *norm(x, w, b, mean, var, eps, mom)[:2], norm(x, w, b, mean, var, eps, mom)[2] + mom * eps),
+    by_the_running=lambda x, w, b, mean, var, eps, mom: (
+        w[:, None, None] * (x - mean[:, None, None]) / np.sqrt(var + eps)[:, None, None] + b[:, None, None],
+        *norm(x, w, b, mean, var, eps, mom)[1:]),
+    statistics_of_the_first_picture=lambda x, w, b, mean, var, eps, mom: (
+        w[:, None, None] * (x - x[:1].mean(axis=(0, 2, 3), keepdims=True))
+        / np.sqrt(x[:1].var(axis=(0, 2, 3), keepdims=True) + eps) + b[:, None, None],
+        *norm(x, w, b, mean, var, eps, mom)[1:]),
+    statistics_of_rows=lambda x, w, b, mean, var, eps, mom: (
+        w[:, None, None] * (x - x.mean(axis=3, keepdims=True)) / np.sqrt(x.var(axis=3, keepdims=True) + eps)
+        + b[:, None, None], *norm(x, w, b, mean, var, eps, mom)[1:]),
+    bias_before_weight=lambda x, w, b, mean, var, eps, mom: (
+        norm(x, w, w * b, mean, var, eps, mom)[0], *norm(x, w, b, mean, var, eps, mom)[1:]),
+    running_replaced=lambda x, w, b, mean, var, eps, mom: norm(x, w, b, mean, var, eps, 1.0),
+    running_deviation=lambda x, w, b, mean, var, eps, mom: (
+        *norm(x, w, b, mean, var, eps, mom)[:2], (1 - mom) * var + mom * x.std(axis=(0, 2, 3), ddof=1)),
+    two_channels=lambda x, w, b, mean, var, eps, mom: norm(
+        x, w * (np.arange(len(w)) < 2), b, mean, var, eps, mom),
+)  # fmt: skip
+mutants(
+    "batchnorm_backward",
+    fixed_eps=lambda x, w, b, eps, g: norm_back(x, w, b, 1e-5, g),
+    scale_forgotten=lambda x, w, b, eps, g: (
+        norm_back(x, w, b, eps, g)[0] * np.sqrt(x.var(axis=(0, 2, 3)) + eps)[:, None, None],
+        *norm_back(x, w, b, eps, g)[1:]),
+    first_picture=lambda x, w, b, eps, g: (*norm_back(x, w, b, eps, g)[:2], g[0].sum(axis=(1, 2))),
+    two_pictures=lambda x, w, b, eps, g: (*norm_back(x, w, b, eps, g)[:2], g[:2].sum(axis=(0, 2, 3))),
+    clipped=lambda x, w, b, eps, g: norm_back(x, w, b, eps, np.clip(g, -5, 5)),
+    weight_of_all=lambda x, w, b, eps, g: norm_back(x, np.full_like(w, w[0]), b, eps, g),
+    bias_in_it=lambda x, w, b, eps, g: (*norm_back(x, w, b, eps, g)[:2], norm_back(x, w, b, eps, g)[2] + 1e-6 * b),
+    decay=lambda x, w, b, eps, g: (
+        norm_back(x, w, b, eps, g)[0], norm_back(x, w, b, eps, g)[1] + 1e-4 * w, norm_back(x, w, b, eps, g)[2]),
+)  # fmt: skip
+
+
+def norm_by_rows(x, weight, bias, running_mean, running_var, eps, momentum):
+    """Each channel in a loop, as one row of numbers; then a scale and a shift."""
+    y, means, variances = np.zeros(x.shape), running_mean.copy(), running_var.copy()
+    for c in range(x.shape[1]):
+        row = x[:, c].ravel()
+        centred = row - row.sum() / row.size
+        squares = centred @ centred
+        scale = weight[c] / (squares / row.size + eps) ** 0.5
+        y[:, c] = (centred * scale + bias[c]).reshape(x[:, c].shape)
+        means[c] += momentum * (row.mean() - means[c])
+        variances[c] += momentum * (squares / (row.size - 1) - variances[c])
+    return y, means, variances
+
+
+def norm_folded(x, weight, bias, running_mean, running_var, eps, momentum):
+    """y = a x + b: the mean goes into the shift."""
+    _, means, variances = norm(x, weight, bias, running_mean, running_var, eps, momentum)
+    a = weight / np.sqrt(x.var(axis=(0, 2, 3)) + eps)
+    b = bias - a * x.mean(axis=(0, 2, 3))
+    return [np.einsum("nchw,c->nchw", x, a) + b[:, None, None], means, variances]
+
+
+def norm_back_of_the_paper(x, weight, bias, eps, grad_y):
+    """By way of the gradients of mean and variance, line by line (section 3)."""
+    axes, m = {"axis": (0, 2, 3), "keepdims": True}, x.size // x.shape[1]
+    centred = x - x.mean(**axes)
+    variance = (centred**2).mean(**axes)
+    grad_hat = grad_y * weight[:, None, None]
+    grad_variance = (grad_hat * centred).sum(**axes) * -0.5 * (variance + eps) ** -1.5
+    grad_mean = -grad_hat.sum(**axes) / np.sqrt(variance + eps) - 2 * grad_variance * centred.mean(**axes)
+    grad_x = grad_hat / np.sqrt(variance + eps) + grad_variance * 2 * centred / m + grad_mean / m
+    grad_weight = (grad_y * centred / np.sqrt(variance + eps)).sum(axis=(0, 2, 3))
+    return grad_x, grad_weight, grad_y.sum(axis=(0, 2, 3))
+
+
+def norm_back_in_place(x, weight, bias, eps, grad_y):
+    """On copies of its own, laid out the other way round."""
+    grad, hat = np.array(grad_y, order="F"), np.array(x, order="F")
+    hat -= hat.mean(axis=(0, 2, 3), keepdims=True)
+    scale = 1 / np.sqrt((hat * hat).mean(axis=(0, 2, 3), keepdims=True) + eps)
+    hat *= scale
+    grad_weight, grad_bias = (grad * hat).sum(axis=(0, 2, 3)), grad.sum(axis=(0, 2, 3))
+    grad *= weight[:, None, None]
+    grad -= grad.mean(axis=(0, 2, 3), keepdims=True) + hat * (grad * hat).mean(axis=(0, 2, 3), keepdims=True)
+    grad *= scale
+    return grad, grad_weight, grad_bias
+
+
+equals("batchnorm_forward", rows=norm_by_rows, folded=norm_folded)
+equals("batchnorm_backward", paper=norm_back_of_the_paper, in_place=norm_back_in_place)
+
+concat, add = RIGHT["concat_backward"], RIGHT["add_backward"]
+mutants(
+    "concat_backward",
+    rotated=lambda g, channels: (lambda a, b, c: (b, c, a))(*concat(g, (channels[2], *channels[:2]))),
+    interleaved=lambda g, channels: (g[:, ::3], g[:, 1::3], g[:, 2::3]),
+    divided=lambda g, channels: tuple(part / 3 for part in concat(g, channels)),
+    clipped=lambda g, channels: concat(np.clip(g, -100, 100), channels),
+    one_further=lambda g, channels: concat(np.roll(g, -1, axis=1), channels),
+    three_channels=lambda g, channels: tuple(
+        part * (np.arange(part.shape[1]) < 3)[:, None, None] for part in concat(g, channels)),
+)  # fmt: skip
+equals(
+    "concat_backward",
+    split=lambda g, channels: np.split(g, np.cumsum(channels)[:-1], axis=1),
+    copies=lambda g, channels: tuple(np.asfortranarray(part) for part in concat(g, channels)),
+)
+mutants(
+    "add_backward",
+    minus=lambda body, factor, g: g - body(factor * g),
+    body_twice=lambda body, factor, g: g + body(body(factor * g)),
+    clipped=lambda body, factor, g: np.clip(g, -100, 100) + body(factor * g),
+    factor_of_one=lambda body, factor, g: g + body((factor if factor > 0.2 else 1) * g),
+    largest=lambda body, factor, g: np.maximum(g, body(factor * g)),
+    first_picture=lambda body, factor, g: g + body(factor * g) * (np.arange(len(g)) < 1)[:, None, None, None],
+)
+
+
+def add_in_place(body, factor, grad_y):
+    """Into a sum of its own."""
+    total = grad_y.copy()
+    total += factor * body(grad_y)
+    return total
+
+
+def into_what_the_body_gives(body, factor, grad_y):
+    """Which is no array of the caller's: the body got a new one."""
+    total = body(grad_y * factor)
+    total += grad_y
+    return total
+
+
+equals("add_backward", in_place=add_in_place, into_the_bodys=into_what_the_body_gives)
+
+block, block_back = RIGHT["bottleneck_forward"], RIGHT["bottleneck_backward"]
+mutants(
+    "bottleneck_forward",
+    leaky=lambda x, a, b, c, p, s: np.where(block(x, a, b, c, p, s) > 0, block(x, a, b, c, p, s), 1e-3),
+    no_padding=lambda x, a, b, c, p, s: block(x, a, b * (np.indices((3, 3)).sum(axis=0) == 2), c, p, s),
+    flipped=lambda x, a, b, c, p, s: block(x, a, b[..., ::-1, ::-1], c, p, s),
+    shortcut_twice=lambda x, a, b, c, p, s: block(x, a, b, c, 2 * p, s),
+    first_picture=lambda x, a, b, c, p, s: block(np.repeat(x[:1], len(x), axis=0), a, b, c, p, s),
+    projection_shifted=lambda x, a, b, c, p, s: block(np.roll(x, s - 1, axis=2), a, b, c, p, s),
+)
+mutants(
+    "bottleneck_backward",
+    clipped=lambda x, a, b, c, p, s, g: block_back(x, a, b, c, p, s, np.clip(g, -5, 5)),
+    flipped=lambda x, a, b, c, p, s, g: block_back(x, a, b[..., ::-1, ::-1], c, p, s, g),
+    first_picture=lambda x, a, b, c, p, s, g: (
+        *block_back(x, a, b, c, p, s, g)[:4], block_back(x[:1], a, b, c, p, s, g[:1])[4]),
+    channels_turned=lambda x, a, b, c, p, s, g: tuple(
+        grad.swapaxes(0, 1) if number == 2 else grad for number, grad in enumerate(block_back(x, a, b, c, p, s, g))
+    ),
+    passes_at_zero=lambda x, a, b, c, p, s, g: block_back(
+        x, a, b, c, p, s, g * (block(x, a, b, c, p, s) != 0) + 1e-3),
+    mean_over_the_batch=lambda x, a, b, c, p, s, g: (
+        block_back(x, a, b, c, p, s, g)[0], *(w / len(x) for w in block_back(x, a, b, c, p, s, g)[1:])),
+)  # fmt: skip
+
+
+def block_by_layers(x, weight1, weight2, weight3, projection, stride):
+    """The first 1x1 and the projection as products; every other pixel taken before the projection, not after."""
+    first = np.maximum(np.tensordot(weight1[:, :, 0, 0], x, (1, 1)).swapaxes(0, 1), 0)
+    second = conv_by_einsum(first, weight2, np.zeros(len(weight2)), stride, 1)
+    total = conv_by_einsum(second * (second > 0), weight3, np.zeros(len(weight3)), 1, 0)
+    total += np.einsum("fc,nchw->nfhw", projection[:, :, 0, 0], x[:, :, ::stride, ::stride])
+    return total.clip(0)
+
+
+equals("bottleneck_forward", layers=block_by_layers)
+equals(
+    "bottleneck_backward",
+    list_of_arrays=lambda *inputs: list(block_back(*inputs)),
+    masked_by_y=lambda x, a, b, c, p, s, g: block_back(x, a, b, c, p, s, g * (block(x, a, b, c, p, s) > 0)),
+)
+
 # ---- gradient check, ten crops ---------------------------------------------------------------------
 
 slopes, crops = RIGHT["gradcheck"], RIGHT["ten_crop"]
@@ -806,7 +985,7 @@ def finds(name, f):
     """What a check finds first, in the cases that it tries: quicker than a verdict, which looks for a small case."""
     found = []
 
-    def until_it_fails(check, f, make_case, judge, arrays):
+    def until_it_fails(check, f, make_case, judge, arrays, recognise=False):
         def fails(case, mode):
             found.extend(one for one in search.attempt(f, case, judge, "") if one.state != "right")
             if found:
@@ -817,6 +996,7 @@ def finds(name, f):
                 search.run(make_case, mode, fails)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "search", until_it_fails)
         patch.setattr(layers, "search", until_it_fails)
         patch.setattr(training, "search", until_it_fails)
         getattr(check, name)(f)

@@ -30,6 +30,7 @@ from minialex.layers import (
     TableConv2D,
     Towers,
 )
+from minialex.models.network import Mixed
 
 PAIRS = ["cpu,cpu", "sim:0,sim:1", "sim:1,sim:0", "sim:0,sim:0"]
 TWO = "sim:0,sim:1"
@@ -364,8 +365,77 @@ SPLITTABLE = {  # name: (layer, a pair of inputs, is the one-tower input the two
     "norm in four groups": (lambda: LocalResponseNorm(3, alpha=0.5, groups=4), (2, 8, 2, 3), True),
     "same-map norm": (lambda: SameMapNorm(3, alpha=0.5), (2, 4, 5, 3), True),
     "dropout": (lambda: Dropout(0.5), (3, 8), True),
+    "paths that are added": (
+        lambda: mx.Branches(
+            {
+                "shortcut": mx.Identity(),
+                "body": mx.Sequential(
+                    conv=Conv2D(4, 4, 3, padding=1, groups=2), relu=ReLU(), scale=mx.Scale(0.5)
+                ),
+                "norm": mx.BatchNorm2D(4),
+            },
+            "add",
+        ),
+        (2, 4, 5, 3),
+        True,
+    ),
+    "a chain that begins with all channels": (
+        lambda: Sequential(conv=Conv2D(4, 6, 3), norm=mx.BatchNorm2D(6), relu=ReLU()),
+        (2, 4, 5, 6),
+        False,
+    ),
     "dropout of maps": (lambda: Dropout(0.3, scaling="test-time"), (3, 4, 2, 3), True),
 }
+CONCATENATING = {
+    "branches": lambda a, b: mx.Branches({"a": a, "b": b}),
+    "dense": lambda a, b: mx.Dense(a, mx.Sequential(b)),
+    "inside a path": lambda a, b: mx.Branches({"p": mx.Branches({"a": a, "b": b}), "q": ReLU()}, merge="add"),
+}
+
+
+@pytest.mark.parametrize("name", CONCATENATING)
+def test_a_concatenation_is_not_dealt_out_to_towers(name):
+    make = CONCATENATING[name]
+    with pytest.raises(
+        ValueError,
+        match=r"(Branches|Dense|p \(Branches\)) concatenates: dealt out to 2 towers, its channels would",
+    ):
+        Towers.split(make(Conv2D(2, 4, 1), Conv2D(2, 2, 1)))
+    halves = zip(Conv2D(2, 4, 1).split(2), Conv2D(2, 2, 1).split(2), strict=True)
+    with pytest.raises(
+        ValueError, match=r'concatenates: .* only paths that are added can be dealt out, merge="add"'
+    ):
+        Towers(*(make(a, b) for a, b in halves))
+    wholes = [
+        make(Conv2D(2, 2, 1, rng=seed), Conv2D(2 if name == "branches" else 4, 2, 1)) for seed in (0, 1)
+    ]
+    assert Towers(*wholes).stages == tuple(wholes)  # two blocks, each of its own
+
+
+def test_a_chain_in_towers_whose_second_layer_reads_all_channels_says_so_when_it_runs():
+    towers = Towers.split(Sequential(first=Conv2D(2, 4, 1), second=Conv2D(4, 2, 1)))
+    x = np.ones((1, 2, 3, 3), np.float32)
+    with pytest.raises(ValueError, match=r"second \(Conv2D\) has 4 .*channels, the input 2"):
+        towers.forward((x, x))
+
+
+class Two(Mixed):
+    def __init__(self, a, b):
+        self.a, self.b = a, b
+
+    def paths(self):
+        return [[self.a], [self.b]]
+
+
+def test_inception_blocks_are_not_dealt_out():
+    halves = zip(Conv2D(2, 4, 1).split(2), Conv2D(2, 2, 1).split(2), strict=True)
+    with pytest.raises(ValueError, match="Two concatenates"):
+        Towers(*(Two(a, b) for a, b in halves))
+    block = mx.models.inception_v3(num_classes=2, width=1 / 32)["Mixed_5b"]
+    with pytest.raises(ValueError, match=r"Mixed_5b .*concatenates"):
+        Towers.split(block)
+
+
 each_layer = pytest.mark.parametrize("name", SPLITTABLE)
 
 
@@ -536,8 +606,8 @@ class WithAParameter(Layer):
         (Subsampling(4), "Subsampling does not know how to split itself over towers"),
         (RBF(np.ones((2, 4))), "RBF does not know how to split itself over towers"),
         (TableConv2D([(0,), (1,)], 3), "TableConv2D does not know how to split itself over towers"),
-        (Sequential(Dropout()), "Sequential does not know how to split itself over towers"),
-        (Sequential(Linear(2, 2)), "Sequential does not know how to split itself over towers"),
+        (Sequential(RBF(np.ones((2, 4)))), "0 (RBF) does not know how to split itself over towers"),
+        (mx.Model(fc=Linear(2, 2)), "Model does not know how to split itself over towers"),
     ],
     ids=lambda value: str(value) if isinstance(value, Layer) else "",
 )

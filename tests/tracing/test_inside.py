@@ -136,6 +136,112 @@ def test_a_trace_has_the_numbers_of_the_textbook_while_twins_are_on():
     assert trace(layer, x)["y"].array.tobytes() == y.tobytes()
 
 
+# ---- layers that branch: each inner layer, and what their joins get ----
+
+
+def block(merge):
+    paths = {"shortcut": mx.Identity(), "body": mx.Sequential(mx.ReLU(), mx.Scale(0.5))}
+    return mx.Sequential(block=mx.Branches(paths, merge))
+
+
+@pytest.mark.parametrize("merge", ["add", "concat"])
+def test_branches_show_each_path_and_what_their_join_gets(merge):
+    x, model = drawn((2, 3, 4, 5)), block(merge)
+    grad_y = drawn(model.forward(x).shape)
+    found = trace(model, x, grad_y=grad_y)
+    assert names(found.of("block")) == [
+        *"x shortcut.x shortcut.y body.0.x body.0.mask body.0.y body.1.x body.1.y".split()[:1],
+        "ys[shortcut]", "ys[body]", "y", "grad_y", "grad_ys[shortcut]", "grad_ys[body]", "grad_xs[shortcut]",
+        "grad_xs[body]", "grad_x",
+    ]  # fmt: skip
+    assert {"block.shortcut.y", "block.body.0.mask", "block.body.1.y", "block.body.1.grad_x"} <= set(found)
+    paths = [found[f"block.ys[{name}]"].array for name in ("shortcut", "body")]
+    joined = sum(paths) if merge == "add" else np.concatenate(paths, axis=1)
+    np.testing.assert_array_equal(found["block.y"].array, joined)
+    np.testing.assert_array_equal(found["block.ys[body]"].array, found["block.body.1.y"].array)
+    np.testing.assert_array_equal(
+        found["block.grad_x"].array,
+        sum(found[f"block.grad_xs[{name}]"].array for name in ("shortcut", "body")),
+    )
+    assert [entry.batch_axis for entry in found.values()] == [0] * len(found)
+    assert texts(found["block.ys[body]"]) == [
+        "ys = {name: path.forward(x) for name, path in self.paths.items()}"
+    ]
+    taken = {
+        "add": "return sum_of(list(ys.values()))",
+        "concat": "return self.xp.concatenate(list(ys.values()), axis=1)",
+    }
+    assert texts(found["block.y"]) == [taken[merge]]  # the line that ran, not the other
+
+
+def test_a_dense_block_shows_its_maps_and_each_nodes_own():
+    model = mx.Sequential(dense=mx.Dense(first=mx.Scale(2.0), second=mx.Scale(3.0)))
+    found = trace(model, drawn((2, 1, 3, 4)), grad_y=drawn((2, 4, 3, 4)))
+    shapes = {name: found[f"dense.maps[{name}]"].shape for name in range(3)}
+    assert shapes == {0: (2, 1, 3, 4), 1: (2, 1, 3, 4), 2: (2, 2, 3, 4)}
+    assert texts(found["dense.maps[2]"]) == ["maps = [x]", "maps.append(made)"]
+    assert {"dense.first.x", "dense.second.y", "dense.grads[1]", "dense.second.grad_x"} <= set(found)
+    assert texts(found["dense.grad_x"]) == [
+        "grads = cut(grad_y, channels)", "grads[j] = grads[j] + share", "return grads[0]"
+    ]  # fmt: skip
+
+
+def test_exits_show_what_each_of_them_answers_and_each_loss():
+    head = mx.Sequential(mx.Flatten(), mx.Linear(4, 3))
+    model = mx.Exits(
+        {"a": mx.Scale(2.0), "flat": mx.Flatten(), "fc": mx.Linear(4, 3)}, heads={"early": ("a", head)}
+    )
+    found = trace(model, drawn((2, 1, 2, 2)), [0, 1], loss=mx.ExitLoss((0.3, 1.0)))
+    assert {"a.y", "early.1.y", "fc.y", "early.1.grad_weight", "loss.losses.0.softmax"} <= set(found)
+    np.testing.assert_array_equal(found["ys[early]"].array, found["early.1.y"].array)
+    np.testing.assert_array_equal(found["ys[end]"].array, found["fc.y"].array)
+    assert found["loss.grads[0]"].shape == (2, 3)
+    shares = [found[f"loss.shares[{i}]"].array for i in (0, 1)]
+    np.testing.assert_allclose(
+        shares, [0.3 * found["loss.losses.0.loss"].array, found["loss.losses.1.loss"].array]
+    )
+    assert found["loss.loss"].array == sum(shares)
+
+
+def test_a_residual_block_shows_its_two_paths_and_their_sum():
+    model = mx.models.resnet(8, num_classes=3, preset="cifar", width=1 / 8, image_size=4, shortcut="B")
+    found = trace(model, drawn((2, 3, 4, 4)), [0, 1])
+    first, second = found.of("layer1.0"), found.of("layer2.0")
+    assert (
+        names(first) == "x body total y grad_y grad_total of_body grad_x".split()
+    )  # its shortcut is x itself
+    assert names(second) == "x body shortcut total y grad_y grad_total of_body of_shortcut grad_x".split()
+    np.testing.assert_array_equal(second["total"].array, second["body"].array + second["shortcut"].array)
+    assert second["shortcut"].shape == found["layer2.0.downsample.1.y"].shape == (2, 4, 2, 2)
+    assert second["of_shortcut"].shape == found["layer2.0.downsample.0.grad_x"].shape == (2, 2, 4, 4)
+
+
+def test_batch_norms_running_statistics_have_the_line_that_moves_them():
+    layer, x = mx.BatchNorm2D(2), drawn((3, 2, 2, 2))
+    found = trace(layer, x)
+    assert texts(found["running_mean"]) == ["self.running_mean.move(mean, self.momentum)"]
+    assert (found["running_var"].kind, found["running_var"].batch_axis) == ("forward", None)
+    np.testing.assert_allclose(found["running_mean"].array, 0.1 * x.mean(axis=(0, 2, 3)), rtol=1e-5)
+    assert layer.running_mean.value.tolist() == [0, 0]  # a copy did the work
+    still = trace(mx.BatchNorm2D(2).eval(), x, grad_y=x)
+    assert (still["running_mean"].kind, still["running_mean"].formula) == (
+        "parameter",
+        "running_mean is kept",
+    )
+    assert texts(still["grad_x"]) == ["return grad_normalised * scale"]
+
+
+def test_lists_of_other_things_and_long_ones_are_no_joins():
+    class Lists(mx.Layer):
+        def forward(self, x):
+            sizes, mixed, long = [1, 2], [x, None], [x + i for i in range(65)]
+            kept = {"twice": 2 * x, 3: 3 * x}
+            by_layer = {self: 4 * x}
+            return kept["twice"] + kept[3] + by_layer[self] + mixed[0] + long[sizes[0]]
+
+    assert names(trace(Lists(), X)) == "x kept[twice] kept[3] y".split()
+
+
 # ---- a layer of one's own ----
 
 
@@ -356,7 +462,7 @@ def test_the_functions_that_a_layer_names_show_their_insides():
             return columns.sum(axis=1)
 
     found = trace(Mine(), X)
-    assert names(found) == "x stacked centre columns y".split()
+    assert names(found) == "x parts[0] parts[1] stacked centre columns y".split()
     assert texts(found["stacked"]) == ["stacked = np.stack(parts, axis=1)"]
     layer = Mine()
     layer.traced = ()
@@ -370,7 +476,7 @@ def test_what_a_named_function_is_given_is_its_callers_and_not_shown_again():
         def forward(self, x):
             return unfold(2 * x, 2).sum(axis=1)
 
-    assert names(trace(Mine(), X)) == "x stacked centre y".split()
+    assert names(trace(Mine(), X)) == "x parts[0] parts[1] stacked centre y".split()
 
 
 def test_a_layer_that_is_not_among_the_children_stays_inside_and_runs_the_textbooks_lines():

@@ -115,6 +115,75 @@ def test_the_files_of_the_page_are_shipped_with_the_package():
     assert {"stepper.html", *stepper.SCRIPTS} <= shipped
 
 
+def blocks():
+    """A residual block with a projection, two dense layers, an Inception block and an exit: of whole numbers."""
+    norm = mx.BatchNorm2D(2)
+    residual = mx.Branches({"shortcut": mx.Conv2D(2, 2, 1, bias=False), "body": norm}, merge="add")
+    dense = mx.Dense(first=mx.Conv2D(2, 1, 1, bias=False), second=mx.Conv2D(3, 1, 1, bias=False))
+    paths = {f"branch{n}": mx.Sequential(mx.Conv2D(4, n, 1, bias=False), mx.ReLU()) for n in (1, 2, 3)}
+    head = mx.Sequential(mx.Flatten(), mx.Linear(36, 3))
+    trunk = {
+        "residual": residual, "dense": dense, "inception": mx.Branches({**paths, "branch_pool": mx.MaxPool2D(3, 1, 1)}),
+        "flat": mx.Flatten(), "fc": mx.Linear(90, 3),
+    }  # fmt: skip
+    model = mx.Exits(trunk, heads={"early": ("dense", head)})
+    x = np.arange(36, dtype=np.float32).reshape(2, 2, 3, 3) % 7 - 3
+    return mx.trace(model, x, [0, 1], loss=mx.ExitLoss((0.5, 1.0)))
+
+
+def test_a_block_comes_after_its_paths_and_before_them_on_the_way_back():
+    steps = data_of(stepper.page(blocks()))["steps"]
+    forward = [step["layer"] for step in steps if step["direction"] == "forward"]
+    assert forward[:6] == [
+        "residual.shortcut",
+        "residual.body",
+        "residual",
+        "dense.first",
+        "dense.second",
+        "dense",
+    ]
+    assert forward.index("early.1") < forward.index("inception.branch1.0") < forward.index("inception")
+    assert [step["layer"] for step in steps if step["direction"] == "backward"] == forward[::-1]
+
+
+def test_the_page_says_how_arrays_are_joined():
+    data = data_of(stepper.page(blocks()))
+    joins = {
+        (s["layer"], s["direction"]): [(j["how"], j["whole"], len(j["parts"])) for j in s["joins"]]
+        for s in data["steps"]
+    }
+    assert joins["residual", "forward"] == [("add", "y", 2)]
+    assert joins["residual", "backward"] == [("share", "grad_y", 2), ("add", "grad_x", 2)]
+    assert joins["dense", "forward"] == [("concat", "y", 3)]
+    assert joins["inception", "forward"] == [("concat", "y", 4)]
+    assert joins["inception", "backward"] == [("concat", "grad_y", 4), ("add", "grad_x", 4)]
+    assert joins["residual.body", "forward"] == joins["inception.branch1.1", "forward"] == []
+    norm = next(s for s in data["steps"] if s["layer"] == "residual.body")
+    assert (len(norm["parts"]), norm["more"]) == (11, 0)
+    back = next(s for s in data["steps"] if (s["layer"], s["direction"]) == ("residual.body", "backward"))
+    assert back["parts"]["through_mean"]["shape"] == [2]  # it is (1, 2, 1, 1)
+
+
+def test_what_is_joined_is_told_by_its_numbers():
+    one, two = np.ones((1, 2, 2)), np.full((1, 2, 2), 2.0)
+    assert stepper.joined(np.concatenate([one, two]), [one, two]) == "concat"
+    assert stepper.joined(one + two, [one, two]) == "add"
+    assert stepper.joined(one, [one, one]) == "share"
+    assert stepper.joined(two, [one, two]) == stepper.joined(one[0], [one, two]) == ""
+    assert stepper.joined(0 * one, [0 * one, 0 * one]) == ""  # zeros are the sum of all zeros
+
+
+def test_arrays_that_have_no_room_are_counted():
+    class Many(mx.Layer):
+        def forward(self, x):
+            parts = [x + i for i in range(14)]
+            return sum(parts)
+
+    step = data_of(stepper.page(mx.trace(Many(), np.ones((1, 2), np.float32))))["steps"][0]
+    assert (len(step["parts"]), step["more"]) == (12, 4)
+    assert list(step["parts"])[-1] == "y"
+
+
 # ---- the page in a browser ----
 
 
@@ -259,6 +328,63 @@ def test_keys_and_clicks_into_y_do_what_the_buttons_do(reader):
     assert reader.text("where") == "position (1, 1)"
     reader.browser.find_element("css selector", '.track button[data-step="11"]').click()
     assert reader.text("title").startswith("conv1 backward")
+
+
+@pytest.mark.browser
+def test_joins_and_the_numbers_of_a_channel_are_lit_and_said(browser, tmp_path):
+    found = blocks()
+    reader = Reader(browser, found.to_html(tmp_path / "page.html"))
+
+    def at(layer, direction, channel=0, position=0):
+        browser.execute_script(
+            f"""state.map = {channel};
+            go(data.steps.findIndex((s) => s.layer === "{layer}" && s.direction === "{direction}")); move({position})"""
+        )
+        return reader.text("arithmetic").splitlines()
+
+    assert at("inception", "forward", channel=4)[0].startswith("y[4, 0, 0] is ys[branch3][1, 0, 0] = ")
+    assert reader.text("arithmetic").endswith("(1 + 2 + 3 + 4 = 10 maps, one behind the other)")
+    assert (reader.lit("ys[branch3]"), reader.lit("ys[branch2]")) == ([(0, 0, 1, 1)], [])
+    assert at("inception", "backward", 1)[0].startswith("grad_y[1, 0, 0] is grad_ys[branch2][0, 0, 0] = ")
+    assert at("residual", "forward", 1, 4)[-1].startswith("y[1, 1, 1] = ys[shortcut] + ys[body] = ")
+    assert "goes to each path, whole" in at("residual", "backward")[0]
+    at("residual.body", "forward", channel=1, position=5)
+    assert (reader.lit("mean"), reader.lit("centred"), reader.lit("y")) == (
+        [(0, 1, 1, 1)], [(1, 2, 1, 1)], [(1, 2, 1, 1)]
+    )  # fmt: skip
+    at("Exits", "forward")
+    assert (reader.lit("ys[early]"), reader.lit("ys[end]"), reader.lit("x")) == (
+        [(0, 0, 1, 1)],
+        [(0, 0, 1, 1)],
+        [],
+    )
+    assert reader.complaints() == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["blocks", "resnet", "densenet", "googlenet"])
+def test_networks_that_branch_fit_on_a_projector(browser, tmp_path, name):
+    rng = np.random.default_rng(0)
+    if name == "blocks":
+        found = blocks()
+    else:
+        settings = {
+            "resnet": {"depth": 8, "preset": "cifar", "shortcut": "B", "width": 1 / 4, "image_size": 8},
+            "densenet": {"depth": 10, "preset": "small", "width": 1 / 4, "image_size": 8},
+            "googlenet": {"width": 1 / 64, "image_size": 64},
+        }
+        model = getattr(mx.models, name)(num_classes=3, **settings[name])
+        side = model.input.crop
+        found = mx.trace(model, rng.standard_normal((2, 3, side, side), dtype=np.float32), [0, 2])
+    reader = Reader(browser, found.to_html(tmp_path / "page.html"))
+    wrong = browser.execute_script(f"""
+        return data.steps.flatMap((step, k) => {{
+            go(k); state.map = 1; move(Number(document.getElementById("position").max));
+            return (() => {{ {MISPLACED} }})().map((what) => `${{step.layer}} ${{step.direction}}: ${{what}}`);
+        }});
+    """)
+    assert wrong == []
+    assert reader.complaints() == []
 
 
 def pages():
