@@ -25,6 +25,7 @@ from minialex.errors import CheckpointError, DataError
 from minialex.models.alexnet import PRESETS
 from minialex.study.timeline import measure_step
 from minialex.training import results
+from minialex.training.command_line import add_threads, friendly, number, settle, use_threads, whole_number
 from minialex.training.output import Output, drawing
 from minialex.training.recorded import check_preset, last_layer_is_new, names_for, unrecorded
 from minialex.training.reports import AccuracyReport
@@ -32,20 +33,14 @@ from minialex.training.runs import (
     HISTORY,
     INPUT,
     MODEL,
-    add_threads,
     advice_when_stopped,
     check_whose,
     find_checkpoint,
-    friendly,
     last_row,
-    number,
     read_input,
     read_weights,
     settings_to_resume,
-    settle,
-    use_threads,
     weight_file,
-    whole_number,
     write_input,
 )
 

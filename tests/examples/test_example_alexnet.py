@@ -33,6 +33,7 @@ from minialex.data.loader import PictureBatches
 from minialex.devices.device import cuda_count
 from minialex.training import runs
 from minialex.training.checkpoint import load_checkpoint, save_checkpoint
+from minialex.training.command_line import friendly
 from minialex.weights import files
 
 PROGRAM = EXAMPLES / "alexnet_imagenet.py"
@@ -88,7 +89,7 @@ def program(monkeypatch, tmp_path, capsys):
 
     def call(*arguments):
         def main():
-            runs.friendly(alexnet_imagenet.main)
+            friendly(alexnet_imagenet.main)
 
         return run_here(main, PROGRAM, arguments, monkeypatch, capsys)
 
@@ -98,7 +99,7 @@ def program(monkeypatch, tmp_path, capsys):
 def start(folder, *arguments):
     """The same as a process of its own."""
     code = (
-        "import importlib.util, sys; from minialex.training.runs import friendly\n"
+        "import importlib.util, sys; from minialex.training.command_line import friendly\n"
         f"spec = importlib.util.spec_from_file_location('alexnet_imagenet', {str(PROGRAM)!r})\n"
         "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
         f"module.DEFAULTS.update({TINY!r}); friendly(module.main)"
