@@ -10,6 +10,7 @@ from pathlib import Path
 
 from minialex.devices.device import Device
 from minialex.errors import DtypeMismatch
+from minialex.models.names import network
 from minialex.training.runs import NothingToResume
 
 WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
@@ -84,6 +85,15 @@ def number(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"a number >= 0 is needed, not {text!r}")
     return value
+
+
+def network_name(name: str) -> str:
+    """For argparse: a network that there is; for a misspelt one, the nearest."""
+    try:
+        network(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name
 
 
 def friendly(main: Callable[[], None]) -> None:

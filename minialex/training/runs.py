@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from minialex.errors import CheckpointError
+from minialex.models.names import name_of
 from minialex.training.checkpoint import Checkpoint, load_checkpoint, look_into
 from minialex.training.progress import Progress
 from minialex.weights import load, load_with_metadata, read_pretrained, record_in, save
 from minialex.weights.files import unfinished_name
+from minialex.weights.foreign import own_names
 from minialex.weights.reading import read_at_most
 from minialex.weights.records import FLAG, MOST_CHARACTERS, TEXT, Maybe, check, parse, partly, whole
 from minialex.weights.records import number as finite
@@ -21,9 +23,10 @@ from minialex.weights.seal import VELOCITY, is_sealed, sealed
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 GOOD = "good.safetensors"  # of the newest epoch that ended well: a checkpoint, should a later one be spoiled
 HISTORY, SETTINGS = "history.csv", "settings.json"
-INPUT = "input.safetensors"  # AlexNet's: the mean image and the colours of the training pictures
+INPUT = "input.safetensors"  # of networks that want them: the training pictures' mean image and their colours
 
-# Each network's program, and what its runs are known by: a parameter's name, and that of a setting.
+# Each program's network, and what its runs are known by: a parameter's name, and that of a setting. Those of the
+# second one may be of other networks too: the setting "arch" says which.
 NETWORKS = {
     "LeNet-5": ("lenet_mnist.py", "c1.weight", "variant"),
     "AlexNet": ("alexnet_imagenet.py", "conv1.weight", "preset"),
@@ -35,8 +38,8 @@ WEIGHT_FILES = (".safetensors", ".npy", ".pth", ".pt")
 SIDE, COUNT = whole(1, 4096), whole(1)
 KNOWN = partly(
     {
-        **dict.fromkeys(("variant", "activation", "lr_scheduler", "preset", "freeze", "init"), TEXT),
-        **dict.fromkeys(("data", "data_dir", "ground_truth", "class_ids"), Maybe(TEXT)),
+        **dict.fromkeys(("variant", "activation", "lr_scheduler", "preset", "freeze", "init", "arch"), TEXT),
+        **dict.fromkeys(("data", "data_dir", "ground_truth", "class_ids", "pixels"), Maybe(TEXT)),
         **dict.fromkeys(("lr", "momentum", "wd", "dropout", "warmup"), finite(0)),
         **dict.fromkeys(("epochs", "batch_size"), COUNT),
         **dict.fromkeys(("limit", "processes", "threads"), Maybe(COUNT)),
@@ -45,6 +48,7 @@ KNOWN = partly(
         "classes": [TEXT],
         "dummy": Maybe(FLAG),
         "look": Maybe(FLAG),
+        "small": FLAG,
         "width": finite(1e-3, 16),
         "scale": Maybe(finite(1e-9, 1e9)),
         "side": SIDE,
@@ -82,7 +86,7 @@ def find_checkpoint(resume: str | None, network: str | None = None) -> Checkpoin
         print(f"There is no checkpoint in {path}: starting from the beginning.")
         return None
     checkpoint = load_checkpoint(file)
-    check_whose(path, network, checkpoint.parameters)
+    check_whose(path, network, checkpoint.parameters, checkpoint.state.get("settings"))
     return _checked(checkpoint.check())
 
 
@@ -104,21 +108,29 @@ def whose_run(names, settings: dict | None = None) -> str | None:
 
     >>> whose_run(["c1.weight", "c1.bias"]), whose_run([], {"preset": "paper"}), whose_run([], {})
     ('LeNet-5', 'AlexNet', None)
+    >>> whose_run(["conv1.weight", "fc.bias"], {"arch": "resnet18"})
+    'resnet18'
     """
+    settings = settings if isinstance(settings, dict) else {}
+    if settings.get("arch", "alexnet") != "alexnet":
+        return str(settings["arch"])
     for network, (_, name, setting) in NETWORKS.items():
-        if name in names or (not names and setting in (settings or {})):
+        if name in names or (not names and setting in settings):
             return network
     return None
 
 
 def check_whose(path, network: str | None, names=(), settings: dict | None = None, why="", remedy="") -> None:
-    """Raises ValueError, with `why` and the remedy, where that is a run of the other network than `network`."""
+    """Raises ValueError, with `why` and the remedy, where that is a run of another program than that of `network`."""
     found = whose_run(names, settings)
-    if network and found and found != network:
-        remedy = remedy or f"name a run of {network}, or use {NETWORKS[found][0]}"
-        raise ValueError(
-            f"{path} {why}is a run of {found} ({NETWORKS[found][0]}), not of {network}: {remedy}"
-        )
+    if network and found and (program := program_of(found)) != program_of(network):
+        remedy = remedy or f"name a run of {network}, or use {program}"
+        raise ValueError(f"{path} {why}is a run of {found} ({program}), not of {network}: {remedy}")
+
+
+def program_of(network: str) -> str:
+    """The file in examples/ that trains it."""
+    return NETWORKS.get(network, NETWORKS["AlexNet"])[0]
 
 
 def settings_in(folder: Path) -> dict:
@@ -239,13 +251,16 @@ def read_weights(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     if Path(path).is_dir():
         return load_run(path)
     arrays, preset = read_pretrained(path)
-    return (with_axes(path, arrays), {"preset": preset}) if preset else load_run(path)
+    if preset:
+        return with_axes(path, arrays), {"arch": "alexnet", "preset": preset}
+    return load_run(path) if Path(path).suffix.lower() == ".safetensors" else (with_axes(path, arrays), {})
 
 
 def with_axes(path: str | Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same, if parameters have a number of maps or units, and the weights of layers that of their inputs."""
     for name, array in arrays.items():
-        if array.ndim < 1 + (name.startswith(("conv", "fc")) and name.endswith(".weight")):
+        layer, _, kind = name.rpartition(".")
+        if array.ndim < 1 + (kind == "weight" and layer.startswith(("conv", "fc")) and "." not in layer):
             raise CheckpointError(f"{path} is damaged: {name} cannot have shape {array.shape}")
     return arrays
 
@@ -262,17 +277,39 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     arrays, metadata = load_with_metadata(path)
     if is_sealed(metadata) or any(name.startswith(VELOCITY) for name in arrays):
         checkpoint = _checked(load_checkpoint(path))
-        settings = {**checkpoint.state["settings"], **_settings_of(checkpoint.record)}
+        settings = {**checkpoint.state["settings"], **settings_recorded(checkpoint.record, path)}
         return with_axes(path, checkpoint.parameters), settings
-    recorded, beside = _settings_of(record_in(metadata, path)), settings_in(path.parent)
+    recorded, beside = settings_recorded(record_in(metadata, path), path), settings_in(path.parent)
+    if not recorded:
+        arrays = own_names(arrays, path)
     if any(beside.get(name) not in (None, value) for name, value in recorded.items()):
         beside = {}  # another run's
     return with_axes(path, arrays), {**beside, **recorded}
 
 
-def _settings_of(record: dict) -> dict:
-    """What a record says of a run's settings."""
-    return {name: value for name, value in record.items() if name not in ("network", "num_classes")}
+# What records have besides settings: the arguments of a network's function.
+ARGUMENTS = partly(
+    {
+        "depth": whole(1, 1202),
+        "version": whole(1, 2),
+        **dict.fromkeys(("batch_norm", "auxiliaries", "plain"), FLAG),
+        "shortcut": TEXT,
+    }
+)
+
+
+def settings_recorded(record: dict, path) -> dict:
+    """What a record says of a run's settings. Raises CheckpointError, naming the file, for what no network can have."""
+    try:
+        check(record, {**KNOWN, **ARGUMENTS}, "its record")
+    except ValueError as error:
+        raise CheckpointError(f"{path} has a damaged record of its network ({error})") from error
+    if record.get("network", "lenet5") == "lenet5":
+        return {name: value for name, value in record.items() if name not in ("network", "num_classes")}
+    arch, small = name_of(record)
+    names = ("preset", "scale") if arch == "alexnet" else ()
+    kept = (*names, "width", "image_size", "side", "classes", "pixels")
+    return {"arch": arch, "small": small, **{name: record[name] for name in kept if name in record}}
 
 
 def weight_file(path: str | Path) -> Path:

@@ -1205,7 +1205,7 @@ def test_weights_of_another_network_are_refused(program, pictures, tmp_path):
     path = lenet_weights(tmp_path)
     result = program(pictures, "-e", "--pretrained", path)
     assert result.status == 1
-    assert "has no layer fc8: these are not an AlexNet's weights" in result.err
+    assert "lenet.safetensors is a run of LeNet-5 (lenet_mnist.py), not of AlexNet" in result.err
     result = program(pictures, *SMALL, "--pretrained", path)
     assert result.status == 1
     assert "lenet.safetensors does not fit this model" in result.err
