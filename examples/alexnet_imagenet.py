@@ -38,6 +38,7 @@ from minialex.training.command_line import (
 )
 from minialex.training.networks import (
     ALEXNETS,
+    check_batches,
     check_device,
     first_kernels,
     freeze,
@@ -367,6 +368,8 @@ def train_network(args, checkpoint, settings, folder):
             f"{checkpoint.path} knows other classes ({a_few(settings['classes'])}) than the pictures have "
             f"({a_few(pictures.classes)}): {differences(settings['classes'], pictures.classes)}"
         )
+    if not settings["dummy"]:
+        check_batches(settings, len(pictures.train_list))
     model = make_network(settings, len(pictures.classes), args.devices)
     model.classes = pictures.classes
     if args.pretrained and not checkpoint:

@@ -68,9 +68,7 @@ def network(name: str, small: bool = False) -> Callable:
     """
     if name in NETWORKS:
         if small and name not in SMALL_NETWORKS:
-            raise ValueError(
-                f"{name} has no small version for pictures of 32x32; {', '.join(SMALL_NETWORKS)} have one"
-            )
+            raise ValueError(f"{name} has no small version for pictures of 32x32; each of the others has one")
         return (SMALL_NETWORKS if small else NETWORKS)[name]
     near = difflib.get_close_matches(name, NETWORKS, n=3, cutoff=0.4)
     there = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(NETWORKS)}"

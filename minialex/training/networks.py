@@ -185,6 +185,21 @@ def freeze(model: Model, names: str) -> set[str]:
     return frozen
 
 
+def check_batches(settings: Mapping, count: int) -> None:
+    """Raises ValueError where an epoch of `count` pictures ends in a batch of one, and the network cannot be trained on
+    it: batch normalisation of maps of one pixel has one number there."""
+    if settings["arch"] == "alexnet" or (count - 1) % settings["batch_size"]:
+        return
+    thin = sketch(settings["arch"], settings["small"], settings["image_size"]).train()
+    try:
+        thin.forward(np.zeros((1, *thin.picture_shape), np.float32))
+    except ValueError as error:
+        raise ValueError(
+            f"{count} pictures in batches of {settings['batch_size']} leave one alone, which is too few for "
+            f"{settings['arch']}: choose another --batch-size ({error})"
+        ) from error
+
+
 def first_kernels(arrays: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
     """The name and the kernels of the convolution that reads the picture's three colours."""
     return next((name, array) for name, array in arrays.items() if array.ndim == 4 and array.shape[1] == 3)
@@ -194,5 +209,5 @@ def outputs_in(path, arrays: Mapping[str, np.ndarray], arch: str, small: bool) -
     """How many classes weights know. Raises ValueError where the last layer is not there."""
     last = f"{last_layers(sketch(arch, small))[0]}.bias"
     if last not in arrays:
-        raise ValueError(f"{path} has no layer {last.removesuffix('.bias')}: it ends {arch}")
+        raise ValueError(f"{path} has no layer {last.removesuffix('.bias')}, in which {arch} ends")
     return len(arrays[last])

@@ -293,7 +293,7 @@ ARGUMENTS = partly(
         "depth": whole(1, 1202),
         "version": whole(1, 2),
         **dict.fromkeys(("batch_norm", "auxiliaries", "plain"), FLAG),
-        "shortcut": TEXT,
+        "shortcut": Maybe(TEXT),
     }
 )
 
