@@ -129,7 +129,7 @@ def run_predict(args) -> int:
     arrays, settings = load_run(weights)
     if "c1.weight" not in arrays:
         why, remedy = "has no c1, it is no LeNet-5's", "minialex classify reads photographs"
-        check_whose(weights, "LeNet-5", arrays, why=f"{why}; it ", remedy=remedy)
+        check_whose(weights, "LeNet-5", arrays, settings, why=f"{why}; it ", remedy=remedy)
         raise ValueError(f"{weights} {why}; {remedy}")
     variant, activation = settings.get("variant", "modern"), settings.get("activation", "tanh")
     model = mx.models.lenet5(variant, activation=activation)

@@ -34,7 +34,7 @@ from minialex.devices.device import cuda_count
 from minialex.training import runs
 from minialex.training.checkpoint import load_checkpoint, save_checkpoint
 from minialex.training.command_line import friendly
-from minialex.weights import files
+from minialex.weights import files, seal
 
 PROGRAM = EXAMPLES / "alexnet_imagenet.py"
 COLUMNS = "epoch lr train_loss train_acc1 val_loss val_acc1 val_acc5 images_per_second seconds".split()
@@ -1280,6 +1280,27 @@ def test_weights_with_a_record_are_not_said_to_have_none(program, uninterrupted,
     assert "record" not in program(pictures, "-e", "--resume", uninterrupted[0] / runs.CHECKPOINT).out
 
 
+def test_a_run_of_before_says_no_arch_and_is_an_alexnets(program, uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    settings = json.loads((folder / runs.SETTINGS).read_text())
+    for name in ("arch", "small", "pixels"):
+        del settings[name]
+    (folder / runs.SETTINGS).write_text(json.dumps(settings))
+    checkpoint = load_checkpoint(folder / runs.CHECKPOINT)
+    arrays = {f"velocity:{name}": velocity for name, velocity in checkpoint.velocities.items()}
+    arrays |= checkpoint.parameters
+    weights.save(
+        folder / runs.CHECKPOINT, arrays, seal.sealed(arrays, {**checkpoint.state, "settings": settings})
+    )
+    assert "Its results are in" in program("--resume", folder).out
+    result = program("--resume", folder, "-a", "resnet18", "--epochs", 3)
+    assert result.status == 1
+    assert "made with arch alexnet; this run asks for arch resnet18: leave that out" in result.err
+    result = program("--resume", folder, "--epochs", 3)
+    assert result.status == 0, result
+    assert json.loads((folder / runs.SETTINGS).read_text())["arch"] == "alexnet"
+
+
 def test_a_weight_file_is_no_checkpoint(program, uninterrupted):
     result = program("--resume", uninterrupted[0] / runs.MODEL)
     assert result.status == 1
@@ -1316,7 +1337,7 @@ def test_help_names_every_flag(program):
     flags = """
         DATA --preset --devices --epochs -b --batch-size -j --workers --lr --momentum --wd --lr-scheduler --resume
         -e --evaluate --ten-crop --pretrained --freeze -p --print-freq --seed --output-dir --cache --limit --dummy
-        --classes --max-bad --ground-truth --class-ids --checkpoint-every --look
+        --classes --max-bad --ground-truth --class-ids --checkpoint-every --look -a --arch --small
     """.split()
     result = program("--help")
     assert result.status == 0
