@@ -455,9 +455,12 @@ def look(model, pictures, prepare, folder):
     labels = np.concatenate(labels)
 
     shown = ["relu1", "pool2", "relu3", "relu5", "relu6", "relu7", "fc8"]
-    *_, before_last, _ = model.layers
-    layer, name = ("relu7", "fc7") if set(shown) <= set(model.layers) else (before_last, before_last)
-    plot.feature_maps(model, x[0][:1], folder / "feature_maps.png", shown if layer == "relu7" else None)
+    layer, name = "relu7", "fc7"
+    if not set(shown) <= set(model.layers):  # not AlexNet's, nor ZFNet's
+        shown = None
+        *_, layer, _ = (n for n, it in model.layers.items() if not isinstance(it, mx.Dropout | mx.Flatten))
+        name = layer
+    plot.feature_maps(model, x[0][:1], folder / "feature_maps.png", shown)
     features = neighbours.features(model, batches, layer)
     queries = np.linspace(0, len(squares) - 1, 6).astype(int)
     nearest = neighbours.nearest(features, queries)

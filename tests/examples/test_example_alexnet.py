@@ -1293,9 +1293,9 @@ def test_a_run_of_before_says_no_arch_and_is_an_alexnets(program, uninterrupted,
         folder / runs.CHECKPOINT, arrays, seal.sealed(arrays, {**checkpoint.state, "settings": settings})
     )
     assert "Its results are in" in program("--resume", folder).out
-    result = program("--resume", folder, "-a", "resnet18", "--epochs", 3)
+    result = program("--resume", folder, "-a", "inception_v3", "--epochs", 3)
     assert result.status == 1
-    assert "made with arch alexnet; this run asks for arch resnet18: leave that out" in result.err
+    assert "made with arch alexnet; this run asks for arch inception_v3: leave that out" in result.err
     result = program("--resume", folder, "--epochs", 3)
     assert result.status == 0, result
     assert json.loads((folder / runs.SETTINGS).read_text())["arch"] == "alexnet"

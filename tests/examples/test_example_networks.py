@@ -225,8 +225,9 @@ def test_a_look_at_another_network(program, pictures, tmp_path):
 def test_random_numbers_will_do_for_timing_and_drawn_pictures_are_for_small_versions(
     program, tmp_path, monkeypatch
 ):
-    result = program("-a", "densenet121", "--small", "--dummy", *RUN[2:], "--epochs", 1, "--limit", 4)
+    result = program("-a", "densenet121", "--small", "--dummy", *RUN[2:-2], "--epochs", 1, "--limit", 4)
     assert result.status == 0, result
+    assert (tmp_path / "runs" / "densenet121" / runs.MODEL).is_file()
     drawn = []
 
     def draw_pictures(folder, size):
@@ -364,6 +365,7 @@ def test_classify_says_what_does_not_fit(classify, theirs, pictures, arguments, 
         ("-a resnt18", 2, "there is no network 'resnt18'; the nearest are resnet18"),
         ("-a alexnet --small", 1, "alexnet has no small version for pictures of 32x32"),
         ("--small", 1, "alexnet has no small version for pictures of 32x32"),
+        ("-a inception_v3 -b 11", 1, "12 pictures in batches of 11 leave one alone"),
         ("-a vgg11 --preset bvlc", 1, "--preset bvlc says which AlexNet; vgg11 has no presets"),
         ("-a vgg11 --devices cpu,cpu", 1, "--devices cpu,cpu is for AlexNet's towers; vgg11 has none"),
         (
@@ -399,10 +401,14 @@ def test_what_cannot_be_is_told_before_anything_is_written(
     assert result.status == status, result
     assert re.search(message, result.err), result
     assert {path: path.stat().st_mtime_ns for path in whole_run[0].iterdir()} == before
-    if "freeze" not in arguments:
+    if "freeze" in arguments or "-b" in arguments:  # known when the run has its folder
+        assert not list(tmp_path.glob("runs/*/*"))
+    else:
         assert not list(tmp_path.iterdir())
 
 
 def test_the_digits_program_names_whose_run_it_is(whole_run, capsys):
     assert program_of_commands.main(["predict", "digit.png", "--weights", str(whole_run[0])]) == 1
     assert "is a run of resnet18 (alexnet_imagenet.py), not of LeNet-5" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"is a run of resnet18 \(alexnet_imagenet\.py\), not of LeNet-5"):
+        runs.find_checkpoint(str(whole_run[0]), "LeNet-5")
