@@ -307,6 +307,17 @@ def test_classify_reads_others_weights_of_any_network(classify, theirs, pictures
         assert {line.split()[2]: line.split()[0] for line in lines} == wanted
 
 
+def test_classify_reads_a_file_of_pytorchs(classify, theirs, pictures, tmp_path):
+    torch = pytest.importorskip("torch")
+    state = {name: torch.from_numpy(array.copy()) for name, array in weights.load(theirs).items()}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "theirs.pth")
+    photo = next((pictures / "val").rglob("*.png"))
+    wanted = classify(photo, "--weights", theirs)[:2]
+    assert wanted[0] == 0
+    for arch in ([], ["--arch", "resnet18"]):
+        assert classify(photo, "--weights", tmp_path / "theirs.pth", *arch) == (*wanted, "")
+
+
 def test_classify_gives_torchvisions_googlenet_pixels_from_minus_1_to_1(
     classify, pictures, tmp_path, monkeypatch
 ):
