@@ -195,9 +195,17 @@ def test_classifiers_on_the_way_are_trained_start_anew_and_are_not_asked(
     program, pictures, two_classes, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(module.DEFAULTS, "width", 1 / 64)
-    once = [*RUN[2:-1], "first", "--epochs", 1, "--limit", 6]
+    once, reports = [*RUN[2:-1], "first", "--epochs", 1, "--limit", 6], []
+
+    class Report(module.AccuracyReport):
+        def __init__(self, *args, **more):
+            reports.append(more)
+            super().__init__(*args, **more)
+
+    monkeypatch.setattr(module, "AccuracyReport", Report)
     result = program(pictures, "-a", "googlenet", *once)
     assert result.status == 0, result
+    assert [report["losses"] for report in reports] == [1.6]
     last = history_of(tmp_path / "first")[-1]
     assert float(last["val_loss"]) < 1.3 < float(last["train_loss"])  # ln 3 of one exit; 1.6 of it of all
     result = program("-e", "--resume", "first", "-j", 0, "-b", 4)

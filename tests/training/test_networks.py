@@ -6,7 +6,7 @@ import pytest
 import minialex as mx
 from minialex import weights
 from minialex.models.names import sketch
-from minialex.training import networks
+from minialex.training import networks, runs
 from minialex.training.networks import (
     DEFAULTS,
     check_batches,
@@ -146,6 +146,9 @@ def test_others_googlenet_sees_pixels_from_minus_1_to_1_and_needs_no_classifiers
     )
     assert (model.input.mean, model.input.std) == ((0.5,) * 3, (0.5,) * 3)
     assert not hasattr(model, "heads")
+    weights.save(tmp_path / "ours.safetensors", arrays, weights.as_metadata(weights.record_of(model)))
+    known = runs.read_weights(tmp_path / "ours.safetensors")[1]  # what is trained further remembers it
+    assert networks.pixels_of_others(known, **which) == "-1 to 1"
     assert networks.pixels_of_others({"arch": "googlenet"}, **which) is None  # ours
     assert networks.pixels_of_others({}, "resnet18", False) is None
 
@@ -161,6 +164,14 @@ def test_weights_of_ours_are_put_into_the_dialect_that_they_record(tmp_path):
     assert found.architecture["preset"] == "paper"
     x = np.random.default_rng(0).standard_normal((1, 3, 64, 64), dtype=np.float32)
     np.testing.assert_array_equal(found.eval().forward(x), model.eval().forward(x))
+
+
+def test_weights_of_another_dialect_of_these_shapes_are_refused(tmp_path):
+    model = mx.models.alexnet(2, "cpu", "bvlc", width=1 / 16, image_size=67)
+    arrays, file = weights.export_grouped(model), tmp_path / "bvlc.safetensors"
+    weights.save(file, arrays, weights.as_metadata(weights.record_of(model)))
+    with pytest.raises(ValueError, match="it is for preset 'bvlc', this model is preset 'paper'"):
+        with_weights(file, arrays, settings_for("alexnet", width=1 / 16, image_size=67), 2, "cpu")
 
 
 def test_a_file_without_its_last_layer_is_named():
