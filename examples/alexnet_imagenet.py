@@ -596,9 +596,8 @@ def train_in(output, args):
     of_run = settings_to_resume(args.resume, checkpoint)
     if of_run:  # one of before says of no other network
         of_run = {"arch": "alexnet", "small": False, **of_run}
-    may_change = (
-        MAY_CHANGE if checkpoint else set(DEFAULTS)
-    )  # nothing hangs on them before the first checkpoint
+    # Before the first checkpoint nothing hangs on them, but on the network other settings do.
+    may_change = MAY_CHANGE if checkpoint else set(DEFAULTS) - {"arch", "small"}
     if args.pretrained and checkpoint:
         print(f"Going on from {checkpoint.path}: --pretrained {args.pretrained} is not read again.")
     of_pretrained = {}

@@ -248,6 +248,19 @@ def test_random_numbers_will_do_for_timing_and_drawn_pictures_are_for_small_vers
     assert drawn == [("drawn-pictures-37", 37), ("drawn-pictures", 104)]
 
 
+def test_a_run_that_was_stopped_before_its_first_checkpoint_stays_with_its_network(
+    program, whole_run, pictures, tmp_path
+):
+    (tmp_path / "out").mkdir()
+    shutil.copy(whole_run[0] / runs.SETTINGS, tmp_path / "out")
+    result = program(pictures, "--resume", "out", "-a", "inception_v3")
+    assert result.status == 1
+    assert "made with arch resnet18; this run asks for arch inception_v3" in result.err
+    result = program(pictures, "--resume", "out", "--lr", 0.001, "--epochs", 1)
+    assert result.status == 0, result
+    assert "resnet(20), input 3x32x32" in result.out
+
+
 # ---- weights of others --------------------------------------------------------------------------------
 
 
