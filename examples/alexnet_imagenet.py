@@ -1,9 +1,10 @@
-"""Train AlexNet on a folder of pictures.
+"""Train AlexNet, or a network that came after it, on a folder of pictures.
 
     python examples/alexnet_imagenet.py /data/imagenet      the real network, on train/<class>/ and val/<class>/
     python examples/alexnet_imagenet.py                     a small one, on pictures that it draws: a few minutes
+    python examples/alexnet_imagenet.py DATA -a resnet18    another one; with --small for pictures of 32x32
 
-The network is split over two devices, as in 2012: two GPUs where there are two, one GPU twice, or the CPU. The
+AlexNet is split over two devices, as in 2012: two GPUs where there are two, one GPU twice, or the CPU. The
 results are in runs/alexnet: curves, conv1's kernels by tower, history.csv, weights, and a checkpoint from which an
 interrupted run goes on:    python examples/alexnet_imagenet.py --resume runs/alexnet
 """
@@ -23,8 +24,33 @@ from minialex.data.loader import DummyBatches, PictureBatches
 from minialex.data.pictures import draw_pictures
 from minialex.errors import CheckpointError, DataError
 from minialex.models.alexnet import PRESETS
+from minialex.models.names import network
 from minialex.study.timeline import measure_step
 from minialex.training import results
+from minialex.training.command_line import (
+    add_threads,
+    friendly,
+    network_name,
+    number,
+    settle,
+    use_threads,
+    whole_number,
+)
+from minialex.training.networks import (
+    ALEXNETS,
+    check_batches,
+    check_device,
+    first_kernels,
+    freeze,
+    make_network,
+    outputs_in,
+    pictures_wanted,
+    pixels_of_others,
+    side_for,
+    spelt,
+    which_network,
+    with_weights,
+)
 from minialex.training.output import Output, drawing
 from minialex.training.recorded import check_preset, last_layer_is_new, names_for, unrecorded
 from minialex.training.reports import AccuracyReport
@@ -32,22 +58,17 @@ from minialex.training.runs import (
     HISTORY,
     INPUT,
     MODEL,
-    add_threads,
     advice_when_stopped,
     check_whose,
     find_checkpoint,
-    friendly,
     last_row,
-    number,
     read_input,
     read_weights,
     settings_to_resume,
-    settle,
-    use_threads,
     weight_file,
-    whole_number,
     write_input,
 )
+from minialex.weights.foreign import last_layers
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
 DEFAULTS = {
@@ -55,6 +76,9 @@ DEFAULTS = {
     "dummy": None,
     "ground_truth": None,
     "class_ids": None,
+    "arch": "alexnet",
+    "small": False,
+    "pixels": None,
     "preset": "paper",
     "epochs": 90,
     "batch_size": 128,
@@ -94,7 +118,7 @@ MAY_CHANGE |= {"data", "ground_truth", "class_ids"}  # folders move; that the cl
 MAY_CHANGE |= {"look"}
 PICTURES = ["conv1.png", "curves.png"]
 PICTURES_LOOK = ["codes.png", "feature_maps.png", "nearest.png", "timeline.png"]
-ARCHITECTURE = ("preset", "width", "image_size", "init", "scale")
+ARCHITECTURE = ("arch", "small", "pixels", "width", "image_size", *ALEXNETS)
 
 
 def parse_arguments(argv=None):
@@ -109,6 +133,19 @@ def parse_arguments(argv=None):
         nargs="?",
         type=absolute,
         help="a folder with train/<class>/ and val/<class>/; left out: drawn, or those of the resumed run",
+    )
+    add(
+        "-a",
+        "--arch",
+        type=network_name,
+        metavar="NAME",
+        help="alexnet (default), zfnet, vgg16, vgg16_bn, googlenet, inception_v3, resnet50, densenet121, ...",
+    )
+    add(
+        "--small",
+        action="store_true",
+        default=None,
+        help="the small version of --arch, for pictures of 32x32 (drawn pictures: always)",
     )
     add("--preset", choices=list(PRESETS), help="which AlexNet (default: paper)")
     add("--devices", default="auto", help='"auto", "cuda:0,cuda:1", "cpu", ... (default: auto)')
@@ -139,14 +176,22 @@ def parse_arguments(argv=None):
         help="validate the weights of --resume or --pretrained, train nothing",
     )
     add("--ten-crop", action="store_true", help="with -e: the mean of ten crops, as in 2012")
-    add("--pretrained", metavar="PATH", help="begin with these weights: ours, BVLC's .npy, torchvision's")
+    add(
+        "--pretrained",
+        metavar="PATH",
+        help="begin with these weights: ours, BVLC's .npy, torchvision's; for other classes with a new last layer",
+    )
     add(
         "--classes",
         metavar="FILE",
         type=absolute,
         help="the names of the classes of weights that don't say them, one a line, in the network's order",
     )
-    add("--freeze", metavar="NAMES", help="leave these layers as they are: conv1,conv2")
+    add(
+        "--freeze",
+        metavar="NAMES",
+        help="leave these layers as they are, with all inside of them: conv1,bn1,layer1 (running means, too)",
+    )
     add(
         "-p",
         "--print-freq",
@@ -156,7 +201,7 @@ def parse_arguments(argv=None):
         help="steps between log lines (default: 20)",
     )
     add("--seed", type=whole_number(0), help="of everything that is random (default: 0)")
-    add("--output-dir", metavar="DIR", help="default: runs/alexnet, or the next free runs/alexnet-N")
+    add("--output-dir", metavar="DIR", help="default: runs/ARCH, or the next free runs/ARCH-N")
     add(
         "--cache",
         metavar="DIR",
@@ -214,7 +259,10 @@ class Pictures:
         self.train_list = self.val_list = None
         self.classes = trained or [f"class {i}" for i in range(1000)]
         if not settings["dummy"]:
-            root = settings["data"] or draw_pictures(Path("runs", "drawn-pictures"), size=settings["side"])
+            drawn = "drawn-pictures"
+            if settings["side"] != DEFAULTS_DRAWN["side"]:
+                drawn += f"-{settings['side']}"
+            root = settings["data"] or draw_pictures(Path("runs", drawn), size=settings["side"])
             truth, ids = settings["ground_truth"], settings["class_ids"]
             self.val_list = self.limited(find_pictures(root, "val", truth, ids, trained))
             if not args.evaluate:
@@ -264,16 +312,9 @@ def a_few(names):
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
 
 
-def build_model(settings, classes, devices):
-    options = {name: settings[name] for name in ARCHITECTURE}
-    model = mx.models.alexnet(len(classes), devices, rng=settings["seed"], **options)
-    model.classes = classes
-    return model
-
-
 def measures_its_input(settings):
     """Does the network take the mean picture away, or add the colours of the training pictures?"""
-    wanted = PRESETS[settings["preset"]].input
+    wanted = pictures_wanted(settings)
     return not settings["dummy"] and (wanted.mean == "image" or bool(wanted.colour))
 
 
@@ -306,13 +347,13 @@ def begin_with(args, model, settings):
     """Put --pretrained's weights into the model. Its last layer stays as it is unless they are of the same classes."""
     path = args.pretrained
     arrays, known = read_weights(path)
-    why = ""
-    if "fc8.bias" in arrays and not settings["dummy"]:
-        count = len(arrays["fc8.bias"])
+    why, last = "", f"{last_layers(model)[0]}.bias"
+    if last in arrays and not settings["dummy"]:
+        count = len(arrays[last])
         why = last_layer_is_new(path, known.get("classes"), count, args.classes, model.classes)
     fresh = mx.weights.load_pretrained(model, weight_file(path), new_last_layer=True if why else None)
     print(f"Beginning with the weights of {path}" + (f", but for {', '.join(fresh)}: {why}" if fresh else ""))
-    say(unrecorded(path, f"preset {settings['preset']}"))
+    say(unrecorded(path, spelt(**settings)))
 
 
 def say(note):
@@ -327,7 +368,10 @@ def train_network(args, checkpoint, settings, folder):
             f"{checkpoint.path} knows other classes ({a_few(settings['classes'])}) than the pictures have "
             f"({a_few(pictures.classes)}): {differences(settings['classes'], pictures.classes)}"
         )
-    model = build_model(settings, pictures.classes, args.devices)
+    if not settings["dummy"]:
+        check_batches(settings, len(pictures.train_list))
+    model = make_network(settings, len(pictures.classes), args.devices)
+    model.classes = pictures.classes
     if args.pretrained and not checkpoint:
         begin_with(args, model, settings)
     frozen = freeze(model, settings["freeze"])
@@ -343,15 +387,17 @@ def train_network(args, checkpoint, settings, folder):
     )
     warmup = min(settings["warmup"], settings["epochs"] / 10)
     shown = {**settings, "warmup": warmup if settings["lr_scheduler"] == "cosine" else None}
-    print(", ".join(f"{name} {shown[name]}" for name in DEFAULTS if shown[name] not in (None, "")) + "\n")
+    shown = {name: shown[name] for name in DEFAULTS if shown.get(name) not in (None, "")}
+    print(", ".join(f"{name} {value}" for name, value in shown.items() if value is not False) + "\n")
 
     optimizer = mx.SGD(
-        [p for name, p in model.named_parameters() if layer_of(name) not in frozen],
+        [p for name, p in model.named_parameters() if name not in frozen],
         settings["lr"],
         settings["momentum"],
         settings["wd"],
     )
     schedule = optim.make_schedule(settings["lr_scheduler"], settings["lr"], settings["epochs"], warmup)
+    losses = sum(getattr(model.loss, "weights", (1.0,)))
     try:
         history = train.fit(
             model,
@@ -364,7 +410,7 @@ def train_network(args, checkpoint, settings, folder):
             checkpoint_every=settings["checkpoint_every"],
             resume=checkpoint,
             settings=settings,
-            report=AccuracyReport(args.print_freq, classes=len(pictures.classes)),
+            report=AccuracyReport(args.print_freq, classes=len(pictures.classes), losses=losses),
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(advice_when_stopped(folder)) from None
@@ -377,7 +423,11 @@ def train_network(args, checkpoint, settings, folder):
         say_skipped(train_on, validate)
     with drawing(folder):
         plot.accuracy_curves(history, folder / "curves.png")
-        plot.tower_kernels(model, folder / "conv1.png")
+        if settings["arch"] == "alexnet":
+            plot.tower_kernels(model, folder / "conv1.png")
+        else:
+            name, kernels = first_kernels(mx.weights.export_grouped(model))
+            plot.filters(kernels, folder / "conv1.png", name)
         if wants_a_look(settings):
             look(model, pictures, prepare, folder)
     last = history[-1]
@@ -387,7 +437,7 @@ def train_network(args, checkpoint, settings, folder):
     print(f"In {folder}: " + ", ".join([MODEL, HISTORY, *sorted(path.name for path in folder.glob("*.png"))]))
     if not settings["dummy"]:
         print(f"Try it on a picture of your own: python -m minialex classify my.jpg --weights {folder}")
-        if not settings["data"]:
+        if not settings["data"] and settings["arch"] == "alexnet":
             print(WHAT_WAS_DONE)
 
 
@@ -405,11 +455,18 @@ def look(model, pictures, prepare, folder):
     labels = np.concatenate(labels)
 
     shown = ["relu1", "pool2", "relu3", "relu5", "relu6", "relu7", "fc8"]
-    plot.feature_maps(model, x[0][:1], folder / "feature_maps.png", layers=shown)
-    features = neighbours.features(model, batches)
+    layer, name = "relu7", "fc7"
+    if not set(shown) <= set(model.layers):  # not AlexNet's, nor ZFNet's
+        shown = None
+        *_, layer, _ = (n for n, it in model.layers.items() if not isinstance(it, mx.Dropout | mx.Flatten))
+        name = layer
+    plot.feature_maps(model, x[0][:1], folder / "feature_maps.png", shown)
+    features = neighbours.features(model, batches, layer)
     queries = np.linspace(0, len(squares) - 1, 6).astype(int)
     nearest = neighbours.nearest(features, queries)
-    plot.neighbours(squares, labels, few.classes, queries, nearest, folder / "nearest.png", "Nearest by fc7")
+    plot.neighbours(
+        squares, labels, few.classes, queries, nearest, folder / "nearest.png", f"Nearest by {name}"
+    )
     encoder = neighbours.BinaryCodes(bits=28)
     encoder.fit(features)
     nearest = neighbours.hamming(encoder.codes(features), queries)
@@ -435,44 +492,27 @@ went as JPEG files through the same reading, cropping and colour noise as photog
 with /data/imagenet/train/<class>/*.JPEG and /data/imagenet/val/<class>/*.JPEG; it wants two GPUs, or one."""
 
 
-def freeze(model, names):
-    """The layers that --freeze names, after a check."""
-    frozen = {name.strip() for name in names.split(",") if name.strip()}
-    known = dict.fromkeys(layer_of(name) for name, _ in model.named_parameters())
-    if unknown := sorted(frozen - set(known)):
-        raise ValueError(f"--freeze: no layer is called {', '.join(unknown)}; there are {', '.join(known)}")
-    if frozen == set(known):
-        raise ValueError("--freeze: with all layers frozen there is nothing to train")
-    return frozen
-
-
-def layer_of(parameter_name):
-    return parameter_name.split(".")[0]
-
-
 def evaluate(args):
     """-e: how good saved weights are."""
     path = Path(args.resume or args.pretrained)
     arrays, of_run = read_weights(path)
-    if "fc8.bias" not in arrays:
-        why = "has no layer fc8: these are not an AlexNet's weights"
-        check_whose(path, "AlexNet", arrays, of_run, f"{why}; it ")
-        raise ValueError(f"{path} {why}")
+    check_whose(path, spelt_for(args), arrays, of_run)
+    of_run = {**of_run, **whose(args, path, arrays, of_run)}
     settings = settle(
         asked_of(args),
         of_other_pictures(of_run, asked_of(args)),
-        defaults_for(args),
+        defaults_for(args, of_run),
         may_change=set(DEFAULTS) - {"preset"},
     )
     use_threads(settings["threads"])
-    names = [f"class {i}" for i in range(len(arrays["fc8.bias"]))]
+    count = outputs_in(path, arrays, settings["arch"], settings["small"])
+    names = [f"class {i}" for i in range(count)]
     if not settings["dummy"]:
-        names = names_for(path, of_run.get("classes"), len(names), args.classes, None)
+        names = names_for(path, of_run.get("classes"), count, args.classes, None)
     pictures = Pictures(args, settings, names)
-    model = build_model(settings, names, args.devices)
-    mx.weights.check_record(mx.weights.read_record(weight_file(path)), model, path)
-    mx.weights.import_grouped(model, arrays)
-    say(unrecorded(path, f"preset {settings['preset']}"))
+    model = with_weights(path, arrays, settings, count, args.devices)
+    model.classes = names
+    say(unrecorded(path, spelt(**settings)))
     beside = (path if path.is_dir() else path.parent) / INPUT
     mean = read_input(beside, ["mean"])["mean"] if beside.is_file() else None
     if mean is None and model.input.mean == "image" and not settings["dummy"]:
@@ -487,6 +527,17 @@ def evaluate(args):
     )
     say_skipped(validate)
     scores.check_finite("on the validation pictures")
+
+
+def spelt_for(args):
+    """Whose run is wanted, for messages."""
+    return args.arch if args.arch not in (None, "alexnet") else "AlexNet"
+
+
+def whose(args, path, arrays, known):
+    """The settings that say which network weights are for, after a check of what is asked for."""
+    settings = which_network(path, arrays, known, args.arch, args.small)
+    return {**settings, "pixels": pixels_of_others(known, **settings)}
 
 
 def of_other_pictures(of_run, asked):
@@ -504,11 +555,31 @@ def asked_of(args):
     return {name: value for name in DEFAULTS if (value := getattr(args, name, None)) is not None}
 
 
-def defaults_for(args, of_pretrained=()):
-    """What holds where nothing is asked for; the network has the size of a pretrained one."""
-    defaults = DEFAULTS if args.data or args.dummy else {**DEFAULTS, **DEFAULTS_DRAWN}
-    size = {name: of_pretrained[name] for name in (*ARCHITECTURE, "side") if name in of_pretrained}
-    return {**defaults, **size}
+def defaults_for(args, known):
+    """What holds where nothing is asked for. known: what a run or pretrained weights say: the network has their size.
+
+    Raises ValueError for options that the network does not have.
+    """
+    drawn = not (args.data or args.dummy)
+    defaults = {**DEFAULTS, **(DEFAULTS_DRAWN if drawn else {})}
+    arch = args.arch or known.get("arch", "alexnet")
+    if known.get("arch", arch) != arch:
+        known = {}
+    if arch == "alexnet":
+        network(arch, bool(args.small))
+    else:
+        if args.preset:
+            raise ValueError(
+                f"--preset {args.preset} says which AlexNet; {arch} has no presets: leave it out"
+            )
+        check_device(arch, args.devices)
+        small = bool(args.small or known.get("small", drawn))
+        size = known.get("image_size")
+        defaults = {name: value for name, value in defaults.items() if name not in ALEXNETS}
+        defaults |= {"arch": arch, "small": small, "image_size": size}
+        defaults["side"] = side_for(defaults)
+    kept = {name: known[name] for name in (*ARCHITECTURE, "side") if name in known and name in defaults}
+    return {**defaults, **kept}
 
 
 def main(argv=None):
@@ -521,27 +592,31 @@ def main(argv=None):
 
 
 def train_in(output, args):
-    checkpoint = find_checkpoint(args.resume, "AlexNet")
+    checkpoint = find_checkpoint(args.resume, spelt_for(args))
     of_run = settings_to_resume(args.resume, checkpoint)
-    may_change = (
-        MAY_CHANGE if checkpoint else set(DEFAULTS)
-    )  # nothing hangs on them before the first checkpoint
+    if of_run:  # one of before says of no other network
+        of_run = {"arch": "alexnet", "small": False, **of_run}
+    # Before the first checkpoint nothing hangs on them, but on the network other settings do.
+    may_change = MAY_CHANGE if checkpoint else set(DEFAULTS) - {"arch", "small"}
     if args.pretrained and checkpoint:
         print(f"Going on from {checkpoint.path}: --pretrained {args.pretrained} is not read again.")
     of_pretrained = {}
     if args.pretrained and not checkpoint:
+        path = weight_file(args.pretrained)
         arrays, of_pretrained = read_weights(args.pretrained)
-        check_whose(weight_file(args.pretrained), "AlexNet", arrays, why="does not fit this model: it ")
+        check_whose(path, spelt_for(args), arrays, of_pretrained, why="does not fit this model: it ")
+        of_pretrained = {**of_pretrained, **whose(args, path, arrays, of_pretrained)}
     check_preset(args.pretrained, of_pretrained.get("preset"), args.preset)
     settings = settle(
         asked_of(args),
         of_other_pictures(of_run, asked_of(args)),
-        defaults_for(args, of_pretrained),
+        defaults_for(args, of_pretrained or of_run or {}),
         may_change,
     )
     if not checkpoint:
         settings.pop("classes", None)  # the pictures say
     use_threads(settings["threads"])
+    output.name = settings["arch"]
     folder = output.take()
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:
         last = last_row(checkpoint, "val_acc1")

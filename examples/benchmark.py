@@ -30,7 +30,7 @@ from minialex.data.folder import find_pictures
 from minialex.data.pictures import draw_pictures
 from minialex.study import benchmarks
 from minialex.study.benchmarks import Side, as_spread, count, in_turn, ratios, spread, table
-from minialex.training.runs import choose_processes, friendly, number, whole_number
+from minialex.training.command_line import choose_processes, friendly, number, whole_number
 
 RESULTS = Path(__file__).resolve().parent / "results"
 BATCH = {"lenet": 128, "alexnet": 64}

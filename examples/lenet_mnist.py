@@ -17,25 +17,27 @@ from minialex.data import load_drawn_digits, load_mnist
 from minialex.data.loader import ArrayBatches
 from minialex.models.lenet import ACTIVATIONS, VARIANTS
 from minialex.training import results
+from minialex.training.command_line import (
+    add_threads,
+    choose_processes,
+    friendly,
+    number,
+    settle,
+    use_threads,
+    whole_number,
+)
 from minialex.training.output import Output, drawing
 from minialex.training.recorded import unrecorded
 from minialex.training.reports import ErrorReport
 from minialex.training.runs import (
     HISTORY,
     MODEL,
-    add_threads,
     advice_when_stopped,
     check_whose,
-    choose_processes,
     find_checkpoint,
-    friendly,
     last_row,
     load_run,
-    number,
     settings_to_resume,
-    settle,
-    use_threads,
-    whole_number,
 )
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.

@@ -26,9 +26,12 @@ from minialex.data.loader import ArrayBatches
 from minialex.models.names import network
 from minialex.study import benchmarks
 from minialex.study.benchmarks import table
-from minialex.training.runs import friendly, number, whole_number
+from minialex.training.command_line import friendly, number, whole_number
 
 RECIPE = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}  # section 4.2 of the paper
+WARM_UP = (
+    0.1  # the first tenth, linearly: section 4.2 warms up its deepest network, which does not begin otherwise
+)
 PLAIN, RESIDUAL = {"plain": True}, {"plain": False}
 DEPTHS = {"plain-20": (20, PLAIN), "plain-56": (56, PLAIN), "residual-56": (56, RESIDUAL)}
 SMALL = {
@@ -132,7 +135,7 @@ class Prepared:
 
 
 def train_one(model, data, args, seconds=None):
-    """Epochs, or as many steps as fit into `seconds`, the rate going down by cosine: history and gradients' norms."""
+    """Epochs, or as many steps as fit into `seconds`; the rate goes up, then down: history, gradients' norms."""
     batches, tests = batches_for(model, data, args)
     optimizer = mx.SGD(model.train().parameters(), **RECIPE)
     first = next(iter(batches.shuffled(0)))
@@ -144,7 +147,7 @@ def train_one(model, data, args, seconds=None):
             if seconds is not None and here >= seconds:
                 break
             share = (epoch + step / len(batches)) / args.epochs if seconds is None else here / seconds
-            optimizer.lr = RECIPE["lr"] * (1 + np.cos(np.pi * share)) / 2
+            optimizer.lr = RECIPE["lr"] * min(1.0, share / WARM_UP) * (1 + np.cos(np.pi * share)) / 2
             totals += train.train_step(model, optimizer, x, labels) * [
                 len(x),
                 1,

@@ -15,6 +15,7 @@ from minialex.devices.twins import fast_by_default, twins_of
 from minialex.errors import CheckpointError, DataError
 from minialex.models.alexnet import PRESETS
 from minialex.models.lenet import VARIANTS
+from minialex.training.command_line import network_name
 
 
 def main(argv=None) -> int:
@@ -33,7 +34,7 @@ def main(argv=None) -> int:
         "model",
         nargs="?",
         default="lenet",
-        type=network_name,
+        type=lenet_or_network_name,
         help="lenet (default), alexnet, resnet50, vgg16_bn, inception_v3, ...",
     )
     summary.add_argument("--variant", choices=VARIANTS, help="of LeNet-5 (default: modern)")
@@ -51,8 +52,17 @@ def main(argv=None) -> int:
     predict.add_argument("--save", metavar="PNG", help="also save what was done to the picture, step by step")
     predict.set_defaults(run=run_predict)
 
-    classify = commands.add_parser("classify", help="what an AlexNet sees in a photograph: five names")
-    classify.add_argument("picture", help="a photograph")
+    classify = commands.add_parser("classify", help="what a network sees in photographs: five names for each")
+    classify.add_argument("pictures", nargs="+", metavar="picture", help="a photograph, or several")
+    classify.add_argument(
+        "--arch",
+        type=network_name,
+        metavar="NAME",
+        help="resnet50, vgg16_bn, ... (default: what the weights say, or their names show)",
+    )
+    classify.add_argument(
+        "--small", action="store_true", default=None, help="its version for pictures of 32x32"
+    )
     classify.add_argument(
         "--weights", metavar="PATH", required=True,
         help="a run's folder, a weight file, BVLC's .npy, torchvision's .pth or .safetensors",
@@ -62,7 +72,7 @@ def main(argv=None) -> int:
         metavar="FILE",
         help="their names, one a line, in the network's order (default: the run's)",
     )
-    classify.add_argument("--preset", choices=PRESETS, help="(default: the run's, or what the weights show)")
+    classify.add_argument("--preset", choices=PRESETS, help="of AlexNet (default: as --arch)")
     classify.add_argument(
         "--mean", metavar="FILE",
         help=".npy of (3, H, W) or (3,), ordered as the channels (default: the run's mean picture, if it has one)",
@@ -84,16 +94,9 @@ def main(argv=None) -> int:
 # ---- summary ---------------------------------------------------------------------------------------
 
 
-def network_name(name: str) -> str:
-    """For argparse: a network that there is."""
-    from minialex.models.names import network
-
-    try:
-        if name != "lenet":
-            network(name)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return name
+def lenet_or_network_name(name: str) -> str:
+    """For argparse: a network that there is, LeNet-5 among them."""
+    return name if name == "lenet" else network_name(name)
 
 
 def run_summary(args) -> int:
@@ -126,7 +129,7 @@ def run_predict(args) -> int:
     arrays, settings = load_run(weights)
     if "c1.weight" not in arrays:
         why, remedy = "has no c1, it is no LeNet-5's", "minialex classify reads photographs"
-        check_whose(weights, "LeNet-5", arrays, why=f"{why}; it ", remedy=remedy)
+        check_whose(weights, "LeNet-5", arrays, settings, why=f"{why}; it ", remedy=remedy)
         raise ValueError(f"{weights} {why}; {remedy}")
     variant, activation = settings.get("variant", "modern"), settings.get("activation", "tanh")
     model = mx.models.lenet5(variant, activation=activation)
@@ -187,37 +190,52 @@ def run_classify(args) -> int:
     from minialex.data.augment import square
     from minialex.data.classes import read_names, reorder
     from minialex.data.folder import read_picture
+    from minialex.training.networks import (
+        DEFAULTS,
+        outputs_in,
+        pixels_of_others,
+        side_for,
+        spelt,
+        which_network,
+        with_weights,
+    )
     from minialex.training.recorded import check_preset, trained_names, unrecorded
     from minialex.training.runs import INPUT, check_whose, read_weights, weight_file
 
-    arrays, settings = read_weights(args.weights)
-    if not {"conv1.bias", "fc8.bias"} <= set(arrays):
-        why, remedy = "has no conv1 to fc8, it is no AlexNet's", "minialex predict reads digits"
-        check_whose(args.weights, "AlexNet", arrays, why=f"{why}; it ", remedy=remedy)
-        raise ValueError(f"{args.weights} {why}; {remedy}")
-    classes, known = len(arrays["fc8.bias"]), settings.get("classes")
-    names = trained_names(args.weights, known, classes, args.classes) or [
-        f"class {i}" for i in range(classes)
+    arrays, known = read_weights(args.weights)
+    check_whose(args.weights, "AlexNet", arrays, known, remedy="minialex predict reads digits")
+    which = which_network(args.weights, arrays, known, args.arch, args.small)
+    count = outputs_in(args.weights, arrays, **which)
+    names = trained_names(args.weights, known.get("classes"), count, args.classes) or [
+        f"class {i}" for i in range(count)
     ]
-    if args.classes and known:
-        names = reorder(read_names(args.classes, classes), known, args.classes)
-    preset = args.preset or settings.get("preset") or preset_by_shape(args.weights, arrays)
-    if not (note := unrecorded(args.weights, f"preset {preset}")):
-        check_preset(args.weights, settings.get("preset"), args.preset)
-    size = {"width": settings.get("width") or 1.0, "image_size": settings.get("image_size")}
-    model = mx.models.alexnet(classes, args.devices, preset, **size, scale=settings.get("scale"))
-    mx.weights.import_grouped(model, arrays)
-
+    if args.classes and known.get("classes"):
+        names = reorder(read_names(args.classes, count), known["classes"], args.classes)
+    settings = {**DEFAULTS, **known, **which, "pixels": pixels_of_others(known, **which)}
+    if which["arch"] == "alexnet":
+        preset = args.preset or known.get("preset") or preset_by_shape(args.weights, arrays)
+        settings["preset"] = preset
+    elif args.preset:
+        raise ValueError(
+            f"--preset {args.preset} says which AlexNet; {args.weights} is for {which['arch']}: leave it out"
+        )
+    if not (note := unrecorded(args.weights, spelt(**settings))):
+        check_preset(args.weights, known.get("preset"), args.preset)
+    model = with_weights(args.weights, arrays, settings, count, args.devices)
     of_run = weight_file(args.weights).with_name(INPUT)
     prepare = preparation(model.input, args.mean or (of_run if of_run.is_file() else None))
-    side = settings.get("side") or round(256 * prepare.crop / PRESETS[preset].input.crop)
+    side = known.get("side") or side_for(settings, model.input)
     if prepare.mean.ndim == 3 and prepare.mean.shape[-1] > 1:
         side = prepare.mean.shape[-1]
-    x = prepare.evaluation(square(read_picture(args.picture, at_least=side), side))
-    logits = mx.to_numpy(model.eval().forward(model.device.asarray(np.ascontiguousarray(x[None]))))[0]
-    share = shares_of(logits, args.weights)
-    for number in np.argsort(-share, kind="stable")[:5]:
-        print(f" {100 * share[number]:5.1f} %  {names[number]}")
+    model.eval()
+    for picture in args.pictures:
+        x = prepare.evaluation(square(read_picture(picture, at_least=side), side))
+        logits = mx.to_numpy(model.forward(model.device.asarray(np.ascontiguousarray(x[None]))))[0]
+        share = shares_of(logits, args.weights)
+        if len(args.pictures) > 1:
+            print(f"{picture}:")
+        for number in np.argsort(-share, kind="stable")[:5]:
+            print(f" {100 * share[number]:5.1f} %  {names[number]}")
     if note:
         print(note, file=sys.stderr)
     return 0

@@ -15,6 +15,7 @@ from minialex import __main__ as program
 from minialex import weights
 from minialex.data.augment import centre_crop, square
 from minialex.models.alexnet import PRESETS, alexnet
+from minialex.training import networks
 from minialex.weights import foreign
 
 SIZE, CLASSES, WIDTH = 99, 7, 1 / 16
@@ -172,7 +173,7 @@ def test_others_weights_say_which_network_they_are_for(
         "image_size": SIZE,
     }  # others' files are of the whole network: no settings say this
     monkeypatch.setattr(
-        mx.models, "alexnet", lambda n, devices, preset, **_: alexnet(n, devices, preset, **small)
+        networks, "alexnet", lambda n, devices, preset, **_: alexnet(n, devices, preset, **small)
     )
     status, out, err = run(photo, "--weights", tmp_path / name, "--classes", names)
     assert (status, err) == (0, "")
@@ -313,7 +314,7 @@ def weights_of_lenet(folder):
     return [
         "--weights",
         folder / "lenet.safetensors",
-    ], r"lenet\.safetensors has no conv1 to fc8.*predict reads digits"
+    ], r"lenet\.safetensors is a run of LeNet-5 .*predict reads digits"
 
 
 def weights_that_run_code(folder):

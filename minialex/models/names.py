@@ -1,7 +1,8 @@
 """Networks by one name, as command lines have it: "resnet50", "vgg16_bn"."""
 
 import difflib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from minialex.models.alexnet import alexnet
@@ -10,6 +11,7 @@ from minialex.models.googlenet import googlenet
 from minialex.models.inception import inception_v3
 from minialex.models.inception_v2 import inception_v2
 from minialex.models.inception_v4 import inception_resnet, inception_v4
+from minialex.models.network import Network
 from minialex.models.resnet import BLOCKS, resnet
 from minialex.models.vgg import COLUMNS, vgg
 from minialex.models.zfnet import zfnet
@@ -17,7 +19,7 @@ from minialex.models.zfnet import zfnet
 NETWORKS: dict[str, Callable] = {
     "alexnet": alexnet,
     "zfnet": zfnet,
-    **{f"vgg{depth}": partial(vgg, depth) for depth in COLUMNS},
+    **{f"vgg{depth}": partial(vgg, depth, batch_norm=False) for depth in COLUMNS},
     **{f"vgg{depth}_bn": partial(vgg, depth, batch_norm=True) for depth in COLUMNS},
     "googlenet": googlenet,
     "inception_v2": inception_v2,
@@ -29,15 +31,98 @@ NETWORKS: dict[str, Callable] = {
 }
 
 
-def network(name: str) -> Callable:
-    """The function that makes a network. Raises ValueError, with the nearest names, for one that there is not.
+def family(make: Callable) -> Callable:
+    """The function of a family of networks, of which a name has some arguments."""
+    return make.func if isinstance(make, partial) else make
+
+
+FAMILIES = {family(make).__name__: family(make) for make in NETWORKS.values()}
+
+# The versions for pictures of 32x32. ResNets and DenseNets have other depths there, those of their papers, in the order
+# of how many parameters the networks have.
+DEPTHS = {
+    **dict(zip((f"resnet{depth}" for depth in (18, 34, 50, 101, 152)), (20, 32, 44, 56, 110), strict=True)),
+    **dict(zip((f"densenet{depth}" for depth in (121, 169, 201, 161)), (40, 100, 190, 250), strict=True)),
+}
+SMALL_NETWORKS: dict[str, Callable] = {
+    name: partial(family(make), DEPTHS[name]) if name in DEPTHS else make for name, make in NETWORKS.items()
+}
+del SMALL_NETWORKS["alexnet"]
+SMALL_NETWORKS = {
+    name: partial(make, preset="cifar" if family(make) is resnet else "small")
+    for name, make in SMALL_NETWORKS.items()
+}
+PRESETS_OF_SMALL = ("small", "cifar")
+
+
+def network(name: str, small: bool = False) -> Callable:
+    """The function that makes a network, or its small version for pictures of 32x32.
+
+    Raises ValueError, with the nearest names, for one that there is not; and for a small version that there is not.
 
     >>> network("resnet5")
     Traceback (most recent call last):
     ValueError: there is no network 'resnet5'; the nearest are resnet50, resnet152, resnet34
+    >>> str(network("resnet18", small=True)(num_classes=10))
+    'resnet(20)'
     """
     if name in NETWORKS:
-        return NETWORKS[name]
+        if small and name not in SMALL_NETWORKS:
+            raise ValueError(f"{name} has no small version for pictures of 32x32; each of the others has one")
+        return (SMALL_NETWORKS if small else NETWORKS)[name]
     near = difflib.get_close_matches(name, NETWORKS, n=3, cutoff=0.4)
     there = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(NETWORKS)}"
     raise ValueError(f"there is no network {name!r}; {there}")
+
+
+def sketch(name: str, small: bool = False, image_size: int | None = None) -> Network:
+    """The network with hardly any maps: what hangs on no width costs nothing there, names, kernels and pictures.
+
+    >>> sketch("inception_v3").input.crop, sum(p.value.size for p in sketch("vgg16").parameters())
+    (299, 33126)
+    """
+    return network(name, small)(num_classes=2, width=1 / 64, image_size=image_size, devices="cpu")
+
+
+def name_of(architecture: Mapping) -> tuple[str, bool]:
+    """The name of a network, and whether it is the small version; of what `model.architecture` says.
+
+    One that has no name gets one like theirs.
+
+    >>> name_of(vgg(11, batch_norm=True, preset="small", width=0.1).architecture)
+    ('vgg11_bn', True)
+    >>> name_of(resnet(8, preset="cifar").architecture)
+    ('resnet8', True)
+    """
+    small = architecture.get("preset") in PRESETS_OF_SMALL
+    for name, make in (SMALL_NETWORKS if small else NETWORKS).items():
+        if (
+            family(make).__name__ == architecture["network"]
+            and _arguments(make).items() <= architecture.items()
+        ):
+            return name, small
+    which = architecture.get("depth", architecture.get("version", ""))
+    return f"{architecture['network']}{which}", small
+
+
+def _arguments(make):
+    """What a name says of its family's arguments."""
+    if not isinstance(make, partial):
+        return {}
+    return dict(inspect.signature(make.func).bind_partial(*make.args, **make.keywords).arguments)
+
+
+def rebuilt(architecture: Mapping, **others) -> Network:
+    """The network that `model.architecture` tells of; others: arguments besides, or in their place.
+
+    Raises ValueError for a family that there is not.
+
+    >>> model = resnet(8, 3, preset="cifar", width=0.25)
+    >>> rebuilt(model.architecture, num_classes=5).architecture == {**model.architecture, "num_classes": 5}
+    True
+    """
+    if architecture["network"] not in FAMILIES:
+        raise ValueError(f"there is no network {architecture['network']!r}; there are {', '.join(FAMILIES)}")
+    make = FAMILIES[architecture["network"]]
+    known = inspect.signature(make).parameters
+    return make(**{**{name: value for name, value in architecture.items() if name in known}, **others})

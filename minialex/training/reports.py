@@ -137,9 +137,12 @@ class AccuracyReport(ErrorReport):
     )
     columns_if_held_out = ()
 
-    def __init__(self, print_freq: int = 20, say=print, classes: int | None = None):
-        """classes: how many there are; with them, a loss that does not leave ln(classes) is noticed."""
-        self.say, self.read_every, self.classes = say, print_freq, classes
+    def __init__(self, print_freq: int = 20, say=print, classes: int | None = None, losses: float = 1.0):
+        """classes: how many there are; with them, a loss that does not leave ln(classes) is noticed.
+
+        losses: what those of all exits weigh together, in a network that has some: it begins at so many ln(classes).
+        """
+        self.say, self.read_every, self.classes, self.losses = say, print_freq, classes, losses
         self.stalled = 0  # epochs in a row
 
     def begin(self, epoch, epochs, step, steps):
@@ -185,13 +188,14 @@ class AccuracyReport(ErrorReport):
 
     def advice(self, row) -> list[str]:
         """What to try when the network has learned nothing for three epochs: it gives all classes the same share."""
-        chance = math.log(self.classes) if self.classes else 0.0
+        chance = self.losses * math.log(self.classes) if self.classes else 0.0
         at_chance = chance and abs(row["train_loss"] / chance - 1) < 0.01
         self.stalled = self.stalled + 1 if at_chance else 0
         if self.stalled % 3 or not self.stalled:
             return []
+        start = f"{self.losses:g} " * (self.losses != 1) + f"ln({self.classes}) = {chance:.3f}"
         return [
-            f"  The loss has stayed at ln({self.classes}) = {chance:.3f} for {self.stalled} epochs: it learns nothing.",
+            f"  The loss has stayed at {start} for {self.stalled} epochs: it learns nothing.",
             "  Try half or twice the --lr; another --seed; pictures in the right class folders. The weights of 2012,",
             "  N(0, 0.01) on pixels from 0 to 255, need the full network; a small one needs init='he' and scale=1/64.",
         ]

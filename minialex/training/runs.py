@@ -1,25 +1,19 @@
-"""A run's folder: what a training program finds there, writes there, and does not write over.
+"""A run's folder: what a training program finds there, writes there, and does not write over."""
 
-And the rules that the training programs share: where a setting comes from, and how mistakes are told.
-"""
-
-import argparse
 import difflib
 import glob
-import multiprocessing
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from minialex.devices.device import Device
-from minialex.errors import CheckpointError, DtypeMismatch
+from minialex.errors import CheckpointError
+from minialex.models.names import name_of
 from minialex.training.checkpoint import Checkpoint, load_checkpoint, look_into
 from minialex.training.progress import Progress
 from minialex.weights import load, load_with_metadata, read_pretrained, record_in, save
 from minialex.weights.files import unfinished_name
+from minialex.weights.foreign import own_names
 from minialex.weights.reading import read_at_most
 from minialex.weights.records import FLAG, MOST_CHARACTERS, TEXT, Maybe, check, parse, partly, whole
 from minialex.weights.records import number as finite
@@ -29,9 +23,10 @@ from minialex.weights.seal import VELOCITY, is_sealed, sealed
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 GOOD = "good.safetensors"  # of the newest epoch that ended well: a checkpoint, should a later one be spoiled
 HISTORY, SETTINGS = "history.csv", "settings.json"
-INPUT = "input.safetensors"  # AlexNet's: the mean image and the colours of the training pictures
+INPUT = "input.safetensors"  # of networks that want them: the training pictures' mean image and their colours
 
-# Each network's program, and what its runs are known by: a parameter's name, and that of a setting.
+# Each program's network, and what its runs are known by: a parameter's name, and that of a setting. Those of the
+# second one may be of other networks too: the setting "arch" says which.
 NETWORKS = {
     "LeNet-5": ("lenet_mnist.py", "c1.weight", "variant"),
     "AlexNet": ("alexnet_imagenet.py", "conv1.weight", "preset"),
@@ -43,8 +38,8 @@ WEIGHT_FILES = (".safetensors", ".npy", ".pth", ".pt")
 SIDE, COUNT = whole(1, 4096), whole(1)
 KNOWN = partly(
     {
-        **dict.fromkeys(("variant", "activation", "lr_scheduler", "preset", "freeze", "init"), TEXT),
-        **dict.fromkeys(("data", "data_dir", "ground_truth", "class_ids"), Maybe(TEXT)),
+        **dict.fromkeys(("variant", "activation", "lr_scheduler", "preset", "freeze", "init", "arch"), TEXT),
+        **dict.fromkeys(("data", "data_dir", "ground_truth", "class_ids", "pixels"), Maybe(TEXT)),
         **dict.fromkeys(("lr", "momentum", "wd", "dropout", "warmup"), finite(0)),
         **dict.fromkeys(("epochs", "batch_size"), COUNT),
         **dict.fromkeys(("limit", "processes", "threads"), Maybe(COUNT)),
@@ -53,6 +48,7 @@ KNOWN = partly(
         "classes": [TEXT],
         "dummy": Maybe(FLAG),
         "look": Maybe(FLAG),
+        "small": FLAG,
         "width": finite(1e-3, 16),
         "scale": Maybe(finite(1e-9, 1e9)),
         "side": SIDE,
@@ -60,60 +56,9 @@ KNOWN = partly(
     }
 )
 
-WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
-
 
 class NothingToResume(FileNotFoundError):
     """What --resume names is not there. The program ends with exit status 2, as for arguments that cannot be."""
-
-
-def add_threads(parser: argparse.ArgumentParser) -> None:
-    """--threads, the same for all programs."""
-    parser.add_argument(
-        "--threads",
-        type=whole_number(1),
-        metavar="T",
-        help="on a CPU (default: OMP_NUM_THREADS or all cores); the same number gives the same bits",
-    )
-
-
-def use_threads(threads: int | None) -> None:
-    """Let the CPU work on so many threads; None: leave it as it is."""
-    if threads:
-        Device("cpu").threads = threads
-
-
-def choose_processes(asked: int | None, saved: int | None, batch_size: int, device: Device) -> int:
-    """How many processes share a batch: as many as were asked for, else as the resumed run had, else one for each
-    thread, where it has enough to do.
-
-    Raises ValueError for more than one on another device than the CPU.
-    """
-    if device.name == "cpu":
-        alone = multiprocessing.current_process().daemon  # which may start none
-        return asked or saved or (1 if alone else max(1, min(device.threads, batch_size // WORTHWHILE)))
-    if asked and asked > 1:
-        raise ValueError(f"--processes {asked} is for a CPU, this run is on {device.name}: leave it out")
-    return 1
-
-
-def settle(asked: dict, of_checkpoint: dict | None, defaults: dict, may_change) -> dict:
-    """A run's settings: what was asked for, else what the checkpoint says, else the defaults.
-
-    Raises ValueError when a resumed run asks for something else than it began with, where that cannot be changed.
-
-    >>> settle({"lr": 0.2}, {"lr": 0.1, "seed": 3}, {"lr": 0.5, "seed": 0, "epochs": 9}, may_change={"lr"})
-    {'lr': 0.2, 'seed': 3, 'epochs': 9}
-    """
-    saved = of_checkpoint or {}
-    clash = [n for n in asked if n in saved and n not in may_change and asked[n] != saved[n]]
-    if clash:
-        was = ", ".join(f"{name} {saved[name]}" for name in clash)
-        now = ", ".join(f"{name} {asked[name]}" for name in clash)
-        raise ValueError(
-            f"the checkpoint was made with {was}; this run asks for {now}: leave that out, or start a new run"
-        )
-    return {**defaults, **saved, **asked}
 
 
 def find_checkpoint(resume: str | None, network: str | None = None) -> Checkpoint | None:
@@ -141,7 +86,7 @@ def find_checkpoint(resume: str | None, network: str | None = None) -> Checkpoin
         print(f"There is no checkpoint in {path}: starting from the beginning.")
         return None
     checkpoint = load_checkpoint(file)
-    check_whose(path, network, checkpoint.parameters)
+    check_whose(path, network, checkpoint.parameters, checkpoint.state.get("settings"))
     return _checked(checkpoint.check())
 
 
@@ -163,21 +108,29 @@ def whose_run(names, settings: dict | None = None) -> str | None:
 
     >>> whose_run(["c1.weight", "c1.bias"]), whose_run([], {"preset": "paper"}), whose_run([], {})
     ('LeNet-5', 'AlexNet', None)
+    >>> whose_run(["conv1.weight", "fc.bias"], {"arch": "resnet18"})
+    'resnet18'
     """
+    settings = settings if isinstance(settings, dict) else {}
+    if settings.get("arch", "alexnet") != "alexnet":
+        return str(settings["arch"])
     for network, (_, name, setting) in NETWORKS.items():
-        if name in names or (not names and setting in (settings or {})):
+        if name in names or (not names and setting in settings):
             return network
     return None
 
 
 def check_whose(path, network: str | None, names=(), settings: dict | None = None, why="", remedy="") -> None:
-    """Raises ValueError, with `why` and the remedy, where that is a run of the other network than `network`."""
+    """Raises ValueError, with `why` and the remedy, where that is a run of another program than that of `network`."""
     found = whose_run(names, settings)
-    if network and found and found != network:
-        remedy = remedy or f"name a run of {network}, or use {NETWORKS[found][0]}"
-        raise ValueError(
-            f"{path} {why}is a run of {found} ({NETWORKS[found][0]}), not of {network}: {remedy}"
-        )
+    if network and found and (program := program_of(found)) != program_of(network):
+        remedy = remedy or f"name a run of {network}, or use {program}"
+        raise ValueError(f"{path} {why}is a run of {found} ({program}), not of {network}: {remedy}")
+
+
+def program_of(network: str) -> str:
+    """The file in examples/ that trains it."""
+    return NETWORKS.get(network, NETWORKS["AlexNet"])[0]
 
 
 def settings_in(folder: Path) -> dict:
@@ -298,13 +251,16 @@ def read_weights(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     if Path(path).is_dir():
         return load_run(path)
     arrays, preset = read_pretrained(path)
-    return (with_axes(path, arrays), {"preset": preset}) if preset else load_run(path)
+    if preset:
+        return with_axes(path, arrays), {"arch": "alexnet", "preset": preset}
+    return load_run(path) if Path(path).suffix.lower() == ".safetensors" else (with_axes(path, arrays), {})
 
 
 def with_axes(path: str | Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same, if parameters have a number of maps or units, and the weights of layers that of their inputs."""
     for name, array in arrays.items():
-        if array.ndim < 1 + (name.startswith(("conv", "fc")) and name.endswith(".weight")):
+        layer, _, kind = name.rpartition(".")
+        if array.ndim < 1 + (kind == "weight" and layer.startswith(("conv", "fc")) and "." not in layer):
             raise CheckpointError(f"{path} is damaged: {name} cannot have shape {array.shape}")
     return arrays
 
@@ -321,17 +277,39 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     arrays, metadata = load_with_metadata(path)
     if is_sealed(metadata) or any(name.startswith(VELOCITY) for name in arrays):
         checkpoint = _checked(load_checkpoint(path))
-        settings = {**checkpoint.state["settings"], **_settings_of(checkpoint.record)}
+        settings = {**checkpoint.state["settings"], **settings_recorded(checkpoint.record, path)}
         return with_axes(path, checkpoint.parameters), settings
-    recorded, beside = _settings_of(record_in(metadata, path)), settings_in(path.parent)
+    recorded, beside = settings_recorded(record_in(metadata, path), path), settings_in(path.parent)
+    if not recorded:
+        arrays = own_names(arrays, path)
     if any(beside.get(name) not in (None, value) for name, value in recorded.items()):
         beside = {}  # another run's
     return with_axes(path, arrays), {**beside, **recorded}
 
 
-def _settings_of(record: dict) -> dict:
-    """What a record says of a run's settings."""
-    return {name: value for name, value in record.items() if name not in ("network", "num_classes")}
+# What records have besides settings: the arguments of a network's function.
+ARGUMENTS = partly(
+    {
+        "depth": whole(1, 1202),
+        "version": whole(1, 2),
+        **dict.fromkeys(("batch_norm", "auxiliaries", "plain"), FLAG),
+        "shortcut": Maybe(TEXT),
+    }
+)
+
+
+def settings_recorded(record: dict, path) -> dict:
+    """What a record says of a run's settings. Raises CheckpointError, naming the file, for what no network can have."""
+    try:
+        check(record, {**KNOWN, **ARGUMENTS}, "its record")
+    except ValueError as error:
+        raise CheckpointError(f"{path} has a damaged record of its network ({error})") from error
+    if record.get("network", "lenet5") == "lenet5":
+        return {name: value for name, value in record.items() if name not in ("network", "num_classes")}
+    arch, small = name_of(record)
+    names = ("preset", "scale") if arch == "alexnet" else ()
+    kept = (*names, "width", "image_size", "side", "classes", "pixels")
+    return {"arch": arch, "small": small, **{name: record[name] for name in kept if name in record}}
 
 
 def weight_file(path: str | Path) -> Path:
@@ -343,50 +321,6 @@ def weight_file(path: str | Path) -> Path:
     if not found:
         raise FileNotFoundError(f"{path} holds neither {MODEL} nor {CHECKPOINT}: train first")
     return max(found, key=lambda file: file.stat().st_mtime_ns)
-
-
-# ---- the command line ------------------------------------------------------------------------------
-
-
-def whole_number(least: int) -> Callable[[str], int]:
-    """For argparse: a whole number, at least so large."""
-
-    def parse(text):
-        if not text.removeprefix("-").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"a whole number >= {least} is needed, not {text!r}")
-        return int(text)
-
-    return parse
-
-
-def number(text: str) -> float:
-    """For argparse: a finite number, not negative."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number >= 0 is needed, not {text!r}")
-    return value
-
-
-def friendly(main: Callable[[], None]) -> None:
-    """Run a program; mistakes of its user end it with a message instead of a traceback."""
-    sys.stdout.reconfigure(errors="replace")  # "?" for what a terminal cannot show
-    try:
-        main()
-    except KeyboardInterrupt as stop:
-        print(f"\nStopped. {stop}", file=sys.stderr)
-        sys.exit(130)  # what shells expect after Ctrl-C
-    except NothingToResume as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except MemoryError as error:
-        sys.exit(f"{Path(sys.argv[0]).name}: out of memory ({error}): try a smaller --batch-size (-b)")
-    except (ValueError, OSError, ArithmeticError, RuntimeError, DtypeMismatch) as error:
-        if os.environ.get("MINIALEX_TRACEBACK"):
-            raise
-        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
 
 
 def advice_when_stopped(folder: Path) -> str:

@@ -63,7 +63,7 @@ def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool 
     if _is_alexnet(model):
         arrays, preset = read_pretrained(path)
     else:
-        arrays, preset = _for_model(model, read_own_names(path)), None
+        arrays, preset = for_model(model, read_pretrained(path)[0]), None
     record = read_record(path)
     if new_last_layer is None:
         names = record.get("classes"), getattr(model, "classes", None)
@@ -77,16 +77,14 @@ def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool 
 
 
 def read_pretrained(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str | None]:
-    """The arrays of such a file under our names and in our shapes, and the preset that they are for, if it says so."""
+    """The arrays of such a file under our names and in our shapes; of others' AlexNets the preset that they are for."""
     kind = Path(path).suffix.lower()
     if kind == ".npy":
         return read_bvlc(path), "bvlc"
-    if kind != ".safetensors":
-        return read_torchvision(path), "torchvision"
-    arrays = load(path)
+    arrays = load(path) if kind == ".safetensors" else read_state_dict(path)
     if is_torchvisions(arrays):
         return _renamed(arrays, path), "torchvision"
-    return {name: array for name, array in arrays.items() if not name.startswith(VELOCITY)}, None
+    return own_names(arrays, path), None
 
 
 def is_torchvisions(arrays) -> bool:
@@ -97,12 +95,11 @@ def is_torchvisions(arrays) -> bool:
     )
 
 
-def read_own_names(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a file in which a network has the names that it has here: ours, or torchvision's.
+def own_names(arrays, path) -> dict[str, np.ndarray]:
+    """The arrays of a network that has the names there that it has here: ours, or torchvision's.
 
     What torchvision counts besides (num_batches_tracked) is read over; DenseNet's "norm.1" is "norm1" here.
     """
-    arrays = load(path) if Path(path).suffix.lower() == ".safetensors" else read_state_dict(path)
     found = {}
     for name, array in arrays.items():
         plain = re.sub(r"\.(norm|relu|conv)\.([12])\.", r".\1\2.", _unwrapped(name))
@@ -118,7 +115,7 @@ def _is_alexnet(model) -> bool:
     return (getattr(model, "architecture", None) or {}).get("network", "alexnet") in ("alexnet", "lenet5")
 
 
-def _for_model(model, arrays):
+def for_model(model, arrays):
     """The same, without auxiliary classifiers that the model does not have."""
     children = model.children()
     return {
@@ -204,11 +201,11 @@ def _unwrapped(name: str) -> str:
 def _has_other_classes(model, arrays):
     """Has a last layer another number of rows there than here?"""
     here = dict(model.named_parameters())
-    names = [f"{last}.bias" for last in _last_layers(model)]
+    names = [f"{last}.bias" for last in last_layers(model)]
     return any(n in arrays and arrays[n].shape[:1] != whole_shape(here[n])[:1] for n in names if n in here)
 
 
-def _last_layers(model) -> list[str]:
+def last_layers(model) -> list[str]:
     """What ends in the classes: the last layer, and that of each head."""
     heads, last = getattr(model, "heads", {}), {}
     for name, _ in model.named_parameters():
@@ -220,14 +217,14 @@ def _last_layers(model) -> list[str]:
 def _put_pretrained(model, arrays, path, preset, new_last_layer, record=()):
     """import_grouped with messages that name the file, and without the last layer if a new one is wanted."""
     named = model.named_parameters() + model.named_buffers()
-    last_layers = _last_layers(model)
-    left = [f"{last}.{kind}" for last in last_layers for kind in ("weight", "bias")] if new_last_layer else []
+    lasts = last_layers(model)
+    left = [f"{last}.{kind}" for last in lasts for kind in ("weight", "bias")] if new_last_layer else []
     taken = [(name, p) for name, p in named if name not in left]
     try:
         parts = scatter(taken, {name: array for name, array in arrays.items() if name not in left})
     except ValueError as error:
         hint = (
-            f"; new_last_layer=True starts {' and '.join(last_layers)} anew"
+            f"; new_last_layer=True starts {' and '.join(lasts)} anew"
             if _has_other_classes(model, arrays)
             else ""
         )

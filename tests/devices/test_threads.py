@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import minialex as mx
 from minialex.devices import threads
 from minialex.devices.threads import spread
-from minialex.training import runs
+from minialex.training import command_line
 
 
 def blas_threads():
@@ -147,9 +147,9 @@ def test_the_examples_take_a_number_of_threads(monkeypatch, program):
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setattr(mx.Device("cpu"), "threads", 1)
     assert importlib.import_module(program).parse_arguments(["--threads", "3"]).threads == 3
-    runs.use_threads(3)
+    command_line.use_threads(3)
     assert mx.Device("cpu").threads == 3
-    runs.use_threads(None)
+    command_line.use_threads(None)
     assert mx.Device("cpu").threads == 3
 
 

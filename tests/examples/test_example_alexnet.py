@@ -33,7 +33,8 @@ from minialex.data.loader import PictureBatches
 from minialex.devices.device import cuda_count
 from minialex.training import runs
 from minialex.training.checkpoint import load_checkpoint, save_checkpoint
-from minialex.weights import files
+from minialex.training.command_line import friendly
+from minialex.weights import files, seal
 
 PROGRAM = EXAMPLES / "alexnet_imagenet.py"
 COLUMNS = "epoch lr train_loss train_acc1 val_loss val_acc1 val_acc5 images_per_second seconds".split()
@@ -88,7 +89,7 @@ def program(monkeypatch, tmp_path, capsys):
 
     def call(*arguments):
         def main():
-            runs.friendly(alexnet_imagenet.main)
+            friendly(alexnet_imagenet.main)
 
         return run_here(main, PROGRAM, arguments, monkeypatch, capsys)
 
@@ -98,7 +99,7 @@ def program(monkeypatch, tmp_path, capsys):
 def start(folder, *arguments, before=""):
     """The same as a process of its own; `before` is what it does first."""
     code = (
-        f"{before}\nimport importlib.util, sys; from minialex.training.runs import friendly\n"
+        f"{before}\nimport importlib.util, sys; from minialex.training.command_line import friendly\n"
         f"spec = importlib.util.spec_from_file_location('alexnet_imagenet', {str(PROGRAM)!r})\n"
         "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
         f"module.DEFAULTS.update({TINY!r}); friendly(module.main)"
@@ -1215,7 +1216,7 @@ def test_weights_of_another_network_are_refused(program, pictures, tmp_path):
     path = lenet_weights(tmp_path)
     result = program(pictures, "-e", "--pretrained", path)
     assert result.status == 1
-    assert "has no layer fc8: these are not an AlexNet's weights" in result.err
+    assert "lenet.safetensors is a run of LeNet-5 (lenet_mnist.py), not of AlexNet" in result.err
     result = program(pictures, *SMALL, "--pretrained", path)
     assert result.status == 1
     assert "lenet.safetensors does not fit this model" in result.err
@@ -1290,6 +1291,27 @@ def test_weights_with_a_record_are_not_said_to_have_none(program, uninterrupted,
     assert "record" not in program(pictures, "-e", "--resume", uninterrupted[0] / runs.CHECKPOINT).out
 
 
+def test_a_run_of_before_says_no_arch_and_is_an_alexnets(program, uninterrupted, tmp_path):
+    folder = copy_of(uninterrupted[0], tmp_path / "out")
+    settings = json.loads((folder / runs.SETTINGS).read_text())
+    for name in ("arch", "small", "pixels"):
+        del settings[name]
+    (folder / runs.SETTINGS).write_text(json.dumps(settings))
+    checkpoint = load_checkpoint(folder / runs.CHECKPOINT)
+    arrays = {f"velocity:{name}": velocity for name, velocity in checkpoint.velocities.items()}
+    arrays |= checkpoint.parameters
+    weights.save(
+        folder / runs.CHECKPOINT, arrays, seal.sealed(arrays, {**checkpoint.state, "settings": settings})
+    )
+    assert "Its results are in" in program("--resume", folder).out
+    result = program("--resume", folder, "-a", "inception_v3", "--epochs", 3)
+    assert result.status == 1
+    assert "made with arch alexnet; this run asks for arch inception_v3: leave that out" in result.err
+    result = program("--resume", folder, "--epochs", 3)
+    assert result.status == 0, result
+    assert json.loads((folder / runs.SETTINGS).read_text())["arch"] == "alexnet"
+
+
 def test_a_weight_file_is_no_checkpoint(program, uninterrupted):
     result = program("--resume", uninterrupted[0] / runs.MODEL)
     assert result.status == 1
@@ -1326,7 +1348,7 @@ def test_help_names_every_flag(program):
     flags = """
         DATA --preset --devices --epochs -b --batch-size -j --workers --lr --momentum --wd --lr-scheduler --resume
         -e --evaluate --ten-crop --pretrained --freeze -p --print-freq --seed --output-dir --cache --limit --dummy
-        --classes --max-bad --ground-truth --class-ids --checkpoint-every --look
+        --classes --max-bad --ground-truth --class-ids --checkpoint-every --look -a --arch --small
     """.split()
     result = program("--help")
     assert result.status == 0

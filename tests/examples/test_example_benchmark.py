@@ -20,7 +20,7 @@ import minialex as mx
 from minialex.study import benchmarks
 from minialex.study.benchmarks import Side
 from minialex.study.timeline import Span
-from minialex.training import runs
+from minialex.training import command_line
 
 PROGRAM = EXAMPLES / "benchmark.py"
 TINY = "--width 0.0625 --image-size 67 -b 4 --rounds 2 --steps 1 --devices cpu,cpu".split()
@@ -59,7 +59,7 @@ def program(monkeypatch, tmp_path, capsys, examples):
 
     def call(*arguments):
         def main():
-            runs.friendly(benchmark.main)
+            command_line.friendly(benchmark.main)
 
         return run_here(main, PROGRAM, arguments, monkeypatch, capsys)
 

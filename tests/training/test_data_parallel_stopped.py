@@ -12,7 +12,7 @@ from test_data_parallel import GUARD, batch, lenet, pids, start, wait_until_gone
 
 import minialex as mx
 from minialex.devices.device import Device
-from minialex.training import data_parallel, runs
+from minialex.training import command_line, data_parallel
 from minialex.training.data_parallel import DataParallel
 
 pytestmark = [
@@ -154,7 +154,7 @@ import multiprocessing, sys
 import numpy as np
 import minialex as mx
 from minialex.devices.device import Device
-from minialex.training.runs import choose_processes
+from minialex.training.command_line import choose_processes
 
 def work(processes):
     try:
@@ -183,11 +183,11 @@ def test_inside_a_daemonic_process_it_says_what_to_do(tmp_path, method):
 
 def test_a_run_in_a_daemonic_process_has_one_unless_more_are_asked_for(monkeypatch):
     monkeypatch.setattr(Device("cpu"), "threads", 4)
-    assert runs.choose_processes(None, None, 512, Device("cpu")) == 4
+    assert command_line.choose_processes(None, None, 512, Device("cpu")) == 4
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
-    assert runs.choose_processes(None, None, 512, Device("cpu")) == 1
+    assert command_line.choose_processes(None, None, 512, Device("cpu")) == 1
     assert (
-        runs.choose_processes(None, 2, 512, Device("cpu")) == 2
+        command_line.choose_processes(None, 2, 512, Device("cpu")) == 2
     )  # its bits are asked for: DataParallel tells
     with pytest.raises(RuntimeError, match="may have none"):
         mx.DataParallel(lenet(), 2).forward(batch(16)[0])

@@ -73,6 +73,13 @@ def test_the_advice_says_what_to_try():
     assert all(re.search(word, text) for word in ("--lr", "--seed", "class folders", "init='he'"))
 
 
+def test_a_loss_of_several_exits_stays_at_as_many_times_ln_of_the_classes():
+    report = AccuracyReport(classes=10, losses=1.6)
+    texts = [report.advice({"train_loss": 1.6 * math.log(10)}) for _ in range(3)]
+    assert texts[:2] == [[], []]
+    assert "stayed at 1.6 ln(10) = 3.684 for 3 epochs" in texts[2][0]
+
+
 def test_lenet_counts_errors():
     report = ErrorReport()
     row = report.row(2, 0.1, Scores(10.0, 8, 10, 10), {"test": Scores(3.0, 3, 4, 4)}, 7.0, 5.0)

@@ -273,6 +273,20 @@ def test_a_damaged_record_is_told_with_the_file(tmp_path, text):
             read(path)
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [({"width": 1e9}, "width should be a number .*<= 16, not 1000000000"),
+     ({"depth": 10**6 + 4}, "depth should be .*1202"), ({"batch_norm": "yes"}, "batch_norm should be true or false")],
+)  # fmt: skip
+def test_a_record_of_what_no_network_can_be_is_refused_before_one_is_made(tmp_path, more, message):
+    record = {"network": "densenet", "preset": "small", "num_classes": 2, **more}
+    weights.save(tmp_path / "w.safetensors", {"a": np.zeros(2)}, weights.as_metadata(record))
+    with pytest.raises(
+        CheckpointError, match=rf"w\.safetensors has a damaged record .*its record\.{message}"
+    ):
+        runs.read_weights(tmp_path / "w.safetensors")
+
+
 @pytest.mark.parametrize("name", ["w.npy", "w.pth", "w.bin"])
 def test_files_of_others_have_none(tmp_path, name):
     assert weights.read_record(tmp_path / name) == {}

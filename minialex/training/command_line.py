@@ -1,0 +1,115 @@
+"""The command lines of training programs: numbers, threads and processes, where a setting comes from, and how mistakes
+of their users are told."""
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from minialex.devices.device import Device
+from minialex.errors import DtypeMismatch
+from minialex.models.names import network
+from minialex.training.runs import NothingToResume
+
+WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """--threads, the same for all programs."""
+    parser.add_argument(
+        "--threads",
+        type=whole_number(1),
+        metavar="T",
+        help="on a CPU (default: OMP_NUM_THREADS or all cores); the same number gives the same bits",
+    )
+
+
+def use_threads(threads: int | None) -> None:
+    """Let the CPU work on so many threads; None: leave it as it is."""
+    if threads:
+        Device("cpu").threads = threads
+
+
+def choose_processes(asked: int | None, saved: int | None, batch_size: int, device: Device) -> int:
+    """How many processes share a batch: as many as were asked for, else as the resumed run had, else one for each
+    thread, where it has enough to do.
+
+    Raises ValueError for more than one on another device than the CPU.
+    """
+    if device.name == "cpu":
+        alone = multiprocessing.current_process().daemon  # which may start none
+        return asked or saved or (1 if alone else max(1, min(device.threads, batch_size // WORTHWHILE)))
+    if asked and asked > 1:
+        raise ValueError(f"--processes {asked} is for a CPU, this run is on {device.name}: leave it out")
+    return 1
+
+
+def settle(asked: dict, of_checkpoint: dict | None, defaults: dict, may_change) -> dict:
+    """A run's settings: what was asked for, else what the checkpoint says, else the defaults.
+
+    Raises ValueError when a resumed run asks for something else than it began with, where that cannot be changed.
+
+    >>> settle({"lr": 0.2}, {"lr": 0.1, "seed": 3}, {"lr": 0.5, "seed": 0, "epochs": 9}, may_change={"lr"})
+    {'lr': 0.2, 'seed': 3, 'epochs': 9}
+    """
+    saved = of_checkpoint or {}
+    clash = [n for n in asked if n in saved and n not in may_change and asked[n] != saved[n]]
+    if clash:
+        was = ", ".join(f"{name} {saved[name]}" for name in clash)
+        now = ", ".join(f"{name} {asked[name]}" for name in clash)
+        raise ValueError(
+            f"the checkpoint was made with {was}; this run asks for {now}: leave that out, or start a new run"
+        )
+    return {**defaults, **saved, **asked}
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """For argparse: a whole number, at least so large."""
+
+    def parse(text):
+        if not text.removeprefix("-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"a whole number >= {least} is needed, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+def number(text: str) -> float:
+    """For argparse: a finite number, not negative."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number >= 0 is needed, not {text!r}")
+    return value
+
+
+def network_name(name: str) -> str:
+    """For argparse: a network that there is; for a misspelt one, the nearest."""
+    try:
+        network(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name
+
+
+def friendly(main: Callable[[], None]) -> None:
+    """Run a program; mistakes of its user end it with a message instead of a traceback."""
+    sys.stdout.reconfigure(errors="replace")  # "?" for what a terminal cannot show
+    try:
+        main()
+    except KeyboardInterrupt as stop:
+        print(f"\nStopped. {stop}", file=sys.stderr)
+        sys.exit(130)  # what shells expect after Ctrl-C
+    except NothingToResume as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: out of memory ({error}): try a smaller --batch-size (-b)")
+    except (ValueError, OSError, ArithmeticError, RuntimeError, DtypeMismatch) as error:
+        if os.environ.get("MINIALEX_TRACEBACK"):
+            raise
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")

@@ -1,0 +1,213 @@
+"""The network of a run: which one weights are for, how settings make it, what it wants, what is frozen of it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from minialex.data.classes import a_few
+from minialex.layers.batch_norm import BatchNorm2D
+from minialex.layers.sequential import Model, all_layers
+from minialex.models.alexnet import PRESETS, PictureInput, alexnet
+from minialex.models.names import SMALL_NETWORKS, network, rebuilt, sketch
+from minialex.training.runs import weight_file
+from minialex.weights import check_record, import_grouped, read_record
+from minialex.weights.foreign import for_model, last_layers
+from minialex.weights.recognise import first_difference, recognised
+
+ALEXNETS = ("preset", "init", "scale")  # settings that no other network has
+DEFAULTS = {
+    "arch": "alexnet",
+    "small": False,
+    "pixels": None,
+    "width": 1.0,
+    "image_size": None,
+    "init": "preset",
+}
+DEFAULTS |= {"scale": None, "seed": 0}  # what settings say where they say nothing
+WITH_EXITS = ("googlenet", "inception_v3")
+# torchvision trained the same two on pixels from -1 to 1 (its `transform_input`); no file of theirs says so.
+PIXELS = "-1 to 1"
+
+
+def which_network(path, arrays, known: Mapping, asked: str | None = None, small: bool | None = None) -> dict:
+    """Which network weights are for, as settings: "arch" and "small". They say it, or names and kernels tell.
+
+    known: the settings of their run, those in their record among them. asked, small: --arch and --small.
+    Raises ValueError where another is asked for: which it is, and what differs first; and where nothing tells.
+
+    >>> from minialex.models import zfnet
+    >>> arrays = {name: p.value for name, p in zfnet(width=0.01).named_parameters()}
+    >>> which_network("mine", arrays, {})
+    {'arch': 'zfnet', 'small': False}
+    >>> which_network("mine", arrays, {}, "alexnet")
+    Traceback (most recent call last):
+    ValueError: mine is for zfnet, not for alexnet: conv1.weight has a kernel of 7x7, that of alexnet 11x11
+    """
+    if "arch" in known or "preset" in known:  # a run of before, of an AlexNet, has no "arch"
+        found = known.get("arch", "alexnet"), known.get("small", False)
+    else:
+        found = _as_asked(arrays, asked, small) or recognised(arrays)
+    if found and asked in (None, found[0]) and small in (None, found[1]):
+        return {"arch": found[0], "small": found[1]}
+    if not found and asked is None:
+        why = first_difference(arrays, "alexnet")
+        raise ValueError(
+            f"{path} has the weights of no network that is known here: its first arrays are "
+            f"{a_few(list(arrays)[:3])}, and for an alexnet {why}"
+        )
+    wanted = asked or found[0], bool(small)
+    network(*wanted)  # raises if there is none
+    why = first_difference(arrays, *wanted) or "its maps are others"
+    is_for = f"is for {spelt(*found)}, not" if found else "is not"
+    raise ValueError(f"{path} {is_for} for {spelt(*wanted)}: {why}")
+
+
+def _as_asked(arrays, asked, small):
+    """What is asked for, if arrays are of that: two networks may differ in their numbers of maps alone."""
+    if asked is None:
+        return None
+    network(asked)
+    sizes = [False, True] if small is None and asked in SMALL_NETWORKS else [bool(small)]
+    return next(((asked, size) for size in sizes if not first_difference(arrays, asked, size)), None)
+
+
+def spelt(arch: str, small: bool, preset: str | None = None, **others) -> str:
+    """Which network it is, in short: its settings."""
+    return f"preset {preset}" if arch == "alexnet" and preset else f"{arch}, small" if small else arch
+
+
+def make_network(
+    settings: Mapping, num_classes: int, devices: str, record: Mapping | None = None, exits: bool = True
+) -> Model:
+    """The network of a run's settings. record: of weights; the network is made as it says, its dialect, too.
+
+    exits: False for one without classifiers on the way, where no record says.
+    Raises ValueError for two devices, where it has no towers.
+    """
+    size = {name: settings[name] for name in ("width", "image_size")}
+    arch = settings["arch"]
+    if arch == "alexnet":
+        own = {name: settings[name] for name in ALEXNETS}
+        return alexnet(num_classes, devices, rng=settings["seed"], **size, **own)
+    check_device(arch, devices)
+    if record:
+        model = rebuilt(record, num_classes=num_classes, devices=devices)
+    else:
+        options = {} if exits or arch not in WITH_EXITS else {"auxiliaries": False}
+        make = network(arch, settings["small"])
+        model = make(num_classes=num_classes, rng=settings["seed"], devices=devices, **size, **options)
+    if settings.get("pixels"):
+        model.input = replace(model.input, mean=(0.5,) * 3, std=(0.5,) * 3)
+        model.architecture["pixels"] = settings["pixels"]
+    return model
+
+
+def with_weights(path, arrays: Mapping, settings: Mapping, num_classes: int, devices: str) -> Model:
+    """A network with weights, to be used as it is. Raises ValueError, naming the file, for weights of another one."""
+    record = read_record(weight_file(path))
+    model = make_network(settings, num_classes, devices, record, exits=False)
+    check_record(record, model, path)
+    try:
+        import_grouped(model, for_model(model, arrays))
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit {spelt(**settings)}: {error}") from error
+    return model
+
+
+def check_device(arch: str, devices: str) -> None:
+    """Raises ValueError for two of them, where the network has no towers."""
+    if arch != "alexnet" and "," in devices:
+        raise ValueError(f"--devices {devices} is for AlexNet's towers; {arch} has none: name one device")
+
+
+def pixels_of_others(known: Mapping, arch: str, small: bool) -> str | None:
+    """The setting "pixels", for weights of which nothing but the network is known."""
+    return known.get("pixels") if known else PIXELS if arch in WITH_EXITS and not small else None
+
+
+def pictures_wanted(settings: Mapping) -> PictureInput:
+    """What pictures the network of these settings wants; image_size may be left out.
+
+    Raises ValueError for pictures that are too small for it, a network that there is not, or no small version of it.
+    """
+    if settings["arch"] == "alexnet":
+        network("alexnet", settings["small"])
+        wanted = PRESETS[settings["preset"]].input
+        return replace(wanted, crop=settings.get("image_size") or wanted.crop)
+    return sketch(settings["arch"], settings["small"], settings.get("image_size")).input
+
+
+def side_for(settings: Mapping, wanted: PictureInput | None = None) -> int:
+    """The squares of which the network gets crops: wider than these as 256 pixels are than 224, or AlexNet's 227.
+
+    wanted: the pictures that it wants; left out, as its settings say.
+
+    >>> [side_for({"arch": arch, "small": False}) for arch in ("vgg16", "inception_v3")]
+    [256, 342]
+    >>> side_for({"arch": "vgg16", "small": True})
+    37
+    """
+    usual = PRESETS[settings["preset"]].input.crop if settings["arch"] == "alexnet" else 224
+    return round(256 * (wanted or pictures_wanted(settings)).crop / usual)
+
+
+def freeze(model: Model, names: str) -> set[str]:
+    """Leave layers as they are, with all that is inside of them; the names of their parameters.
+
+    names: of layers, "conv1,layer1.0". Batch normalisation there works as in evaluation, and keeps its running numbers.
+    Raises ValueError for a layer that there is not, or that has no parameters, and when all layers are named.
+
+    >>> from minialex.models import resnet
+    >>> sorted(freeze(resnet(8, 3, preset="cifar", width=0.1), "conv1, layer1.0.conv1"))
+    ['conv1.weight', 'layer1.0.conv1.weight']
+    """
+    wanted = {name.strip() for name in names.split(",") if name.strip()}
+    parameters = dict.fromkeys(name for name, _ in model.named_parameters())
+
+    def inside(name):
+        return any(name.startswith(f"{layer}.") for layer in wanted)
+
+    if unknown := sorted(layer for layer in wanted if not any(p.startswith(f"{layer}.") for p in parameters)):
+        known = dict.fromkeys(name.split(".")[0] for name in parameters)
+        deep = next((name.rpartition(".")[0] for name in parameters if name.count(".") > 1), None)
+        raise ValueError(
+            f"--freeze: no layer is called {', '.join(unknown)}; there are {', '.join(known)}"
+            + (f", and what is inside of them, as {deep}" if deep else "")
+        )
+    frozen = {name for name in parameters if inside(name)}
+    if frozen == set(parameters):
+        raise ValueError("--freeze: with all layers frozen there is nothing to train")
+    names_of = {id(buffer): name for name, buffer in model.named_buffers()}
+    for layer in all_layers(model):
+        if isinstance(layer, BatchNorm2D) and inside(names_of[id(layer.running_mean)]):
+            layer.frozen = True
+    return frozen
+
+
+def check_batches(settings: Mapping, count: int) -> None:
+    """Raises ValueError where an epoch of `count` pictures ends in a batch of one, and the network cannot be trained on
+    it: batch normalisation of maps of one pixel has one number there."""
+    if settings["arch"] == "alexnet" or (count - 1) % settings["batch_size"]:
+        return
+    thin = sketch(settings["arch"], settings["small"], settings["image_size"]).train()
+    try:
+        thin.forward(np.zeros((1, *thin.picture_shape), np.float32))
+    except ValueError as error:
+        raise ValueError(
+            f"{count} pictures in batches of {settings['batch_size']} leave one alone, which is too few for "
+            f"{settings['arch']}: choose another --batch-size ({error})"
+        ) from error
+
+
+def first_kernels(arrays: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
+    """The name and the kernels of the convolution that reads the picture's three colours."""
+    return next((name, array) for name, array in arrays.items() if array.ndim == 4 and array.shape[1] == 3)
+
+
+def outputs_in(path, arrays: Mapping[str, np.ndarray], arch: str, small: bool) -> int:
+    """How many classes weights know. Raises ValueError where the last layer is not there."""
+    last = f"{last_layers(sketch(arch, small))[0]}.bias"
+    if last not in arrays:
+        raise ValueError(f"{path} has no layer {last.removesuffix('.bias')}, in which {arch} ends")
+    return len(arrays[last])
