@@ -58,6 +58,7 @@ from minialex.training.runs import (
     HISTORY,
     INPUT,
     MODEL,
+    NothingToResume,
     advice_when_stopped,
     check_whose,
     find_checkpoint,
@@ -67,6 +68,7 @@ from minialex.training.runs import (
     settings_to_resume,
     weight_file,
     write_input,
+    write_settings,
 )
 from minialex.weights.foreign import last_layers
 
@@ -376,6 +378,8 @@ def train_network(args, checkpoint, settings, folder):
         begin_with(args, model, settings)
     frozen = freeze(model, settings["freeze"])
     mean, colour = None, None
+    if not checkpoint:
+        write_settings(folder, settings)  # before the training pictures are measured, which takes a while
     if measures_its_input(settings):
         mean, colour = measure_input(model, pictures, folder / INPUT, checkpoint)
     prepare = Prepare.for_input(model.input, mean, colour)
@@ -594,6 +598,11 @@ def main(argv=None):
 def train_in(output, args):
     checkpoint = find_checkpoint(args.resume, spelt_for(args))
     of_run = settings_to_resume(args.resume, checkpoint)
+    if not (of_run or args.data or args.dummy or args.output_dir) and args.resume:
+        raise NothingToResume(
+            f"--resume: there is no run in {args.resume}, and nothing says on which pictures it should be: name DATA, "
+            "or leave --resume out to train on drawn ones"
+        )
     if of_run:  # one of before says of no other network
         of_run = {"arch": "alexnet", "small": False, **of_run}
     # Before the first checkpoint nothing hangs on them, but on the network other settings do.

@@ -38,6 +38,7 @@ from minialex.training.runs import (
     last_row,
     load_run,
     settings_to_resume,
+    write_settings,
 )
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
@@ -260,6 +261,8 @@ def train_network(args, device, output):
         print("Not all of its results were written: writing them now.")
         print("\n".join(f"  {name} {flaw}" for name, flaw in flaws.items()))
 
+    if not checkpoint:
+        write_settings(folder, {**of_run, **settings})  # before reading, or fetching, which takes a while
     settings["data"], sets = load_pictures(settings, of_run.get("data"))
     train_on, held_out, test = make_batches(sets, settings, model.prepare)
     print(mx.summary(model))

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import time
 from contextlib import closing, contextmanager, suppress
@@ -17,7 +16,6 @@ from minialex.devices.uploads import uploads
 from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Array
 from minialex.layers.sequential import Model
-from minialex.layers.settings import number
 from minialex.training.checkpoint import Checkpoint, check_finite, save_checkpoint
 from minialex.training.evaluation import QUIET, evaluate, scores_of
 from minialex.training.evaluation import evaluate_ten_crop as evaluate_ten_crop
@@ -26,7 +24,16 @@ from minialex.training.lock import alone_in_folder
 from minialex.training.optim import SGD, Constant, Plateau, settings_of, take_up
 from minialex.training.progress import Progress
 from minialex.training.reports import ErrorReport, Pace, Scores
-from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, SETTINGS, advice_when_spoiled
+from minialex.training.runs import (
+    BEST,
+    CHECKPOINT,
+    GOOD,
+    HISTORY,
+    MODEL,
+    SETTINGS,  # noqa: F401 (it belongs to the names of a run's files, with the others)
+    advice_when_spoiled,
+    write_settings,
+)
 from minialex.weights import (
     as_metadata,
     copy_whole,
@@ -129,7 +136,7 @@ def fit(
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder)  # of a run that was killed while it wrote
-        write_whole(folder / SETTINGS, json.dumps(settings or {}, indent=2, default=number).encode())
+        write_settings(folder, settings or {})
         _keep_good(folder, resume, progress)
         if resume and _best_is_given_up(folder, progress, report):
             (folder / BEST).unlink()

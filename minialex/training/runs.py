@@ -2,17 +2,19 @@
 
 import difflib
 import glob
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 
 from minialex.errors import CheckpointError
+from minialex.layers.settings import number
 from minialex.models.names import name_of
 from minialex.training.checkpoint import Checkpoint, load_checkpoint, look_into
 from minialex.training.progress import Progress
 from minialex.weights import load, load_with_metadata, read_pretrained, record_in, save
-from minialex.weights.files import unfinished_name
+from minialex.weights.files import unfinished_name, write_whole
 from minialex.weights.foreign import own_names
 from minialex.weights.reading import read_at_most
 from minialex.weights.records import FLAG, MOST_CHARACTERS, TEXT, Maybe, check, parse, partly, whole
@@ -144,6 +146,11 @@ def settings_in(folder: Path) -> dict:
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged ({error})") from error
     return settings
+
+
+def write_settings(folder: Path, settings: dict) -> None:
+    """Keep them for whoever resumes: from the moment when a run's folder is its own, before what takes long."""
+    write_whole(folder / SETTINGS, json.dumps(settings, indent=2, default=number).encode())
 
 
 def write_input(path: str | Path, arrays: dict[str, np.ndarray]) -> None:

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 import minialex as mx
 from minialex import __main__ as command_line
 from minialex import plot, train, weights
-from minialex.data.augment import Prepare
+from minialex.data.augment import Colour, Prepare
 from minialex.data.folder import GROUND_TRUTH, find_pictures
 from minialex.data.loader import PictureBatches
 from minialex.devices.device import cuda_count
@@ -498,7 +498,7 @@ def test_a_full_disk_ends_the_run_with_the_checkpoint_safe(program, monkeypatch,
     fsync, calls = os.fsync, itertools.count()
 
     def full_later(file):
-        if next(calls) > 4:  # mean, settings, history, two checkpoints
+        if next(calls) > 5:  # settings, mean, settings, history, two checkpoints
             raise OSError(28, "No space left on device")
         fsync(file)
 
@@ -1372,3 +1372,28 @@ def test_a_run_on_random_numbers_is_not_tested_on_pictures(program, pictures, tm
     result = program(pictures, "-e", "--resume", "dummy")
     assert result.status == 1
     assert "that run had random numbers in place of pictures (--dummy)" in result.err
+
+
+def test_a_run_stopped_while_it_measured_its_pictures_goes_on_with_them(program, monkeypatch, tmp_path):
+    """Its settings are there before its first checkpoint, with the folder of the pictures."""
+    folder = mx.data.pictures.draw_pictures(tmp_path / "mine", train=10, val=10, size=80)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Colour, "of", stopped)
+        assert program(folder, "--epochs", 1, "--output-dir", "out").status == 130
+    assert json.loads((tmp_path / "out/settings.json").read_text())["data"] == str(folder)
+    result = program("--resume", "out")
+    assert result.status == 0, result
+    assert "10 pictures to train on" in result.out
+    assert json.loads((tmp_path / "out/settings.json").read_text())["data"] == str(folder)
+
+
+def test_a_folder_without_a_run_is_not_resumed_on_drawn_pictures(program, tmp_path):
+    (tmp_path / "out").mkdir()
+    result = program("--resume", "out")
+    assert result.status == 2
+    assert "there is no run in out, and nothing says on which pictures it should be: name DATA" in result.err
+    assert not list((tmp_path / "out").iterdir())

@@ -829,7 +829,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_what_it_could_not_write(
 
     def full_later(file):
         calls.append(file)
-        if len(calls) > 4:  # settings, history, two checkpoints
+        if len(calls) > 5:  # settings twice, history, two checkpoints
             raise OSError(28, "No space left on device")
         fsync(file)
 

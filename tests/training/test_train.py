@@ -303,6 +303,7 @@ def test_a_run_killed_at_any_of_its_writes_goes_on(tmp_path, uninterrupted, monk
     def patch(function):
         monkeypatch.setattr(files, "write_whole", function)
         monkeypatch.setattr(train, "write_whole", function)
+        monkeypatch.setattr(runs, "write_whole", function)
 
     for number in range(1, 100):
         folder = tmp_path / str(number)
