@@ -139,6 +139,23 @@ def linears(draw):
 
 
 @st.composite
+def dense_blocks(draw):
+    """Nodes that read some of the maps before them, and make more, fewer or as many as the first."""
+    channels, nodes, reads = [draw(st.integers(1, 3))], [], []
+    for _ in range(draw(st.integers(1, 4))):
+        some = st.lists(st.integers(0, len(nodes)), min_size=1, unique=True).map(sorted)
+        read = draw(st.one_of(st.just(list(range(len(nodes) + 1))), some))
+        inputs, kernel = sum(channels[j] for j in read), draw(st.sampled_from([1, 3]))
+        convolution = st.builds(
+            mx.Conv2D, st.just(inputs), st.integers(1, 3), st.just(kernel), padding=st.just(kernel // 2)
+        )
+        nodes.append(draw(st.one_of(convolution, st.builds(mx.Scale, st.just(0.5)), st.builds(mx.Identity))))
+        reads.append(read)
+        channels.append(getattr(nodes[-1], "out_channels", inputs))
+    return mx.Dense(*nodes, reads=reads), (channels[0], draw(st.integers(1, 4)), draw(st.integers(1, 4)))
+
+
+@st.composite
 def batch_norms(draw):
     """In training, in evaluation and frozen; two pixels at least: the variance of one number is refused."""
     channels, rng = draw(st.integers(1, 4)), np.random.default_rng(draw(st.integers(0, 99)))
@@ -160,6 +177,7 @@ CASES = {
     mx.Subsampling: Case(subsamplings(), room=4),
     mx.LocalResponseNorm: Case(norms(mx.LocalResponseNorm)),
     SameMapNorm: Case(norms(SameMapNorm)),
+    mx.Dense: Case(dense_blocks()),
     mx.BatchNorm2D: Case(batch_norms()),
     mx.ReLU: Case(elementwise(st.builds(mx.ReLU)), exact=True, rank=None),
     mx.Tanh: Case(elementwise(tanhs), exact=True, rank=None),

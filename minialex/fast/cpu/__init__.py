@@ -4,11 +4,12 @@ Inside, the pictures of a batch lie last, (C, H, W, N): see windows.py.
 """
 
 from minialex.devices.twins import Twin
-from minialex.fast.cpu import activation, batch_norm, conv, linear, norm, pool, sgd
+from minialex.fast.cpu import activation, batch_norm, conv, dense, linear, norm, pool, sgd
 from minialex.layers import (
     AvgPool2D,
     BatchNorm2D,
     Conv2D,
+    Dense,
     Linear,
     LocalResponseNorm,
     MaxPool2D,
@@ -28,6 +29,7 @@ TWINS = {
     LocalResponseNorm: Twin(norm.forward_between_channels, norm.backward_between_channels, norm.accepts),
     SameMapNorm: Twin(norm.forward_within_maps, norm.backward_within_maps, norm.accepts),
     BatchNorm2D: Twin(batch_norm.forward, batch_norm.backward, batch_norm.accepts),
+    Dense: Twin(dense.forward, dense.backward, dense.accepts),
     ReLU: Twin(activation.relu_forward, activation.relu_backward, activation.accepts),
     Tanh: Twin(activation.tanh_forward, activation.tanh_backward, activation.accepts),
     Linear: Twin(linear.forward, linear.backward),
