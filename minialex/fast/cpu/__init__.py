@@ -23,8 +23,8 @@ from minialex.layers import (
 TWINS = {
     Conv2D: Twin(conv.forward, conv.backward),
     TableConv2D: Twin(conv.table_forward, conv.table_backward),
-    MaxPool2D: Twin(pool.max_forward, pool.max_backward, pool.accepts_max),
-    AvgPool2D: Twin(pool.avg_forward, pool.avg_backward, pool.accepts_avg),
+    MaxPool2D: Twin(pool.max_forward, pool.max_backward),
+    AvgPool2D: Twin(pool.avg_forward, pool.avg_backward, pool.accepts_sums),
     Subsampling: Twin(pool.subsampling_forward, pool.subsampling_backward, pool.accepts_sums),
     LocalResponseNorm: Twin(norm.forward_between_channels, norm.backward_between_channels, norm.accepts),
     SameMapNorm: Twin(norm.forward_within_maps, norm.backward_within_maps, norm.accepts),
