@@ -111,6 +111,11 @@ def torch_network(args, model=None):
     return benchmark_torch().network(args.network, *size, mx.place(args.devices)[0].name, model)
 
 
+def settings_of(args):
+    """SGD's. VGG has nothing that keeps its numbers small, and bursts at AlexNet's rate."""
+    return SGD | ({"lr": 0.001} if args.network == "vgg11" else {})
+
+
 def draw_batch(args, size=None):
     """Random pictures and labels, on the host."""
     rng = np.random.default_rng(0)
@@ -131,12 +136,12 @@ def measure_training(args, rival):
     processes = 1  # two towers have the threads
     if args.network == "lenet":
         processes = choose_processes(args.processes, None, args.batch, model.device)
-    sides = [benchmark_ours.training(model, x, labels, SGD, processes=processes)]
+    sides = [benchmark_ours.training(model, x, labels, settings_of(args), processes=processes)]
     if rival == "torch":
-        sides.append(benchmark_torch().training(torch_network(args, model), x, labels, SGD))
+        sides.append(benchmark_torch().training(torch_network(args, model), x, labels, settings_of(args)))
     elif rival == "one-tower":
         one = our_network(args, devices=model.device, towers=1)
-        sides.append(benchmark_ours.training(one, x, labels, SGD, NAMES[rival]))
+        sides.append(benchmark_ours.training(one, x, labels, settings_of(args), NAMES[rival]))
     say_turns(args, steps, sides, processes)
     times = in_turn(sides, args.rounds, steps, WARM_UP, label=args.what)
     losses = {side.name: side.step() for side in sides}
@@ -179,9 +184,11 @@ def measure_layers(args, rival):
     model, (x, labels) = our_network(args), draw_batch(args)
     flops, limit = benchmarks.flops_of(model), show_limit(model.device)
     flops = {name: len(x) * sum(counts) for name, counts in flops.items()}
-    measures = {"minialex": benchmark_ours.layer_times(model, x, labels, SGD)}
+    measures = {"minialex": benchmark_ours.layer_times(model, x, labels, settings_of(args))}
     if rival:
-        measures["PyTorch"] = benchmark_torch().layer_times(torch_network(args, model), x, labels, SGD)
+        measures["PyTorch"] = benchmark_torch().layer_times(
+            torch_network(args, model), x, labels, settings_of(args)
+        )
     samples = {name: [] for name in measures}
     sides = [Side(name, lambda name=name: samples[name].append(measures[name]())) for name in measures]
     say_turns(args, steps, sides)
@@ -342,7 +349,7 @@ def be_the_child(args):
     if args.child == "torch":
         side.set_up(args.threads)
     net = torch_network(args) if args.child == "torch" else our_network(args)
-    training = side.training(net, x, labels, SGD)
+    training = side.training(net, x, labels, settings_of(args))
     for _ in range(args.steps):
         training.step()
     peak = benchmarks.peak_memory()

@@ -47,6 +47,15 @@ def test_nodes_may_make_more_maps_than_the_first(x, maps):
         np.testing.assert_array_equal(grad_x, layer.backward(y))
 
 
+def test_each_map_that_is_read_across_a_gap_gets_its_own_share_of_the_gradient(x):
+    layer = mx.Dense(mx.Conv2D(3, 1, 1), mx.Conv2D(4, 2, 1), mx.Conv2D(5, 1, 1), reads=[(0,), (0, 1), (0, 2)])
+    y = layer.forward(x)
+    grad_x = layer.backward(y)
+    with mx.textbook():
+        np.testing.assert_allclose(y, layer.forward(x), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(grad_x, layer.backward(y), rtol=1e-5, atol=1e-5)
+
+
 def test_a_node_that_makes_maps_of_another_size_is_named(x):
     layer = mx.Dense(first=mx.Identity(), second=mx.MaxPool2D(2))
     with pytest.raises(ValueError, match=r"second makes shape \(2, 6, 2, 2\) of \(2, 6, 4, 4\)"):
