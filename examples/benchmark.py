@@ -5,7 +5,8 @@ PyTorch it measures minialex alone. The numbers go to examples/results as well, 
 
   lenet       a training step of LeNet-5          layers   each layer, forward and backward
   alexnet     a training step of AlexNet          loader   pictures a second, by number of workers
-  evaluation  time for a picture, by batch size   memory   the peak of some AlexNet steps, each in its own process
+  evaluation  time for a picture, by batch size   memory   the peak of some steps, each in its own process
+  resnet18, vgg11, densenet121                             a training step of one of these
 """
 
 import argparse
@@ -33,8 +34,10 @@ from minialex.study.benchmarks import Side, as_spread, count, in_turn, ratios, s
 from minialex.training.command_line import choose_processes, friendly, number, whole_number
 
 RESULTS = Path(__file__).resolve().parent / "results"
-BATCH = {"lenet": 128, "alexnet": 64}
-CLASSES = {"lenet": 10, "alexnet": 1000}
+BATCH = {"lenet": 128, "alexnet": 64, "resnet18": 16, "vgg11": 8, "densenet121": 8}
+CLASSES = {name: 10 if name == "lenet" else 1000 for name in BATCH}
+TITLES = {"lenet": "LeNet-5", "resnet18": "ResNet-18", "vgg11": "VGG-11", "densenet121": "DenseNet-121"}
+DROPS = ("alexnet", "vgg11")  # what has dropout
 SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
 WARM_UP = 2
 NAMES = {"torch": "PyTorch", "one-tower": "one tower"}
@@ -49,18 +52,20 @@ def parse_arguments(argv=None):
     add = parser.add_argument
     # fmt: off
     add("--what", choices=MEASURE, default="lenet", help="what to measure (default: lenet)")
-    add("--network", choices=BATCH, help="of layers and evaluation (default: lenet)")
+    add("--network", choices=BATCH, help="of layers and evaluation (default: lenet), memory (alexnet)")
     add("--against", choices=["torch", "one-tower", "nothing"], help="default: PyTorch, if it is here")
     add("--devices", default="auto", help="cpu, cuda:0, cuda:0,cuda:0 or auto: a GPU if there is one (default)")
     add("-b", "--batch", "--batch-size", type=whole, metavar="N", dest="batch",
-        help="pictures in a step (default: 128; AlexNet 64, loader 32, memory 128); of evaluation the most")
+        help="pictures in a step (default: 128; AlexNet 64, ResNet-18 16, VGG-11 and DenseNet-121 8, loader 32, "
+        "memory of AlexNet 128); of evaluation the most")
     add("--rounds", type=whole, metavar="R", help="turns of each side (default: 5; loader 3, memory 1)")
-    add("--steps", type=whole, metavar="N", help="in a round (default: LeNet-5 20, AlexNet 2, layers 5, memory 3)")
+    add("--steps", type=whole, metavar="N", help="in a round (default: LeNet-5 20, AlexNet 2, others 1; layers 5, "
+        "memory 3)")
     add("--threads", type=whole, metavar="T", help="of both, on the CPU (default: as each chooses)")
     add("--processes", type=whole, metavar="P", help="share our LeNet-5's batch (default: as many as threads)")
     add("--towers", type=int, choices=[1, 2], default=2, help="of AlexNet (default: 2)")
-    add("--width", type=number, default=1.0, help="times AlexNet's maps and units, for a quick try (default: 1)")
-    add("--image-size", type=whole, default=227, metavar="S", help="AlexNet's crop (default: 227)")
+    add("--width", type=number, default=1.0, help="times maps and units, for a quick try (default: 1)")
+    add("--image-size", type=whole, metavar="S", help="the crop (default: AlexNet 227, others 224)")
     add("--data-dir", metavar="DIR", help="loader: DIR/train/<class>/*.jpg (default: drawn pictures)")
     add("--limit", type=whole, default=200, metavar="N", help="loader: so many pictures (default: 200)")
     add("--workers", type=whole_number(0), nargs="+", metavar="J", help="loader (default: 0, 1, 2, 4, ...)")
@@ -68,7 +73,9 @@ def parse_arguments(argv=None):
     add("--child", choices=["minialex", "torch"], help=argparse.SUPPRESS)  # memory starts itself with it
     # fmt: on
     args = parser.parse_args(argv)
-    own = {"lenet": "lenet", "alexnet": "alexnet", "loader": "alexnet", "memory": "alexnet"}.get(args.what)
+    own = args.what if args.what in BATCH else {"loader": "alexnet", "memory": "alexnet"}.get(args.what)
+    if args.what == "memory" and args.network != "lenet":  # its memory is that of the program
+        own = args.network or own
     if own and args.network not in (None, own):
         parser.error(f"--network {args.network} is for layers and evaluation, --what {args.what} has its own")
     if args.processes and args.what != "lenet":
@@ -77,8 +84,11 @@ def parse_arguments(argv=None):
         parser.error("--against one-tower is for --what alexnet with its two towers")
     args.network = own or args.network or "lenet"
     if args.batch is None:
-        largest = {"loader": 32, "memory": 128, "evaluation": {"lenet": 512, "alexnet": 64}[args.network]}
+        largest = {"loader": 32, "evaluation": 512 if args.network == "lenet" else 64}
         args.batch = largest.get(args.what, BATCH[args.network])
+        if args.what == "memory" and args.network == "alexnet":
+            args.batch = 128
+    args.image_size = args.image_size or (227 if args.network in ("lenet", "alexnet") else 224)
     args.rounds = args.rounds or {"loader": 3, "memory": 1}.get(args.what, 5)
     return args
 
@@ -101,6 +111,11 @@ def torch_network(args, model=None):
     return benchmark_torch().network(args.network, *size, mx.place(args.devices)[0].name, model)
 
 
+def settings_of(args):
+    """SGD's. VGG has nothing that keeps its numbers small, and bursts at AlexNet's rate."""
+    return SGD | ({"lr": 0.001} if args.network == "vgg11" else {})
+
+
 def draw_batch(args, size=None):
     """Random pictures and labels, on the host."""
     rng = np.random.default_rng(0)
@@ -113,20 +128,20 @@ def draw_batch(args, size=None):
 
 
 def measure_training(args, rival):
-    """lenet, alexnet: a whole step of SGD."""
-    steps = args.steps or {"lenet": 20, "alexnet": 2}[args.network]
+    """A whole step of SGD."""
+    steps = args.steps or {"lenet": 20, "alexnet": 2}.get(args.network, 1)
     model, (x, labels) = our_network(args), draw_batch(args)
     flops = len(x) * sum(map(sum, benchmarks.flops_of(model).values()))
     limit = show_limit(model.device)
     processes = 1  # two towers have the threads
     if args.network == "lenet":
         processes = choose_processes(args.processes, None, args.batch, model.device)
-    sides = [benchmark_ours.training(model, x, labels, SGD, processes=processes)]
+    sides = [benchmark_ours.training(model, x, labels, settings_of(args), processes=processes)]
     if rival == "torch":
-        sides.append(benchmark_torch().training(torch_network(args, model), x, labels, SGD))
+        sides.append(benchmark_torch().training(torch_network(args, model), x, labels, settings_of(args)))
     elif rival == "one-tower":
         one = our_network(args, devices=model.device, towers=1)
-        sides.append(benchmark_ours.training(one, x, labels, SGD, NAMES[rival]))
+        sides.append(benchmark_ours.training(one, x, labels, settings_of(args), NAMES[rival]))
     say_turns(args, steps, sides, processes)
     times = in_turn(sides, args.rounds, steps, WARM_UP, label=args.what)
     losses = {side.name: side.step() for side in sides}
@@ -155,7 +170,7 @@ def measure_training(args, rival):
         kind = "time" if rival == "one-tower" else "speed"
         print(f"{kind.capitalize()} ({NAMES[rival]} = 1): {as_spread(results[kind])}")
     last = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-    masks = ", each with its own dropout" if args.network == "alexnet" and rival == "torch" else ""
+    masks = ", each with its own dropout" if args.network in DROPS and rival == "torch" else ""
     print(f"Loss at step {WARM_UP + args.rounds * steps + 1}{masks}: {last}")
     return results
 
@@ -169,9 +184,11 @@ def measure_layers(args, rival):
     model, (x, labels) = our_network(args), draw_batch(args)
     flops, limit = benchmarks.flops_of(model), show_limit(model.device)
     flops = {name: len(x) * sum(counts) for name, counts in flops.items()}
-    measures = {"minialex": benchmark_ours.layer_times(model, x, labels, SGD)}
+    measures = {"minialex": benchmark_ours.layer_times(model, x, labels, settings_of(args))}
     if rival:
-        measures["PyTorch"] = benchmark_torch().layer_times(torch_network(args, model), x, labels, SGD)
+        measures["PyTorch"] = benchmark_torch().layer_times(
+            torch_network(args, model), x, labels, settings_of(args)
+        )
     samples = {name: [] for name in measures}
     sides = [Side(name, lambda name=name: samples[name].append(measures[name]())) for name in measures]
     say_turns(args, steps, sides)
@@ -288,7 +305,7 @@ def measure_reading(args, pictures):
 
 
 def measure_memory(args, rival):
-    """memory: AlexNet's training in a process of its own, for each side; this one stays small."""
+    """memory: training in a process of its own, for each side; this one stays small."""
     args.steps = args.steps or 3
     print(f"{count(args.steps, 'step')} in a process of its own, {count(args.rounds, 'time')}\n")
     runs = {"minialex": [], **({"PyTorch": []} if rival else {})}
@@ -312,7 +329,7 @@ def measure_memory(args, rival):
 
 def run_child(args, child):
     """This program again, for the training of one side."""
-    names = ("batch", "steps", "devices", "towers", "width", "image_size", "threads")
+    names = ("network", "batch", "steps", "devices", "towers", "width", "image_size", "threads")
     asked = [
         (f"--{name.replace('_', '-')}", str(getattr(args, name))) for name in names if getattr(args, name)
     ]
@@ -332,7 +349,7 @@ def be_the_child(args):
     if args.child == "torch":
         side.set_up(args.threads)
     net = torch_network(args) if args.child == "torch" else our_network(args)
-    training = side.training(net, x, labels, SGD)
+    training = side.training(net, x, labels, settings_of(args))
     for _ in range(args.steps):
         training.step()
     peak = benchmarks.peak_memory()
@@ -341,8 +358,8 @@ def be_the_child(args):
 
 # ---- what is said and kept -----------------------------------------------------------------------------
 
-MEASURE = {"lenet": measure_training, "alexnet": measure_training, "layers": measure_layers,
-           "loader": measure_loader, "evaluation": measure_evaluation, "memory": measure_memory}  # fmt: skip
+MEASURE = {**dict.fromkeys(BATCH, measure_training), "layers": measure_layers, "loader": measure_loader,
+           "evaluation": measure_evaluation, "memory": measure_memory}  # fmt: skip
 
 
 def say_turns(args, steps, sides, processes=1):
@@ -359,10 +376,12 @@ def show_limit(device):
 
 
 def title_of(args, devices):
-    network = "LeNet-5"
+    width = f", width {args.width:g}" if args.width != 1 else ""
+    size = f"{args.image_size}x{args.image_size}{width}"
     if args.network == "alexnet":
-        width = f", width {args.width:g}" if args.width != 1 else ""
-        network = f"AlexNet ({args.image_size}x{args.image_size}{width}, {count(args.towers, 'tower')})"
+        network = f"AlexNet ({size}, {count(args.towers, 'tower')})"
+    else:
+        network = TITLES[args.network] + (f" ({size})" if args.network != "lenet" else "")
     what = {
         "layers": f"{network}, layer by layer",
         "loader": "Reading pictures",
@@ -416,7 +435,9 @@ def record_of(args, devices, rival, results):
         threads["torch"] = sys.modules["torch"].get_num_threads()
     settings = {name: getattr(args, name) for name in ("what", "network", "batch", "rounds")}
     if args.network == "alexnet":
-        settings |= {name: getattr(args, name) for name in ("towers", "width", "image_size")}
+        settings["towers"] = args.towers
+    if args.network != "lenet":
+        settings |= {name: getattr(args, name) for name in ("width", "image_size")}
     return {
         **settings,
         "devices": [device.name for device in devices],
@@ -441,7 +462,8 @@ def main(argv=None):
         benchmark_torch().set_up(args.threads)
     print(title_of(args, devices))
     record = record_of(args, devices, rival, MEASURE[args.what](args, rival))
-    name = "-".join([args.what, *([args.network] if args.what in ("layers", "evaluation") else [])])
+    named = args.what in ("layers", "evaluation") or (args.what == "memory" and args.network != "alexnet")
+    name = "-".join([args.what, *([args.network] if named else [])])
     name = "-".join([name, *dict.fromkeys(device.name.replace(":", "") for device in devices)])
     path = Path(args.output) if args.output else benchmarks.free_name(RESULTS, name)
     benchmarks.write_record(path, record)

@@ -1,17 +1,27 @@
 """Our side of benchmark.py: the networks, and their training and evaluation as `minialex.train` has them."""
 
+import functools
+
 import minialex as mx
 from minialex import train
 from minialex.study import benchmarks
 from minialex.study.benchmarks import Side
 from minialex.study.timeline import measure_step
 
+AFTER_ALEXNET = {
+    "resnet18": functools.partial(mx.models.resnet, 18),
+    "vgg11": functools.partial(mx.models.vgg, 11),
+    "densenet121": functools.partial(mx.models.densenet, 121),
+}
+
 
 def network(name, width, image_size, classes, devices, towers):
-    """LeNet-5 on the first device, or AlexNet."""
+    """AlexNet, or another on the first device."""
     devices = mx.place(devices)
     if name == "lenet":
         return mx.models.lenet5(device=devices[0])
+    if name in AFTER_ALEXNET:
+        return AFTER_ALEXNET[name](classes, width=width, image_size=image_size, devices=devices[0].name)
     return mx.models.alexnet(classes, devices, towers=towers, width=width, image_size=image_size)
 
 

@@ -4,6 +4,7 @@ import time
 from collections import OrderedDict
 
 import torch
+from benchmark_torch_networks import NETWORKS
 from torch import nn
 from torch.nn import functional as F
 
@@ -70,8 +71,11 @@ def norm(maps):
 
 
 def network(name, width, image_size, classes, device, model=None):
-    """Either, on a device; with the weights of a model of ours, if one is given."""
-    net = lenet() if name == "lenet" else alexnet(width, image_size, classes)
+    """One of them, on a device; with the weights of a model of ours, if one is given."""
+    if name in NETWORKS:
+        net = NETWORKS[name](width, classes)
+    else:
+        net = lenet() if name == "lenet" else alexnet(width, image_size, classes)
     if model is not None:
         copy_weights(net, export_grouped(model))
     return net.to(device)
@@ -79,7 +83,9 @@ def network(name, width, image_size, classes, device, model=None):
 
 def copy_weights(net, arrays):
     """Put whole arrays by name into it; an error where a name or a shape is not the same."""
-    net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    counts = {name: n for name, n in net.state_dict().items() if name.endswith("num_batches_tracked")}
+    net.load_state_dict(state | counts)  # ours counts no batches
 
 
 # ---- what is timed -------------------------------------------------------------------------------------
@@ -105,9 +111,13 @@ def gpu_bytes(net):
 
 
 def sgd(net, lr, momentum, weight_decay):
-    """2012's decay: of weights, not of biases."""
-    biases = [p for name, p in net.named_parameters() if name.endswith("bias")]
-    weights = [p for name, p in net.named_parameters() if name.endswith("weight")]
+    """2012's decay: of weights, not of biases; but of both in a BatchNorm."""
+    biases = [
+        module.bias
+        for module in net.modules()
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None
+    ]
+    weights = [p for p in net.parameters() if not any(p is bias for bias in biases)]
     groups = [{"params": weights, "weight_decay": weight_decay}, {"params": biases, "weight_decay": 0.0}]
     return torch.optim.SGD(groups, lr, momentum)
 

@@ -71,12 +71,7 @@ class Dense(Layer):
         maps = [x]
         for (name, node), read in zip(self.nodes.items(), self.reads, strict=True):
             joined = maps[read[0]] if len(read) == 1 else self.xp.concatenate([maps[j] for j in read], axis=1)
-            made = node.forward(joined)
-            if (*made.shape[:1], *made.shape[2:]) != (*x.shape[:1], *x.shape[2:]):
-                raise ValueError(
-                    f"{self}: {name} makes shape {made.shape} of {joined.shape}: all but axis 1 must stay"
-                )
-            maps.append(made)
+            maps.append(self.checked_maps(name, joined, node.forward(joined)))
         self.save(channels=[one.shape[1] for one in maps])
         return self.xp.concatenate(maps, axis=1)
 
@@ -89,6 +84,14 @@ class Dense(Layer):
             for j, share in zip(read, cut(grad_joined, [channels[j] for j in read]), strict=True):
                 grads[j] = grads[j] + share
         return grads[0]
+
+    def checked_maps(self, name: str, joined: Array, made: Array) -> Array:
+        """What a node made, if it has kept all axes but that of the channels."""
+        if (*made.shape[:1], *made.shape[2:]) != (*joined.shape[:1], *joined.shape[2:]):
+            raise ValueError(
+                f"{self}: {name} makes shape {made.shape} of {joined.shape}: all but axis 1 must stay"
+            )
+        return made
 
     def children(self) -> dict[str, Layer]:
         return self.nodes

@@ -17,6 +17,7 @@ from running import EXAMPLES, finish, run_here, start
 from threadpoolctl import threadpool_limits
 
 import minialex as mx
+from minialex.layers.sequential import all_layers
 from minialex.study import benchmarks
 from minialex.study.benchmarks import Side
 from minialex.study.timeline import Span
@@ -24,6 +25,7 @@ from minialex.training import command_line
 
 PROGRAM = EXAMPLES / "benchmark.py"
 TINY = "--width 0.0625 --image-size 67 -b 4 --rounds 2 --steps 1 --devices cpu,cpu".split()
+AFTER_ALEXNET = {"resnet18": 11_689_512, "vgg11": 132_863_336, "densenet121": 7_978_856}  # their parameters
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="no PyTorch to measure against")
 
@@ -328,6 +330,13 @@ def twins(examples, name):
     side = examples.load("benchmark_torch")
     if name == "lenet":
         model, net, shape = mx.models.lenet5(rng=2), side.lenet(), (5, 1, 28, 28)
+    elif name in AFTER_ALEXNET:
+        model = examples.load("benchmark_ours").network(name, 0.0625, 64, 10, "cpu", 1)
+        net, shape = side.network(name, 0.0625, 64, 10, "cpu"), (5, 3, 64, 64)
+        for drop in (layer for layer in all_layers(model) if isinstance(layer, mx.Dropout)):
+            drop.p = 0.0
+        for drop in (module for module in net.modules() if type(module).__name__ == "Dropout"):
+            drop.p = 0.0
     else:  # large pixels and weights, so that normalisation is more than a division by 2
         model = mx.models.alexnet(10, "cpu,cpu", width=0.0625, image_size=67, init="he", rng=2)
         net, shape = side.alexnet(0.0625, 67, classes=10, dropout=0.0), (5, 3, 67, 67)
@@ -349,7 +358,7 @@ def assert_close(ours, theirs):
 
 
 @needs_torch
-@pytest.mark.parametrize("name", ["lenet", "alexnet"])
+@pytest.mark.parametrize("name", ["lenet", "alexnet", *AFTER_ALEXNET])
 def test_both_sides_have_the_same_loss_and_gradients(examples, name):
     import torch
 
@@ -365,7 +374,7 @@ def test_both_sides_have_the_same_loss_and_gradients(examples, name):
 
 
 @needs_torch
-@pytest.mark.parametrize("name", ["lenet", "alexnet"])
+@pytest.mark.parametrize("name", ["lenet", "alexnet", *AFTER_ALEXNET])
 def test_both_sides_make_the_same_steps(examples, name):
     model, net, x, labels = twins(examples, name)
     settings = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 0.1}
@@ -378,8 +387,10 @@ def test_both_sides_make_the_same_steps(examples, name):
         ours, theirs = (side.step() for side in trainings)
         assert ours == pytest.approx(theirs, rel=1e-9)
     after = mx.weights.export_grouped(model)
-    assert all((after[n] != before[n]).any() for n in before)
-    assert_close(after, {n: p.detach().numpy() for n, p in net.named_parameters()})
+    assert all((after[n] != before[n]).any() for n, _ in model.named_parameters())
+    theirs = {n: a.numpy() for n, a in net.state_dict().items() if not n.endswith("num_batches_tracked")}
+    assert_close(after, {n: theirs.pop(n) for n in after})  # buffers as well
+    assert not theirs
 
 
 @needs_torch
@@ -389,6 +400,33 @@ def test_the_full_alexnet_has_as_many_parameters_there_as_here(examples):
     with torch.device("meta"):
         net = examples.load("benchmark_torch").alexnet()
     assert sum(p.numel() for p in net.parameters()) == 60_965_224
+
+
+@needs_torch
+@pytest.mark.parametrize("name", AFTER_ALEXNET)
+def test_the_full_networks_have_as_many_parameters_there_as_here(examples, name):
+    import torch
+
+    with torch.device("meta"):
+        net = examples.load("benchmark_torch_networks").NETWORKS[name](1.0, 1000)
+    assert sum(p.numel() for p in net.parameters()) == AFTER_ALEXNET[name]
+
+
+@needs_torch
+@pytest.mark.parametrize("name", AFTER_ALEXNET)
+def test_a_step_of_a_network_after_alexnet_beside_pytorch(program, tmp_path, name):
+    small = "--width 0.0625 --image-size 32 -b 2 --rounds 1 --steps 1 --devices cpu".split()
+    assert_tidy(program("--what", name, *small), [r"^\w+-\d+ \(32x32, width 0.0625\)", r"^Speed \(PyTorch"])
+    record = record_in(tmp_path, f"{name}-cpu")
+    assert list(record["results"]["sides"]) == ["minialex", "PyTorch"]
+    assert (record["network"], record["width"], record["image_size"]) == (name, 0.0625, 32)
+
+
+def test_memory_of_a_network_after_alexnet(program, tmp_path):
+    small = "--width 0.0625 --image-size 32 -b 2 --rounds 1 --steps 1 --devices cpu --against nothing".split()
+    assert_tidy(program("--what", "memory", "--network", "densenet121", *small), [r"^DenseNet-121 \(32x32"])
+    record = record_in(tmp_path, "memory-densenet121-cpu")
+    assert (record["network"], record["batch"]) == ("densenet121", 2)
 
 
 # ---- measuring ----------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
 """The CPU's convolution keeps its columns within a budget, and gives the same whatever it is."""
 
 import tracemalloc
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
 
 import minialex as mx
 from minialex.devices.device import to_numpy
+from minialex.fast.cpu.conv import Work
 
 MiB = 2**20
 
@@ -103,3 +104,26 @@ def test_conv2d_without_input_grad_makes_no_room_for_it(device):
     x = device.asarray(normal((4, 3, 200, 200)).astype(np.float32))
     y = layer.forward(x)  # of 4x4 pixels
     assert peak_memory(lambda: layer.backward(y, input_grad=False)) < x.nbytes // 4
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [(1, 1), (2, 2), ((1, 3), (2, 1)), ((3, 1), (1, 1))])
+def test_conv2d_takes_padding_as_wide_as_its_kernel(device, kernel, padding):
+    layer = in_float64(mx.Conv2D(2, 3, kernel, padding=padding), device)
+    x, results = normal((2, 2, 4, 5)), []
+    for text in (mx.textbook, nullcontext):
+        with text():
+            y = layer.forward(device.asarray(x))
+            results.append((to_numpy(y), to_numpy(layer.backward(device.asarray(normal(y.shape))))))
+    for own, twin in zip(*results, strict=True):
+        close(twin, own)
+
+
+def test_few_pictures_are_shared_by_rows_and_many_by_pictures(monkeypatch):
+    """A thread is given 16 pictures at least, which keeps the runs of memory long."""
+    device, layer = mx.Device("cpu"), mx.Conv2D(64, 64, 3, padding=1)
+    monkeypatch.setattr(device, "threads", 2)
+    first, second = Work(layer, np.zeros((64, 56, 56, 8), np.float32)).shares()
+    assert first == (slice(0, 28), slice(0, 28), slice(0, 8))
+    assert second == (slice(28, 56), slice(28, 56), slice(0, 8))
+    first, second = Work(layer, np.zeros((64, 56, 56, 32), np.float32)).shares()
+    assert (first.rows, first.pictures, second.pictures) == (slice(0, 56), slice(0, 16), slice(16, 32))

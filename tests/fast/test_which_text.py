@@ -28,6 +28,8 @@ ARGUMENTS = {
     mx.AvgPool2D: (2,),
     mx.Subsampling: (2,),
     mx.Linear: (5, 3),
+    mx.BatchNorm2D: (2,),
+    mx.Dense: (mx.Identity(),),
 }
 
 

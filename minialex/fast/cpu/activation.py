@@ -5,6 +5,8 @@ Both do to each number what the textbook does to it, so that the bits are the sa
 
 import numpy as np
 
+from minialex.fast.cpu.pieces import for_pieces
+
 BITS = {2: np.int16, 4: np.int32, 8: np.int64}  # whole numbers as wide as a floating-point number
 
 
@@ -13,13 +15,32 @@ def accepts(layer, x) -> bool:
 
 
 def relu_forward(layer, x):
-    y = np.maximum(x, 0, out=layer.device.empty_like(x))
+    y = layer.device.empty_like(x)
+    on_threads(layer.device, lambda x, y: np.maximum(x, 0, out=y), x, y)
     layer.save(y=y)  # it tells where x was positive, and the next layer keeps it anyway
     return y
 
 
 def relu_backward(layer, grad_y):
-    return kept(grad_y, layer.saved.y > 0, out=layer.device.empty_like(grad_y))
+    grad_x = layer.device.empty_like(grad_y)
+    on_threads(layer.device, lambda y, grad_y, out: kept(grad_y, y > 0, out), layer.saved.y, grad_y, grad_x)
+    return grad_x
+
+
+def on_threads(device, function, *arrays):
+    """function(*arrays), which does the same to each number: some of them on each thread, if they lie alike in memory.
+
+    Large arrays are read and written faster by two cores than by one.
+    """
+    first = arrays[0]
+    slowest_first = sorted(range(first.ndim), key=first.strides.__getitem__, reverse=True)
+    along = [array.transpose(slowest_first) for array in arrays]
+    if not all(array.flags.c_contiguous for array in along):
+        return function(*arrays)
+    flat = [array.reshape(-1) for array in along]  # views
+    return for_pieces(
+        lambda some: function(*(array[some] for array in flat)), device, first.size, first.nbytes
+    )
 
 
 def kept(array, mask, out):

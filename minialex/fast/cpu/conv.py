@@ -139,8 +139,11 @@ class Work:
         for rows, rows_read, pictures in self.blocks(share):
             for g, (f, c) in enumerate(self.groups):
                 columns = self.columns(c, rows_read, pictures)  # made again: cheaper than kept
-                grad_rows = by_row(grad_y[f, rows, :, pictures])  # (rows, F/G, OW*pictures)
-                grads[g] = grads[g] + matmul(self.device, columns, grad_rows.transpose(0, 2, 1)).sum(axis=0)
+                grad_rows = by_row(grad_y[f, rows, :, pictures]).transpose(
+                    0, 2, 1
+                )  # (rows, OW*pictures, F/G)
+                for some in row_blocks(grad_rows, columns.shape[1], self.device.column_budget):
+                    grads[g] = grads[g] + matmul(self.device, columns[some], grad_rows[some]).sum(axis=0)
         grad = np.concatenate(grads, axis=1)  # (kh*kw*C/G, F)
         return grad.reshape(*self.kernel_size, -1, self.layer.out_channels).transpose(3, 2, 0, 1)
 

@@ -9,28 +9,34 @@ import numpy as np
 from minialex.fast.cpu.activation import BITS
 from minialex.fast.cpu.pieces import for_pieces
 from minialex.fast.cpu.windows import batch_first, batch_last, crop, pad, windows
-from minialex.shapes import output_sizes
+from minialex.shapes import output_sizes, overhang
 
 
-def accepts_max(layer, x) -> bool:
-    """Sizes that are rounded up are the textbook's."""
-    return not layer.ceil_mode
+def beyond(layer, x):
+    """How far the last windows hang over the padded x (N, C, H, W), down and to the right: sizes may be rounded up."""
+    if not layer.ceil_mode:
+        return 0, 0
+    return tuple(map(overhang, x.shape[2:], layer.kernel_size, layer.stride, layer.padding))
 
 
 def max_forward(layer, x):
-    x = pad(batch_last(x), layer.padding, value=-np.inf)  # (C, H + 2p, W + 2p, N)
+    over = beyond(layer, x)
+    x = pad(batch_last(x), layer.padding, -np.inf, over)  # (C, H + 2p, W + 2p, N)
     (C, _, _, N), (kh, kw) = x.shape, layer.kernel_size
     OH, OW = output_sizes(x.shape[1:3], layer.kernel_size, layer.stride, (0, 0))
     y = layer.device.empty((C, OH, OW, N), x.dtype)
     winner = layer.device.zeros(y.shape, np.uint8 if kh * kw <= 256 else np.int32)
     for_pieces(
-        lambda channels: _max_of(layer, x[channels], y[channels], winner[channels]), layer.device, C, x.nbytes
+        lambda channels: _max_of(layer, over, x[channels], y[channels], winner[channels]),
+        layer.device,
+        C,
+        x.nbytes,
     )
-    layer.save(winner=winner, padded_shape=x.shape)
+    layer.save(winner=winner, padded_shape=x.shape, over=over)
     return batch_first(y)
 
 
-def _max_of(layer, x, y, winner):
+def _max_of(layer, over, x, y, winner):
     """Fill in y, and the number of the cell that won each window."""
     view = windows(x, layer.kernel_size, layer.stride)
     y[...] = view[:, 0, 0]  # (C, OH, OW, N)
@@ -41,15 +47,15 @@ def _max_of(layer, x, y, winner):
         np.maximum(y, view[:, i, j], out=y)
     smallest = y.min()  # a NaN, or minus infinity, shows here
     if not smallest > -np.inf:
-        winner[...] = _winner_by_argmax(layer, x.shape, view, y)
+        winner[...] = _winner_by_argmax(layer, over, x.shape, view, y)
 
 
-def _winner_by_argmax(layer, shape, view, y):
+def _winner_by_argmax(layer, over, shape, view, y):
     """The textbook's line: the first NaN wins, and the padding never does, not even over minus infinity."""
     C, H, W, _ = shape
     cells = view.reshape(C, -1, *y.shape[1:])
     inside = np.zeros((1, H, W, 1), bool)
-    crop(inside, layer.padding)[...] = True
+    crop(inside, layer.padding, over)[...] = True
     first_inside = windows(inside, layer.kernel_size, layer.stride).reshape(
         1, cells.shape[1], *y.shape[1:3], 1
     )
@@ -78,7 +84,7 @@ def max_backward(layer, grad_y):
                 view[:, i, j] += part
 
     for_pieces(spread, layer.device, len(grad_x), grad_x.nbytes)
-    return batch_first(crop(grad_x, layer.padding))
+    return batch_first(crop(grad_x, layer.padding, layer.saved.over))
 
 
 def accepts_sums(layer, x) -> bool:
@@ -86,28 +92,36 @@ def accepts_sums(layer, x) -> bool:
     return x.dtype.itemsize >= 4
 
 
-def accepts_avg(layer, x) -> bool:
-    """Windows that all count alike."""
-    return (
-        accepts_sums(layer, x)
-        and not layer.ceil_mode
-        and (layer.count_include_pad or layer.padding == (0, 0))
-    )
-
-
 def avg_forward(layer, x):
-    x = pad(batch_last(x), layer.padding)  # (C, H + 2p, W + 2p, N)
-    layer.save(padded_shape=x.shape)
-    cells = list(np.ndindex(layer.kernel_size))
-    view = windows(x, layer.kernel_size, layer.stride)
-    return batch_first(sum(view[:, i, j] for i, j in cells) / len(cells))
+    over, pixels = beyond(layer, x), pixels_of(layer, x)
+    x = pad(batch_last(x), layer.padding, beyond=over)  # (C, H + 2p, W + 2p, N)
+    layer.save(padded_shape=x.shape, over=over, pixels=pixels)
+    OH, OW = output_sizes(x.shape[1:3], layer.kernel_size, layer.stride, (0, 0))
+    y = layer.device.empty((len(x), OH, OW, x.shape[3]), x.dtype)
+
+    def add_up(channels):
+        view, total = windows(x[channels], layer.kernel_size, layer.stride), y[channels]
+        total[...] = view[:, 0, 0]
+        for i, j in list(np.ndindex(layer.kernel_size))[1:]:
+            total += view[:, i, j]
+        total /= pixels
+
+    for_pieces(add_up, layer.device, len(x), x.nbytes)
+    return batch_first(y)
 
 
 def avg_backward(layer, grad_y):
-    cells = list(np.ndindex(layer.kernel_size))
-    share = batch_last(grad_y) / len(cells)  # (C, OH, OW, N)
+    share = batch_last(grad_y) / layer.saved.pixels  # (C, OH, OW, N)
     grad_x = _added(layer, share, layer.saved.padded_shape, layer.kernel_size, layer.stride)
-    return batch_first(crop(grad_x, layer.padding))
+    return batch_first(crop(grad_x, layer.padding, layer.saved.over))
+
+
+def pixels_of(layer, x):
+    """By what the sum of a window is divided, (OH, OW, 1); a number where all windows count alike."""
+    kh, kw = layer.kernel_size
+    if beyond(layer, x) == (0, 0) and (layer.count_include_pad or layer.padding == (0, 0)):
+        return kh * kw
+    return kh * kw * layer.counted(x.shape, x.dtype)[0, 0, :, :, None]
 
 
 def subsampling_forward(layer, x):
@@ -130,7 +144,11 @@ def subsampling_backward(layer, grad_y, input_grad=True):
 def _added(layer, grad, shape, kernel, stride):
     """The same gradient to each cell of its window."""
     grad_x = layer.device.zeros(shape, grad.dtype)
-    view = windows(grad_x, kernel, stride)
-    for i, j in np.ndindex(kernel):
-        view[:, i, j] += grad
+
+    def spread(channels):
+        view = windows(grad_x[channels], kernel, stride)
+        for i, j in np.ndindex(kernel):
+            view[:, i, j] += grad[channels]
+
+    for_pieces(spread, layer.device, len(grad_x), grad_x.nbytes)
     return grad_x

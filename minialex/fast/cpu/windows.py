@@ -24,13 +24,16 @@ def batch_first(x):
     return x.transpose(3, 0, 1, 2)
 
 
-def pad(x, padding: tuple[int, int], value=0.0):
-    """(C, H, W, N) -> (C, H + 2 ph, W + 2 pw, N) with `value` around; x itself where there is nothing to pad."""
-    ph, pw = padding
-    if ph == pw == 0:
+def pad(x, padding: tuple[int, int], value=0.0, beyond: tuple[int, int] = (0, 0)):
+    """(C, H, W, N) -> (C, H + 2 ph, W + 2 pw, N) with `value` around; x itself where there is nothing to pad.
+
+    beyond: so many rows below, and columns to the right, more than the padding.
+    """
+    (ph, pw), (down, right) = padding, beyond
+    if ph == pw == down == right == 0:
         return x
     C, H, W, N = x.shape
-    padded = device_of(x).empty((C, H + 2 * ph, W + 2 * pw, N), x.dtype)
+    padded = device_of(x).empty((C, H + 2 * ph + down, W + 2 * pw + right, N), x.dtype)
     padded.fill(value)
     padded[:, ph : ph + H, pw : pw + W] = x
     return padded
@@ -58,10 +61,10 @@ def framed_rows(x, rows: slice, padding: tuple[int, int]):
     return framed
 
 
-def crop(x, padding: tuple[int, int]):
+def crop(x, padding: tuple[int, int], beyond: tuple[int, int] = (0, 0)):
     """The adjoint of `pad`: what lies inside the padding, a view."""
-    ph, pw = padding
-    return x[:, ph : x.shape[1] - ph, pw : x.shape[2] - pw]
+    (ph, pw), (down, right) = padding, beyond
+    return x[:, ph : x.shape[1] - ph - down, pw : x.shape[2] - pw - right]
 
 
 def windows(x, kernel: tuple[int, int], stride: tuple[int, int]):
