@@ -28,7 +28,7 @@ from minialex.study import benchmarks
 from minialex.study.benchmarks import table
 from minialex.training.command_line import friendly, number, whole_number
 
-RECIPE = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}  # section 4.2 of the paper
+RECIPE = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}  # section 4.2 of the paper, but for half its rate
 WARM_UP = (
     0.1  # the first tenth, linearly: section 4.2 warms up its deepest network, which does not begin otherwise
 )
