@@ -41,7 +41,9 @@ SIDE, COUNT = whole(1, 4096), whole(1)
 KNOWN = partly(
     {
         **dict.fromkeys(("variant", "activation", "lr_scheduler", "preset", "freeze", "init", "arch"), TEXT),
-        **dict.fromkeys(("data", "data_dir", "ground_truth", "class_ids", "pixels"), Maybe(TEXT)),
+        **dict.fromkeys(
+            ("data", "data_dir", "ground_truth", "class_ids", "pixels", "pretrained"), Maybe(TEXT)
+        ),
         **dict.fromkeys(("lr", "momentum", "wd", "dropout", "warmup"), finite(0)),
         **dict.fromkeys(("epochs", "batch_size"), COUNT),
         **dict.fromkeys(("limit", "processes", "threads"), Maybe(COUNT)),
