@@ -30,7 +30,7 @@ def forward(layer, x):
     rows, y = x.reshape(len(x), -1), layer.device.empty(x.shape, x.dtype)  # (C, m)
     normalised, m = y.reshape(rows.shape), rows.shape[1]
     weight, bias = layer.weight.value, layer.bias.value
-    mean, variance = layer.running_mean.value, layer.running_var.value
+    mean, variance = layer.running_mean.value.copy(), layer.running_var.value  # kept, whoever writes into it
     if of_batch:
         mean, variance = np.empty_like(mean), np.empty_like(variance)
     scale = np.empty_like(variance)
