@@ -118,7 +118,7 @@ DEFAULTS_DRAWN = {
 }
 MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "max_bad", "checkpoint_every", "threads"}
 MAY_CHANGE |= {"data", "ground_truth", "class_ids"}  # folders move; that the classes are the same is checked
-MAY_CHANGE |= {"look", "pretrained"}
+MAY_CHANGE |= {"look"}
 PICTURES = ["conv1.png", "curves.png"]
 PICTURES_LOOK = ["codes.png", "feature_maps.png", "nearest.png", "timeline.png"]
 ARCHITECTURE = ("arch", "small", "pixels", "width", "image_size", *ALEXNETS)
