@@ -189,6 +189,7 @@ def check_batches(settings: Mapping, count: int) -> None:
     if settings["arch"] == "alexnet" or (count - 1) % settings["batch_size"]:
         return
     thin = sketch(settings["arch"], settings["small"], settings["image_size"]).train()
+    freeze(thin, settings.get("freeze", ""))  # what is frozen does not normalise by the batch
     try:
         thin.forward(np.zeros((1, *thin.picture_shape), np.float32))
     except ValueError as error:
