@@ -78,6 +78,7 @@ DEFAULTS = {
     "dummy": None,
     "ground_truth": None,
     "class_ids": None,
+    "pretrained": None,
     "arch": "alexnet",
     "small": False,
     "pixels": None,
@@ -556,7 +557,10 @@ def of_other_pictures(of_run, asked):
 
 
 def asked_of(args):
-    return {name: value for name in DEFAULTS if (value := getattr(args, name, None)) is not None}
+    asked = {name: value for name in DEFAULTS if (value := getattr(args, name, None)) is not None}
+    if args.pretrained:
+        asked["pretrained"] = absolute(args.pretrained)
+    return asked
 
 
 def defaults_for(args, known):
@@ -607,7 +611,11 @@ def train_in(output, args):
         of_run = {"arch": "alexnet", "small": False, **of_run}
     # Before the first checkpoint nothing hangs on them, but on the network other settings do.
     may_change = MAY_CHANGE if checkpoint else set(DEFAULTS) - {"arch", "small"}
+    if of_run and not (checkpoint or args.pretrained) and of_run.get("pretrained"):  # it begins as it began
+        args.pretrained, args.arch, args.small = (of_run[name] for name in ("pretrained", "arch", "small"))
+    asked = asked_of(args)
     if args.pretrained and checkpoint:
+        del asked["pretrained"]
         print(f"Going on from {checkpoint.path}: --pretrained {args.pretrained} is not read again.")
     of_pretrained = {}
     if args.pretrained and not checkpoint:
@@ -617,8 +625,8 @@ def train_in(output, args):
         of_pretrained = {**of_pretrained, **whose(args, path, arrays, of_pretrained)}
     check_preset(args.pretrained, of_pretrained.get("preset"), args.preset)
     settings = settle(
-        asked_of(args),
-        of_other_pictures(of_run, asked_of(args)),
+        asked,
+        of_other_pictures(of_run, asked),
         defaults_for(args, of_pretrained or of_run or {}),
         may_change,
     )

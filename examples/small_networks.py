@@ -12,6 +12,7 @@ Each network's result is kept in the output folder as soon as it is there; start
 
 import argparse
 import copy
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -85,6 +86,15 @@ def read_pictures(folder, split, limit):
         np.asarray(Image.open(path).convert("RGB").resize((32, 32)), np.uint8) for path in pictures.files
     ]
     return np.stack(arrays).transpose(0, 3, 1, 2), np.asarray(pictures.labels), pictures.classes
+
+
+def digest_of(data):
+    """Of all pictures, labels and classes: results of others are not these."""
+    digest = hashlib.sha256()
+    for pictures, labels, classes in data:
+        for part in (pictures.tobytes(), labels.tobytes(), json.dumps(classes).encode()):
+            digest.update(part)
+    return digest.hexdigest()[:16]
 
 
 class Cropped(ArrayBatches):
@@ -186,6 +196,7 @@ def result_of(name, make, data, args, seconds=None):
     """From the output folder if it is there, and of the same settings; else from a training."""
     path = args.output_dir / f"{name.replace(' ', '-').lower()}.json"
     settings = {"what": args.what, "limit": args.limit, "batch_size": args.batch_size, "seed": args.seed}
+    settings["pictures"] = digest_of(data)
     settings |= {"epochs": args.epochs, "width": args.width} if seconds is None else {"minutes": args.minutes}
     if path.is_file():
         kept = json.loads(path.read_text())

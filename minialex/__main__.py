@@ -86,6 +86,9 @@ def main(argv=None) -> int:
     except BrokenPipeError:  # `... | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError as error:
+        print(f"minialex {args.command}: out of memory: {error}", file=sys.stderr)
+        return 1
     except (ValueError, OSError, mx.DeviceUnavailable, mx.NotFinite) as error:
         print(f"minialex {args.command}: {error}", file=sys.stderr)
         return 1

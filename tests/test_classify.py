@@ -369,6 +369,18 @@ def test_a_mistake_is_told_in_one_line(run, photo, tmp_path, wrong):
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_network_that_has_no_room_is_told_in_one_line(run, photo, tmp_path, monkeypatch):
+    """As of settings that say another width than the weights have."""
+    save_run(tmp_path / "run", "paper")
+
+    def too_large(*arguments, **others):
+        raise MemoryError("Unable to allocate 256. GiB")
+
+    monkeypatch.setattr(networks, "with_weights", too_large)
+    status, out, err = run(photo, "--weights", tmp_path / "run")
+    assert (status, out, err) == (1, "", "minialex classify: out of memory: Unable to allocate 256. GiB\n")
+
+
 @pytest.mark.parametrize("content", [None, b"", b"hello", pickle.dumps("photo")])
 def test_what_is_no_photograph_is_named(run, tmp_path, content):
     save_run(tmp_path / "run", "bvlc")

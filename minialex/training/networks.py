@@ -10,7 +10,7 @@ from minialex.layers.batch_norm import BatchNorm2D
 from minialex.layers.sequential import Model, all_layers
 from minialex.models.alexnet import PRESETS, PictureInput, alexnet
 from minialex.models.names import SMALL_NETWORKS, network, rebuilt, sketch
-from minialex.training.runs import weight_file
+from minialex.training.runs import PIXELS, weight_file
 from minialex.weights import check_record, import_grouped, read_record
 from minialex.weights.foreign import for_model, last_layers
 from minialex.weights.recognise import first_difference, recognised
@@ -26,8 +26,6 @@ DEFAULTS = {
 }
 DEFAULTS |= {"scale": None, "seed": 0}  # what settings say where they say nothing
 WITH_EXITS = ("googlenet", "inception_v3")
-# torchvision trained the same two on pixels from -1 to 1 (its `transform_input`); no file of theirs says so.
-PIXELS = "-1 to 1"
 
 
 def which_network(path, arrays, known: Mapping, asked: str | None = None, small: bool | None = None) -> dict:
@@ -191,6 +189,7 @@ def check_batches(settings: Mapping, count: int) -> None:
     if settings["arch"] == "alexnet" or (count - 1) % settings["batch_size"]:
         return
     thin = sketch(settings["arch"], settings["small"], settings["image_size"]).train()
+    freeze(thin, settings.get("freeze", ""))  # what is frozen does not normalise by the batch
     try:
         thin.forward(np.zeros((1, *thin.picture_shape), np.float32))
     except ValueError as error:

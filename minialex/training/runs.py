@@ -17,7 +17,7 @@ from minialex.weights import load, load_with_metadata, read_pretrained, record_i
 from minialex.weights.files import unfinished_name, write_whole
 from minialex.weights.foreign import own_names
 from minialex.weights.reading import read_at_most
-from minialex.weights.records import FLAG, MOST_CHARACTERS, TEXT, Maybe, check, parse, partly, whole
+from minialex.weights.records import FLAG, MOST_CHARACTERS, TEXT, Kind, Maybe, check, parse, partly, whole
 from minialex.weights.records import number as finite
 from minialex.weights.seal import VELOCITY, is_sealed, sealed
 
@@ -36,12 +36,16 @@ NETWORKS = {
 
 WEIGHT_FILES = (".safetensors", ".npy", ".pth", ".pt")
 
+# torchvision trained GoogLeNet and Inception v3 on pixels from -1 to 1 (its `transform_input`); no file of theirs says
+# so.
+PIXELS = "-1 to 1"
+
 # What the settings of a run can be, where there are such; a run may have others, too. Nothing is wider than this.
 SIDE, COUNT = whole(1, 4096), whole(1)
 KNOWN = partly(
     {
         **dict.fromkeys(("variant", "activation", "lr_scheduler", "preset", "freeze", "init", "arch"), TEXT),
-        **dict.fromkeys(("data", "data_dir", "ground_truth", "class_ids", "pixels"), Maybe(TEXT)),
+        **dict.fromkeys(("data", "data_dir", "ground_truth", "class_ids", "pretrained"), Maybe(TEXT)),
         **dict.fromkeys(("lr", "momentum", "wd", "dropout", "warmup"), finite(0)),
         **dict.fromkeys(("epochs", "batch_size"), COUNT),
         **dict.fromkeys(("limit", "processes", "threads"), Maybe(COUNT)),
@@ -51,6 +55,7 @@ KNOWN = partly(
         "dummy": Maybe(FLAG),
         "look": Maybe(FLAG),
         "small": FLAG,
+        "pixels": Maybe(Kind(repr(PIXELS), lambda value: value == PIXELS)),
         "width": finite(1e-3, 16),
         "scale": Maybe(finite(1e-9, 1e9)),
         "side": SIDE,

@@ -261,6 +261,35 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_stays_with_its_netwo
     assert "resnet(20), input 3x32x32" in result.out
 
 
+@pytest.mark.parametrize("more", [[], ["-a", "resnet18", "--small"]])
+def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_with_the_same_weights_again(
+    program, whole_run, pictures, tmp_path, monkeypatch, more
+):
+    """Without a word it would train from random numbers, behind layers that are frozen."""
+    shutil.copy(whole_run[0] / runs.MODEL, tmp_path / "mine.safetensors")
+    still = [*RUN[2:], "--epochs", 1, "--lr", 0, "--limit", 3]
+
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "fit", stopped)
+        begun = program(pictures, "--pretrained", "mine.safetensors", "--freeze", "conv1", *still)
+    assert begun.status == 130
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    result = program("--resume", "../out", "-j", 0, *more)
+    assert result.status == 0, result
+    assert f"Beginning with the weights of {tmp_path / 'mine.safetensors'}" in result.out
+    before, after = (weights.load(tmp_path / name) for name in ("mine.safetensors", f"out/{runs.MODEL}"))
+    assert all(np.array_equal(after[name], before[name]) for name in before if "running" not in name)
+    (tmp_path / "mine.safetensors").unlink()
+    (tmp_path / "out" / runs.CHECKPOINT).unlink()
+    lost = program("--resume", "../out", "-j", 0, *more)
+    assert lost.status == 1
+    assert f"there is no file {tmp_path / 'mine.safetensors'}" in lost.err
+
+
 # ---- weights of others --------------------------------------------------------------------------------
 
 

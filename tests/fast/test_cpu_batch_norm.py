@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import minialex as mx
+from minialex.fast.cpu import batch_norm
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +78,23 @@ def test_half_precision_has_room_for_the_sums_of_a_channel():
     y = step(x, x, 1.0)[0]
     exactly = step(x, x, 1.0, textbook=True, dtype="float64")[0]
     assert abs(y - exactly).max() < 0.2
+
+
+def test_a_long_sum_of_equal_squares_keeps_its_digits():
+    """Two colours: BLAS alone adds up half a million equal squares, and rounds most of the steps in one direction."""
+    x = np.where(np.arange(2**19) % 2, 0.3, 0.7).astype(np.float32).reshape(8, 1, 256, 256)
+    layer = mx.BatchNorm2D(1)
+    y = layer.forward(x)
+    layer.backward(np.sign(y))
+    exactly = 1 / np.sqrt(1 + layer.eps / 0.2**2)
+    np.testing.assert_allclose(abs(y), exactly, rtol=2e-6)
+    np.testing.assert_allclose(layer.weight.grad, exactly * y.size, rtol=1e-5)
+
+
+def test_sums_of_products_have_whole_runs_and_a_rest(monkeypatch):
+    monkeypatch.setattr(batch_norm, "RUN", 3)
+    for m in (1, 2, 3, 7, 9):
+        a, b = np.random.default_rng(m).standard_normal((2, 4, m))
+        np.testing.assert_allclose(
+            batch_norm.sum_of_products(a, b), (a * b).sum(axis=1), rtol=1e-12, atol=1e-12
+        )

@@ -508,6 +508,28 @@ def test_max_pooling_is_its_definition_whatever_the_pixels_are(text, data, geome
     check(grad_x, expected, bound, finite, room=1)
 
 
+def test_new_running_numbers_do_not_reach_a_backward_of_before(text):
+    """As they come from a file, written into the layer's own."""
+    layer, x = mx.BatchNorm2D(1).eval(), picture([[1, 2], [3, 5]])
+    layer.forward(x)
+    layer.running_mean.value[...] = 7
+    layer.running_var.value[...] = 9
+    grad_x = layer.backward(np.ones_like(x))
+    np.testing.assert_allclose(layer.weight.grad, [11], rtol=1e-4)
+    np.testing.assert_allclose(grad_x, 1, rtol=1e-4)
+
+
+def test_max_pooling_works_in_the_widest_type_that_there_is():
+    """Its numbers may have more bits than any whole number of NumPy's, which backward would mask."""
+    x = np.arange(16, dtype=np.longdouble).reshape(1, 1, 4, 4)
+    layer = mx.MaxPool2D(2, 1)
+    layer.forward(x)
+    grad_x = layer.backward(np.ones((1, 1, 3, 3), np.longdouble))
+    assert grad_x.dtype == np.longdouble
+    np.testing.assert_array_equal(grad_x[0, 0, 1:, 1:], np.ones((3, 3)))
+    assert grad_x.sum() == 9
+
+
 def test_an_infinite_gradient_leaves_its_neighbours_alone(text):
     x, grad_y = picture([[1, 2, 0, 0], [3, 4, -1, 5]]), picture([[np.inf, 2]])
     layer = mx.MaxPool2D(2)

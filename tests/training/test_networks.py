@@ -131,6 +131,7 @@ def test_one_picture_alone_is_too_few_where_maps_of_one_pixel_are_normalised():
     ):
         check_batches(settings, 9)
     check_batches(settings_for("inception_v3", True, batch_size=4), 9)
+    check_batches({**settings, "freeze": "AuxLogits"}, 9)
 
 
 # ---- weights of others --------------------------------------------------------------------------------

@@ -117,7 +117,8 @@ def test_a_folder_without_a_run_has_no_settings(tmp_path):
     assert not runs.settings_to_resume(None, None)
 
 
-def test_damaged_settings_are_named(tmp_path):
-    (tmp_path / runs.SETTINGS).write_text('{"epochs"')
+@pytest.mark.parametrize("text", ['{"epochs"', '{"pixels": "0 to 1"}', '{"pixels": 1}', '{"pretrained": 1}'])
+def test_damaged_settings_are_named(tmp_path, text):
+    (tmp_path / runs.SETTINGS).write_text(text)
     with pytest.raises(CheckpointError, match=r"settings.json is damaged"):
         runs.settings_to_resume(str(tmp_path), None)

@@ -276,7 +276,8 @@ def test_a_damaged_record_is_told_with_the_file(tmp_path, text):
 @pytest.mark.parametrize(
     ("more", "message"),
     [({"width": 1e9}, "width should be a number .*<= 16, not 1000000000"),
-     ({"depth": 10**6 + 4}, "depth should be .*1202"), ({"batch_norm": "yes"}, "batch_norm should be true or false")],
+     ({"depth": 10**6 + 4}, "depth should be .*1202"), ({"batch_norm": "yes"}, "batch_norm should be true or false"),
+     ({"pixels": "0 to 1"}, "pixels should be '-1 to 1', not '0 to 1'")],
 )  # fmt: skip
 def test_a_record_of_what_no_network_can_be_is_refused_before_one_is_made(tmp_path, more, message):
     record = {"network": "densenet", "preset": "small", "num_classes": 2, **more}

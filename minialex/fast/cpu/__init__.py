@@ -23,7 +23,7 @@ from minialex.layers import (
 TWINS = {
     Conv2D: Twin(conv.forward, conv.backward),
     TableConv2D: Twin(conv.table_forward, conv.table_backward),
-    MaxPool2D: Twin(pool.max_forward, pool.max_backward),
+    MaxPool2D: Twin(pool.max_forward, pool.max_backward, pool.accepts_max),
     AvgPool2D: Twin(pool.avg_forward, pool.avg_backward, pool.accepts_sums),
     Subsampling: Twin(pool.subsampling_forward, pool.subsampling_backward, pool.accepts_sums),
     LocalResponseNorm: Twin(norm.forward_between_channels, norm.backward_between_channels, norm.accepts),

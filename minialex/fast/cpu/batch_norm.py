@@ -17,6 +17,7 @@ from minialex.fast.cpu.pieces import for_pieces
 from minialex.fast.cpu.windows import batch_first, batch_last
 
 SHARE_BYTES = 2**21  # of x, for a thread at least: so much is read several times
+RUN = 2**12  # numbers of a channel that BLAS adds up, one by one
 
 
 def accepts(layer, x) -> bool:
@@ -29,7 +30,7 @@ def forward(layer, x):
     rows, y = x.reshape(len(x), -1), layer.device.empty(x.shape, x.dtype)  # (C, m)
     normalised, m = y.reshape(rows.shape), rows.shape[1]
     weight, bias = layer.weight.value, layer.bias.value
-    mean, variance = layer.running_mean.value, layer.running_var.value
+    mean, variance = layer.running_mean.value.copy(), layer.running_var.value  # kept, whoever writes into it
     if of_batch:
         mean, variance = np.empty_like(mean), np.empty_like(variance)
     scale = np.empty_like(variance)
@@ -40,7 +41,7 @@ def forward(layer, x):
             mean[channels] = rows[channels].sum(axis=1) / m
         np.subtract(rows[channels], mean[channels, None], out=here)
         if of_batch:
-            variance[channels] = np.vecdot(here, here) / m
+            variance[channels] = sum_of_products(here, here) / m
         scale[channels] = 1 / np.sqrt(variance[channels] + layer.eps)
         multiply(here, scale[channels], weight[channels])
         here += bias[channels, None]
@@ -69,7 +70,7 @@ def backward(layer, grad_y):
         )
         normalised *= scale[:, None]
         layer.bias.grad[channels] = total = grad.sum(axis=1)
-        layer.weight.grad[channels] = product = np.vecdot(grad, normalised)
+        layer.weight.grad[channels] = product = sum_of_products(grad, normalised)
         if not saved.of_batch:
             np.multiply(grad, weight_here[:, None], out=out)
             out *= scale[:, None]
@@ -89,6 +90,15 @@ def backward(layer, grad_y):
 
     for_pieces(normalise_backward, layer.device, len(rows), grad_y.nbytes, SHARE_BYTES)
     return batch_first(grad_x)
+
+
+def sum_of_products(a, b):
+    """The sum of a * b along rows (C, m). BLAS rounds its sum after each number, in one direction where all are alike:
+    so it gets short runs, and NumPy adds up theirs, pairwise.
+    """
+    in_runs = a.shape[1] // RUN * RUN
+    runs = (rows[:, :in_runs].reshape(len(rows), in_runs // RUN, RUN) for rows in (a, b))  # views
+    return np.vecdot(*runs).sum(axis=1) + np.vecdot(a[:, in_runs:], b[:, in_runs:])
 
 
 def multiply(rows, scale, weight):

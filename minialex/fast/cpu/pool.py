@@ -19,6 +19,10 @@ def beyond(layer, x):
     return tuple(map(overhang, x.shape[2:], layer.kernel_size, layer.stride, layer.padding))
 
 
+def accepts_max(layer, x) -> bool:
+    return x.dtype.itemsize in BITS  # backward masks bits
+
+
 def max_forward(layer, x):
     over = beyond(layer, x)
     x = pad(batch_last(x), layer.padding, -np.inf, over)  # (C, H + 2p, W + 2p, N)
