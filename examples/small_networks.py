@@ -260,17 +260,39 @@ def minutes(args, data, classes):
 
 def draw_costs(results, args):
     """One point for each network: multiply-adds of a picture, test error, and the parameters as its size."""
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
+
     from minialex.plot.look import finished, new_figure
 
-    figure = new_figure(8.5, 5.0, f"Test error after {args.minutes:g} minutes of training")
+    figure = new_figure(8.5, 5.0, f"Test error after {args.minutes:g} minutes of training; size: parameters")
     axes = figure.subplots()
-    for name, r in results.items():
-        x, y = r["multiply_adds"] / 1e6, 100 * r["epochs"][-1]["test_error"]
-        axes.scatter(x, y, s=r["parameters"] ** 0.5 / 4, alpha=0.6)
-        axes.annotate(name, (x, y), xytext=(7, 5), textcoords="offset points")
+    places = {
+        name: (r["multiply_adds"] / 1e6, 100 * r["epochs"][-1]["test_error"]) for name, r in results.items()
+    }
+    for name, place in places.items():
+        axes.scatter(*place, s=results[name]["parameters"] ** 0.5 / 4, alpha=0.6)
     axes.set(xscale="log", xlabel="million multiply-adds a picture", ylabel="test error, %")
-    axes.margins(x=0.15, y=0.1)
+    ticks = [m * 10**e for e in range(-1, 5) for m in (1, 2, 5)]
+    axes.set_xticks(ticks, minor=False)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    xs, ys = zip(*places.values(), strict=True)
+    axes.set(xlim=(min(xs) / 1.5, max(xs) * 1.5), ylim=(min(ys) - 5, max(ys) + 5))
     axes.grid(True)
+    figure.canvas.draw()
+    taken = []
+    for name, place in places.items():  # beside its point, where no other name or point is
+        points = [axes.transData.transform(other) for key, other in places.items() if key != name]
+        for offset, align in (((9, 6), "left"), ((9, -14), "left"), ((-9, 6), "right"), ((-9, -14), "right")):
+            text = axes.annotate(name, place, offset, textcoords="offset points", ha=align)
+            box = text.get_window_extent()
+            free = not any(box.overlaps(other) for other in taken) and not any(
+                box.contains(*p) for p in points
+            )
+            if free or offset == (-9, -14):
+                break
+            text.remove()
+        taken.append(box)
     finished(figure, args.output_dir / "networks.png")
 
 

@@ -1,4 +1,4 @@
-"""examples/small_networks.py: what it keeps, it takes for nothing else."""
+"""examples/small_networks.py: small runs of both of its experiments, kept and taken up again."""
 
 import importlib.util
 import json
@@ -8,23 +8,83 @@ import pytest
 from PIL import Image
 from running import EXAMPLES, run_here
 
-from minialex import plot
 from minialex.training.command_line import friendly
 
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two classes that differ in brightness, 32x32."""
+    place, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 5)):
+        for name, level in (("dark", 60), ("light", 190)):
+            (place / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.normal(level, 20, (32, 32, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(place / split / name / f"{number}.png")
+    return place
+
+
 PROGRAM = EXAMPLES / "small_networks.py"
+spec = importlib.util.spec_from_file_location("small_networks", PROGRAM)
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
 
 
 @pytest.fixture
 def program(monkeypatch, tmp_path, capsys):
-    spec = importlib.util.spec_from_file_location("small_networks", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MINIALEX_TRACEBACK", raising=False)
-    monkeypatch.setattr(plot, "lines", lambda *args, path, **others: path.touch())
-    monkeypatch.setitem(module.DEPTHS, "plain-20", (8, module.PLAIN))
-    small = "depth --networks plain-20 --epochs 1 --width 0.125 --limit 10 -b 5 --output-dir out".split()
-    return lambda data: run_here(lambda: friendly(module.main), PROGRAM, [data, *small], monkeypatch, capsys)
+    return lambda *arguments: run_here(lambda: friendly(module.main), PROGRAM, arguments, monkeypatch, capsys)
+
+
+def test_depth_keeps_its_numbers_and_draws_them(program, folder, tmp_path):
+    result = program(folder, "depth", "--epochs", 1, "-b", 12, "--output-dir", "out")
+    assert result.status == 0, result
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["gradients_end.png", "gradients_start.png", "plain-20.json", "plain-56.json", "residual-56.json",
+                     "training_error.png"]  # fmt: skip
+    kept = {name: json.loads((tmp_path / f"out/{name}.json").read_text()) for name in module.DEPTHS}
+    assert [len(one["gradient_norms"][0]) for one in kept.values()] == [19, 55, 55]  # convolutions
+    assert kept["plain-56"]["parameters"] == kept["residual-56"]["parameters"]  # shortcuts without parameters
+    losses = [one["epochs"][0]["train_loss"] for one in kept.values()]
+    assert all(np.isfinite(losses))
+    assert len(set(losses)) == 3
+    assert all(f"{one['epochs'][0]['test_error']:.1%}" in result.out for one in kept.values())
+
+
+def test_what_is_there_is_not_trained_again_and_other_settings_are_not_mixed_in(program, folder, tmp_path):
+    asked = folder, "minutes", "--networks", "ResNet-20", "-b", 8, "--output-dir", "out"
+    first = program(*asked, "--minutes", 0.005)
+    assert first.status == 0, first
+    assert "ResNet-20: 67,786 parameters" in first.out
+    before = (tmp_path / "out/resnet-20.json").read_bytes()
+    assert json.loads(before)["epochs"][-1]["seconds"] >= 0.3
+    assert "training loss" not in program(*asked, "--minutes", 0.005).out
+    other = program(*asked, "--minutes", 1)
+    assert other.status == 1
+    assert "resnet-20.json is of other settings" in other.err
+    assert (tmp_path / "out/resnet-20.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", module.SMALL)
+def test_each_network_for_the_same_minutes_can_be_made(name):
+    model = module.SMALL[name](10, 0)
+    x = np.zeros((2, *model.picture_shape), np.float32)
+    assert model.eval().forward(x).shape == (2, 10)
+
+
+def test_an_unknown_network_is_named(program, folder):
+    result = program(folder, "depth", "--networks", "plain-8")
+    assert result.status == 2
+    assert "--networks 'plain-8' is not one of plain-20, plain-56, residual-56" in result.err
+
+
+def test_crops_move_and_mirror_pictures_the_same_way_for_the_same_seed_and_epoch():
+    x, labels = np.arange(2 * 3 * 32 * 32).reshape(2, 3, 32, 32) % 251, np.array([0, 1])
+    batches = module.Cropped(x.astype(np.uint8) + 1, labels, 2, seed=3)
+    (one, _), (again, _), (next_epoch, _) = (next(batches.shuffled(epoch)) for epoch in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert (one != next_epoch).any()
+    assert one.shape == x.shape
 
 
 def draw(root, brighter=0):
@@ -36,16 +96,19 @@ def draw(root, brighter=0):
     return root
 
 
+ONE = "depth --networks plain-20 --epochs 1 --width 0.125 --limit 10 -b 5 --output-dir out".split()
+
+
 def test_a_result_is_kept_and_is_not_taken_for_that_of_other_pictures(program, tmp_path):
-    first = program(draw(tmp_path / "dark"))
+    first = program(draw(tmp_path / "dark"), *ONE)
     assert first.status == 0, first
     assert "epoch 1: training loss" in first.out
     kept = json.loads((tmp_path / "out" / "plain-20.json").read_text())
     assert kept["settings"]["limit"] == 10
-    again = program(draw(tmp_path / "moved"))  # the same pictures, elsewhere
+    again = program(draw(tmp_path / "moved"), *ONE)  # the same pictures, elsewhere
     assert again.status == 0, again
     assert "epoch 1" not in again.out
     assert first.out.splitlines()[-4:] == again.out.splitlines()[-4:]
-    other = program(draw(tmp_path / "bright", brighter=50))
+    other = program(draw(tmp_path / "bright", brighter=50), *ONE)
     assert other.status == 1
     assert "plain-20.json is of other settings" in other.err
