@@ -148,7 +148,8 @@ def parse_arguments(argv=None):
         "--small",
         action="store_true",
         default=None,
-        help="the small version of --arch, for pictures of 32x32 (drawn pictures: always)",
+        help="the small version of --arch, for pictures of 32x32 (drawn pictures: always); ResNets and DenseNets have "
+        "their papers' depths for these: resnet18 has 20 layers then, densenet121 40",
     )
     add("--preset", choices=list(PRESETS), help="which AlexNet (default: paper)")
     add("--devices", default="auto", help='"auto", "cuda:0,cuda:1", "cpu", ... (default: auto)')
@@ -436,9 +437,8 @@ def train_network(args, checkpoint, settings, folder):
         if wants_a_look(settings):
             look(model, pictures, prepare, folder)
     last = history[-1]
-    print(
-        f"\nValidation: Acc@1 {last['val_acc1']:.2f} %, Acc@5 {last['val_acc5']:.2f} % after {last['epoch']} epochs"
-    )
+    epochs = "1 epoch" if last["epoch"] == 1 else f"{last['epoch']} epochs"
+    print(f"\nValidation: Acc@1 {last['val_acc1']:.2f} %, Acc@5 {last['val_acc5']:.2f} % after {epochs}")
     print(f"In {folder}: " + ", ".join([MODEL, HISTORY, *sorted(path.name for path in folder.glob("*.png"))]))
     if not settings["dummy"]:
         print(f"Try it on a picture of your own: python -m minialex classify my.jpg --weights {folder}")

@@ -56,8 +56,9 @@ def parse_arguments(argv=None):
     )
     add = parser.add_argument
     add("data", metavar="DATA", help="a folder with train/<class>/ and val/<class>/ or test/<class>/")
-    add("what", choices=["depth", "minutes"])
-    add("--networks", nargs="+", metavar="NAME", help="these alone (default: all of them)")
+    add("what", choices=["depth", "minutes"], metavar="{depth,minutes}")
+    names = f"of depth: {', '.join(DEPTHS)}; of minutes: {', '.join(SMALL)}"
+    add("--networks", nargs="+", metavar="NAME", help=f"these alone (default: all of them); {names}")
     add("--epochs", type=whole_number(1), default=12, help="of depth (default: 12)")
     add("--minutes", type=number, default=3.0, help="for each network (default: 3)")
     add("--width", type=number, default=0.25, help="of depth: times 16, 32 and 64 maps (default: 0.25)")

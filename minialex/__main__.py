@@ -37,6 +37,9 @@ def main(argv=None) -> int:
         type=lenet_or_network_name,
         help="lenet (default), alexnet, resnet50, vgg16_bn, inception_v3, ...",
     )
+    summary.add_argument(
+        "--small", action="store_true", help="its version for pictures of 32x32 (resnet18's has 20 layers)"
+    )
     summary.add_argument("--variant", choices=VARIANTS, help="of LeNet-5 (default: modern)")
     summary.add_argument("--preset", choices=PRESETS, help="of AlexNet (default: paper)")
     summary.add_argument(
@@ -98,18 +101,20 @@ def main(argv=None) -> int:
 
 
 def lenet_or_network_name(name: str) -> str:
-    """For argparse: a network that there is, LeNet-5 among them."""
-    return name if name == "lenet" else network_name(name)
+    """For argparse: a network that there is, LeNet-5 among them, which Python calls lenet5."""
+    return "lenet" if name in ("lenet", "lenet5") else network_name(name)
 
 
 def run_summary(args) -> int:
     from minialex.models.names import network
 
     own = {"lenet": ["variant"], "alexnet": ["preset", "towers"]}.get(args.model, [])
-    make = mx.models.lenet5 if args.model == "lenet" else network(args.model)
+    make = mx.models.lenet5 if args.model == "lenet" else network(args.model, args.small)
     for option in ("variant", "preset", "towers"):
         if getattr(args, option) and option not in own:
             raise ValueError(f"{args.model} has no --{option}: leave it out, or name the other network")
+    if args.small and args.model == "lenet":
+        raise ValueError("lenet is for pictures of 28x28, and has no --small: leave it out")
     if args.model == "lenet":
         model = make(args.variant or "modern")
     elif args.model == "alexnet":  # on pretended GPUs: nothing is computed that would need real ones

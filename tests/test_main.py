@@ -67,7 +67,9 @@ def in_a_process(*arguments, folder, **environment):
         (["lenet"], "61,706"),
         (["lenet", "--variant", "1998"], "60,000"),
         (["lenet", "--variant", "keras"], "44,426"),
+        (["lenet5"], "61,706"),
         (["resnet18"], "11,689,512"),
+        (["resnet18", "--small"], "334,072"),
         (["googlenet"], "13,004,888"),
     ],
 )
@@ -89,6 +91,17 @@ def test_an_option_of_the_other_network_is_refused(run, arguments, option):
     status, out, err = run("summary", *arguments)
     assert (status, out) == (1, "")
     assert err == f"minialex summary: {option}: leave it out, or name the other network\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["alexnet"], "alexnet has no small version for pictures of 32x32; each of the others has one"),
+        ([], "lenet is for pictures of 28x28, and has no --small: leave it out"),
+    ],
+)
+def test_summary_of_a_small_version_that_there_is_not(run, arguments, message):
+    assert run("summary", *arguments, "--small") == (1, "", f"minialex summary: {message}\n")
 
 
 def test_every_network_has_a_name_that_makes_it():

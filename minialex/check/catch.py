@@ -82,8 +82,10 @@ def catches(test, of: str) -> Caught:
     names = PAIRS.get(of, (f"{of}_forward", f"{of}_backward"))
     names = names if names[0] in RIGHT else (of,)
     if names[0] not in RIGHT:
-        pairs = [name.removesuffix("_forward") for name in RIGHT if name.endswith("_forward")]
-        raise ValueError(f"check.catches has nothing called {of!r}; it has {', '.join([*pairs, *PAIRS])}")
+        pairs = {name.removesuffix("_forward") for name in RIGHT if name.endswith("_forward")} | set(PAIRS)
+        both = {name for pair in pairs for name in PAIRS.get(pair, (f"{pair}_forward", f"{pair}_backward"))}
+        there = ", ".join(sorted(pairs | set(RIGHT) - both))
+        raise ValueError(f"check.catches has nothing called {of!r}; it has {there}")
     right = [RIGHT[name] for name in names]
     fate, text = _tried(test, right)
     result, written = Caught(of, names, "passes" if fate in (True, None) else text), fate is not None

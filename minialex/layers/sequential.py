@@ -178,6 +178,4 @@ class Model(Sequential):
         """Pictures of another size; else the first layer for which they are too many numbers would speak up."""
         C, H, W = getattr(self, "picture_shape", (None,) * 3)
         if C and is_array(x) and x.ndim == 4 and x.shape[1] == C and x.shape[2:] != (H, W):
-            raise ValueError(
-                f"{type(self).__name__} takes pictures of {H}x{W}, the input has shape {x.shape}"
-            )
+            raise ValueError(f"{self} takes pictures of {H}x{W}, the input has shape {x.shape}")

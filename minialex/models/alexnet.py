@@ -27,7 +27,7 @@ from minialex.layers import (
 )
 from minialex.layers.init import Initializer, generator, he_normal, normal
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
-from minialex.shapes import output_size
+from minialex.shapes import is_whole, output_size, positive
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def alexnet(
     width scales maps and units, image_size the crop. Networks that are scaled down stall on the recipe of 2012: for
     them, init="he" draws He-normal weights and zero biases, and scale=1/64 multiplies the pixels.
     rng: a generator or a seed (left out: 0). Weights are drawn whole, then dealt out: the same on any devices.
-    Raises ValueError for an unknown preset or init, towers that it cannot have, a width that is not above 0, or a
-    picture too small for the layers.
+    Raises ValueError for an unknown preset or init, towers that it cannot have, a width that is not above 0, no
+    class, or a picture too small for the layers.
 
     >>> model = alexnet(num_classes=10, devices="cpu", width=0.125, image_size=67)
     >>> model.forward(np.zeros((1, 3, 67, 67), dtype=np.float32)).shape
@@ -157,12 +157,13 @@ def alexnet(
         raise ValueError(f'unknown init {init!r}: use "preset" or "he"')
     if not width > 0:
         raise ValueError(f"width must be above 0, not {width}")
+    positive(num_classes, "num_classes")
     chosen = PRESETS[preset]
     towers = chosen.towers if towers is None else towers
     if towers not in (1, 2) or towers > chosen.towers:
         what = "1 tower" if chosen.towers == 1 else "1 or 2 towers"
         raise ValueError(f'preset "{preset}" has {what}, not {towers}')
-    size = chosen.input.crop if image_size is None else image_size
+    size = crop_of(chosen.input, image_size)
     layers = one_tower(chosen, num_classes, generator(rng), width, size, init)
     if towers == 2:
         layers = in_towers(layers)
@@ -173,6 +174,15 @@ def alexnet(
         "scale": picture.scale,
     }  # fmt: skip
     return model.to(devices)
+
+
+def crop_of(picture: PictureInput, image_size: int | None) -> int:
+    """The pixels of a side: those asked for, or the usual ones. Raises ValueError for what is no whole number."""
+    if image_size is None:
+        return picture.crop
+    if not is_whole(image_size):
+        raise ValueError(f"image_size must be a whole number, the pixels of a side, not {image_size!r}")
+    return int(image_size)
 
 
 def one_tower(p: Preset, num_classes, rng, width, size, init) -> dict[str, Layer]:

@@ -10,7 +10,8 @@ from minialex.layers import ExitLoss, Exits, Layer, Model, SoftmaxCrossEntropy
 from minialex.layers.branches import cannot_be_dealt_out, cut, sum_of
 from minialex.layers.layer import Array
 from minialex.layers.settings import plain
-from minialex.models.alexnet import PictureInput
+from minialex.models.alexnet import PictureInput, crop_of
+from minialex.shapes import positive
 
 # What torchvision's weights were trained on: pixels from 0 to 1, minus ImageNet's mean colour, by its spread.
 TORCHVISION = PictureInput(
@@ -20,8 +21,11 @@ SMALL = replace(TORCHVISION, crop=32)  # for the small versions
 
 
 def pictures_of(picture, image_size, least):
-    """What pictures a network wants, of another size if that is asked for. Raises ValueError for one below `least`."""
-    picture = replace(picture, crop=picture.crop if image_size is None else image_size)
+    """What pictures a network wants, of another size if that is asked for.
+
+    Raises ValueError for a size that is no whole number, or is below `least`.
+    """
+    picture = replace(picture, crop=crop_of(picture, image_size))
     if picture.crop < least:
         raise ValueError(
             f"pictures of {picture.crop} pixels are too small for this network: {least} is the least"
@@ -30,13 +34,22 @@ def pictures_of(picture, image_size, least):
 
 
 def recorded(make):
-    """For the functions that make networks: `model.architecture` says which one it is, with what arguments."""
+    """For the functions that make networks: `model.architecture` says which one it is, with what arguments.
+
+    It also says whose arguments do not fit, and that there must be a class.
+    """
     signature = inspect.signature(make)
 
     @functools.wraps(make)
     def made(*args, **kwargs):
-        given = signature.bind(*args, **kwargs)
+        try:
+            given = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(
+                f"{make.__name__}() {error}; it takes {', '.join(signature.parameters)}"
+            ) from None
         given.apply_defaults()
+        positive(given.arguments["num_classes"], "num_classes")
         model = make(*args, **kwargs)
         settings = {name: plain(v) for name, v in given.arguments.items() if name not in ("rng", "devices")}
         model.architecture = {"network": make.__name__, **settings, **model.resolved}

@@ -13,7 +13,7 @@ from minialex.models.names import SMALL_NETWORKS, network, rebuilt, sketch
 from minialex.training.runs import PIXELS, weight_file
 from minialex.weights import check_record, import_grouped, read_record
 from minialex.weights.foreign import for_model, last_layers
-from minialex.weights.recognise import first_difference, recognised
+from minialex.weights.recognise import first_difference, nearest, recognised
 
 ALEXNETS = ("preset", "init", "scale")  # settings that no other network has
 DEFAULTS = {
@@ -49,10 +49,11 @@ def which_network(path, arrays, known: Mapping, asked: str | None = None, small:
     if found and asked in (None, found[0]) and small in (None, found[1]):
         return {"arch": found[0], "small": found[1]}
     if not found and asked is None:
-        why = first_difference(arrays, "alexnet")
+        near = nearest(arrays)
+        why = first_difference(arrays, *near)
         raise ValueError(
             f"{path} has the weights of no network that is known here: its first arrays are "
-            f"{a_few(list(arrays)[:3])}, and for an alexnet {why}"
+            f"{a_few(list(arrays)[:3])}, and for {spelt(*near)}, the nearest, {why}"
         )
     wanted = asked or found[0], bool(small)
     network(*wanted)  # raises if there is none

@@ -26,6 +26,22 @@ def recognised(arrays: Mapping[str, np.ndarray]) -> tuple[str, bool] | None:
     return None
 
 
+def nearest(arrays: Mapping[str, np.ndarray]) -> tuple[str, bool]:
+    """The network with the fewest names and kernels other than these; alexnet where none has one in common.
+
+    >>> nearest({"conv1.weight": np.zeros((96, 3, 7, 7)), "conv1.bias": np.zeros(96)})
+    ('zfnet', False)
+    """
+    found = set(kernels_in(arrays).items())
+
+    def likeness(which):
+        wanted = set(kernels_of(*which).items())
+        return len(found & wanted) / len(found | wanted)
+
+    every = [(name, small) for small, them in ((False, NETWORKS), (True, SMALL_NETWORKS)) for name in them]
+    return max(every, key=likeness)  # of equals the first
+
+
 def first_difference(arrays: Mapping[str, np.ndarray], name: str, small: bool = False) -> str:
     """What is the first that arrays lack, or have otherwise, or have besides, for a network; empty where nothing is.
 

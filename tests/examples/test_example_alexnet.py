@@ -844,7 +844,9 @@ def test_frozen_layers_stay_and_the_rest_moves_also_after_a_resume(program, monk
 
 def test_all_the_weights_of_a_run_with_the_same_classes_are_taken(program, uninterrupted, pictures, tmp_path):
     arguments = ["--pretrained", uninterrupted[0], "--lr", "0", "--epochs", "1", "--output-dir", "out"]
-    assert "but for" not in program(pictures, *SMALL, *arguments).out
+    said = program(pictures, *SMALL, *arguments).out
+    assert "but for" not in said
+    assert "after 1 epoch\n" in said
     before, after = (weights.load(f / runs.MODEL) for f in (uninterrupted[0], tmp_path / "out"))
     assert all(np.array_equal(before[name], after[name]) for name in before)
 

@@ -272,7 +272,8 @@ def test_exits_that_fit_nowhere_are_refused():
     (lambda: models.inception_resnet(3), "there are Inception-ResNet-v1 and v2, not 3"),
     (lambda: models.inception_resnet(1, preset="slim"), "'slim' of Inception-ResNet-v1: use paper, small"),
     (lambda: models.googlenet(preset="caffe"), "unknown preset 'caffe': use paper, torchvision, small"),
-    (lambda: models.zfnet(image_size=20), "pictures of 20 pixels are too small for this network"),
+    (lambda: models.zfnet(image_size=62), "pictures of 62 pixels are too small for this network: 63 is the least"),
+    (lambda: models.zfnet(preset="small", image_size=11), "11 pixels .*: 12 is the least"),
     (lambda: models.vgg(image_size=31), "pictures of 31 pixels are too small for this network: 32 is the least"),
     (lambda: models.googlenet(preset="paper", image_size=223), "223 pixels are not for this network: 224 is"),
     (lambda: models.googlenet(image_size=32), "33 is the least"),
@@ -282,14 +283,34 @@ def test_exits_that_fit_nowhere_are_refused():
     (lambda: models.inception_v2(image_size=16), "16 pixels .*: 17 is the least"),
     (lambda: models.densenet(image_size=28), "28 pixels .*: 29 is the least"),
     (lambda: models.resnet(width=0), "width must be above 0, not 0"),
+    (lambda: models.resnet(num_classes=0), "^num_classes must be a whole number >= 1, not 0$"),
+    (lambda: models.googlenet("ten"), "^num_classes must be a whole number >= 1, not 'ten'$"),
+    (lambda: models.vgg(image_size="224"), "^image_size must be a whole number, the pixels of a side, not '224'$"),
+    (lambda: models.zfnet(image_size=224.0), "^image_size must be a whole number, .* not 224.0$"),
 ])  # fmt: skip
 def test_what_there_is_not_is_refused_with_what_there_is(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
+def test_an_argument_that_there_is_not_is_refused_with_those_that_there_are():
+    with pytest.raises(
+        TypeError, match=r"^vgg\(\) got .* argument 'batchnorm'; it takes depth, .*, batch_norm, "
+    ):
+        models.vgg(11, batchnorm=True)
+
+
+def test_a_picture_of_another_size_is_refused_by_the_networks_name():
+    model = models.resnet(8, 3, "cifar", width=0.1)
+    with pytest.raises(
+        ValueError, match=r"^resnet\(8\) takes pictures of 32x32, the input has shape \(1, 3, 8, 8\)"
+    ):
+        model.forward(drawn((1, 3, 8, 8)))
+
+
 @pytest.mark.parametrize(("make", "least"), [
     (lambda size: models.zfnet(3, width=0.02, image_size=size), 63),
+    (lambda size: models.zfnet(3, "small", width=0.02, image_size=size), 12),
     (lambda size: models.vgg(11, 3, width=0.02, image_size=size), 32),
     (lambda size: models.googlenet(3, width=0.03, image_size=size), 33),
     (lambda size: models.googlenet(3, "small", width=0.03, image_size=size), 8),

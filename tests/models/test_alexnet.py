@@ -301,7 +301,11 @@ def test_width_scales_maps_and_keeps_them_even(width, maps):
         ({"width": 0}, "width must be above 0, not 0"),
         ({"width": -1.0}, "width must be above 0, not -1.0"),
         ({"width": float("nan")}, "width must be above 0, not nan"),
-        ({"num_classes": 0}, "out_features must be a whole number >= 1, not 0"),
+        ({"num_classes": 0}, "num_classes must be a whole number >= 1, not 0"),
+        (
+            {"image_size": (67, 67)},
+            "image_size must be a whole number, the pixels of a side, not (67, 67)",
+        ),
         (
             {"image_size": 66},
             "pictures of 66 pixels are too small for this network: "

@@ -87,6 +87,12 @@ def test_arrays_of_no_network_are_refused():
     strange = {"a.weight": np.zeros((2, 2)), "b": np.zeros(1)}
     with pytest.raises(ValueError, match="no network that is known here: its first arrays are"):
         which_network("w", strange, {})
+    almost = arrays_of("resnet18")
+    del almost["layer2.0.bn1.running_var"]
+    with pytest.raises(
+        ValueError, match=r"and for resnet18, the nearest, layer2.0.bn1.running_var is missing"
+    ):
+        which_network("w", almost, {})
     with pytest.raises(ValueError, match=r"w is not for vgg11: features\.0\.weight is missing"):
         which_network("w", strange, {}, "vgg11")
 

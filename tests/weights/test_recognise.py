@@ -4,7 +4,7 @@ import pytest
 
 from minialex import weights
 from minialex.models.names import NETWORKS, SMALL_NETWORKS, sketch
-from minialex.weights.recognise import first_difference, kernels_of, recognised
+from minialex.weights.recognise import first_difference, kernels_of, nearest, recognised
 
 EACH = [(name, False) for name in ("alexnet", "zfnet", "vgg16_bn", "googlenet", "resnet101", "densenet169")]
 EACH += [(name, True) for name in ("zfnet", "vgg11", "inception_v2", "inception_resnet_v2", "resnet18")]
@@ -33,6 +33,15 @@ def test_what_differs_first_is_said():
     assert first_difference(more, "resnet18") == "layer9.weight is unknown to resnet18"
     assert recognised(more) is None
     assert recognised({}) is None
+
+
+@pytest.mark.parametrize(("name", "small"), [("resnet18", False), ("densenet121", True), ("vgg16_bn", False)])
+def test_the_nearest_network_is_that_of_which_an_array_is_missing(name, small):
+    arrays = weights.export_grouped(sketch(name, small))
+    del arrays[list(arrays)[5]]
+    assert recognised(arrays) is None
+    assert nearest(arrays) == (name, small)
+    assert nearest({"what": next(iter(arrays.values()))}) == nearest({}) == ("alexnet", False)
 
 
 def test_no_other_two_networks_are_alike():
