@@ -127,7 +127,7 @@ ARCHITECTURE = ("arch", "small", "pixels", "width", "image_size", *ALEXNETS)
 def parse_arguments(argv=None):
     whole = whole_number(1)
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
     add(

@@ -19,16 +19,18 @@ from minialex.training.command_line import network_name
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m minialex")
+    parser = argparse.ArgumentParser(prog="python -m minialex", allow_abbrev=False)
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="doctor | summary | predict | classify"
     )
 
-    doctor = commands.add_parser("doctor", help="versions, devices, data; what is missing, and what mends it")
+    doctor = commands.add_parser(
+        "doctor", allow_abbrev=False, help="versions, devices, data; what is missing, and what mends it"
+    )
     doctor.set_defaults(run=run_doctor)
 
     summary = commands.add_parser(
-        "summary", help="a network's layers: shapes, parameters, multiply-adds, columns"
+        "summary", allow_abbrev=False, help="a network's layers: shapes, parameters, multiply-adds, columns"
     )
     summary.add_argument(
         "model",
@@ -47,7 +49,7 @@ def main(argv=None) -> int:
     )
     summary.set_defaults(run=run_summary)
 
-    predict = commands.add_parser("predict", help="read a photographed or drawn digit")
+    predict = commands.add_parser("predict", allow_abbrev=False, help="read a photographed or drawn digit")
     predict.add_argument("picture", help="a picture of one digit, dark on light or light on dark")
     predict.add_argument(
         "--weights", metavar="PATH", help="a run's folder or a weight file (default: the newest run)"
@@ -55,7 +57,9 @@ def main(argv=None) -> int:
     predict.add_argument("--save", metavar="PNG", help="also save what was done to the picture, step by step")
     predict.set_defaults(run=run_predict)
 
-    classify = commands.add_parser("classify", help="what a network sees in photographs: five names for each")
+    classify = commands.add_parser(
+        "classify", allow_abbrev=False, help="what a network sees in photographs: five names for each"
+    )
     classify.add_argument("pictures", nargs="+", metavar="picture", help="a photograph, or several")
     classify.add_argument(
         "--arch",

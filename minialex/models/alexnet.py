@@ -8,6 +8,8 @@ Where "paper" departs from the paper: crops are 227 pixels wide, not 224 (the re
 overhang by three pixels; a crop of 227 gives the same 55x55).
 """
 
+import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -155,8 +157,7 @@ def alexnet(
         raise ValueError(f"unknown preset {preset!r}: use {', '.join(PRESETS)}")
     if init not in ("preset", "he"):
         raise ValueError(f'unknown init {init!r}: use "preset" or "he"')
-    if not width > 0:
-        raise ValueError(f"width must be above 0, not {width}")
+    check_width(width)
     positive(num_classes, "num_classes")
     chosen = PRESETS[preset]
     towers = chosen.towers if towers is None else towers
@@ -268,6 +269,12 @@ def side_of_pool5(size: int, conv1: tuple[int, int, int]) -> int:
     except ValueError as error:
         raise ValueError(f"pictures of {size} pixels are too small for this network: {error}") from None
     return side
+
+
+def check_width(width: float) -> None:
+    """Raises ValueError for what is no number above 0."""
+    if not isinstance(width, numbers.Real) or not 0 < width < math.inf:
+        raise ValueError(f"width must be above 0, not {width!r}")
 
 
 def scaled(count: int, width: float) -> int:

@@ -10,7 +10,7 @@ from minialex.layers import ExitLoss, Exits, Layer, Model, SoftmaxCrossEntropy
 from minialex.layers.branches import cannot_be_dealt_out, cut, sum_of
 from minialex.layers.layer import Array
 from minialex.layers.settings import plain
-from minialex.models.alexnet import PictureInput, crop_of
+from minialex.models.alexnet import PictureInput, check_width, crop_of
 from minialex.shapes import positive
 
 # What torchvision's weights were trained on: pixels from 0 to 1, minus ImageNet's mean colour, by its spread.
@@ -123,8 +123,7 @@ class Mixed(Layer):
 
 def scaled(count: int, width: float) -> int:
     """A number of maps times the width, at least 1."""
-    if not width > 0:
-        raise ValueError(f"width must be above 0, not {width}")
+    check_width(width)
     return max(1, round(count * width))
 
 

@@ -198,7 +198,10 @@ def resnet(
         layers = _cifar((depth - 2) // 6, num_classes, width, shortcut or "A", plain, rng)
     else:
         if depth not in BLOCKS:
-            raise ValueError(f"there is no ResNet-{depth}: use {', '.join(map(str, BLOCKS))}")
+            raise ValueError(
+                f'there is no ResNet-{depth}: use {", ".join(map(str, BLOCKS))}, or preset="cifar", for pictures of '
+                "32x32, with 20, 32, 44, 56, ..."
+            )
         layers = _imagenet(depth, num_classes, width, shortcut or "B", plain, preset == "paper", rng)
     return Network(picture, num_classes, layers).to(devices)
 

@@ -473,3 +473,9 @@ def test_the_digits_program_names_whose_run_it_is(whole_run, capsys):
     assert "is a run of resnet18 (alexnet_imagenet.py), not of LeNet-5" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"is a run of resnet18 \(alexnet_imagenet\.py\), not of LeNet-5"):
         runs.find_checkpoint(str(whole_run[0]), "LeNet-5")
+
+
+def test_a_shortened_option_is_not_taken_for_the_whole_one(program):
+    result = program("--smal", "-a", "resnet18")
+    assert result.status == 2
+    assert "unrecognized arguments: --smal" in result.err

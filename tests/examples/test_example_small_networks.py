@@ -112,3 +112,30 @@ def test_a_result_is_kept_and_is_not_taken_for_that_of_other_pictures(program, t
     other = program(draw(tmp_path / "bright", brighter=50), *ONE)
     assert other.status == 1
     assert "plain-20.json is of other settings" in other.err
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def test_help_names_the_networks(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        module.parse_arguments(["--help"])
+    assert stopped.value.code == 0
+    said = words(capsys.readouterr().out)
+    assert "of depth: plain-20, plain-56, residual-56; of minutes: AlexNet, ZFNet, VGG-11, " in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pictures"], "the following arguments are required: {depth,minutes}"),
+        (["pictures", "dept"], "argument {depth,minutes}: invalid choice: 'dept'"),
+        (["pictures", "depth", "--networks", "AlexNet"], "'AlexNet' is not one of plain-20, plain-56, residual-56"),
+    ],
+)  # fmt: skip
+def test_what_it_does_not_know_it_says_with_what_it_knows(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        module.parse_arguments(arguments)
+    assert stopped.value.code == 2
+    assert message in words(capsys.readouterr().err)
