@@ -71,7 +71,9 @@ class Dense(Layer):
         maps = [x]
         for (name, node), read in zip(self.nodes.items(), self.reads, strict=True):
             joined = maps[read[0]] if len(read) == 1 else self.xp.concatenate([maps[j] for j in read], axis=1)
-            maps.append(self.checked_maps(name, joined, node.forward(joined)))
+            made = node.forward(joined)
+            self.check_maps(name, joined, made)
+            maps.append(made)
         self.save(channels=[one.shape[1] for one in maps])
         return self.xp.concatenate(maps, axis=1)
 
@@ -85,13 +87,12 @@ class Dense(Layer):
                 grads[j] = grads[j] + share
         return grads[0]
 
-    def checked_maps(self, name: str, joined: Array, made: Array) -> Array:
-        """What a node made, if it has kept all axes but that of the channels."""
+    def check_maps(self, name: str, joined: Array, made: Array) -> None:
+        """Raises ValueError where a node has changed more than the number of channels."""
         if (*made.shape[:1], *made.shape[2:]) != (*joined.shape[:1], *joined.shape[2:]):
             raise ValueError(
                 f"{self}: {name} makes shape {made.shape} of {joined.shape}: all but axis 1 must stay"
             )
-        return made
 
     def children(self) -> dict[str, Layer]:
         return self.nodes

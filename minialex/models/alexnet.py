@@ -9,7 +9,6 @@ overhang by three pixels; a crop of 227 gives the same 55x55).
 """
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -273,7 +272,11 @@ def side_of_pool5(size: int, conv1: tuple[int, int, int]) -> int:
 
 def check_width(width: float) -> None:
     """Raises ValueError for what is no number above 0."""
-    if not isinstance(width, numbers.Real) or not 0 < width < math.inf:
+    try:
+        good = 0 < float(width) < math.inf and not isinstance(width, str)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
         raise ValueError(f"width must be above 0, not {width!r}")
 
 

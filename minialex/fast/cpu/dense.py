@@ -22,7 +22,9 @@ def forward(layer, x):
     whole, channels = batch_last(x), [x.shape[1]]  # (C, H, W, N): all maps so far, and room for more
     for (name, node), read in zip(layer.nodes.items(), layer.reads, strict=True):
         joined = some_maps(whole, channels, read)
-        made = layer.checked_maps(name, joined, node.forward(joined)).transpose(1, 2, 3, 0)
+        made = node.forward(joined)
+        layer.check_maps(name, joined, made)
+        made = made.transpose(1, 2, 3, 0)
         used, needed = sum(channels), sum(channels) + len(made)
         if needed > len(whole):  # the first node, or one that makes more than the first: room for all to come
             to_come = len(layer.nodes) - len(channels)
