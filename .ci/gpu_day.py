@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import traceback
-import xml.etree.ElementTree as ET
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,7 +44,9 @@ def parse_arguments():
     parser.add_argument("--marker", default="gpu", help=argparse.SUPPRESS)
     parser.add_argument("--tests", nargs="+", default=["tests"], help="of pytest: these alone")
     parser.add_argument(
-        "--only", nargs="+", help="of a part: numbers, pytest, alexnet, networks, uploads, ..."
+        "--only",
+        nargs="+",
+        help="of a part: " + ", ".join(dict.fromkeys(name for works in PARTS.values() for name in works)),
     )
     return parser.parse_args()
 
@@ -101,21 +102,19 @@ def run_pytest(args):
         plugins += ["-p", "pytest_timeout", "--timeout=60"]
     runs = {}
     for name, fast in TWINS.items():
-        report = args.folder / f"pytest-{name}.xml"
         command = [sys.executable, "-m", "pytest", "-m", args.marker, "-q", "--no-header", "-p", "no:cacheprovider",
-                   "--tb=short", f"--junitxml={report.resolve()}", *plugins, *args.tests]  # fmt: skip
+                   "--tb=short", *plugins, *args.tests]  # fmt: skip
         environment = os.environ | {"MINIALEX_FAST": fast, "MINIALEX_EXAMPLES": "40", "MPLBACKEND": "Agg"}
         environment |= {
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
         }
         log = (args.folder / f"pytest-{name}.log").open("w")
-        runs[name] = (
-            subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT),
-            report,
+        runs[name] = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
     results, until = {}, time.monotonic() + SECONDS
-    for name, (process, _) in runs.items():
+    for name, process in runs.items():
         try:
             process.wait(max(1, until - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -137,12 +136,7 @@ def run_pytest(args):
             print(f"   {number:4} {line}")
         for line in failures[:40]:
             print("  ", line[:170])
-    return {**results, "failed": any(process.returncode for process, _ in runs.values())}
-
-
-def slowest(report):
-    cases = ET.parse(report).getroot().iter("testcase")
-    return sorted(((float(c.get("time")), c.get("name")) for c in cases), reverse=True)[:10]
+    return {**results, "failed": any(process.returncode for process in runs.values())}
 
 
 # ---- tests: numbers beside the CPU's in float64 ------------------------------------------------------------
@@ -258,9 +252,8 @@ def compare_networks(args):
     """Logits, loss, all gradients and running statistics, in float64, beside the same network on the CPU."""
     device, rows, failed = mx.Device(args.device), [], []
     for name, make in networks(args.small):
-        results, seconds = {}, {}
+        results = {}
         for place, twins in (("cpu", "off"), (args.device, "off"), (args.device, "on")):
-            started = time.perf_counter()
             device.fast = twins == "on"
             model = make(place).astype("float64").train()
             rng = np.random.default_rng(5)
@@ -272,7 +265,6 @@ def compare_networks(args):
             numbers |= {n: b.value for n, b in model.named_buffers()}
             numbers["logits"] = logits
             results[place, twins] = {n: mx.to_numpy(a).astype(float) for n, a in numbers.items()}
-            seconds[place, twins] = time.perf_counter() - started
             del model, logits, loss, numbers
         expected = results.pop(("cpu", "off"))
         errors = {twins: difference(got, expected) for (_, twins), got in results.items()}
@@ -564,7 +556,10 @@ def profile(args):
                     mx.train.train_step(model, optimizer, x, labels)
                 benchmarks.wait_for([device])
             wall = (time.perf_counter() - started) / 3
-            rows = [(e.self_device_time_total / 3000, e.count / 3, e.key) for e in seen.key_averages()]
+            events = [
+                e for e in seen.key_averages() if e.self_device_time_total
+            ]  # not the calls that start them
+            rows = [(e.self_device_time_total / 3000, e.count / 3, e.key) for e in events]
             rows.sort(reverse=True)
             ms, number = (sum(row[part] for row in rows) for part in (0, 1))
             print(

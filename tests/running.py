@@ -1,5 +1,6 @@
 """Running the programs in examples/: inside this process, or as processes of their own."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -22,6 +23,14 @@ class Result:
 
     def __repr__(self):
         return f"exit status {self.status}\n{self.out}\n{self.err}"
+
+
+def load_program(path, name=None):
+    """The program as a module of its own."""
+    spec = importlib.util.spec_from_file_location(name or path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def run_here(main, program, arguments, monkeypatch, capsys):

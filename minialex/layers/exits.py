@@ -129,8 +129,8 @@ class ExitLoss(Loss):
             return self.losses[-1].forward(logits, labels)
         labels = self.take_labels(logits, labels)
         weighed = enumerate(zip(self.weights, self.losses, strict=True))
-        shares = [weight * loss.forward(logits[:, i], labels) for i, (weight, loss) in weighed]
-        return self.xp.asarray(sum(shares[1:], shares[0]))
+        terms = [weight * loss.forward(logits[:, i], labels) for i, (weight, loss) in weighed]
+        return self.xp.asarray(sum(terms[1:], terms[0]))
 
     def backward(self, grad_loss=1.0) -> Array:
         if not self.saved.exits:

@@ -4,7 +4,6 @@ Most tests call the program inside this process; those that kill it run it as a 
 """
 
 import csv
-import importlib.util
 import itertools
 import json
 import os
@@ -21,7 +20,7 @@ import numpy as np
 import pytest
 import running
 from PIL import Image
-from running import EXAMPLES, finish, run_here, wait_until
+from running import EXAMPLES, finish, load_program, run_here, wait_until
 from threadpoolctl import threadpool_limits
 
 import minialex as mx
@@ -53,17 +52,9 @@ posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 # ---- running it ---------------------------------------------------------------------------------------
 
 
-def load_program():
-    """The program as a module, its networks tiny."""
-    spec = importlib.util.spec_from_file_location("alexnet_imagenet", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.DEFAULTS.update(TINY)
-    module.DEFAULTS_DRAWN.update(TINY)
-    return module
-
-
-alexnet_imagenet = load_program()
+alexnet_imagenet = load_program(PROGRAM)  # its networks tiny
+alexnet_imagenet.DEFAULTS.update(TINY)
+alexnet_imagenet.DEFAULTS_DRAWN.update(TINY)
 
 
 @pytest.fixture(scope="module", autouse=True)

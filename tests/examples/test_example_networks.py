@@ -1,7 +1,6 @@
 """examples/alexnet_imagenet.py --arch: the networks after AlexNet through the same program, tiny ones."""
 
 import csv
-import importlib.util
 import itertools
 import json
 import re
@@ -10,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from running import EXAMPLES, run_here
+from running import EXAMPLES, load_program, run_here
 from threadpoolctl import threadpool_limits
 
 import minialex as mx
@@ -29,16 +28,8 @@ RESNET = ["-a", "resnet18", "--small"]
 WIDTH = 0.125
 
 
-def load_program():
-    spec = importlib.util.spec_from_file_location("networks_imagenet", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.DEFAULTS["width"] = WIDTH
-    module.DEFAULTS_DRAWN["width"] = WIDTH
-    return module
-
-
-module = load_program()
+module = load_program(PROGRAM, "networks_imagenet")
+module.DEFAULTS["width"] = module.DEFAULTS_DRAWN["width"] = WIDTH
 
 
 @pytest.fixture(scope="module", autouse=True)

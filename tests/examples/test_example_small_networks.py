@@ -1,12 +1,11 @@
 """examples/small_networks.py: small runs of both of its experiments, kept and taken up again."""
 
-import importlib.util
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
-from running import EXAMPLES, run_here
+from running import EXAMPLES, load_program, run_here
 
 from minialex.training.command_line import friendly
 
@@ -25,9 +24,7 @@ def folder(tmp_path_factory):
 
 
 PROGRAM = EXAMPLES / "small_networks.py"
-spec = importlib.util.spec_from_file_location("small_networks", PROGRAM)
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
+module = load_program(PROGRAM)
 
 
 @pytest.fixture

@@ -200,6 +200,14 @@ def test_response_normalisation_by_kernels_takes_an_alpha_of_any_sign(device, al
         close(actual, expected)
 
 
+def test_batch_normalisation_in_evaluation_keeps_its_mean_whoever_writes_into_it(device):
+    layer, x = mx.BatchNorm2D(3).astype("float64").to(device).eval(), device.asarray(normal((2, 3, 4, 5)))
+    y = layer.forward(x)
+    layer.running_mean.value[...] = 7
+    layer.backward(y)
+    close(layer.weight.grad, to_numpy((y * y).sum(axis=(0, 2, 3))))  # the weights are 1, and the biases 0
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "batch last", "every other", "reversed", "one number"])
 def test_relu_by_kernels_keeps_the_layout_of_what_is_dense(device, layout):
     x = device.asarray(normal((2, 3, 4, 5)))

@@ -196,11 +196,11 @@ def test_exits_show_what_each_of_them_answers_and_each_loss():
     np.testing.assert_array_equal(found["ys[early]"].array, found["early.1.y"].array)
     np.testing.assert_array_equal(found["ys[end]"].array, found["fc.y"].array)
     assert found["loss.grads[0]"].shape == (2, 3)
-    shares = [found[f"loss.shares[{i}]"].array for i in (0, 1)]
+    terms = [found[f"loss.terms[{i}]"].array for i in (0, 1)]
     np.testing.assert_allclose(
-        shares, [0.3 * found["loss.losses.0.loss"].array, found["loss.losses.1.loss"].array]
+        terms, [0.3 * found["loss.losses.0.loss"].array, found["loss.losses.1.loss"].array]
     )
-    assert found["loss.loss"].array == sum(shares)
+    assert found["loss.loss"].array == sum(terms)
 
 
 def test_a_residual_block_shows_its_two_paths_and_their_sum():

@@ -4,8 +4,8 @@ Each map is written once, behind those before it. What a node reads is a view, a
 backward, where concatenating anew for each node would keep every map as often as it is read. Backward has one such
 array as well, of gradients, into which each node's is added in place.
 
-Measured on DenseNet-121 at batch 8: predicted, the 63 ms of 2,750 that went into concatenations and sums, and a quarter
-of the memory.
+Measured on DenseNet-121 at batch 8: what went into concatenations and sums, 63 -> 34 ms of 2,750; memory 1,841 -> 1,577
+MiB, where a quarter less was predicted.
 """
 
 import numpy as np

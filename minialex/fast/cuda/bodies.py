@@ -81,10 +81,12 @@ def norm_backward(layer, grad_y):
 def batch_norm_forward(layer, x):
     of_batch = layer.training and not layer.frozen
     x = batch_last(x)
-    mean = (
-        kernels.channel_mean(x) if of_batch else layer.running_mean.value.copy()
-    )  # kept, whoever writes into it
-    variance = kernels.channel_variance(x, mean) if of_batch else layer.running_var.value
+    if of_batch:
+        mean = kernels.channel_mean(x)
+        variance = kernels.channel_variance(x, mean)
+    else:
+        mean = layer.running_mean.value.copy()  # kept, whoever writes into it
+        variance = layer.running_var.value
     scale = 1 / layer.xp.sqrt(variance + layer.eps)
     if of_batch:
         m = x[0].size
