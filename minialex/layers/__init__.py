@@ -7,6 +7,7 @@ from minialex.layers.conv import Conv2D, TableConv2D
 from minialex.layers.dense import Dense
 from minialex.layers.dropout import Dropout
 from minialex.layers.exits import ExitLoss, Exits
+from minialex.layers.gate import Gate
 from minialex.layers.layer import Buffer, Constant, Layer, Parameter
 from minialex.layers.linear import RBF, Flatten, Linear
 from minialex.layers.loss import Loss, MAPLoss, SoftmaxCrossEntropy
@@ -31,6 +32,7 @@ __all__ = [
     "ExitLoss",
     "Exits",
     "Flatten",
+    "Gate",
     "Gather",
     "GlobalAvgPool2D",
     "Identity",

@@ -1,13 +1,17 @@
 """Classifiers along the way: a network that answers at several places, and the loss that joins their answers.
 
-GoogLeNet has two that only help in training (Szegedy et al. 2014, section 5).
+GoogLeNet has two that only help in training (Szegedy et al. 2014, section 5). Where they are good enough, a picture
+may leave at the first one that is sure of it (Teerapittayanon et al. 2016, BranchyNet; there by the entropy).
 """
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from minialex.layers.layer import Array, Layer
+from minialex.layers.leaving import backward_leaving, forward_leaving, nothing_hangs_on
 from minialex.layers.loss import Loss, SoftmaxCrossEntropy
-from minialex.layers.sequential import Sequential
+from minialex.layers.sequential import Sequential, was_used_since
 
 
 class Exits(Sequential):
@@ -17,10 +21,16 @@ class Exits(Sequential):
     trunk's end alone. Backward walks the trunk from its end; where an exit left it, what comes back from its head is
     added: grad = grad from the layers behind + grad from the head.
 
+    With leave_at, a probability, each picture goes no further in evaluation than to the first head that is so sure of
+    it, max(softmax(logits)) >= leave_at: the layers behind get what is left of the batch. `left` says for each picture
+    of the last forward which exit that was, from 1; all that are left leave at the end. (On a GPU each head is waited
+    for.) `answers(x)` is what every exit says, and no backward goes with it.
+
     trunk: layers by name, or a Sequential. heads: for each name (the trunk's layer that it reads, the head); in the
     order in which they leave.
     Shapes: x as the trunk takes it; y (N, exits, classes) in training, exits = heads + 1, else (N, classes).
-    Raises ValueError for a head that reads no layer of the trunk, stands in another order, or bears a layer's name.
+    Raises ValueError for a head that reads no layer of the trunk, stands in another order, or bears a layer's name,
+    and for a leave_at that is not from 0 to 1.
 
     >>> from minialex.layers.branches import Scale
     >>> layer = Exits({"a": Scale(2.0), "b": Scale(3.0)}, heads={"early": ("a", Scale(10.0))})
@@ -29,9 +39,27 @@ class Exits(Sequential):
             [ 6.]]])
     >>> layer.backward(np.array([[[1.0], [1.0]]]))                 # 2 * (3 + 10)
     array([[26.]])
+
+    The first picture is sure enough at the head, 0.88 for its second class, and the other one goes on:
+
+    >>> layer = Exits({"a": Scale(2.0), "b": Scale(3.0)}, {"early": ("a", Scale(1.0))}, leave_at=0.8).eval()
+    >>> layer.forward(np.array([[0.0, 1.0], [0.5, 0.0]]))
+    array([[0., 2.],
+           [3., 0.]])
+    >>> layer.left
+    array([1, 2])
     """
 
-    def __init__(self, trunk: Mapping[str, Layer] | Sequential, heads: Mapping[str, tuple[str, Layer]]):
+    left: np.ndarray | None = (
+        None  # the exit of each picture of the last forward, from 1; None where none could leave
+    )
+
+    def __init__(
+        self,
+        trunk: Mapping[str, Layer] | Sequential,
+        heads: Mapping[str, tuple[str, Layer]],
+        leave_at: float | None = None,
+    ):
         if not isinstance(trunk, Sequential | Mapping) or not isinstance(heads, Mapping):
             raise TypeError("Exits takes trunk and heads by name: Exits({...}, heads={name: (layer, head)})")
         for name, head in heads.items():
@@ -54,34 +82,70 @@ class Exits(Sequential):
             raise ValueError(f"Exits: the heads are not in the order in which they leave: {self.reads}")
         Sequential.__init__(self, **layers)  # by name: in a network, `super()` is the network's class
 
+        self.leave_at = leave_at
+
+    @property
+    def leave_at(self) -> float | None:
+        """How sure a head must be of a picture that leaves there; None: in evaluation all go to the end."""
+        return vars(self).get("_leave_at")
+
+    @leave_at.setter
+    def leave_at(self, probability):
+        if probability is not None and not 0 <= probability <= 1:  # NaN as well
+            raise ValueError(f"leave_at is a probability, from 0 to 1, or None, not {probability!r}")
+        vars(self)["_leave_at"] = None if probability is None else float(probability)
+
     def forward(self, x: Array) -> Array:
+        self.left = None
+        if not self.training and self.leave_at is not None:
+            return forward_leaving(self, x)
         ys, outputs = {}, []
         for name, layer in self.layers.items():
             x = layer.forward(x)
             outputs.append(layer._output)
             if self.training:
                 ys |= {head: self.heads[head].forward(x) for head in self.heads_at(name)}
-        self.save(outputs=outputs, in_training=self.training)
-        if not self.training:
-            return x
-        ys["end"] = x
-        self._check_fit(ys)
-        return self.xp.stack(list(ys.values()), axis=1)
+        self.save(outputs=outputs, kind="all" if self.training else "end")
+        return self._stacked({**ys, "end": x}) if self.training else x
 
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+        if self.saved.kind == "left":
+            return backward_leaving(self, grad_y, input_grad)
         self._check_untouched()
+        all_exits = self.saved.kind == "all"
         exits = list(self.heads)
-        grad = grad_y[:, -1] if self.saved.in_training else grad_y
+        grad = grad_y[:, -1] if all_exits else grad_y
         first = next(iter(self.layers))
         for name, layer in reversed(self.layers.items()):
-            if self.saved.in_training:
+            if all_exits:
                 for head in reversed(self.heads_at(name)):
                     grad = grad + self.heads[head].backward(grad_y[:, exits.index(head)])
             grad = layer.backward(grad, input_grad=input_grad or name != first)
-        if not self.saved.in_training:  # nothing hangs on the heads
-            for p in (p for head in self.heads.values() for p in head.parameters()):
-                p.grad = self.xp.zeros_like(p.value)
+        if not all_exits:
+            nothing_hangs_on(self.heads.values())
         return grad
+
+    def answers(self, x: Array) -> Array:
+        """(N, exits, classes): what each exit says of each picture, in evaluation too. No backward goes with it."""
+        self.check_input(x)
+        ys = {}
+        with self.device:
+            for name, layer in self.layers.items():
+                x = layer.forward(x)
+                ys |= {head: self.heads[head].forward(x) for head in self.heads_at(name)}
+            self.saved = self._output = None
+            return self._stacked({**ys, "end": x})
+
+    def _stacked(self, ys):
+        self._check_fit(ys)
+        return self.xp.stack(list(ys.values()), axis=1)
+
+    def _check_untouched(self):
+        """As a Sequential's, for as many layers as forward went through."""
+        used = list(self)[: len(self.saved.outputs)]
+        for layer, output in zip(used, self.saved.outputs, strict=True):
+            if layer._output is not output:
+                raise was_used_since(self, layer)
 
     def heads_at(self, name: str) -> list[str]:
         """The heads that read this layer of the trunk."""

@@ -1,5 +1,6 @@
 """Arrays that belong to a layer: those that training changes, those that it keeps, and those that it leaves alone."""
 
+from collections.abc import Callable
 from typing import Any
 
 from minialex.devices.device import is_array
@@ -16,7 +17,8 @@ class Parameter:
         grad        its gradient, set by the layer's `backward`; None before
         name        "weight", "bias"; "conv1.weight" once a model has named it, as which it stays
         decay       does weight decay apply? (By default not to biases.)
-        lr_scale    multiplies the learning rate
+        lr_scale    multiplies the learning rate; 0: SGD leaves the parameter as it is
+        proximal    what SGD does to the value after each step, in place, proximal(value, threshold); None: nothing
         part        (first, last + 1, all) along axis 0, where a tower holds only these rows of the whole; else None
     """
 
@@ -28,6 +30,7 @@ class Parameter:
         self.name = ""
         self.decay = decay
         self.lr_scale = lr_scale
+        self.proximal: Callable[[Array, float], None] | None = None
         self.part: tuple[int, int, int] | None = None
 
     def __setattr__(self, name, value):

@@ -80,9 +80,7 @@ class Sequential(Layer):
         """Has every layer what this one's forward left in it? Another model may have the same layers."""
         for layer, output in zip(self, self.saved.outputs, strict=True):
             if layer._output is not output:
-                raise BackwardBeforeForward(
-                    f"{self}: {layer} was used, moved or cast since this forward: go forward again"
-                )
+                raise was_used_since(self, layer)
 
     def children(self) -> dict[str, Layer]:
         return self.layers
@@ -145,6 +143,12 @@ class Sequential(Layer):
 
     def __len__(self) -> int:
         return len(self.layers)
+
+
+def was_used_since(model, layer):
+    return BackwardBeforeForward(
+        f"{model}: {layer} was used, moved or cast since this forward: go forward again"
+    )
 
 
 def all_layers(layer):

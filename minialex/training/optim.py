@@ -28,8 +28,11 @@ class SGD:
     """v <- momentum * v - lr * weight_decay * w - lr * grad;    w <- w + v
 
     (Krizhevsky et al. 2012, section 5.) Here lr is `lr * parameter.lr_scale`, and the decay is left out where
-    `parameter.decay` is False: at biases, unless asked.
+    `parameter.decay` is False: at biases, unless asked. Where lr_scale is 0, nothing is done.
     Weights and velocities change in place, on the parameter's own device.
+    penalty, of a network's gates (layers/gate.py): what the sum of them, each from 0 to 1, adds to the loss. Such a
+    parameter has a `proximal`, which follows its update: proximal(w, lr * penalty / (1 - momentum)), the way that a
+    gradient as large as the penalty would come with momentum.
     Raises ValueError for numbers that make no sense, or when a parameter has no gradient yet.
 
     >>> w = Parameter(np.array([1.0]))
@@ -41,7 +44,9 @@ class SGD:
     array([0.71])
     """
 
-    def __init__(self, parameters, lr: float, momentum: float = 0.9, weight_decay: float = 0.0):
+    def __init__(
+        self, parameters, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, penalty: float = 0.0
+    ):
         if isinstance(parameters, Layer):
             raise TypeError(f"SGD takes parameters, not {parameters}: SGD(model.parameters(), lr=...)")
         self.parameters: list[Parameter] = list(parameters)
@@ -57,10 +62,13 @@ class SGD:
                 raise ValueError(
                     f"SGD: {p.name or 'a parameter'} is given twice; it would move twice in each step"
                 )
-        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
+        numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "penalty": penalty}
+        for name, value in numbers.items():
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"SGD: {name} must be a number >= 0, not {value}")
-        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        if penalty and not momentum < 1:
+            raise ValueError(f"SGD: with a penalty momentum must be less than 1, not {momentum}")
+        self.lr, self.momentum, self.weight_decay, self.penalty = lr, momentum, weight_decay, penalty
         self._velocities: list[Array] = []
         for p in self.parameters:
             with device_of(p.value):
@@ -81,16 +89,22 @@ class SGD:
     def step(self) -> None:
         """Move every parameter once, by its `grad`."""
         for p in self.parameters:
+            if not p.lr_scale:
+                continue
             grad, w = p.grad, p.value
             if grad is None or grad.shape != w.shape or grad.dtype is not w.dtype:
                 self._check_grad(p)
         base, momentum, weight_decay = float(self.lr), float(self.momentum), float(self.weight_decay)
         for p, v in zip(self.parameters, self.velocities, strict=True):
             lr = base * float(p.lr_scale)
+            if not p.lr_scale:
+                continue
             device = device_of(p.value)
             with device:
                 move = twins.update_on(device) or update
                 move(p.value, v, p.grad, lr, momentum, lr * weight_decay if p.decay else 0.0)
+                if p.proximal:
+                    p.proximal(p.value, lr * float(self.penalty) / (1 - momentum) if self.penalty else 0.0)
 
     def _check_grad(self, p):
         name = p.name or "a parameter"

@@ -1,0 +1,125 @@
+"""Gates: how much of each source a layer reads. One that is closed takes no part, and can be cut out.
+
+Of our own making for SmartNet (models/smartnet.py), near to the scales of network slimming (Liu et al. 2017), which
+stand at single channels. A gate belongs *behind* batch normalisation and ReLU: a channel that is normalised after its
+gate would be as large as before.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from minialex.devices.device import array_module
+from minialex.layers.branches import cut
+from minialex.layers.layer import Array, Layer
+from minialex.layers.parameter import Parameter
+from minialex.shapes import is_whole, positive
+
+
+class Gate(Layer):
+    """y = gate[s] * x for the channels of each source s;  0 is closed, 1 open
+
+    grad_gate[s] = sum of grad_y * x over the channels of s, over pictures and pixels;  grad_x = gate[s] * grad_y.
+    A gate's gradient is not 0 where the gate is: what is closed may open again.
+
+    sizes: how many channels each source has, as they lie in x. reads: the sources whose channels are handed on, in
+    rising order; left out, all. Of the others nothing is computed, and y does not have their channels.
+    `weight` holds the gates, of which SGD's penalty closes those that are of little use, see `shut`; no weight decay.
+    Shapes: x (N, sum of sizes, ...); weight (sources read,); y (N, channels of the sources read, ...).
+    Raises ValueError for another number of channels, and for sources that there are not.
+
+    >>> layer = Gate(sizes=(2, 1))
+    >>> layer.weight.value[1] = 0
+    >>> layer.forward(np.array([[1, 2, 3]], dtype=np.float32))
+    array([[1., 2., 0.]], dtype=float32)
+    >>> layer.backward(np.array([[1, 1, 1]], dtype=np.float32))
+    array([[1., 1., 0.]], dtype=float32)
+    >>> layer.weight.grad                                          # 1 + 2, and 3
+    array([3., 3.], dtype=float32)
+    """
+
+    needs_batch = True
+    input_rank: int | None = None
+
+    def __init__(self, sizes: Sequence[int], reads: Sequence[int] | None = None):
+        if not isinstance(sizes, Sequence) or not sizes:
+            raise TypeError(f"Gate: sizes says how many channels each source has, (16, 8), not {sizes!r}")
+        self.sizes = tuple(positive(size, "sizes") for size in sizes)
+        self.reads = tuple(range(len(sizes))) if reads is None else _checked(reads, len(sizes))
+        self.weight = Parameter(np.ones(len(self.reads), np.float32), decay=False)
+        self.weight.proximal = shut
+
+    def forward(self, x: Array) -> Array:
+        read = self.xp.concatenate(self._parts(x), axis=1) if self.leaves_out else x
+        self.save(read=read)
+        return self._by_channel(x.ndim) * read
+
+    def backward(self, grad_y: Array) -> Array:
+        products = grad_y * self.saved.read
+        self.weight.grad = self.xp.stack([part.sum() for part in cut(products, self.sizes_read)])
+        grad_read = self._by_channel(grad_y.ndim) * grad_y
+        if not self.leaves_out:
+            return grad_read
+        shape = (len(grad_y), sum(self.sizes), *grad_y.shape[2:])
+        grad_x = self.xp.zeros(shape, dtype=grad_y.dtype)
+        for part, grad_part in zip(self._parts(grad_x), cut(grad_read, self.sizes_read), strict=True):
+            part[...] = grad_part
+        return grad_x
+
+    @property
+    def leaves_out(self) -> bool:
+        """Are there sources that are not read?"""
+        return len(self.reads) < len(self.sizes)
+
+    @property
+    def sizes_read(self) -> list[int]:
+        return [self.sizes[source] for source in self.reads]
+
+    def _parts(self, x):
+        """The channels of each source that is read, as views."""
+        parts = cut(x, self.sizes)
+        return [parts[source] for source in self.reads]
+
+    def _by_channel(self, ndim):
+        """(channels, 1, 1): each channel's gate."""
+        gates = self.xp.repeat(self.weight.value, self.sizes_read)
+        return gates.reshape(-1, *[1] * (ndim - 2))
+
+    def check_input(self, x):
+        super().check_input(x)
+        if x.ndim < 2 or x.shape[1] != sum(self.sizes):
+            raise ValueError(
+                f"{self} has gates for {' + '.join(map(str, self.sizes))} = {sum(self.sizes)} channels; "
+                f"the input has shape {x.shape}"
+            )
+
+
+def _checked(reads, count):
+    if not isinstance(reads, Sequence) or not all(map(is_whole, reads)):
+        raise TypeError(f"Gate: reads says which of the {count} sources are read, (0, 2), not {reads!r}")
+    if not reads or list(reads) != sorted({s for s in reads if 0 <= s < count}):
+        raise ValueError(
+            f"Gate: it reads {tuple(reads)}: some of the sources 0 to {count - 1} are needed, in rising order"
+        )
+    return tuple(int(s) for s in reads)
+
+
+def shut(gates: Array, threshold: float) -> None:
+    """gates <- max(gates - threshold, 0), at most 1, in place; and the widest one is 1, unless it was closed
+
+    What SGD does to gates after each of its steps: the proximal step of a penalty on their sum, by which those that do
+    not make the loss smaller reach 0 exactly. A factor that all gates of a layer have in common is undone by the batch
+    normalisation behind its convolution: so one is held, or the penalty would shrink all of them for nothing.
+
+    >>> gates = np.array([0.9, 0.5, 0.05])
+    >>> shut(gates, 0.1)
+    >>> gates
+    array([1. , 0.4, 0. ])
+    """
+    widest = gates.argmax()
+    held = (
+        array_module(gates).sign(gates.max()).clip(0)
+    )  # 1; 0 where all are closed; what is not a number stays so
+    gates -= threshold
+    gates.clip(0, 1, out=gates)
+    gates[widest] = held
