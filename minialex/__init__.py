@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from minialex.training import checkpoint, optim
     from minialex.training import loop as train
     from minialex.training.data_parallel import DataParallel
+    from minialex.weights.whole import load, save
 
 __version__ = "0.1.0"
 
@@ -86,8 +87,8 @@ __all__ = [
     "Flatten", "FolderInUse", "Gate", "Gather", "GlobalAvgPool2D", "Identity", "Layer", "Linear", "LocalResponseNorm",
     "MAPLoss", "MaxPool2D", "Model", "NotFinite", "Parameter", "ReLU", "SameMapNorm", "Scale", "Sequential", "Sigmoid",
     "SoftmaxCrossEntropy", "Subsampling", "TableConv2D", "Tanh", "Towers", "array_module", "check", "checkpoint",
-    "data", "device_of", "gradcheck", "init", "models", "naive", "neighbours", "optim", "place", "plot", "strategies",
-    "summary", "textbook", "timeline", "to_numpy", "trace", "train", "transfer", "weights",
+    "data", "device_of", "gradcheck", "init", "load", "models", "naive", "neighbours", "optim", "place", "plot", "save",
+    "strategies", "summary", "textbook", "timeline", "to_numpy", "trace", "train", "transfer", "weights",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is first used.
@@ -98,6 +99,8 @@ _ROOMS |= {"train": "training.loop"}
 _FROM = {
     "DataParallel": "training.data_parallel",
     "gradcheck": "check.gradient",
+    "load": "weights.whole",
+    "save": "weights.whole",
     "summary": "study.describe",
     "trace": "tracing.recorder",
 }

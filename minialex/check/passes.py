@@ -81,11 +81,13 @@ def unsteady(function, x, first) -> list[str]:
 
 
 def without_input_grad(function, arrays, right, size) -> list[str]:
-    """`input_grad=False` leaves out the gradient of x, and changes no other."""
+    """`input_grad=False` leaves out the gradient of x, and changes no other of what is to learn."""
     try:
         found = function.backward(arrays["x"], input_grad=False)
     except Exception as error:
         return [f"backward(grad_y, input_grad=False) raises {_named(error)}"]
+    idle = {name for name, p in function.layer.named_parameters() if not p.lr_scale}
+    found = {name: gradient for name, gradient in found.items() if name not in idle}
     differs = _difference(found, {name: right[name] for name in found}, size)
     if not differs:
         return []

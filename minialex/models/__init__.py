@@ -8,10 +8,11 @@ from minialex.models.inception_v2 import inception_v2
 from minialex.models.inception_v4 import inception_resnet, inception_v4
 from minialex.models.lenet import lenet5
 from minialex.models.resnet import resnet
+from minialex.models.smartnet import smartnet
 from minialex.models.vgg import vgg
 from minialex.models.zfnet import zfnet
 
 __all__ = [
     "alexnet", "densenet", "googlenet", "inception_resnet", "inception_v2", "inception_v3", "inception_v4", "lenet5",
-    "resnet", "vgg", "zfnet",
+    "resnet", "smartnet", "vgg", "zfnet",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from minialex.models.inception_v2 import inception_v2
 from minialex.models.inception_v4 import inception_resnet, inception_v4
 from minialex.models.network import Network
 from minialex.models.resnet import BLOCKS, resnet
+from minialex.models.smartnet import smartnet
 from minialex.models.vgg import COLUMNS, vgg
 from minialex.models.zfnet import zfnet
 
@@ -28,6 +29,7 @@ NETWORKS: dict[str, Callable] = {
     **{f"inception_resnet_v{version}": partial(inception_resnet, version) for version in (1, 2)},
     **{f"resnet{depth}": partial(resnet, depth) for depth in BLOCKS},
     **{f"densenet{depth}": partial(densenet, depth) for depth in TABLE},
+    "smartnet": smartnet,
 }
 
 

@@ -95,7 +95,13 @@ class NetworkWithExits(Exits, Network):
         return super().backward(grad_logits, input_grad=input_grad)
 
 
-BY_NUMBER = ("vgg", "resnet", "densenet", "inception_resnet")  # families whose first argument says which one
+BY_NUMBER = (
+    "vgg",
+    "resnet",
+    "densenet",
+    "inception_resnet",
+    "smartnet",
+)  # families whose first argument says which one
 
 
 class Mixed(Layer):

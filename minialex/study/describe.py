@@ -103,7 +103,8 @@ def summary(model: Model, picture_shape: tuple[int, int, int] | None = None) -> 
     # What is no Sequential goes its own way from one layer to the next: then it is one row.
     layers = model.children() if isinstance(model, Sequential) else {model.name or "-": model}
     for name, layer in layers.items():
-        read = made[model.reads[name]] if name in getattr(model, "heads", ()) else x
+        is_head = name in getattr(model, "heads", ())
+        read = made[model.reads[name]] if is_head else x
         costs = _Costs()
         token = watcher.set(costs)
         try:
@@ -111,7 +112,7 @@ def summary(model: Model, picture_shape: tuple[int, int, int] | None = None) -> 
         finally:
             watcher.reset(token)
         rows.append(_row(name, layer, costs, y))
-        x = y
+        x = x if is_head else y
     title = str(model) if getattr(model, "architecture", None) else type(model).__name__
     return Summary(f"{title}, input {'x'.join(map(str, shape))}", rows)
 
