@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import time
+from collections.abc import Callable
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -74,6 +75,8 @@ def fit(
     resume: Checkpoint | None = None,
     settings: dict | None = None,
     report: ErrorReport | None = None,
+    each_epoch: Callable[[int, bool], None] | None = None,
+    best_from: int = 0,
 ) -> list[dict]:
     """Train a model; returns the history, a dict for each epoch.
 
@@ -83,6 +86,8 @@ def fit(
     at the end model.safetensors. resume: a checkpoint to go on from, with exactly the numbers of a run that never
     stopped; what the schedule and the optimizer were made with holds from there on, and where that is another schedule
     than before, `report` says what it does to the rate. settings: kept in the checkpoint, for whoever resumes.
+    each_epoch: called before each epoch with its number, from 0, and whether a resumed run goes on in the middle of it;
+    it may change what of the model learns. best_from: epochs before this one are not looked at for best.safetensors.
     Raises NotFinite when a loss becomes NaN or infinite, in training or on `test` or `holdout`; and Diverged, which is
     one of them, when an epoch's mean loss is more than twice what the first batch had before the first step (at least
     (1 + 8 / N) * ln(classes) for N pictures in it: a trained network begins near 0). As soon as an epoch can't come
@@ -128,7 +133,7 @@ def fit(
         """What is made from finished epochs; after a resume again, since the run may have been killed before it."""
         if folder:
             write_history(folder / HISTORY, progress.history, report)
-            errors = [report.held_out_error(row) for row in progress.history]
+            errors = [report.held_out_error(row) for row in progress.history[best_from:]]
             errors = [error for error in errors if error is not None]
             if progress.step == 0 and errors and errors[-1] < min(errors[:-1], default=math.inf):
                 save(folder / BEST, export_grouped(model), record)
@@ -138,7 +143,7 @@ def fit(
         remove_unfinished(folder)  # of a run that was killed while it wrote
         write_settings(folder, settings or {})
         _keep_good(folder, resume, progress)
-        if resume and _best_is_given_up(folder, progress, report):
+        if resume and _best_is_given_up(folder, progress, report, best_from):
             (folder / BEST).unlink()
             report.say(f"{folder / BEST} was of a later epoch, which is given up: it is removed.")
         if resume and Path(resume.path).resolve() != (folder / CHECKPOINT).resolve():
@@ -146,6 +151,8 @@ def fit(
         results()
     try:
         for epoch in range(progress.epoch, epochs):
+            if each_epoch:
+                each_epoch(epoch, progress.step > 0)
             train_epoch(
                 model, optimizer, schedule, train, progress, report, epochs, checkpoint, checkpoint_every
             )
@@ -174,15 +181,15 @@ def fit(
     return progress.history
 
 
-def _best_is_given_up(folder, progress, report):
+def _best_is_given_up(folder, progress, report, best_from):
     """Did the folder's best epoch come after this one? Who goes back to an earlier checkpoint gives that up."""
     if not ((folder / BEST).is_file() and (folder / HISTORY).is_file()):
         return False
     with suppress(OSError, ValueError, KeyError, TypeError):  # a strange history says nothing
         with open(folder / HISTORY, newline="") as file:
             rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-        errors = [report.held_out_error(row) for row in rows]
-        return None not in errors and bool(errors) and errors.index(min(errors)) >= progress.epoch
+        errors = [report.held_out_error(row) for row in rows[best_from:]]
+        return None not in errors and bool(errors) and best_from + errors.index(min(errors)) >= progress.epoch
     return False
 
 

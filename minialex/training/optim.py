@@ -203,6 +203,26 @@ class Cosine(Constant):
         return self.lr * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
+class Cosines(Constant):
+    """A cosine again and again, `times` in all, each over as many whole epochs as can be dealt out: warm restarts
+
+    (Loshchilov and Hutter 2017, section 3.) For networks that are trained part by part.
+
+    >>> schedule = Cosines(0.1, epochs=4, times=2)
+    >>> [round(schedule(epoch), 3) for epoch in (0, 1, 2, 3, 4)]
+    [0.1, 0.05, 0.1, 0.05, 0.0]
+    """
+
+    def __init__(self, lr: float, epochs: int, times: int, warmup: float = 0.0):
+        super().__init__(lr)
+        self.epochs, self.times, self.warmup = epochs, times, warmup
+
+    def __call__(self, epoch: float) -> float:
+        number = min(int(epoch) * self.times // self.epochs, self.times - 1)
+        first, end = (-(-at * self.epochs // self.times) for at in (number, number + 1))
+        return Cosine(self.lr, end - first, self.warmup)(epoch - first)
+
+
 class Plateau(Constant):
     """lr times `factor` when the held-out error has not improved for `patience` epochs: 2012's rule, automated.
 
@@ -305,7 +325,7 @@ def take_up(schedule: Constant, saved: dict, was: dict | None, epoch: float, epo
         if before(epoch) == schedule(epoch)
         else f"goes from {before(epoch):.4g} to {rate} here"
     )
-    if isinstance(schedule, (Step, Cosine)):  # whose curves hang on the epochs
+    if isinstance(schedule, (Step, Cosine, Cosines)):  # whose curves hang on the epochs
         text += f", and is {schedule(epochs - 1):.4g} in epoch {epochs}, as in a run that had this curve from the start"
     if getattr(before, "drops", 0) > drops:
         text += ", and no drop is counted any more"
@@ -315,7 +335,7 @@ def take_up(schedule: Constant, saved: dict, was: dict | None, epoch: float, epo
 def _made_with(settings):
     """The schedule that has these settings; None for a kind that is not ours."""
     numbers = {name: value for name, value in settings.items() if name != "kind"}
-    for kind in (Constant, Step, Cosine, Plateau):
+    for kind in (Constant, Step, Cosine, Cosines, Plateau):
         if kind.__name__ == settings["kind"] and set(inspect.signature(kind).parameters) == set(numbers):
             return kind(**numbers)
     return None

@@ -1,0 +1,150 @@
+"""Leaving early: what each exit costs, how many pictures leave where, and how sure an exit must be for a budget."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minialex.devices.device import to_numpy
+from minialex.layers.exits import Exits
+from minialex.layers.leaving import surest
+from minialex.study.describe import summary
+
+
+def exit_costs(model: Exits) -> list[int]:
+    """Multiply-adds of one picture to each exit: the trunk as far as there, and the heads on the way.
+
+    >>> from minialex.models import smartnet
+    >>> exit_costs(smartnet(2, num_classes=10, preset="mnist"))
+    [1411968, 2091088]
+    """
+    cost = {row.name: row.multiply_adds for row in summary(model).rows}
+    costs, so_far = [], 0
+    for name in model.layers:
+        so_far += cost[name]
+        for head in model.heads_at(name):
+            so_far += cost[head]
+            costs.append(so_far)
+    return [*costs, so_far]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of some pictures each exit's best class and its probability, (N, exits), and the right classes, (N,)."""
+
+    best: np.ndarray
+    sure: np.ndarray
+    labels: np.ndarray
+
+    def errors(self) -> list[float]:
+        """The share that each exit gets wrong, of all pictures."""
+        return [float(share) for share in (self.best != self.labels[:, None]).mean(axis=0)]
+
+    def left(self, leave_at: float) -> np.ndarray:
+        """(N,): the exit at which each picture leaves, from 1."""
+        sure = self.sure >= leave_at
+        sure[:, -1] = True
+        return sure.argmax(axis=1) + 1
+
+
+def answers_of(model: Exits, batches) -> Answers:
+    """What every exit says of all pictures, in evaluation; the model's mode is put back. batches: as for `evaluate`."""
+    mode, found = model.training, []
+    model.eval()
+    try:
+        for x, labels in batches.in_order():
+            said = model.answers(model.device.asarray(x))  # (N, exits, classes)
+            N, exits, classes = said.shape
+            sure = surest(said.reshape(N * exits, classes)).reshape(N, exits)
+            found.append((to_numpy(said.argmax(axis=2)), to_numpy(sure), np.asarray(labels)))
+    finally:
+        model.train(mode)
+    if not found:
+        raise ValueError("answers_of: there are no pictures")
+    return Answers(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """What came of leaving at a probability: pictures by exit, the share of them that is wrong, the mean cost."""
+
+    leave_at: float
+    pictures: list[int]
+    errors: list[float]  # of those that left there; NaN for none
+    costs: list[int]
+    error: float
+    cost: float
+
+    def __str__(self):
+        lines = ["exit  pictures           wrong  multiply-adds"]
+        total = sum(self.pictures)
+        for number, row in enumerate(zip(self.pictures, self.errors, self.costs, strict=True), start=1):
+            count, error, cost = row
+            wrong = f"{100 * error:.2f} %" if count else "-"
+            lines.append(f"{number:4}  {count:8,}  {100 * count / total:5.1f} %  {wrong:>7}  {cost:13,}")
+        lines.append(
+            f" all  {total:8,}  100.0 %  {100 * self.error:5.2f} %  {round(self.cost):13,} a picture, in the mean"
+        )
+        return "\n".join(lines)
+
+
+def leaving(answers: Answers, costs: list[int], leave_at: float) -> Leaving:
+    """What comes of leaving at this probability; costs: `exit_costs`.
+
+    >>> two = Answers(np.array([[1, 1], [0, 1]]), np.array([[0.9, 0.9], [0.6, 0.9]]), labels=np.array([1, 1]))
+    >>> print(leaving(two, [100, 300], leave_at=0.8))
+    exit  pictures           wrong  multiply-adds
+       1         1   50.0 %   0.00 %            100
+       2         1   50.0 %   0.00 %            300
+     all         2  100.0 %   0.00 %            200 a picture, in the mean
+    """
+    if not 0 <= leave_at <= 1:
+        raise ValueError(f"leave_at is a probability, from 0 to 1, not {leave_at!r}")
+    left = answers.left(leave_at)
+    wrong = answers.best[np.arange(len(left)), left - 1] != answers.labels
+    at = [left == number for number in range(1, len(costs) + 1)]
+    return Leaving(
+        leave_at=float(leave_at),
+        pictures=[int(here.sum()) for here in at],
+        errors=[float(wrong[here].mean()) if here.any() else float("nan") for here in at],
+        costs=list(costs),
+        error=float(wrong.mean()),
+        cost=float(np.asarray(costs)[left - 1].mean()),
+    )
+
+
+def leave_at_for(budget: float, answers: Answers, costs: list[int]) -> float:
+    """The probability to leave at with which these pictures cost at most `budget` multiply-adds each, in the mean
+
+    The largest such one: on held-out pictures it says what others will cost, as far as these are like them.
+    Raises ValueError for a budget below what the first exit costs.
+
+    >>> two = Answers(np.array([[1, 1], [0, 1]]), np.array([[0.9, 0.9], [0.6, 0.9]]), labels=np.array([1, 1]))
+    >>> leave_at_for(200, two, [100, 300])
+    0.9
+    >>> leave_at_for(90, two, [100, 300])
+    Traceback (most recent call last):
+    ValueError: a budget of 90 multiply-adds a picture is too small: the first exit costs 100
+    """
+    if not budget >= costs[0]:
+        raise ValueError(
+            f"a budget of {budget:,} multiply-adds a picture is too small: the first exit costs {costs[0]:,}"
+        )
+    there = answers.sure[:, :-1]
+    candidates = np.unique([0.0, 1.0, *there[there <= 1].ravel().tolist()])
+    low, high = 0, len(candidates) - 1  # the cost rises with the probability; 0 is within any budget
+    while low < high:
+        middle = (low + high + 1) // 2
+        if leaving(answers, costs, candidates[middle]).cost <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return float(candidates[low])
+
+
+def curve(answers: Answers, costs: list[int], points: int = 50) -> list[Leaving]:
+    """Error against cost: from all pictures leaving at the first exit to none, at so many probabilities."""
+    there = np.sort(answers.sure[:, :-1], axis=None)
+    if not len(there):
+        return [leaving(answers, costs, 1.0)]
+    chosen = there[np.linspace(0, len(there) - 1, points).astype(int)]
+    return [leaving(answers, costs, leave_at) for leave_at in np.unique([0.0, 1.0, *chosen.clip(0, 1)])]
