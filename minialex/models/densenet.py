@@ -3,6 +3,8 @@
 Table 1 of the paper. Names are torchvision's.
 """
 
+from collections.abc import Sequence
+
 from minialex.layers import (
     AvgPool2D,
     BatchNorm2D,
@@ -22,6 +24,7 @@ from minialex.models.network import (
     TORCHVISION,
     Network,
     backward_through,
+    blocks_of,
     forward_through,
     pictures_of,
     recorded,
@@ -74,6 +77,7 @@ def densenet(
     preset: str = "torchvision",
     width: float = 1.0,
     image_size: int | None = None,
+    layers: Sequence[int] | None = None,
     rng=None,
     devices="cpu",
 ) -> Network:
@@ -83,7 +87,8 @@ def densenet(
     preset: "torchvision", or "small" for pictures of 32x32: depth 6n + 4, that is 40, 100, ..., three blocks of n
     bottlenecks of growth 12, DenseNet-BC (section 4.2 and table 2: 0.8 million parameters at depth 100).
     width scales the first maps and the growth, image_size the crop.
-    Raises ValueError for a depth or preset that is unknown, or a picture that is too small.
+    layers: how many each block has, in place of the table's; depth then says which table.
+    Raises ValueError for a depth or preset that is unknown, layers that do not fit, or a picture that is too small.
 
     >>> model = densenet(100, num_classes=10, preset="small")
     >>> sum(p.value.size for p in model.parameters())
@@ -102,6 +107,7 @@ def densenet(
         picture, least = SMALL, 4
     else:
         raise ValueError(f'unknown preset {preset!r}: use "torchvision" or "small"')
+    blocks, kept = blocks_of(layers, blocks)
     picture = pictures_of(picture, image_size, least)
     maps, growth = scaled(first, width), scaled(growth, width)
     if preset == "small":
@@ -121,10 +127,12 @@ def densenet(
             features[f"transition{number}"] = transition(maps, maps // 2, rng)
             maps //= 2
     features[f"norm{len(blocks) + 1 if preset == 'torchvision' else len(blocks)}"] = BatchNorm2D(maps)
-    layers = {
+    made = {
         "features": Sequential(**features),
         "relu": ReLU(),
         "avgpool": GlobalAvgPool2D(),
         "classifier": Linear(maps, num_classes, rng=rng, init=he_normal),
     }
-    return Network(picture, num_classes, layers).to(devices)
+    model = Network(picture, num_classes, made)
+    model.resolved = kept
+    return model.to(devices)

@@ -95,16 +95,20 @@ def name_of(architecture: Mapping) -> tuple[str, bool]:
     ('vgg11_bn', True)
     >>> name_of(resnet(8, preset="cifar").architecture)
     ('resnet8', True)
+    >>> name_of(resnet(20, preset="cifar", width=0.25, layers=(2, 3, 4)).architecture)
+    ('resnet20_2_3_4', True)
     """
     small = architecture.get("preset") in PRESETS_OF_SMALL
+    layers = architecture.get("layers") or ()  # other numbers of blocks than any name's
     for name, make in (SMALL_NETWORKS if small else NETWORKS).items():
         if (
             family(make).__name__ == architecture["network"]
             and _arguments(make).items() <= architecture.items()
+            and not layers
         ):
             return name, small
     which = architecture.get("depth", architecture.get("version", ""))
-    return f"{architecture['network']}{which}", small
+    return "_".join([f"{architecture['network']}{which}", *map(str, layers)]), small
 
 
 def _arguments(make):

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from minialex.devices.device import place
@@ -11,7 +11,7 @@ from minialex.layers.branches import cannot_be_dealt_out, cut, sum_of
 from minialex.layers.layer import Array
 from minialex.layers.settings import plain
 from minialex.models.alexnet import PictureInput, check_width, crop_of
-from minialex.shapes import positive
+from minialex.shapes import is_whole, positive
 
 # What torchvision's weights were trained on: pixels from 0 to 1, minus ImageNet's mean colour, by its spread.
 TORCHVISION = PictureInput(
@@ -31,6 +31,27 @@ def pictures_of(picture, image_size, least):
             f"pictures of {picture.crop} pixels are too small for this network: {least} is the least"
         )
     return picture
+
+
+def blocks_of(layers: Sequence[int] | None, table: Sequence[int]) -> tuple[tuple[int, ...], dict]:
+    """How many blocks each stage has: those of the table, or `layers` in their place; and what a record says of it.
+
+    That is a list, as in JSON, and None for the table's own. Raises ValueError for another number of stages, or a stage
+    without blocks.
+
+    >>> blocks_of((2, 3, 4), (3, 3, 3)), blocks_of([3, 3, 3], (3, 3, 3))
+    (((2, 3, 4), {'layers': [2, 3, 4]}), ((3, 3, 3), {'layers': None}))
+    """
+    if layers is None:
+        return tuple(table), {"layers": None}
+    counts = list(layers) if isinstance(layers, Iterable) else []
+    if len(counts) != len(table) or not all(is_whole(count) and count >= 1 for count in counts):
+        raise ValueError(
+            f"layers must be {len(table)} whole numbers >= 1, the blocks of each stage, as {tuple(table)}, not "
+            f"{str(layers)[:80]}"
+        )
+    counts = [int(count) for count in counts]
+    return tuple(counts), {"layers": counts if counts != list(table) else None}
 
 
 def recorded(make):
@@ -72,9 +93,13 @@ class Network(Model):
         self.picture_shape = (3, input.crop, input.crop)
 
     def __str__(self):
-        """The function that makes it, with its first argument: "resnet(50)"."""
-        network, *arguments = getattr(self, "architecture", {"": type(self).__name__}).values()
-        return self.name or network + (f"({arguments[0]})" if arguments and network in BY_NUMBER else "")
+        """The function that makes it, with what says which one: "resnet(50)", "resnet(20, layers=(2, 3, 4))"."""
+        architecture = getattr(self, "architecture", {"": type(self).__name__})
+        network, *arguments = architecture.values()
+        which = [str(arguments[0])] if arguments and network in BY_NUMBER else []
+        if architecture.get("layers"):
+            which.append(f"layers={tuple(architecture['layers'])}")
+        return self.name or network + (f"({', '.join(which)})" if which else "")
 
     def to(self, devices):
         """One device; of two names the first one."""

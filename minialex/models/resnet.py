@@ -5,6 +5,8 @@ bottleneck has the stride in its first convolution, 1x1, torchvision's in its se
 bottlenecks, and are the same in both.)
 """
 
+from collections.abc import Sequence
+
 from minialex.layers import BatchNorm2D, Conv2D, GlobalAvgPool2D, Layer, Linear, MaxPool2D, ReLU, Sequential
 from minialex.layers.init import generator, he_normal
 from minialex.layers.layer import Array
@@ -13,6 +15,7 @@ from minialex.models.network import (
     TORCHVISION,
     Network,
     backward_through,
+    blocks_of,
     forward_through,
     pictures_of,
     recorded,
@@ -167,6 +170,7 @@ def resnet(
     image_size: int | None = None,
     shortcut: str | None = None,
     plain: bool = False,
+    layers: Sequence[int] | None = None,
     rng=None,
     devices="cpu",
 ) -> Network:
@@ -178,7 +182,8 @@ def resnet(
     64 maps.
     shortcut, where the shape changes: "B" projects, "A" pads with zeros (the default of "cifar").
     plain: without shortcuts. width scales the maps, image_size the crop.
-    Raises ValueError for a depth, preset or shortcut that is unknown.
+    layers: blocks of each stage, in place of the table's; depth then says which table, and which kind of block.
+    Raises ValueError for a depth, preset or shortcut that is unknown, or layers that do not fit.
 
     >>> model = resnet(20, num_classes=10, preset="cifar")
     >>> sum(p.value.size for p in model.parameters())
@@ -195,20 +200,24 @@ def resnet(
             raise ValueError(
                 f'preset "cifar" has 6n + 2 layers: 8, 14, 20, 32, 44, 56, 110, ..., not {depth}'
             )
-        layers = _cifar((depth - 2) // 6, num_classes, width, shortcut or "A", plain, rng)
+        blocks, kept = blocks_of(layers, ((depth - 2) // 6,) * 3)
+        made = _cifar(blocks, num_classes, width, shortcut or "A", plain, rng)
     else:
         if depth not in BLOCKS:
             raise ValueError(
                 f'there is no ResNet-{depth}: use {", ".join(map(str, BLOCKS))}, or preset="cifar", for pictures of '
                 "32x32, with 20, 32, 44, 56, ..."
             )
-        layers = _imagenet(depth, num_classes, width, shortcut or "B", plain, preset == "paper", rng)
-    return Network(picture, num_classes, layers).to(devices)
+        blocks, kept = blocks_of(layers, BLOCKS[depth])
+        kind = BasicBlock if depth < 50 else Bottleneck
+        made = _imagenet(kind, blocks, num_classes, width, shortcut or "B", plain, preset == "paper", rng)
+    model = Network(picture, num_classes, made)
+    model.resolved = kept
+    return model.to(devices)
 
 
-def _imagenet(depth, num_classes, width, shortcut, plain, stride_first, rng):
+def _imagenet(kind, blocks, num_classes, width, shortcut, plain, stride_first, rng):
     """Table 1."""
-    kind = BasicBlock if depth < 50 else Bottleneck
     maps = [scaled(64, width) * 2**number for number in range(4)]
     layers = {
         "conv1": Conv2D(3, maps[0], 7, 2, 3, bias=False, rng=rng, init=he_normal),
@@ -217,10 +226,10 @@ def _imagenet(depth, num_classes, width, shortcut, plain, stride_first, rng):
         "maxpool": MaxPool2D(3, 2, padding=1),
     }
     inputs = maps[0]
-    for number, blocks in enumerate(BLOCKS[depth]):
+    for number, count in enumerate(blocks):
         stride = 1 if number == 0 else 2
         layers[f"layer{number + 1}"] = stage(
-            kind, blocks, inputs, maps[number], stride, rng, shortcut, stride_first, plain
+            kind, count, inputs, maps[number], stride, rng, shortcut, stride_first, plain
         )
         inputs = maps[number] * kind.widens
     return {
@@ -235,10 +244,10 @@ def _cifar(blocks, num_classes, width, shortcut, plain, rng):
     maps = [scaled(16, width) * 2**number for number in range(3)]
     layers = {"conv1": conv(3, maps[0], 3, rng), "bn1": BatchNorm2D(maps[0]), "relu": ReLU()}
     inputs = maps[0]
-    for number in range(3):
+    for number, count in enumerate(blocks):
         stride = 1 if number == 0 else 2
         layers[f"layer{number + 1}"] = stage(
-            BasicBlock, blocks, inputs, maps[number], stride, rng, shortcut, plain=plain
+            BasicBlock, count, inputs, maps[number], stride, rng, shortcut, plain=plain
         )
         inputs = maps[number]
     return {

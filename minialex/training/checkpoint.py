@@ -91,7 +91,9 @@ class Checkpoint:
                 raise ValueError(why)
             import_grouped(model, self.parameters)
         except ValueError as error:
-            raise CheckpointError(f"{self.path} does not fit this model: {error}") from error
+            why = why_other(self.record, model)
+            said = str(error) if why in str(error) else f"{why}: {error}"
+            raise CheckpointError(f"{self.path} does not fit this model: {said}") from error
         model.set_counters(counters)
         for velocity, saved in zip(optimizer.velocities if optimizer else [], velocities, strict=True):
             put(velocity, saved)

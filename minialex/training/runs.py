@@ -306,6 +306,7 @@ ARGUMENTS = partly(
         "version": whole(1, 2),
         **dict.fromkeys(("batch_norm", "auxiliaries", "plain"), FLAG),
         "shortcut": Maybe(TEXT),
+        "layers": Maybe([whole(1, 600)]),
     }
 )
 

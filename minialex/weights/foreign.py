@@ -11,7 +11,7 @@ from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
 from minialex.weights.files import load
 from minialex.weights.grouped import put, scatter, whole_shape
-from minialex.weights.record import check_record, read_record
+from minialex.weights.record import check_record, read_record, why_other
 from minialex.weights.seal import VELOCITY
 from minialex.weights.unpickle import read_npy, read_state_dict
 
@@ -228,7 +228,8 @@ def _put_pretrained(model, arrays, path, preset, new_last_layer, record=()):
             if _has_other_classes(model, arrays)
             else ""
         )
-        raise ValueError(f"{path} does not fit this model: {error}{hint}") from error
+        why = why_other(dict(record), model)
+        raise ValueError(f"{path} does not fit this model: {why + ': ' * bool(why)}{error}{hint}") from error
     # "paper" has the shapes of "bvlc", but its colours are in another order, and its normalisation is another one.
     own = getattr(model, "preset_name", preset)
     if preset and own != preset:

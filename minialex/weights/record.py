@@ -5,6 +5,7 @@ other one they are wrong numbers, without a word. So files of ours carry a recor
 
 A record is what `model.architecture` says, a dict that can be written as JSON: "network", the function in
 minialex.models that makes it, and that function's arguments; and besides "classes", their names in the network's order.
+All are texts and numbers, but for "classes", a list of texts, and "layers", one of whole numbers, or null.
 """
 
 import json
@@ -80,11 +81,11 @@ def checked_record(record, path) -> dict:
     """The record, if it is one."""
     match record:
         case {"network": str(), **rest}:
-            classes = rest.get("classes", [])
-            plain = all(
-                isinstance(rest[name], str | int | float | bool | None) for name in rest if name != "classes"
-            )
-            if plain and isinstance(classes, list) and all(isinstance(name, str) for name in classes):
+            classes, layers = rest.pop("classes", []), rest.pop("layers", None)
+            plain = all(isinstance(value, str | int | float | bool | None) for value in rest.values())
+            names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+            counts = layers is None or (isinstance(layers, list) and all(type(n) is int for n in layers))
+            if plain and names and counts:
                 return record
         case {} if record == {}:
             return {}

@@ -330,3 +330,51 @@ def test_a_picture_of_another_size_is_refused_by_the_networks_name():
 def test_the_least_size_is_enough(make, least):
     model = make(least).eval()
     assert model.forward(drawn((1, *model.picture_shape))).shape == (1, 3)
+
+
+# ---- other numbers of blocks ----
+
+
+@pytest.mark.parametrize(
+    ("make", "prefix", "counts"),
+    [
+        (lambda layers: models.resnet(20, 3, "cifar", width=0.2, layers=layers), "layer", (1, 3, 2)),
+        (lambda layers: models.resnet(18, 3, width=0.05, layers=layers), "layer", (1, 2, 3, 1)),
+        (lambda layers: models.resnet(50, 3, width=0.05, layers=layers), "layer", (2, 1, 1, 2)),
+    ],
+)
+def test_layers_says_how_many_blocks_each_stage_of_a_resnet_has(make, prefix, counts):
+    model = make(counts)
+    assert tuple(len(model[f"layer{i + 1}"]) for i in range(len(counts))) == counts
+    assert model.architecture["layers"] == list(counts)
+    assert str(model).endswith(f", layers={counts})")
+    assert type(model["layer1"][0]) is type(make(None)["layer1"][0])  # depth says which kind of block
+
+
+@pytest.mark.parametrize(("preset", "counts"), [("small", (1, 3, 2)), ("torchvision", (1, 2, 3, 1))])
+def test_layers_says_how_many_each_block_of_a_densenet_has(preset, counts):
+    depth = 40 if preset == "small" else 121
+    model = models.densenet(depth, 3, preset, width=0.1, image_size=32, layers=counts)
+    blocks = [block for block in model["features"] if isinstance(block, mx.Dense)]
+    assert tuple(len(block.nodes) for block in blocks) == counts
+    assert model.eval().forward(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "layers", [3, "333", (3, 3), (3, 3, 3, 3), (0, 4, 4), (True, 4, 4), (3.0, 3, 3), [2] * 9999]
+)
+@pytest.mark.parametrize("make", [models.resnet, models.densenet])
+def test_layers_that_do_not_fit_are_shown_with_those_of_the_table(make, layers):
+    depth, preset, table = (20, "cifar", (3, 3, 3)) if make is models.resnet else (40, "small", (6, 6, 6))
+    with pytest.raises(ValueError, match="layers must be 3 whole numbers >= 1, the blocks of each") as caught:
+        make(depth, 3, preset, width=0.1, layers=layers)
+    assert f"as {table}, not {str(layers)[:80]}" in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_the_tables_own_layers_are_no_other_network():
+    given, left_out = (
+        models.resnet(20, 3, "cifar", width=0.2, layers=x) for x in (np.array([3, 3, 3]), None)
+    )
+    assert given.architecture == left_out.architecture
+    assert str(given) == "resnet(20)"

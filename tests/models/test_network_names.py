@@ -1,5 +1,7 @@
 """Networks by their names, their small versions, and back from what a network says of itself to its name."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -53,3 +55,21 @@ def test_a_network_without_a_name_has_one_like_theirs():
 def test_a_family_that_there_is_not_is_named():
     with pytest.raises(ValueError, match="there is no network 'resnext'; there are alexnet, zfnet, vgg"):
         rebuilt({"network": "resnext"})
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        mx.models.resnet(20, 3, preset="cifar", width=0.1, layers=(2, 4, 3)),
+        mx.models.densenet(40, 3, preset="small", width=0.1, layers=[4, 6, 8]),
+    ],
+    ids=str,
+)
+def test_other_numbers_of_blocks_have_another_name_and_are_made_again(model):
+    numbers = "_".join(map(str, model.architecture["layers"]))
+    name, small = name_of(model.architecture)
+    assert name == f"{model.architecture['network']}{model.architecture['depth']}_{numbers}"
+    assert small
+    again = rebuilt(json.loads(json.dumps(model.architecture)))
+    assert again.architecture == model.architecture
+    assert [p.value.shape for p in again.parameters()] == [p.value.shape for p in model.parameters()]

@@ -1,6 +1,7 @@
 """What weight files say of the network that they are for, and that loading listens."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -150,6 +151,28 @@ def test_weights_of_another_activation_are_refused(tmp_path, written, read):
     assert f"for activation '{written}', this model is activation '{read}'" in message
 
 
+SHARED = {"num_classes": 3, "preset": "cifar", "width": 0.125, "shortcut": "A"}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [((1, 2, 3), (3, 2, 1)), ((2, 2, 2), (1, 3, 2)), ((1, 3, 2), None)]
+)
+def test_weights_for_other_numbers_of_blocks_are_refused_and_their_own_load(tmp_path, written, read):
+    model = mx.models.resnet(14, rng=1, layers=written, **SHARED)
+    path = write(tmp_path / "w.safetensors", model)
+    again = mx.models.resnet(14, rng=2, layers=written, **SHARED)
+    assert weights.load_pretrained(again, path) == []
+    assert_same(model, again)
+    other = mx.models.resnet(14, rng=2, layers=read, **SHARED)
+    message = refuses(other, path)
+    wanted, found = (None if layers in (None, (2, 2, 2)) else [*layers] for layers in (written, read))
+    assert f"it is for layers {wanted}, this model is layers {found}" in message
+    save_checkpoint(path, model, mx.SGD(model.parameters(), 0.1), {})
+    with pytest.raises(CheckpointError, match=re.escape(f"it is for layers {wanted}, this model is layers ")):
+        load_checkpoint(path).restore(other)
+    load_checkpoint(path).restore(again)
+
+
 def test_weights_for_other_pixels_are_refused(tmp_path):
     path = write(tmp_path / "w.safetensors", alexnet(scale=1 / 64))
     assert "for scale 0.015625, this model is scale 1.0" in refuses(alexnet(), path)
@@ -259,6 +282,10 @@ def test_other_names_of_classes_leave_the_last_layer(tmp_path, here):
         '{"network": "alexnet", "classes": [1, 2, 3]}',
         '{"network": "alexnet", "width": [1]}',
         '{"network": "alexnet", "preset": {"a": 1}}',
+        '{"network": "resnet", "layers": "333"}',
+        '{"network": "resnet", "layers": [3, 3.0, 3]}',
+        '{"network": "resnet", "layers": [3, true, 3]}',
+        '{"network": "resnet", "layers": [[3], 3, 3]}',
         "[" * 100_000,
     ],
 )
@@ -277,6 +304,8 @@ def test_a_damaged_record_is_told_with_the_file(tmp_path, text):
     ("more", "message"),
     [({"width": 1e9}, "width should be a number .*<= 16, not 1000000000"),
      ({"depth": 10**6 + 4}, "depth should be .*1202"), ({"batch_norm": "yes"}, "batch_norm should be true or false"),
+     ({"layers": [6, 0, 6]}, r"layers\[1\] should be a whole number >= 1 and <= 600, not 0"),
+     ({"layers": [6, 6, 10**7]}, r"layers\[2\] should be a whole number .*not 10000000"),
      ({"pixels": "0 to 1"}, "pixels should be '-1 to 1', not '0 to 1'")],
 )  # fmt: skip
 def test_a_record_of_what_no_network_can_be_is_refused_before_one_is_made(tmp_path, more, message):
