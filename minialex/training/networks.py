@@ -94,6 +94,8 @@ def make_network(
         model = rebuilt(record, num_classes=num_classes, devices=devices)
     else:
         options = {} if exits or arch not in WITH_EXITS else {"auxiliaries": False}
+        if arch == "smartnet":
+            options["exits"] = settings.get("exits")
         make = network(arch, settings["small"])
         model = make(num_classes=num_classes, rng=settings["seed"], devices=devices, **size, **options)
     if settings.get("pixels"):
@@ -106,6 +108,10 @@ def with_weights(path, arrays: Mapping, settings: Mapping, num_classes: int, dev
     """A network with weights, to be used as it is. Raises ValueError, naming the file, for weights of another one."""
     record = read_record(weight_file(path))
     model = make_network(settings, num_classes, devices, record, exits=False)
+    if model.picture_shape[0] != 3:
+        raise ValueError(
+            f"{path} is for pictures of {model.picture_shape[0]} channel, not for those in colour"
+        )
     check_record(record, model, path)
     try:
         import_grouped(model, for_model(model, arrays))
@@ -207,7 +213,17 @@ def first_kernels(arrays: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
 
 def outputs_in(path, arrays: Mapping[str, np.ndarray], arch: str, small: bool) -> int:
     """How many classes weights know. Raises ValueError where the last layer is not there."""
-    last = f"{last_layers(sketch(arch, small))[0]}.bias"
+    last = f"{last_layer(sketch(arch, small))}.bias"
     if last not in arrays:
         raise ValueError(f"{path} has no layer {last.removesuffix('.bias')}, in which {arch} ends")
     return len(arrays[last])
+
+
+def last_layer(model: Model) -> str:
+    """Where the network ends; of a SmartNet, of which a file may have a part, its first exit.
+
+    >>> last_layer(sketch("smartnet")), last_layer(sketch("googlenet"))
+    ('exit1.fc', 'fc')
+    """
+    exits = getattr(model, "exits", None)
+    return f"{exits[0]}.fc" if exits else last_layers(model)[0]

@@ -11,6 +11,7 @@ import numpy as np
 from minialex.errors import CheckpointError
 from minialex.layers.settings import number
 from minialex.models.names import name_of
+from minialex.models.smart_grid import parse_blocks
 from minialex.training.checkpoint import Checkpoint, load_checkpoint, look_into
 from minialex.training.progress import Progress
 from minialex.weights import load, load_with_metadata, read_pretrained, record_in, save
@@ -25,6 +26,7 @@ from minialex.weights.seal import VELOCITY, is_sealed, sealed
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 GOOD = "good.safetensors"  # of the newest epoch that ended well: a checkpoint, should a later one be spoiled
 HISTORY, SETTINGS = "history.csv", "settings.json"
+COMPACT = "compact.safetensors"  # of a network with gates: the same without what is closed
 INPUT = "input.safetensors"  # of networks that want them: the training pictures' mean image and their colours
 
 # Each program's network, and what its runs are known by: a parameter's name, and that of a setting. Those of the
@@ -40,6 +42,8 @@ WEIGHT_FILES = (".safetensors", ".npy", ".pth", ".pt")
 # so.
 PIXELS = "-1 to 1"
 
+MOST_EXITS = 64
+
 # What the settings of a run can be, where there are such; a run may have others, too. Nothing is wider than this.
 SIDE, COUNT = whole(1, 4096), whole(1)
 KNOWN = partly(
@@ -52,6 +56,11 @@ KNOWN = partly(
         **dict.fromkeys(("holdout", "max_bad", "checkpoint_every"), whole()),
         "seed": whole(0, 10**1000),  # as long as one likes
         "classes": [TEXT],
+        "exits": Maybe(whole(1, MOST_EXITS)),
+        "exits_kept": Maybe(whole(1, MOST_EXITS)),
+        "penalty": finite(0),
+        "leave_at": Maybe(finite(0, 1)),
+        "budget": Maybe(finite(0)),
         "dummy": Maybe(FLAG),
         "look": Maybe(FLAG),
         "small": FLAG,
@@ -299,6 +308,15 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     return with_axes(path, arrays), {**beside, **recorded}
 
 
+def are_blocks(value) -> bool:
+    """Does it say how many layers and maps a SmartNet's blocks have, not more than a network can have?"""
+    try:
+        blocks = parse_blocks(value) if isinstance(value, str) and len(value) < 1000 else []
+    except ValueError:
+        return False
+    return 1 <= len(blocks) <= MOST_EXITS and all(layers <= 600 and maps <= 4096 for layers, maps in blocks)
+
+
 # What records have besides settings: the arguments of a network's function.
 ARGUMENTS = partly(
     {
@@ -307,6 +325,8 @@ ARGUMENTS = partly(
         **dict.fromkeys(("batch_norm", "auxiliaries", "plain"), FLAG),
         "shortcut": Maybe(TEXT),
         "layers": Maybe([whole(1, 600)]),
+        "blocks": Maybe(Kind("like '4x12 4x24'", are_blocks)),
+        "reads": Maybe(TEXT),
     }
 )
 
@@ -321,6 +341,7 @@ def settings_recorded(record: dict, path) -> dict:
         return {name: value for name, value in record.items() if name not in ("network", "num_classes")}
     arch, small = name_of(record)
     names = ("preset", "scale") if arch == "alexnet" else ()
+    names = ("exits",) if arch == "smartnet" else names
     kept = (*names, "width", "image_size", "side", "classes", "pixels")
     return {"arch": arch, "small": small, **{name: record[name] for name in kept if name in record}}
 
