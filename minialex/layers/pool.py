@@ -159,12 +159,15 @@ class GlobalAvgPool2D(Layer):
     input_rank = 4
 
     def forward(self, x: Array) -> Array:
-        self.save(shape=x.shape)
+        self.save(x=x)
         return x.mean(axis=(2, 3))
 
     def backward(self, grad_y: Array) -> Array:
-        N, C, H, W = self.saved.shape
-        return self.xp.broadcast_to((grad_y / (H * W))[:, :, None, None], (N, C, H, W)).copy()
+        x = self.saved.x
+        N, C, H, W = x.shape
+        grad_x = self.xp.empty_like(x)  # as x lies in memory
+        grad_x[...] = (grad_y / (H * W))[:, :, None, None]
+        return grad_x
 
 
 class AdaptiveAvgPool2D(Layer):
