@@ -28,7 +28,7 @@ from minialex.data.loader import ArrayBatches
 from minialex.data.small import Cropped, Prepared, digest_of, small_pictures
 from minialex.study import benchmarks
 from minialex.study.benchmarks import table
-from minialex.study.leaving import answers_of, curve, exit_costs, leave_at_for, leaving
+from minialex.study.leaving import Leaving, answers_of, curve, exit_costs, leave_at_for, leaving
 from minialex.training.command_line import friendly, number, whole_number
 
 RECIPE, WARM_UP = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}, 0.1  # as examples/small_networks.py
@@ -130,7 +130,7 @@ def train_for(model, batches, seconds, penalty, say):
 
 
 def gates_of(model):
-    """Of a SmartNet: how many gates are open, of how many, and multiply-adds of the last exit without what is closed."""
+    """Of a SmartNet: how many gates are open, and multiply-adds of the last exit without what is closed."""
     gates = [p.value for name, p in model.named_parameters() if name.endswith("gate.weight")]
     if not gates:
         return {}
@@ -172,7 +172,7 @@ def train_exits(model, batches, args, say):
 
 
 def at_equal_error(answers, held_out, costs):
-    """The least sure an exit may be for the held-out pictures to be as often right as at the last exit; on the test's."""
+    """On the test's pictures, what is cheapest for held-out ones that are as often right as at the last exit."""
     points = [p for p in curve(held_out, costs, 200) if p.error <= held_out.errors()[-1]]
     return asdict(leaving(answers, costs, min(points, key=lambda point: point.cost).leave_at))
 
@@ -212,3 +212,109 @@ def result_of(name, seed, data, args):
     args.output_dir.mkdir(parents=True, exist_ok=True)
     benchmarks.write_record(path, result)
     return result
+
+
+# ---- what is shown -------------------------------------------------------------------------------------
+
+
+def load_smartnet(args, seed, classes):
+    """The one that was trained, with its closed gates cut out."""
+    path = args.output_dir / f"{SMARTNET.lower()}-{seed}.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: train it first, without `speed`")
+    reads = mx.weights.read_record(path)["reads"]
+    model = NETWORKS[args.kind][SMARTNET](num_classes=len(classes), reads=reads)
+    mx.load(model, path)
+    return model.eval()
+
+
+def draw(args, data, results):
+    """Error against cost, the gates of the first seed as they closed, and pictures by exit."""
+    smart = results.get(SMARTNET, [])
+    others = {
+        name: [(r["multiply_adds"], 100 * r["error"]) for r in of_seeds]
+        for name, of_seeds in results.items()
+        if name != SMARTNET
+    }
+    if not smart:
+        return
+    folder, classes = args.output_dir, data[0][2]
+    title = f"After {args.minutes:g} minutes of training each, {len(smart)} seeds"
+    curves = [[Leaving(**point) for point in r["curve"]] for r in smart]
+    mx.plot.exit_curve(curves, others, title, folder / "curve.png")
+    model = load_smartnet(args, 0, classes)
+    mx.plot.gates(model, "SmartNet's gates after training, what is closed cut out", folder / "gates.png")
+    rows = smart[0]["epochs"]
+    seconds = np.cumsum(np.diff([0.0, *(row["seconds"] for row in rows)]) % (60 * args.minutes))
+    share = {"gates open": (seconds, [100 * row["open"] / row["gates"] for row in rows])}
+    share["multiply-adds"] = (
+        seconds,
+        [100 * row["multiply_adds"] / smart[0]["multiply_adds"] for row in rows],
+    )
+    mx.plot.lines(share, "seconds of training", "% of all", path=folder / "gates_over_training.png")
+    batches, (x_test, labels, _) = Batches(data, args, 0), data[1]
+    answers = answers_of(model, batches.test)
+    left = answers.left(smart[0]["at_equal_error"]["leave_at"])
+    mx.plot.leavers(x_test, labels, answers, left, classes, path=folder / "leavers.png")
+
+
+def speed(args, data):
+    """Seconds for 1,000 test pictures in batches, in turn: all to the last exit, and leaving."""
+    model = load_smartnet(args, 0, data[0][2])
+    result = json.loads((args.output_dir / f"{SMARTNET.lower()}-0.json").read_text())
+    whole = NETWORKS[args.kind][SMARTNET](num_classes=len(data[0][2])).eval()
+    batches = list(Batches(data, args, 0).test.in_order())[: -(-1000 // args.batch_size)]
+    count = sum(len(labels) for _, labels in batches)
+
+    def seconds(network, leave_at):
+        network.leave_at, began = leave_at, time.perf_counter()
+        for x, _ in batches:
+            network.forward(x)
+        return (time.perf_counter() - began) * 1000 / count
+
+    arms = {"no gate closed": (whole, None), "closed gates cut out": (model, None)}
+    for name in ("at_equal_error", "at_half"):
+        leave_at = result[name]["leave_at"]
+        arms[f"leaving at {leave_at:.3f}"] = (model, leave_at)
+    rounds = [[seconds(*arm) for arm in arms.values()] for _ in range(9)][2:]
+    body = []
+    for name, own in zip(arms, np.array(rounds).T, strict=True):
+        ratios = own / np.array(rounds)[:, 0]
+        body.append(
+            [
+                name,
+                f"{np.median(own):.3f}",
+                f"{np.median(ratios):.2f}",
+                f"{ratios.min():.2f} to {ratios.max():.2f}",
+            ]
+        )
+    print(table(["1,000 pictures", "seconds", "of the first", "spread"], body))
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    data = read_pictures(args)
+    if args.what == "speed":
+        return speed(args, data)
+    results = {
+        name: [result_of(name, seed, data, args) for seed in range(args.seeds)] for name in args.networks
+    }
+    rows = []
+    for name, of_seeds in results.items():
+        for seed, r in enumerate(of_seeds):
+            if name != SMARTNET:
+                rows.append([name, str(seed), "", f"{r['multiply_adds']:,}", f"{r['error']:.1%}"])
+                continue
+            exits = enumerate(zip(r["costs"], r["errors"], strict=True), start=1)
+            rows += [[name, str(seed), f"exit {e}, all", f"{c:,}", f"{error:.1%}"] for e, (c, error) in exits]
+            for what in ("at_half", "at_equal_error"):
+                point = r[what]
+                how = f"leaving at {point['leave_at']:.3f}"
+                rows.append([name, str(seed), how, f"{point['cost']:,.0f}", f"{point['error']:.1%}"])
+    print("\n" + table(["network", "seed", "", "multiply-adds", "test error"], rows))
+    draw(args, data, results)
+    print(f"In {args.output_dir}: " + ", ".join(sorted(path.name for path in args.output_dir.iterdir())))
+
+
+if __name__ == "__main__":
+    friendly(main)

@@ -164,7 +164,7 @@ class GlobalAvgPool2D(Layer):
 
     def backward(self, grad_y: Array) -> Array:
         x = self.saved.x
-        N, C, H, W = x.shape
+        H, W = x.shape[2:]
         grad_x = self.xp.empty_like(x)  # as x lies in memory
         grad_x[...] = (grad_y / (H * W))[:, :, None, None]
         return grad_x
