@@ -1,29 +1,33 @@
 """The networks after AlexNet, small, on pictures of 32x32 in class folders (CIFAR-10's, say).
 
-    python examples/small_networks.py DATA depth      do deeper networks train better? plain 20, plain 56, residual 56
-    python examples/small_networks.py DATA minutes    each network trains for the same minutes
+    python examples/small_networks.py DATA depth        do deeper networks train better? plain 20, 56, residual 56
+    python examples/small_networks.py DATA minutes      each network trains for the same minutes
+    python examples/small_networks.py DATA allocations  where should the blocks be, at equal multiply-adds?
+    python examples/small_networks.py DATA drop         which blocks are of use, and which maps are read again?
 
 depth: He, Zhang, Ren and Sun (2015) saw that a plain network of 56 layers has a larger *training* error than one of 20,
 and that a residual one has not (figure 6). Here the networks are narrow and the pictures fewer; the gradients' norms,
-layer by layer, are drawn as well. minutes: error beside parameters, multiply-adds and time.
+layer by layer, are drawn as well. minutes: error beside parameters, multiply-adds and time. allocations: a ResNet and a
+DenseNet as in their papers, as many blocks in each stage, and three of the same costs with most blocks early, in the
+middle or late. drop: a trained ResNet without each of its blocks (Veit, Wilber and Belongie 2016), and how much the
+layers of a trained DenseNet read of each earlier one (Huang et al. 2016, figure 5).
 
 Each network's result is kept in the output folder as soon as it is there; started again, the program goes on from it.
 """
 
 import argparse
 import copy
-import hashlib
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 import minialex as mx
 from minialex import train
-from minialex.data.folder import find_pictures
 from minialex.data.loader import ArrayBatches
+from minialex.data.small import Cropped, Prepared, digest_of, small_pictures
 from minialex.layers.sequential import all_layers
 from minialex.models.names import network
 from minialex.study import benchmarks
@@ -48,6 +52,25 @@ SMALL = {
     "ResNet-20": lambda classes, rng: mx.models.resnet(20, classes, preset="cifar", width=0.5, rng=rng),
     "DenseNet-40": lambda classes, rng: mx.models.densenet(40, classes, preset="small", width=0.5, rng=rng),
 }  # fmt: skip
+# Makes them of (classes, arguments, blocks of each stage), and how many the papers have.
+TWO = {
+    "ResNet-20": (lambda classes, args, layers=None: mx.models.resnet(
+        20, classes, preset="cifar", width=args.width, layers=layers, rng=args.seed), (3, 3, 3)),
+    "DenseNet-40": (lambda classes, args, layers=None: mx.models.densenet(
+        40, classes, preset="small", width=args.width, layers=layers, rng=args.seed), (6, 6, 6)),
+}  # fmt: skip
+PLACES = {
+    "even": lambda found, layers: layers,
+    "early": lambda found, layers: max(found),
+    "middle": lambda found, layers: max(found, key=lambda counts: counts[1]),
+    "late": lambda found, layers: max(found, key=lambda counts: counts[2]),
+}
+NETWORKS = {
+    "depth": list(DEPTHS),
+    "minutes": list(SMALL),
+    "allocations": [f"{family}-{place}" for family in TWO for place in PLACES],
+    "drop": list(TWO),
+}
 
 
 def parse_arguments(argv=None):
@@ -56,59 +79,29 @@ def parse_arguments(argv=None):
     )
     add = parser.add_argument
     add("data", metavar="DATA", help="a folder with train/<class>/ and val/<class>/ or test/<class>/")
-    add("what", choices=["depth", "minutes"], metavar="{depth,minutes}")
-    names = f"of depth: {', '.join(DEPTHS)}; of minutes: {', '.join(SMALL)}"
+    add("what", choices=NETWORKS, metavar=f"{{{','.join(NETWORKS)}}}")
+    names = "; ".join(f"of {what}: {', '.join(names)}" for what, names in NETWORKS.items())
     add("--networks", nargs="+", metavar="NAME", help=f"these alone (default: all of them); {names}")
-    add("--epochs", type=whole_number(1), default=12, help="of depth (default: 12)")
-    add("--minutes", type=number, default=3.0, help="for each network (default: 3)")
-    add("--width", type=number, default=0.25, help="of depth: times 16, 32 and 64 maps (default: 0.25)")
+    add("--epochs", type=whole_number(1), default=12, help="but for minutes (default: 12)")
+    add("--minutes", type=number, default=3.0, help="of minutes, for each network (default: 3)")
+    add(
+        "--width", type=number, default=0.25, help="but for minutes: times 16, 32 and 64 maps (default: 0.25)"
+    )
     add("--limit", type=whole_number(10), default=10_000, metavar="N", help="pictures (default: 10000)")
     add("-b", "--batch-size", type=whole_number(1), default=128, help="default: 128")
     add("--seed", type=whole_number(0), default=0)
-    add("--output-dir", type=Path, help="default: runs/small-depth or runs/small-minutes")
+    add("--output-dir", type=Path, help="default: runs/small-depth, runs/small-minutes, ...")
     args = parser.parse_args(argv)
     args.output_dir = args.output_dir or Path("runs") / f"small-{args.what}"
-    known = DEPTHS if args.what == "depth" else SMALL
+    known = NETWORKS[args.what]
     unknown = [name for name in args.networks or () if name not in known]
     if unknown:
         parser.error(f"--networks {unknown[0]!r} is not one of {', '.join(known)}")
-    args.networks = args.networks or list(known)
+    args.networks = args.networks or known
     return args
 
 
 # ---- pictures ------------------------------------------------------------------------------------------
-
-
-def read_pictures(folder, split, limit):
-    """(N, 3, 32, 32) as bytes, and labels: `limit` pictures, evenly from all classes."""
-    pictures = find_pictures(folder, split)
-    pictures = pictures.part(np.linspace(0, len(pictures) - 1, min(limit, len(pictures))).astype(int))
-    arrays = [
-        np.asarray(Image.open(path).convert("RGB").resize((32, 32)), np.uint8) for path in pictures.files
-    ]
-    return np.stack(arrays).transpose(0, 3, 1, 2), np.asarray(pictures.labels), pictures.classes
-
-
-def digest_of(data):
-    """Of all pictures, labels and classes: results of others are not these."""
-    digest = hashlib.sha256()
-    for pictures, labels, classes in data:
-        for part in (pictures.tobytes(), labels.tobytes(), json.dumps(classes).encode()):
-            digest.update(part)
-    return digest.hexdigest()[:16]
-
-
-class Cropped(ArrayBatches):
-    """Batches of random crops of pictures with 4 zeros around them, mirrored or not (section 4.2)."""
-
-    def shuffled(self, epoch, start=0):
-        rng = np.random.default_rng((self.seed, epoch, 1))
-        for x, labels in super().shuffled(epoch, start):
-            padded = np.pad(x, [(0, 0), (0, 0), (4, 4), (4, 4)])
-            top, left = rng.integers(0, 9, (2, len(x)))
-            mirrored = rng.random(len(x)) < 0.5
-            crops = [p[:, i : i + 32, j : j + 32] for p, i, j in zip(padded, top, left, strict=True)]
-            yield np.stack([c[:, :, ::-1] if m else c for c, m in zip(crops, mirrored, strict=True)]), labels
 
 
 def batches_for(model, data, args):
@@ -126,22 +119,6 @@ def batches_for(model, data, args):
 
     whole = Cropped(x, labels, args.batch_size, args.seed), ArrayBatches(x_test, labels_test, args.batch_size)
     return [Prepared(batches, prepare) for batches in whole]
-
-
-class Prepared:
-    """Batches with a function over their pictures, after they were cropped."""
-
-    def __init__(self, batches, prepare):
-        self.batches, self.prepare = batches, prepare
-
-    def __len__(self):
-        return len(self.batches)
-
-    def shuffled(self, epoch, start=0):
-        return ((self.prepare(x), labels) for x, labels in self.batches.shuffled(epoch, start))
-
-    def in_order(self):
-        return ((self.prepare(x), labels) for x, labels in self.batches.in_order())
 
 
 # ---- training ------------------------------------------------------------------------------------------
@@ -193,13 +170,19 @@ def gradient_norms(model, batch):
     return [float(np.linalg.norm(p.grad)) for p in model.parameters() if p.value.ndim == 4]
 
 
-def result_of(name, make, data, args, seconds=None):
-    """From the output folder if it is there, and of the same settings; else from a training."""
-    path = args.output_dir / f"{name.replace(' ', '-').lower()}.json"
+def weights_of(name, args):
+    """The file of a network's weights, where they are kept."""
+    return args.output_dir / f"{name.replace(' ', '-').lower()}.safetensors"
+
+
+def result_of(name, make, data, args, seconds=None, keep=False):
+    """From the output folder if it is there, and of the same settings; else from a training. keep: the weights, too."""
+    weights = weights_of(name, args)
+    path = weights.with_suffix(".json")
     settings = {"what": args.what, "limit": args.limit, "batch_size": args.batch_size, "seed": args.seed}
     settings["pictures"] = digest_of(data)
     settings |= {"epochs": args.epochs, "width": args.width} if seconds is None else {"minutes": args.minutes}
-    if path.is_file():
+    if path.is_file() and (weights.is_file() or not keep):
         kept = json.loads(path.read_text())
         if kept["settings"] != settings:
             raise ValueError(f"{path} is of other settings, {kept['settings']}: use another --output-dir")
@@ -211,11 +194,19 @@ def result_of(name, make, data, args, seconds=None):
     result = {"settings": settings, **counts, **train_one(model, data, args, seconds)}
     result |= {"hardware": benchmarks.hardware(), "versions": benchmarks.versions()}
     args.output_dir.mkdir(parents=True, exist_ok=True)
+    if keep:
+        record = mx.weights.as_metadata(mx.weights.record_of(model))
+        mx.weights.save(weights, mx.weights.export_grouped(model), record)
     benchmarks.write_record(path, result)
     return result
 
 
 # ---- what is shown -------------------------------------------------------------------------------------
+
+
+def training_errors(result):
+    """(epochs, errors), for mx.plot.lines."""
+    return [[row[key] for row in result["epochs"]] for key in ("epoch", "train_error")]
 
 
 def depth(args, data, classes):
@@ -231,10 +222,7 @@ def depth(args, data, classes):
             data,
             args,
         )
-    series = {
-        name: [[row[key] for row in r["epochs"]] for key in ("epoch", "train_error")]
-        for name, r in results.items()
-    }
+    series = {name: training_errors(r) for name, r in results.items()}
     mx.plot.lines(series, "epoch", "training error", path=args.output_dir / "training_error.png")
     for when, at in (("start", 0), ("end", -1)):
         norms = {
@@ -255,53 +243,59 @@ def minutes(args, data, classes):
         results[name] = result_of(
             name, lambda name=name: SMALL[name](len(classes), args.seed), data, args, 60 * args.minutes
         )
-    draw_costs(results, args)
+    points = {
+        name: (r["multiply_adds"], 100 * r["epochs"][-1]["test_error"], r["parameters"])
+        for name, r in results.items()
+    }
+    title = f"Test error after {args.minutes:g} minutes of training; size: parameters"
+    mx.plot.costs(points, title, path=args.output_dir / "networks.png")
     return results
 
 
-def draw_costs(results, args):
-    """One point for each network: multiply-adds of a picture, test error, and the parameters as its size."""
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
+def allocations(args, data, classes):
+    """Training error by epoch, of networks that cost the same and have their blocks elsewhere."""
+    results = {}
+    for family, (make, layers) in TWO.items():
+        make, series = partial(make, len(classes), args), {}
+        asked = [place for place in PLACES if f"{family}-{place}" in args.networks]
+        found = [one.layers for one in mx.allocations(make, layers)] if asked else []
+        for place in asked:
+            name, counts = f"{family}-{place}", PLACES[place](found, layers)
+            print(f"{name}: {counts}, one of {len(found)} that cost as much as {layers}")
+            results[name] = result_of(name, partial(make, counts), data, args)
+            series[f"{place}: {', '.join(map(str, counts))}"] = training_errors(results[name])
+        if series:
+            path = args.output_dir / f"{family.lower()}_training_error.png"
+            mx.plot.lines(series, "epoch", "training error", f"{family}, blocks of each stage", path=path)
+    return results
 
-    from minialex.plot.look import finished, new_figure
 
-    figure = new_figure(8.5, 5.0, f"Test error after {args.minutes:g} minutes of training; size: parameters")
-    axes = figure.subplots()
-    places = {
-        name: (r["multiply_adds"] / 1e6, 100 * r["epochs"][-1]["test_error"]) for name, r in results.items()
-    }
-    for name, place in places.items():
-        axes.scatter(*place, s=results[name]["parameters"] ** 0.5 / 4, alpha=0.6)
-    axes.set(xscale="log", xlabel="million multiply-adds a picture", ylabel="test error, %")
-    ticks = [m * 10**e for e in range(-1, 5) for m in (1, 2, 5)]
-    axes.set_xticks(ticks, minor=False)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    xs, ys = zip(*places.values(), strict=True)
-    axes.set(xlim=(min(xs) / 1.5, max(xs) * 1.5), ylim=(min(ys) - 5, max(ys) + 5))
-    axes.grid(True)
-    figure.canvas.draw()
-    taken = []
-    for name, place in places.items():  # beside its point, where no other name or point is
-        points = [axes.transData.transform(other) for key, other in places.items() if key != name]
-        for offset, align in (((9, 6), "left"), ((9, -14), "left"), ((-9, 6), "right"), ((-9, -14), "right")):
-            text = axes.annotate(name, place, offset, textcoords="offset points", ha=align)
-            box = text.get_window_extent()
-            free = not any(box.overlaps(other) for other in taken) and not any(
-                box.contains(*p) for p in points
-            )
-            if free or offset == (-9, -14):
-                break
-            text.remove()
-        taken.append(box)
-    finished(figure, args.output_dir / "networks.png")
+def drop(args, data, classes):
+    """The error without each residual block; how much dense layers read of each other."""
+    results = {}
+    for name in args.networks:
+        make = partial(TWO[name][0], len(classes), args)
+        results[name] = result_of(name, make, data, args, keep=True)
+        model = make()
+        mx.weights.load_pretrained(model, weights_of(name, args))
+        if mx.anatomy.residual_blocks(model):
+            rows = mx.anatomy.drop_blocks(model, batches_for(model, data, args)[1])
+            body = [[row.name, f"{row.error:.1f} %", f"{row.more:+.1f}"] for row in rows]
+            print("\n" + table(["without", "test error", "more"], body))
+            title = f"{name}: test error without one of its blocks"
+            mx.plot.dropped(rows, title, path=args.output_dir / "blocks.png")
+        else:
+            title = f"{name}: what each layer reads of each earlier one"
+            mx.plot.reading(mx.anatomy.reading(model), title, path=args.output_dir / "reading.png")
+    return results
 
 
 def main(argv=None):
     args = parse_arguments(argv)
-    train_set = read_pictures(args.data, "train", args.limit)
-    data = train_set, read_pictures(args.data, "val", max(10, args.limit // 5))
-    results = (depth if args.what == "depth" else minutes)(args, data, train_set[2])
+    train_set = small_pictures(args.data, "train", args.limit)
+    data = train_set, small_pictures(args.data, "val", max(10, args.limit // 5))
+    show = {"depth": depth, "minutes": minutes, "allocations": allocations, "drop": drop}[args.what]
+    results = show(args, data, train_set[2])
     header = ["network", "parameters", "multiply-adds", "epochs", "training error", "test error", "seconds"]
     rows = []
     for name, r in results.items():

@@ -1,7 +1,7 @@
-"""Pictures: learning curves, kernels, feature maps, mistakes, neighbours, gradient checks, the timeline of a step.
+"""Pictures: learning curves, kernels, feature maps, mistakes, neighbours, gradient checks, the timeline of a step;
+what networks cost, and what is of use in them.
 
-The last two have files of their own, plot_gradcheck.py and plot_timeline.py, and what all share is in plot_look.py;
-no other file imports matplotlib.
+Each subject has a file of its own, and what all share is in look.py; no other room imports matplotlib.
 
 Every function returns a figure, which a notebook shows as a cell's last value, and saves it where `path` is given
 (a PNG, or what the path's ending says), whole or not at all. None needs a display, changes matplotlib's settings or
@@ -9,10 +9,12 @@ must be closed. Arrays may live on any device. The colours are Okabe and Ito's, 
 well.
 """
 
+from minialex.plot.anatomy import dropped, reading
 from minialex.plot.answers import confusion, mistakes, neighbours
 from minialex.plot.bar_charts import bars
 from minialex.plot.checks import gradcheck
 from minialex.plot.contact import digit_steps, digits
+from minialex.plot.costs import costs
 from minialex.plot.history import accuracy_curves, curves
 from minialex.plot.lessons import images, lines, numbers
 from minialex.plot.networks import feature_maps, filters, tower_kernels
@@ -20,6 +22,7 @@ from minialex.plot.spans import timeline
 from minialex.plot.traces import show
 
 __all__ = [
-    "accuracy_curves", "bars", "confusion", "curves", "digit_steps", "digits", "feature_maps", "filters", "gradcheck",
-    "images", "lines", "mistakes", "neighbours", "numbers", "show", "timeline", "tower_kernels",
+    "accuracy_curves", "bars", "confusion", "costs", "curves", "digit_steps", "digits", "dropped", "feature_maps",
+    "filters", "gradcheck", "images", "lines", "mistakes", "neighbours", "numbers", "reading", "show", "timeline",
+    "tower_kernels",
 ]  # fmt: skip
