@@ -285,8 +285,9 @@ def drop(args, data, classes):
             title = f"{name}: test error without one of its blocks"
             mx.plot.dropped(rows, title, path=args.output_dir / "blocks.png")
         else:
-            title = f"{name}: what each layer reads of each earlier one"
-            mx.plot.reading(mx.anatomy.reading(model), title, path=args.output_dir / "reading.png")
+            tables, title = mx.anatomy.reading(model), f"{name}: what each layer reads of each earlier one"
+            mx.plot.reading(tables, title, args.output_dir / "reading.png")
+            mx.plot.reading(tables, title, args.output_dir / "reading_by_layer.png", by_layer=True)
     return results
 
 

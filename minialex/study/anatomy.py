@@ -163,7 +163,7 @@ def reading(model: Layer) -> list[Reading]:
 
 
 def _reading_of(name, block, behind):
-    channels, columns = [], {}  # of each source; for each reader {source: mean}
+    channels, columns = [], []  # of each source; for each reader (name, {source: mean})
     for (key, node), read in zip(block.nodes.items(), block.reads, strict=True):
         chain = list(_chain(node))
         _, reader = _first_reader(chain)
@@ -175,15 +175,15 @@ def _reading_of(name, block, behind):
         channels = channels or [takes]
         if takes != (count := sum(channels[j] for j in read)):
             raise ValueError(f"{name}.{key} reads {count} channels, its first convolution takes {takes}")
-        columns[key] = _means(reader, channels, read)
+        columns.append((key, _means(reader, channels, read)))
         channels.append([layer for _, layer in chain if isinstance(layer, READERS)][-1].weight.value.shape[0])
     last, reader = behind
     if reader is not None and reader.weight.value.shape[1] == sum(channels):
-        columns[last] = _means(reader, channels, range(len(channels)))
+        columns.append((last, _means(reader, channels, range(len(channels)))))
     weights = np.full((len(channels), len(columns)), np.nan)
-    for column, means in enumerate(columns.values()):
+    for column, (_, means) in enumerate(columns):
         weights[list(means), column] = list(means.values())
-    return Reading(name, ["x", *block.nodes], list(columns), weights)
+    return Reading(name, ["x", *block.nodes], [key for key, _ in columns], weights)
 
 
 def _means(reader, channels, read):

@@ -35,7 +35,7 @@ def allocations(
 
     make: a function that is asked for networks as make(layers=(3, 3, 3)): partial(resnet, 20, 10, "cifar"), say.
     multiply_adds are those of `summary`, exactly, for ResNets. From a DenseNet's block half of the maps go on, rounded
-    down; the quadratic does not round, and is off by a few thousandths.
+    down, which the quadratic does not know: it was off by up to 0.4 % at a growth of 5, by 1 % at one of 3.
     Raises ValueError for a tolerance that is not from 0 to 1, for networks that do not cost more with more blocks, and
     what `make` raises for layers.
 
@@ -43,7 +43,7 @@ def allocations(
     >>> from minialex.models import resnet
     >>> found = allocations(partial(resnet, 20, 10, "cifar", width=0.25), (2, 1, 1))
     >>> [one.layers for one in found], found[0].multiply_adds
-    ([(1, 1, 2), (1, 2, 1), (2, 1, 1)], 1437856)
+    ([(1, 1, 2), (1, 2, 1), (2, 1, 1)], 1142944)
     """
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must be a share from 0 to 1, as 0.02, not {tolerance!r}")

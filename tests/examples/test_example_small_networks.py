@@ -1,4 +1,4 @@
-"""examples/small_networks.py: small runs of both of its experiments, kept and taken up again."""
+"""examples/small_networks.py: small runs of each of its experiments, kept and taken up again."""
 
 import json
 
@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 from running import EXAMPLES, load_program, run_here
 
+from minialex import weights
+from minialex.data.small import Cropped
 from minialex.training.command_line import friendly
 
 
@@ -62,6 +64,49 @@ def test_what_is_there_is_not_trained_again_and_other_settings_are_not_mixed_in(
     assert (tmp_path / "out/resnet-20.json").read_bytes() == before
 
 
+QUICK = "--epochs 1 --width 0.125 -b 12 --limit 10 --output-dir out".split()
+
+
+def test_allocations_cost_the_same_and_are_drawn_together(program, folder, tmp_path):
+    names = ["ResNet-20-even", "ResNet-20-early", "ResNet-20-late"]
+    result = program(folder, "allocations", "--networks", *names, *QUICK)
+    assert result.status == 0, result
+    for name, layers in zip(names, [(3, 3, 3), (7, 1, 1), (1, 1, 7)], strict=True):
+        assert f"{name}: {layers}, one of 28 that cost as much as (3, 3, 3)" in result.out
+    kept = [json.loads((tmp_path / f"out/{name.lower()}.json").read_text()) for name in names]
+    assert len({one["multiply_adds"] for one in kept}) == 1
+    assert kept[1]["parameters"] < kept[0]["parameters"] < kept[2]["parameters"]
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["resnet-20_training_error.png"]
+
+
+@pytest.mark.parametrize("place", module.PLACES)
+@pytest.mark.parametrize("family", module.TWO)
+def test_the_places_of_blocks_are_what_they_are_called(family, place):
+    layers = module.TWO[family][1]
+    found = [(1, 1, 9), (1, 7, 1), (2, 5, 2), (5, 1, 1), layers]
+    chosen = module.PLACES[place](found, layers)
+    assert chosen == {"even": layers, "early": max(found), "middle": (1, 7, 1), "late": (1, 1, 9)}[place]
+
+
+def test_drop_shows_blocks_and_reading_of_networks_that_it_keeps(program, folder, tmp_path):
+    result = program(folder, "drop", *QUICK)
+    assert result.status == 0, result
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["blocks.png", "densenet-40.json", "densenet-40.safetensors", "reading.png",
+                     "reading_by_layer.png", "resnet-20.json", "resnet-20.safetensors"]  # fmt: skip
+    rows = [line.split() for line in result.out.splitlines() if line.startswith("layer")]
+    assert [row[0] for row in rows] == [
+        f"layer{stage}.{number}" for stage in (1, 2, 3) for number in range(3)
+    ]
+    assert weights.read_record(tmp_path / "out/resnet-20.safetensors")["width"] == 0.125
+    whole = 100 * json.loads((tmp_path / "out/resnet-20.json").read_text())["epochs"][-1]["test_error"]
+    assert all(float(row[1]) - float(row[3]) == pytest.approx(whole, abs=0.2) for row in rows)
+    again = program(folder, "drop", "--networks", "ResNet-20", *QUICK)  # from what was kept
+    assert "training loss" in result.out
+    assert "training loss" not in again.out
+    assert [line.split() for line in again.out.splitlines() if line.startswith("layer")] == rows
+
+
 @pytest.mark.parametrize("name", module.SMALL)
 def test_each_network_for_the_same_minutes_can_be_made(name):
     model = module.SMALL[name](10, 0)
@@ -77,7 +122,7 @@ def test_an_unknown_network_is_named(program, folder):
 
 def test_crops_move_and_mirror_pictures_the_same_way_for_the_same_seed_and_epoch():
     x, labels = np.arange(2 * 3 * 32 * 32).reshape(2, 3, 32, 32) % 251, np.array([0, 1])
-    batches = module.Cropped(x.astype(np.uint8) + 1, labels, 2, seed=3)
+    batches = Cropped(x.astype(np.uint8) + 1, labels, 2, seed=3)
     (one, _), (again, _), (next_epoch, _) = (next(batches.shuffled(epoch)) for epoch in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert (one != next_epoch).any()
@@ -121,13 +166,16 @@ def test_help_names_the_networks(capsys):
     assert stopped.value.code == 0
     said = words(capsys.readouterr().out)
     assert "of depth: plain-20, plain-56, residual-56; of minutes: AlexNet, ZFNet, VGG-11, " in said
+    assert "of allocations: ResNet-20-even, ResNet-20-early, " in said
+    assert "of drop: ResNet-20, DenseNet-40" in said
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pictures"], "the following arguments are required: {depth,minutes}"),
-        (["pictures", "dept"], "argument {depth,minutes}: invalid choice: 'dept'"),
+        (["pictures"], "the following arguments are required: {depth,minutes,allocations,drop}"),
+        (["pictures", "dept"], "argument {depth,minutes,allocations,drop}: invalid choice: 'dept'"),
+        (["pictures", "drop", "--networks", "AlexNet"], "'AlexNet' is not one of ResNet-20, DenseNet-40"),
         (["pictures", "depth", "--networks", "AlexNet"], "'AlexNet' is not one of plain-20, plain-56, residual-56"),
     ],
 )  # fmt: skip

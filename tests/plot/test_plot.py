@@ -16,6 +16,7 @@ from minialex.layers import towers
 from minialex.plot import checks as plot_gradcheck
 from minialex.plot import look as plot_look
 from minialex.plot.spans import KINDS
+from minialex.study.anatomy import Dropped, Reading
 from minialex.study.timeline import Span, measure_step
 
 
@@ -84,7 +85,19 @@ def examples():
         "digits": lambda **path: plot.digits(pictures, labels, **path),
         "digit_steps": lambda **path: plot.digit_steps(digit, **path),
         "gradcheck": lambda **path: plot.gradcheck(mx.gradcheck(mx.ReLU(), np.ones((2, 3))), **path),
+        "dropped": lambda **path: plot.dropped([Dropped("layer1.0", 30.0, -1.0, True)] * 2, "ResNet", **path),
+        "reading": lambda **path: plot.reading([densely(13), densely(2)], "DenseNet", **path),
+        "costs": lambda **path: plot.costs(
+            {"a": (1e6, 50.0, 10**5), "b": (2e6, 40.0, 10**6)}, "both", **path
+        ),
     }
+
+
+def densely(layers):
+    """A triangle of numbers, and a column for the classifier."""
+    names = [str(number) for number in range(1, layers + 1)]
+    weights = np.where(np.tri(layers + 1).T > 0, np.arange(1.0, layers + 2), np.nan)
+    return Reading("a.block", ["x", *names], [*names, "classifier"], weights)
 
 
 @pytest.mark.parametrize("name", examples())
