@@ -99,19 +99,13 @@ def without(block: Layer) -> Iterator[Layer]:
     before = {name: state[name] for name in ("forward", "backward") if name in state}
     # What is set on the layer itself stands before what its class has.
     state |= {"forward": partial(forward_through, path), "backward": partial(backward_through, path)}
-    _forget(block, *path)
+    for layer in (block, *path):
+        vars(layer).update(saved=None, _output=None)  # what a forward pass has kept is of another one
     try:
         yield block
     finally:
         del state["forward"], state["backward"]
         state |= before
-        _forget(block, *path)
-
-
-def _forget(*layers):
-    """What they have kept of a forward pass: a backward pass would be another one's."""
-    for layer in layers:
-        vars(layer).update(saved=None, _output=None)
 
 
 def _is_residual(layer):

@@ -10,7 +10,7 @@ from minialex.plot.look import BLUE, INK, ORANGE
 from minialex.study.anatomy import Dropped, Reading
 
 ROWS = [
-    Dropped("layer1.0", 29.5, -0.5, False),
+    Dropped("layer1.0", 25.5, -4.5, False),
     Dropped("layer2.0", 55.25, 25.25, True),
     Dropped("layer2.1", 29.98, -0.02, False),
 ]
@@ -26,9 +26,9 @@ def texts(axes):
 def test_each_block_has_a_bar_and_what_it_adds_to_the_error_of_the_whole():
     figure = plot.dropped(ROWS, "title")
     (axes,) = figure.axes
-    assert [bar.get_width() for bar in axes.patches] == [29.5, 55.25, 29.98]
+    assert [bar.get_width() for bar in axes.patches] == [25.5, 55.25, 29.98]
     assert [to_hex(bar.get_facecolor()).upper() for bar in axes.patches] == [BLUE, ORANGE, BLUE]
-    assert texts(axes) == ["−0.5", "+25.2", "+0.0", "whole: 30.0 %"]
+    assert texts(axes) == ["−4.5", "+25.2", "+0.0", "whole: 30.0 %"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["layer1.0", "layer2.0", "layer2.1"]
     assert axes.yaxis_inverted()  # the first block is at the top
     assert list(axes.lines[0].get_xdata()) == [30.0, 30.0]
