@@ -288,6 +288,11 @@ def drop(args, data, classes):
             tables, title = mx.anatomy.reading(model), f"{name}: what each layer reads of each earlier one"
             mx.plot.reading(tables, title, args.output_dir / "reading.png")
             mx.plot.reading(tables, title, args.output_dir / "reading_by_layer.png", by_layer=True)
+            tables, title = (
+                mx.anatomy.reading(make()),
+                f"{name} before training",
+            )  # much of it may still be there
+            mx.plot.reading(tables, title, args.output_dir / "reading_start.png", by_layer=True)
     return results
 
 

@@ -146,6 +146,8 @@ def reading(model: Layer) -> list[Reading]:
     in the last column, a transition's convolution or the classifier. The paper's figure 5 shows the same: the L1 norm
     by the number of maps, of the weights alone. The scale of the batch normalisation before the convolution is left
     out, as it is there: it acts on a channel as the weights do, and weight decay holds down both.
+    Weights begin at random, and a short training leaves much of that: look at the network before it, too. (After 4
+    epochs on 10,000 pictures, with a growth of 3, what one sees correlated at 0.9 with the start.)
     Raises ValueError for a network without dense blocks, and for a layer that does not begin with a convolution of
     what it reads (behind normalisation, ReLU and the like).
 

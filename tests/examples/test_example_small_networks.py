@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from running import EXAMPLES, load_program, run_here
 
-from minialex import weights
+from minialex import plot, weights
 from minialex.data.small import Cropped
 from minialex.training.command_line import friendly
 
@@ -88,12 +88,17 @@ def test_the_places_of_blocks_are_what_they_are_called(family, place):
     assert chosen == {"even": layers, "early": max(found), "middle": (1, 7, 1), "late": (1, 1, 9)}[place]
 
 
-def test_drop_shows_blocks_and_reading_of_networks_that_it_keeps(program, folder, tmp_path):
+def test_drop_shows_blocks_and_reading_of_networks_that_it_keeps(program, folder, tmp_path, monkeypatch):
+    drawn = []  # of DenseNet: drawing is slow, and tested elsewhere
+    monkeypatch.setattr(
+        plot, "reading", lambda tables, title, path, by_layer=False: drawn.append((path.name, by_layer))
+    )
     result = program(folder, "drop", *QUICK)
     assert result.status == 0, result
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["blocks.png", "densenet-40.json", "densenet-40.safetensors", "reading.png",
-                     "reading_by_layer.png", "resnet-20.json", "resnet-20.safetensors"]  # fmt: skip
+    assert names == ["blocks.png", "densenet-40.json", "densenet-40.safetensors", "resnet-20.json",
+                     "resnet-20.safetensors"]  # fmt: skip
+    assert drawn == [("reading.png", False), ("reading_by_layer.png", True), ("reading_start.png", True)]
     rows = [line.split() for line in result.out.splitlines() if line.startswith("layer")]
     assert [row[0] for row in rows] == [
         f"layer{stage}.{number}" for stage in (1, 2, 3) for number in range(3)
