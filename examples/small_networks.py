@@ -182,11 +182,12 @@ def result_of(name, make, data, args, seconds=None, keep=False):
     settings = {"what": args.what, "limit": args.limit, "batch_size": args.batch_size, "seed": args.seed}
     settings["pictures"] = digest_of(data)
     settings |= {"epochs": args.epochs, "width": args.width} if seconds is None else {"minutes": args.minutes}
-    if path.is_file() and (weights.is_file() or not keep):
+    if path.is_file():
         kept = json.loads(path.read_text())
         if kept["settings"] != settings:
             raise ValueError(f"{path} is of other settings, {kept['settings']}: use another --output-dir")
-        return kept
+        if weights.is_file() or not keep:
+            return kept
     model = make()
     print(f"{name}: {sum(p.value.size for p in model.parameters()):,} parameters", flush=True)
     costs = mx.summary(model)
@@ -262,7 +263,7 @@ def allocations(args, data, classes):
         for place in asked:
             name, counts = f"{family}-{place}", PLACES[place](found, layers)
             print(f"{name}: {counts}, one of {len(found)} that cost as much as {layers}")
-            results[name] = result_of(name, partial(make, counts), data, args)
+            results[name] = result_of(name, partial(make, layers=counts), data, args)
             series[f"{place}: {', '.join(map(str, counts))}"] = training_errors(results[name])
         if series:
             path = args.output_dir / f"{family.lower()}_training_error.png"
@@ -288,11 +289,9 @@ def drop(args, data, classes):
             tables, title = mx.anatomy.reading(model), f"{name}: what each layer reads of each earlier one"
             mx.plot.reading(tables, title, args.output_dir / "reading.png")
             mx.plot.reading(tables, title, args.output_dir / "reading_by_layer.png", by_layer=True)
-            tables, title = (
-                mx.anatomy.reading(make()),
-                f"{name} before training",
-            )  # much of it may still be there
-            mx.plot.reading(tables, title, args.output_dir / "reading_start.png", by_layer=True)
+            start = mx.anatomy.reading(make())  # much of it may still be there
+            path = args.output_dir / "reading_start.png"
+            mx.plot.reading(start, f"{name} before training", path, by_layer=True)
     return results
 
 

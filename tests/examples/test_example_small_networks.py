@@ -8,7 +8,6 @@ from PIL import Image
 from running import EXAMPLES, load_program, run_here
 
 from minialex import plot, weights
-from minialex.data.small import Cropped
 from minialex.training.command_line import friendly
 
 
@@ -123,15 +122,6 @@ def test_an_unknown_network_is_named(program, folder):
     result = program(folder, "depth", "--networks", "plain-8")
     assert result.status == 2
     assert "--networks 'plain-8' is not one of plain-20, plain-56, residual-56" in result.err
-
-
-def test_crops_move_and_mirror_pictures_the_same_way_for_the_same_seed_and_epoch():
-    x, labels = np.arange(2 * 3 * 32 * 32).reshape(2, 3, 32, 32) % 251, np.array([0, 1])
-    batches = Cropped(x.astype(np.uint8) + 1, labels, 2, seed=3)
-    (one, _), (again, _), (next_epoch, _) = (next(batches.shuffled(epoch)) for epoch in (0, 0, 1))
-    np.testing.assert_array_equal(one, again)
-    assert (one != next_epoch).any()
-    assert one.shape == x.shape
 
 
 def draw(root, brighter=0):
