@@ -186,15 +186,15 @@ class AdaptiveAvgPool2D(Layer):
         self.size = pair(size, "size")
 
     def forward(self, x: Array) -> Array:
-        self.save(shape=x.shape)
+        self.save(x=x)
         y = self.xp.empty((*x.shape[:2], *self.size), dtype=x.dtype)
         for p, q, rows, columns in self.windows(x.shape):
             y[:, :, p, q] = x[:, :, rows, columns].mean(axis=(2, 3))
         return y
 
     def backward(self, grad_y: Array) -> Array:
-        grad_x = self.xp.zeros(self.saved.shape, dtype=grad_y.dtype)
-        for p, q, rows, columns in self.windows(self.saved.shape):
+        grad_x = self.xp.zeros_like(self.saved.x)  # as x lies in memory
+        for p, q, rows, columns in self.windows(grad_x.shape):
             area = (rows.stop - rows.start) * (columns.stop - columns.start)
             grad_x[:, :, rows, columns] += grad_y[:, :, p, q, None, None] / area
         return grad_x
