@@ -59,7 +59,7 @@ def parse_arguments(argv=None):
     add("--networks", nargs="+", metavar="NAME", help="these alone (default: all of them)")
     add("--minutes", type=number, default=3.0, help="for each network and seed (default: 3)")
     add("--seeds", type=whole_number(1), default=3, metavar="N", help="0 to N - 1 (default: 3)")
-    add("--penalty", type=number, default=2e-3, help="of SmartNet's gates (default: 0.002)")
+    add("--penalty", type=number, default=0.02, help="of SmartNet's gates (default: 0.02)")
     add("--limit", type=whole_number(100), default=10_000, metavar="N", help="pictures (default: 10000)")
     add("-b", "--batch-size", type=whole_number(2), default=128, help="default: 128")
     add("--output-dir", type=Path, help="default: runs/early-exits-cifar or -mnist")
@@ -148,7 +148,8 @@ def train_exits(model, batches, args, say):
     for exit in range(1, exits + 1):
         model.learn(exit)
         own = train_for(model, batches, 60 * args.minutes / exits, args.penalty, partial(say, exit))
-        rows += [{"exit": exit, **row} for row in own]
+        before = 60 * args.minutes * (exit - 1) / exits
+        rows += [{"exit": exit, **row, "seconds": before + row["seconds"]} for row in own]
     before = answers_of(model, batches.test)
     cost_before = exit_costs(model)
     model.compact()
@@ -239,13 +240,13 @@ def draw(args, data, results):
     if not smart:
         return
     folder, classes = args.output_dir, data[0][2]
-    title = f"After {args.minutes:g} minutes of training each, {len(smart)} seeds"
+    title = f"After {args.minutes:g} min of training each; seeds: {len(smart)}"
     curves = [[Leaving(**point) for point in r["curve"]] for r in smart]
     mx.plot.exit_curve(curves, others, title, folder / "curve.png")
     model = load_smartnet(args, 0, classes)
     mx.plot.gates(model, "SmartNet's gates after training, what is closed cut out", folder / "gates.png")
     rows = smart[0]["epochs"]
-    seconds = np.cumsum(np.diff([0.0, *(row["seconds"] for row in rows)]) % (60 * args.minutes))
+    seconds = [row["seconds"] for row in rows]
     share = {"gates open": (seconds, [100 * row["open"] / row["gates"] for row in rows])}
     share["multiply-adds"] = (
         seconds,

@@ -55,12 +55,15 @@ def exit_curve(curves, others=None, title=None, path=None) -> Picture:
         costs, errors = np.array(points, float).T
         axes.plot(costs / 1e6, errors, "o", color=colour, markersize=4)
         axes.plot(costs.mean() / 1e6, errors.mean(), "D", color=colour, markersize=9, label=name)
-    axes.set(xscale="log", xlabel="million multiply-adds a picture, in the mean", ylabel="test error, %")
-    low, high = axes.get_xlim()
-    ticks = [m * 10**e for e in range(-2, 5) for m in (1, 2, 5) if low <= m * 10**e <= high]
-    axes.set_xticks(ticks, minor=False)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="million multiply-adds a picture, in the mean", ylabel="test error, %")
+    low, high = axes.dataLim.intervalx
+    if high > 4 * low:
+        axes.set_xscale("log")
+        low, high = axes.get_xlim()
+        ticks = [m * 10**e for e in range(-2, 5) for m in (1, 2, 5) if low <= m * 10**e <= high]
+        axes.set_xticks(ticks, minor=False)
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(True)
     axes.legend()
     return finished(figure, path)
@@ -105,8 +108,8 @@ def gates(model, title=None, path=None) -> Picture:
 
 
 @styled
-def leavers(pictures, labels, answers, left, classes, count=8, title=None, path=None) -> Picture:
-    """For each exit a row of pictures that left there: those of which it was surest; at the last one the least sure.
+def leavers(pictures, labels, answers, left, classes, count=10, title=None, path=None) -> Picture:
+    """For each exit a row of pictures that left there: the surest of each class in turn; at the last the least sure.
 
     pictures: (N, C, H, W) or (N, H, W); labels: (N,); answers: of study.leaving.answers_of; left: (N,), the exit of
     each, from 1, as answers.left(leave_at) gives it; classes: their names. Orange is read wrong.
@@ -126,11 +129,13 @@ def leavers(pictures, labels, answers, left, classes, count=8, title=None, path=
     look = {"cmap": "gray"} | ({"vmin": 0, "vmax": 255} if pictures.dtype == np.uint8 else {})
     for exit in range(1, exits + 1):
         here = np.flatnonzero(left == exit)
-        sure = answers.sure[here, exit - 1]
-        here = here[np.argsort(sure if exit == exits else -sure, kind="stable")][:count]
+        here = here[np.argsort(answers.sure[here, exit - 1], kind="stable")]
+        here = (
+            here[:count] if exit == exits else _surest_of_each(here[::-1], answers.best[:, exit - 1])[:count]
+        )
         y = (exit - 1) * (tall + below + 0.16) + 0.16
         total = int((left == exit).sum())
-        which = "the least sure" if exit == exits else "the surest"
+        which = "the least sure" if exit == exits else "the surest of each class"
         axes.text(
             0,
             y - 0.03,
@@ -155,3 +160,12 @@ def leavers(pictures, labels, answers, left, classes, count=8, title=None, path=
     axes.set(xlim=(-0.02, width + 0.02), ylim=(height, -0.06))
     axes.set_axis_off()
     return finished(figure, path)
+
+
+def _surest_of_each(order, read):
+    """The first of each class in `order`, the classes in theirs; then the second of each, ..."""
+    seen, rank = {}, []
+    for at in order:
+        seen[read[at]] = seen.get(read[at], 0) + 1
+        rank.append((seen[read[at]], read[at]))
+    return order[sorted(range(len(order)), key=rank.__getitem__)]

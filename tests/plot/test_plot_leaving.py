@@ -42,16 +42,17 @@ def test_gates_show_what_each_reads_and_what_was_cut():
     ] + ["exit2"]
 
 
-def test_leavers_are_the_surest_of_each_exit_and_the_least_sure_of_the_last():
+def test_leavers_are_the_surest_of_each_class_and_at_the_last_exit_the_least_sure():
     found = answers()
     pictures = np.random.default_rng(1).integers(0, 256, (30, 1, 8, 8), dtype=np.uint8)
     left = found.left(0.5)
     axes = mx.plot.leavers(pictures, found.labels, found, left, ["a", "b", "c"], count=3).axes[0]
     words = [text.get_text() for text in axes.texts]
     first, last = np.flatnonzero(left == 1), np.flatnonzero(left == 2)
-    assert words[0] == f"exit 1: {len(first)} of 30 pictures; the surest"
-    top = first[found.sure[first, 0].argmax()]
-    assert words[1] == f"{'abc'[found.best[top, 0]]}\n{100 * found.sure[top, 0]:.0f} %"
+    assert words[0] == f"exit 1: {len(first)} of 30 pictures; the surest of each class"
+    for number, name in enumerate("abc"):
+        sure = found.sure[first, 0][found.best[first, 0] == number].max()
+        assert words[1 + number] == f"{name}\n{100 * sure:.0f} %"
     least = last[found.sure[last, 1].argmin()]
     assert words[5] == f"{'abc'[found.best[least, 1]]}\n{100 * found.sure[least, 1]:.0f} %"
     with pytest.raises(ValueError, match="do not belong together"):
