@@ -30,8 +30,8 @@ class SGD:
     (Krizhevsky et al. 2012, section 5.) Here lr is `lr * parameter.lr_scale`, and the decay is left out where
     `parameter.decay` is False: at biases, unless asked. Where lr_scale is 0, nothing is done.
     Weights and velocities change in place, on the parameter's own device.
-    penalty, of a network's gates (layers/gate.py): what is made smaller is loss + penalty * (the sum of all gates), each
-    of them from 0 to 1. So the penalty is added to a gate's gradient, and after the update follows the parameter's
+    penalty, of a network's gates (layers/gate.py): what is made smaller is loss + penalty * (the sum of all gates),
+    each of them from 0 to 1. So the penalty is added to a gate's gradient, and after the update follows the parameter's
     `proximal` step, which puts it back into that range: w <- proximal(w + v). With a penalty of 0, too.
     Raises ValueError for numbers that make no sense, or when a parameter has no gradient yet.
 
