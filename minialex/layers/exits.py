@@ -106,7 +106,10 @@ class Exits(Sequential):
             if self.training:
                 ys |= {head: self.heads[head].forward(x) for head in self.heads_at(name)}
         self.save(outputs=outputs, kind="all" if self.training else "end")
-        return self._stacked({**ys, "end": x}) if self.training else x
+        if not self.training:
+            return x
+        ys["end"] = x
+        return self._stacked(ys)
 
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
         if self.saved.kind == "left":

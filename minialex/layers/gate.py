@@ -104,15 +104,16 @@ def _checked(reads, count):
     return tuple(int(s) for s in reads)
 
 
-def shut(gates: Array, threshold: float) -> None:
-    """gates <- max(gates - threshold, 0), at most 1, in place; and the widest one is 1, unless it was closed
+def shut(gates: Array) -> None:
+    """gates <- the nearest from 0 to 1, in place; and the widest one is 1, unless all are closed
 
-    What SGD does to gates after each of its steps: the proximal step of a penalty on their sum, by which those that do
-    not make the loss smaller reach 0 exactly. A factor that all gates of a layer have in common is undone by the batch
-    normalisation behind its convolution: so one is held, or the penalty would shrink all of them for nothing.
+    What SGD does to gates after each of its steps: the proximal step of a penalty on their sum, which as long as they
+    are open is a slope like the loss's own. Those that do not make the loss smaller reach 0 exactly. A factor that all
+    gates of a layer have in common is undone by the batch normalisation behind its convolution: so one is held, or the
+    penalty would shrink all of them for nothing.
 
-    >>> gates = np.array([0.9, 0.5, 0.05])
-    >>> shut(gates, 0.1)
+    >>> gates = np.array([0.9, 0.4, -0.05])
+    >>> shut(gates)
     >>> gates
     array([1. , 0.4, 0. ])
     """
@@ -120,6 +121,5 @@ def shut(gates: Array, threshold: float) -> None:
     held = (
         array_module(gates).sign(gates.max()).clip(0)
     )  # 1; 0 where all are closed; what is not a number stays so
-    gates -= threshold
     gates.clip(0, 1, out=gates)
     gates[widest] = held

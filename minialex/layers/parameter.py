@@ -18,7 +18,7 @@ class Parameter:
         name        "weight", "bias"; "conv1.weight" once a model has named it, as which it stays
         decay       does weight decay apply? (By default not to biases.)
         lr_scale    multiplies the learning rate; 0: SGD leaves the parameter as it is
-        proximal    what SGD does to the value after each step, in place, proximal(value, threshold); None: nothing
+        proximal    what SGD does to the value after each step, in place, if it has a penalty; None: nothing
         part        (first, last + 1, all) along axis 0, where a tower holds only these rows of the whole; else None
     """
 
@@ -30,7 +30,7 @@ class Parameter:
         self.name = ""
         self.decay = decay
         self.lr_scale = lr_scale
-        self.proximal: Callable[[Array, float], None] | None = None
+        self.proximal: Callable[[Array], None] | None = None
         self.part: tuple[int, int, int] | None = None
 
     def __setattr__(self, name, value):

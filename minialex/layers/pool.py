@@ -159,12 +159,15 @@ class GlobalAvgPool2D(Layer):
     input_rank = 4
 
     def forward(self, x: Array) -> Array:
-        self.save(shape=x.shape)
+        self.save(x=x)
         return x.mean(axis=(2, 3))
 
     def backward(self, grad_y: Array) -> Array:
-        N, C, H, W = self.saved.shape
-        return self.xp.broadcast_to((grad_y / (H * W))[:, :, None, None], (N, C, H, W)).copy()
+        x = self.saved.x
+        H, W = x.shape[2:]
+        grad_x = self.xp.empty_like(x)  # as x lies in memory
+        grad_x[...] = (grad_y / (H * W))[:, :, None, None]
+        return grad_x
 
 
 class AdaptiveAvgPool2D(Layer):
@@ -183,15 +186,15 @@ class AdaptiveAvgPool2D(Layer):
         self.size = pair(size, "size")
 
     def forward(self, x: Array) -> Array:
-        self.save(shape=x.shape)
+        self.save(x=x)
         y = self.xp.empty((*x.shape[:2], *self.size), dtype=x.dtype)
         for p, q, rows, columns in self.windows(x.shape):
             y[:, :, p, q] = x[:, :, rows, columns].mean(axis=(2, 3))
         return y
 
     def backward(self, grad_y: Array) -> Array:
-        grad_x = self.xp.zeros(self.saved.shape, dtype=grad_y.dtype)
-        for p, q, rows, columns in self.windows(self.saved.shape):
+        grad_x = self.xp.zeros_like(self.saved.x)  # as x lies in memory
+        for p, q, rows, columns in self.windows(grad_x.shape):
             area = (rows.stop - rows.start) * (columns.stop - columns.start)
             grad_x[:, :, rows, columns] += grad_y[:, :, p, q, None, None] / area
         return grad_x

@@ -9,12 +9,13 @@ import numpy as np
 
 from minialex.devices.device import to_numpy
 from minialex.layers import (
+    AdaptiveAvgPool2D,
     AvgPool2D,
     BatchNorm2D,
     Conv2D,
     Dense,
+    Flatten,
     Gate,
-    GlobalAvgPool2D,
     Layer,
     Linear,
     Parameter,
@@ -26,7 +27,7 @@ from minialex.layers.layer import Array
 from minialex.models.network import backward_through, forward_through, scaled
 from minialex.shapes import positive
 
-LEAST = 4  # pixels a side that pooling leaves
+LEAST = 4  # pixels a side that pooling between blocks leaves
 
 Reads = Mapping[str, Sequence[str]]  # for each layer and exit the sources that it reads, by name
 
@@ -82,11 +83,11 @@ class Grid:
     sources: how many maps the stem and each layer give, as they lie one behind the other at the trunk's end.
     """
 
-    def __init__(self, stem: Sequential, side: int, maps: int, num_classes: int, width: float):
+    def __init__(self, stem: Sequential, side: int, maps: int, num_classes: int, cells: int, width: float):
         self.trunk: dict[str, Layer] = {"stem": stem}
         self.heads: dict[str, tuple[str, Sequential]] = {}
         self.sources, self.side = {"stem": maps}, side
-        self.num_classes, self.width = num_classes, width
+        self.num_classes, self.cells, self.width = num_classes, cells, width
         self.ends: list[tuple] = []  # how much of trunk and sources each exit needs, and the side there
 
     def add(self, layers: int, maps: int, rng, reads: Reads | None = None) -> None:
@@ -107,14 +108,17 @@ class Grid:
         if nodes:
             self.trunk[block] = Dense(**nodes)
         gate = Gate(list(self.sources.values()), self._places(exit, reads))
-        fc = Linear(sum(gate.sizes_read), self.num_classes, rng=rng, init=he_normal)
-        self.heads[exit] = (list(self.trunk)[-1], Sequential(pool=GlobalAvgPool2D(), gate=gate, fc=fc))
+        features = sum(gate.sizes_read) * self.cells**2
+        fc = Linear(features, self.num_classes, rng=rng, init=he_normal)
+        pool = AdaptiveAvgPool2D(self.cells)
+        head = Sequential(pool=pool, gate=gate, flatten=Flatten(), fc=fc)
+        self.heads[exit] = (list(self.trunk)[-1], head)
         self.ends.append((len(self.trunk), len(self.sources), self.side))
 
     def first(self, exits: int) -> "Grid":
         """The part that so many exits need, made of the same layers."""
         trunk, sources, side = self.ends[exits - 1]
-        part = Grid(self.trunk["stem"], side, self.sources["stem"], self.num_classes, self.width)
+        part = Grid(self.trunk["stem"], side, self.sources["stem"], self.num_classes, self.cells, self.width)
         part.trunk = dict(list(self.trunk.items())[:trunk])
         part.sources = dict(list(self.sources.items())[:sources])
         part.heads = dict(list(self.heads.items())[:exits])
@@ -167,13 +171,21 @@ def begin_as(head: Sequential, before: Sequential) -> None:
     """A head that says what another one says: its weights and gates for the sources of both, 0 for those besides."""
     old = {source: number for number, source in enumerate(before["gate"].reads)}
     at, old_at = channels_of(head["gate"]), channels_of(before["gate"])
-    weight = head["fc"].weight.value
+    weight, old_weight = by_channel(head), by_channel(before)
     weight[...] = 0
     for number, source in enumerate(head["gate"].reads):
         if source in old:
-            weight[:, at[source]] = before["fc"].weight.value[:, old_at[source]]
+            weight[:, at[source]] = old_weight[:, old_at[source]]
             head["gate"].weight.value[number] = before["gate"].weight.value[old[source]]
     head["fc"].bias.value[...] = before["fc"].bias.value
+
+
+def by_channel(reader: SmartLayer | Sequential) -> Array:
+    """The weights of a layer's convolution or an exit's classifier, a view: (out, channels, ...)."""
+    if isinstance(reader, Sequential):
+        weight = reader["fc"].weight.value
+        return weight.reshape(len(weight), sum(reader["gate"].sizes_read), -1)
+    return reader.conv.weight.value
 
 
 def channels_of(gate: Gate) -> dict[int, slice]:
@@ -211,7 +223,9 @@ def open_reads(grid: Grid) -> dict[str, list[str]]:
 def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
     """The same without what is closed: new layers with the rest of the parameters. blocks: layers and maps of each."""
     reads, old = open_reads(grid), grid.readers()
-    small = Grid(grid.trunk["stem"], grid.ends[0][-1], grid.sources["stem"], grid.num_classes, grid.width)
+    small = Grid(
+        grid.trunk["stem"], grid.ends[0][-1], grid.sources["stem"], grid.num_classes, grid.cells, grid.width
+    )
     for block in blocks:
         small.add(*block, rng=generator(), reads=reads)
     there = list(grid.sources)
@@ -223,12 +237,13 @@ def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
         before = gate_of(old[name])
         gate_of(new).weight.value = before.weight.value[[before.reads.index(place) for place in places]]
         at, is_exit = channels_of(before), isinstance(new, Sequential)
-        of_new, of_old = (reader["fc"] if is_exit else reader.conv for reader in (new, old[name]))
-        kept = [of_old.weight.value[:, at[place]] for place in places]
-        of_new.weight.value = of_old.xp.concatenate(kept, axis=1)
+        kept = [by_channel(old[name])[:, at[place]] for place in places]
+        weight = before.xp.concatenate(kept, axis=1)
         if is_exit:
-            of_new.bias.value = of_old.bias.value
+            new["fc"].weight.value = weight.reshape(len(weight), -1)
+            new["fc"].bias.value = old[name]["fc"].bias.value
         else:
+            new.conv.weight.value = weight
             for inner in ("weight", "bias", "running_mean", "running_var"):
                 getattr(new.norm, inner).value = getattr(old[name].norm, inner).value
     return small

@@ -57,11 +57,13 @@ from minialex.models.smart_grid import (
 )
 from minialex.shapes import is_whole, positive
 
-# For each preset: maps of the stem; then, for each exit, how many layers its block has, and how many maps each makes.
+# For each preset: maps of the stem; then, for each exit, how many layers its block has, and how many maps each makes;
+# and into how many cells a side an exit pools what it reads. (Where a map's place says much, as in a digit, its mean
+# alone tells an early exit little.)
 TABLE = {
-    "large": (64, "4x32 6x48 8x64 6x96"),
-    "small": (16, "4x12 4x24 4x48"),
-    "mnist": (8, "2x8 2x8 3x16"),
+    "large": (64, "4x32 6x48 8x64 6x96", 1),
+    "small": (16, "4x12 4x24 4x48", 4),
+    "mnist": (8, "2x8 2x8 3x16", 4),
 }
 INPUTS = {"large": TORCHVISION, "small": SMALL, "mnist": replace(SMALL, crop=28, mean=(0.5,), std=(0.5,))}
 
@@ -286,11 +288,11 @@ def smartnet(
 
     >>> model = smartnet(2, num_classes=10, preset="small")
     >>> sum(p.value.size for p in model.parameters()), model.exits
-    (104150, ['exit1', 'exit2'])
+    (137750, ['exit1', 'exit2'])
     """
     if preset not in TABLE:
         raise ValueError(f"unknown preset {preset!r}: use {', '.join(TABLE)}")
-    maps, usual = TABLE[preset]
+    maps, usual, cells = TABLE[preset]
     table = parse_blocks(usual if blocks is None else blocks)
     count = len(table) if exits is None else positive(exits, "exits")
     if count > len(table):
@@ -300,7 +302,7 @@ def smartnet(
     picture = pictures_of(INPUTS[preset], image_size, least=1)
     channels = len(picture.mean)
     rngs, maps = generators(rng, count + 1), scaled(maps, width)
-    grid = Grid(*stem(preset, channels, maps, picture.crop, rngs[0]), maps, num_classes, width)
+    grid = Grid(*stem(preset, channels, maps, picture.crop, rngs[0]), maps, num_classes, cells, width)
     for block, own in zip(table[:count], rngs[1:], strict=True):
         grid.add(*block, own, reads)
     grid.check_names(reads)

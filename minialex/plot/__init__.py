@@ -16,13 +16,14 @@ from minialex.plot.checks import gradcheck
 from minialex.plot.contact import digit_steps, digits
 from minialex.plot.costs import costs
 from minialex.plot.history import accuracy_curves, curves
+from minialex.plot.leaving import exit_curve, gates, leavers
 from minialex.plot.lessons import images, lines, numbers
 from minialex.plot.networks import feature_maps, filters, tower_kernels
 from minialex.plot.spans import timeline
 from minialex.plot.traces import show
 
 __all__ = [
-    "accuracy_curves", "bars", "confusion", "costs", "curves", "digit_steps", "digits", "dropped", "feature_maps",
-    "filters", "gradcheck", "images", "lines", "mistakes", "neighbours", "numbers", "reading", "show", "timeline",
-    "tower_kernels",
+    "accuracy_curves", "bars", "confusion", "costs", "curves", "digit_steps", "digits", "dropped", "exit_curve",
+    "feature_maps", "filters", "gates", "gradcheck", "images", "leavers", "lines", "mistakes", "neighbours", "numbers",
+    "reading", "show", "timeline", "tower_kernels",
 ]  # fmt: skip

@@ -30,9 +30,9 @@ class SGD:
     (Krizhevsky et al. 2012, section 5.) Here lr is `lr * parameter.lr_scale`, and the decay is left out where
     `parameter.decay` is False: at biases, unless asked. Where lr_scale is 0, nothing is done.
     Weights and velocities change in place, on the parameter's own device.
-    penalty, of a network's gates (layers/gate.py): what the sum of them, each from 0 to 1, adds to the loss. Such a
-    parameter has a `proximal`, which follows its update: proximal(w, lr * penalty / (1 - momentum)), the way that a
-    gradient as large as the penalty would come with momentum.
+    penalty, of a network's gates (layers/gate.py): what is made smaller is loss + penalty * (the sum of all gates),
+    each of them from 0 to 1. So the penalty is added to a gate's gradient, and after the update follows the parameter's
+    `proximal` step, which puts it back into that range: w <- proximal(w + v). With a penalty of 0, too.
     Raises ValueError for numbers that make no sense, or when a parameter has no gradient yet.
 
     >>> w = Parameter(np.array([1.0]))
@@ -66,8 +66,6 @@ class SGD:
         for name, value in numbers.items():
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"SGD: {name} must be a number >= 0, not {value}")
-        if penalty and not momentum < 1:
-            raise ValueError(f"SGD: with a penalty momentum must be less than 1, not {momentum}")
         self.lr, self.momentum, self.weight_decay, self.penalty = lr, momentum, weight_decay, penalty
         self._velocities: list[Array] = []
         for p in self.parameters:
@@ -102,9 +100,10 @@ class SGD:
             device = device_of(p.value)
             with device:
                 move = twins.update_on(device) or update
-                move(p.value, v, p.grad, lr, momentum, lr * weight_decay if p.decay else 0.0)
+                grad = p.grad + float(self.penalty) if p.proximal else p.grad
+                move(p.value, v, grad, lr, momentum, lr * weight_decay if p.decay else 0.0)
                 if p.proximal:
-                    p.proximal(p.value, lr * float(self.penalty) / (1 - momentum) if self.penalty else 0.0)
+                    p.proximal(p.value)
 
     def _check_grad(self, p):
         name = p.name or "a parameter"

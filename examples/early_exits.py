@@ -1,0 +1,321 @@
+"""SmartNet beside networks that send every picture through all of themselves: error against what a picture costs.
+
+    python examples/early_exits.py DATA                pictures of 32x32 in class folders (CIFAR-10's, say)
+    python examples/early_exits.py mnist               MNIST
+    python examples/early_exits.py DATA speed          seconds for 1,000 pictures, with and without leaving
+
+Each network trains for the same minutes of processor time, from several seeds: SmartNet exit by exit, its minutes dealt
+out among them.
+Then every picture leaves at the first exit that is sure enough, and how sure that is goes from 0 to 1: a curve. Drawn,
+too: which gates closed, what they save, and pictures that left at once or stayed to the end.
+
+Each result is kept in the output folder as soon as it is there; started again, the program goes on from it.
+"""
+
+import argparse
+import copy
+import json
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+import minialex as mx
+from minialex import train
+from minialex.data.loader import ArrayBatches
+from minialex.data.small import Cropped, Prepared, digest_of, small_pictures
+from minialex.study import benchmarks
+from minialex.study.benchmarks import table
+from minialex.study.leaving import Leaving, answers_of, curve, exit_costs, leave_at_for, leaving
+from minialex.training.command_line import friendly, number, whole_number
+
+RECIPE, WARM_UP = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}, 0.1  # as examples/small_networks.py
+SMARTNET = "SmartNet"
+NETWORKS = {
+    "cifar": {
+        SMARTNET: partial(mx.models.smartnet, preset="small", width=0.5),
+        "ResNet-8": partial(mx.models.resnet, 8, preset="cifar", width=0.5),
+        "ResNet-20": partial(mx.models.resnet, 20, preset="cifar", width=0.5),
+        "DenseNet-22": partial(mx.models.densenet, 22, preset="small", width=0.5),
+        "DenseNet-40": partial(mx.models.densenet, 40, preset="small", width=0.5),
+    },
+    "mnist": {SMARTNET: partial(mx.models.smartnet, preset="mnist")},
+}
+
+
+def parse_arguments(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add(
+        "data",
+        metavar="DATA",
+        help='a folder with train/<class>/ and val/<class>/ or test/<class>/, or "mnist"',
+    )
+    add("what", choices=["curve", "speed"], nargs="?", default="curve", metavar="{curve,speed}")
+    add("--networks", nargs="+", metavar="NAME", help="these alone (default: all of them)")
+    add("--minutes", type=number, default=3.0, help="for each network and seed (default: 3)")
+    add("--seeds", type=whole_number(1), default=3, metavar="N", help="0 to N - 1 (default: 3)")
+    add("--penalty", type=number, default=0.02, help="of SmartNet's gates (default: 0.02)")
+    add("--limit", type=whole_number(100), default=10_000, metavar="N", help="pictures (default: 10000)")
+    add("-b", "--batch-size", type=whole_number(2), default=128, help="default: 128")
+    add("--output-dir", type=Path, help="default: runs/early-exits-cifar or -mnist")
+    args = parser.parse_args(argv)
+    args.kind = "mnist" if args.data == "mnist" else "cifar"
+    args.output_dir = args.output_dir or Path("runs") / f"early-exits-{args.kind}"
+    known = NETWORKS[args.kind]
+    if unknown := [name for name in args.networks or () if name not in known]:
+        parser.error(f"--networks {unknown[0]!r} is not one of {', '.join(known)}")
+    args.networks = args.networks or list(known)
+    return args
+
+
+# ---- pictures ------------------------------------------------------------------------------------------
+
+
+def read_pictures(args):
+    """Training pictures and test pictures, each (bytes, labels, classes)."""
+    if args.kind == "cifar":
+        few = max(10, args.limit // 5)
+        return small_pictures(args.data, "train", args.limit), small_pictures(args.data, "val", few)
+    sets = mx.data.load_mnist()
+    classes = [str(digit) for digit in range(10)]
+    return [(x[: args.limit], labels[: args.limit], classes) for x, labels in sets]
+
+
+class Batches:
+    """Those to train on, those held out (a tenth), and those of the test, as a network wants them."""
+
+    def __init__(self, data, args, seed):
+        (x, labels, _), (x_test, labels_test, _) = data
+        mean, std = x.mean(axis=(0, 2, 3), keepdims=True), x.std(axis=(0, 2, 3), keepdims=True)
+
+        def prepare(pictures):
+            return ((pictures - mean) / std).astype(np.float32)
+
+        held = np.zeros(len(x), bool)
+        held[::10] = True
+        cropped = Cropped if args.kind == "cifar" else ArrayBatches
+        self.train = Prepared(cropped(x[~held], labels[~held], args.batch_size, seed), prepare)
+        self.held_out = Prepared(ArrayBatches(x[held], labels[held], args.batch_size), prepare)
+        self.test = Prepared(ArrayBatches(x_test, labels_test, args.batch_size), prepare)
+
+
+# ---- training ------------------------------------------------------------------------------------------
+
+
+def train_for(model, batches, seconds, penalty, say):
+    """As many steps as fit into `seconds`, the rate up and down; returns a row for each epoch."""
+    optimizer = mx.SGD(model.train().parameters(), **RECIPE, penalty=penalty)
+    rows, spent, epoch = [], 0.0, 0
+    while spent < seconds:
+        began, totals, count = time.process_time(), np.zeros(3), 0
+        for x, labels in batches.train.shuffled(epoch):
+            share = (spent + time.process_time() - began) / seconds
+            if share >= 1:
+                break
+            optimizer.lr = RECIPE["lr"] * min(1.0, share / WARM_UP) * (1 + np.cos(np.pi * share)) / 2
+            totals += np.multiply(train.train_step(model, optimizer, x, labels), [len(x), 1, 1])
+            count += len(x)
+        spent, epoch = spent + time.process_time() - began, epoch + 1
+        loss, right = totals[:2] / max(1, count)
+        rows.append(
+            {"epoch": epoch, "train_loss": loss, "train_error": 1 - right, "seconds": spent} | gates_of(model)
+        )
+        say(rows[-1])
+    return rows
+
+
+def gates_of(model):
+    """Of a SmartNet: how many gates are open, and multiply-adds of the last exit without what is closed."""
+    gates = [p.value for name, p in model.named_parameters() if name.endswith("gate.weight")]
+    if not gates:
+        return {}
+    cut = copy.deepcopy(model).compact()
+    return {
+        "open": int(sum((gate != 0).sum() for gate in gates)),
+        "gates": int(sum(gate.size for gate in gates)),
+        "multiply_adds": exit_costs(cut)[-1],
+    }
+
+
+def train_exits(model, batches, args, say):
+    """Exit by exit, each for its share of the minutes."""
+    exits, rows, errors = len(model.exits), [], []
+    for exit in range(1, exits + 1):
+        model.learn(exit)
+        own = train_for(model, batches, 60 * args.minutes / exits, args.penalty, partial(say, exit))
+        before = 60 * args.minutes * (exit - 1) / exits
+        rows += [{"exit": exit, **row, "seconds": before + row["seconds"]} for row in own]
+    before = answers_of(model, batches.test)
+    cost_before = exit_costs(model)
+    model.compact()
+    answers, costs = answers_of(model, batches.test), exit_costs(model)
+    held_out = answers_of(model, batches.held_out)
+    errors = answers.errors()
+    found = {
+        "epochs": rows,
+        "costs_before": cost_before,
+        "costs": costs,
+        "errors_before": before.errors(),
+        "errors": errors,
+        "largest_change": float(np.abs(before.sure - answers.sure).max()),
+        "curve": [asdict(point) for point in curve(answers, costs)],
+    }
+    middle = (costs[0] + costs[-1]) / 2
+    leave_at = leave_at_for(middle, held_out, costs)
+    found["at_half"] = {"budget": middle, **asdict(leaving(answers, costs, leave_at))}
+    found["at_equal_error"] = at_equal_error(answers, held_out, costs)
+    return found
+
+
+def at_equal_error(answers, held_out, costs):
+    """On the test's pictures, what is cheapest for held-out ones that are as often right as at the last exit."""
+    points = [p for p in curve(held_out, costs, 200) if p.error <= held_out.errors()[-1]]
+    return asdict(leaving(answers, costs, min(points, key=lambda point: point.cost).leave_at))
+
+
+def result_of(name, seed, data, args):
+    """From the output folder if it is there, and of the same settings; else from a training."""
+    path = args.output_dir / f"{name.lower()}-{seed}.json"
+    settings = {"minutes": args.minutes, "limit": args.limit, "batch_size": args.batch_size, "seed": seed}
+    settings |= {"pictures": digest_of(data)} | ({"penalty": args.penalty} if name == SMARTNET else {})
+    if path.is_file():
+        kept = json.loads(path.read_text())
+        if kept["settings"] != settings:
+            raise ValueError(f"{path} is of other settings, {kept['settings']}: use another --output-dir")
+        return kept
+    model = NETWORKS[args.kind][name](num_classes=len(data[0][2]), rng=seed)
+    costs = mx.summary(model)
+    print(f"{name}, seed {seed}: {costs.parameters:,} parameters", flush=True)
+
+    def say(exit, row):
+        print(
+            f"  {f'exit {exit}, ' if exit else ''}epoch {row['epoch']}: training loss {row['train_loss']:.3f}, error "
+            f"{row['train_error']:.1%}, {row['seconds']:.0f} s"
+            + (f", {row['open']} of {row['gates']} gates open" if "gates" in row else ""),
+            flush=True,
+        )
+
+    result = {"settings": settings, "parameters": costs.parameters, "multiply_adds": costs.multiply_adds}
+    batches = Batches(data, args, seed)
+    if name == SMARTNET:
+        result |= train_exits(model, batches, args, say)
+        args.output_dir.mkdir(parents=True, exist_ok=True)
+        mx.save(model, path.with_suffix(".safetensors"))
+    else:
+        result["epochs"] = train_for(model, batches, 60 * args.minutes, 0.0, partial(say, None))
+        result["error"] = 1 - train.evaluate(model, batches.test).acc1 / 100
+    result |= {"hardware": benchmarks.hardware(), "versions": benchmarks.versions()}
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    benchmarks.write_record(path, result)
+    return result
+
+
+# ---- what is shown -------------------------------------------------------------------------------------
+
+
+def load_smartnet(args, seed, classes):
+    """The one that was trained, with its closed gates cut out."""
+    path = args.output_dir / f"{SMARTNET.lower()}-{seed}.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: train it first, without `speed`")
+    reads = mx.weights.read_record(path)["reads"]
+    model = NETWORKS[args.kind][SMARTNET](num_classes=len(classes), reads=reads)
+    mx.load(model, path)
+    return model.eval()
+
+
+def draw(args, data, results):
+    """Error against cost, the gates of the first seed as they closed, and pictures by exit."""
+    smart = results.get(SMARTNET, [])
+    others = {
+        name: [(r["multiply_adds"], 100 * r["error"]) for r in of_seeds]
+        for name, of_seeds in results.items()
+        if name != SMARTNET
+    }
+    if not smart:
+        return
+    folder, classes = args.output_dir, data[0][2]
+    title = f"After {args.minutes:g} min of training each; seeds: {len(smart)}"
+    curves = [[Leaving(**point) for point in r["curve"]] for r in smart]
+    mx.plot.exit_curve(curves, others, title, folder / "curve.png")
+    model = load_smartnet(args, 0, classes)
+    mx.plot.gates(model, "SmartNet's gates after training, what is closed cut out", folder / "gates.png")
+    rows = smart[0]["epochs"]
+    seconds = [row["seconds"] for row in rows]
+    share = {"gates open": (seconds, [100 * row["open"] / row["gates"] for row in rows])}
+    share["multiply-adds"] = (
+        seconds,
+        [100 * row["multiply_adds"] / smart[0]["multiply_adds"] for row in rows],
+    )
+    mx.plot.lines(share, "seconds of training", "% of all", path=folder / "gates_over_training.png")
+    batches, (x_test, labels, _) = Batches(data, args, 0), data[1]
+    answers = answers_of(model, batches.test)
+    left = answers.left(smart[0]["at_equal_error"]["leave_at"])
+    mx.plot.leavers(x_test, labels, answers, left, classes, path=folder / "leavers.png")
+
+
+def speed(args, data):
+    """Seconds for 1,000 test pictures in batches, in turn: all to the last exit, and leaving."""
+    model = load_smartnet(args, 0, data[0][2])
+    result = json.loads((args.output_dir / f"{SMARTNET.lower()}-0.json").read_text())
+    whole = NETWORKS[args.kind][SMARTNET](num_classes=len(data[0][2])).eval()
+    batches = list(Batches(data, args, 0).test.in_order())[: -(-1000 // args.batch_size)]
+    count = sum(len(labels) for _, labels in batches)
+
+    def seconds(network, leave_at):
+        network.leave_at, began = leave_at, time.perf_counter()
+        for x, _ in batches:
+            network.forward(x)
+        return (time.perf_counter() - began) * 1000 / count
+
+    arms = {"no gate closed": (whole, None), "closed gates cut out": (model, None)}
+    for name in ("at_equal_error", "at_half"):
+        leave_at = result[name]["leave_at"]
+        arms[f"leaving at {leave_at:.3f}"] = (model, leave_at)
+    rounds = [[seconds(*arm) for arm in arms.values()] for _ in range(9)][2:]
+    body = []
+    for name, own in zip(arms, np.array(rounds).T, strict=True):
+        ratios = own / np.array(rounds)[:, 0]
+        body.append(
+            [
+                name,
+                f"{np.median(own):.3f}",
+                f"{np.median(ratios):.2f}",
+                f"{ratios.min():.2f} to {ratios.max():.2f}",
+            ]
+        )
+    print(table(["1,000 pictures", "seconds", "of the first", "spread"], body))
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    data = read_pictures(args)
+    if args.what == "speed":
+        return speed(args, data)
+    results = {
+        name: [result_of(name, seed, data, args) for seed in range(args.seeds)] for name in args.networks
+    }
+    rows = []
+    for name, of_seeds in results.items():
+        for seed, r in enumerate(of_seeds):
+            if name != SMARTNET:
+                rows.append([name, str(seed), "", f"{r['multiply_adds']:,}", f"{r['error']:.1%}"])
+                continue
+            exits = enumerate(zip(r["costs"], r["errors"], strict=True), start=1)
+            rows += [[name, str(seed), f"exit {e}, all", f"{c:,}", f"{error:.1%}"] for e, (c, error) in exits]
+            for what in ("at_half", "at_equal_error"):
+                point = r[what]
+                how = f"leaving at {point['leave_at']:.3f}"
+                rows.append([name, str(seed), how, f"{point['cost']:,.0f}", f"{point['error']:.1%}"])
+    print("\n" + table(["network", "seed", "", "multiply-adds", "test error"], rows))
+    draw(args, data, results)
+    print(f"In {args.output_dir}: " + ", ".join(sorted(path.name for path in args.output_dir.iterdir())))
+
+
+if __name__ == "__main__":
+    friendly(main)

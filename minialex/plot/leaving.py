@@ -1,0 +1,171 @@
+"""SmartNet's pictures: error against cost, which gates are open, and which pictures leave where."""
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+from minialex.devices.device import to_numpy
+from minialex.models.smart_grid import gate_of
+from minialex.plot.look import (
+    BLUE,
+    GAP,
+    GREEN,
+    INK,
+    LINE,
+    ORANGE,
+    PINK,
+    Picture,
+    as_pictures,
+    colour_bar,
+    finished,
+    new_figure,
+    on_host,
+    styled,
+)
+
+COLOURS = (ORANGE, GREEN, PINK, "#E69F00", "#56B4E9", INK)  # of the others
+OPEN = colormaps["Blues"].with_extremes(bad=LINE)
+
+
+@styled
+def exit_curve(curves, others=None, title=None, path=None) -> Picture:
+    """Test error against what a picture costs: curves of networks that pictures leave early, points of others.
+
+    curves: for each seed a list of study.leaving.Leaving, from `curve`; its exits are not marked, but for where none
+    leaves and where all leave at once. others: {name: [(multiply-adds, error in percent) for each seed]}; the larger
+    mark is the mean. Raises ValueError for no curves.
+
+    >>> from minialex.study.leaving import Leaving
+    >>> all_leave = Leaving(0.0, [9, 0], [0.2, 0.0], [10, 30], 0.2, 10.0)
+    >>> none_does = Leaving(1.0, [0, 9], [0.0, 0.1], [10, 30], 0.1, 30.0)
+    >>> exit_curve([[all_leave, none_does]], {"ResNet": [(20, 12.0)]}).axes[0].get_ylabel()
+    'test error, %'
+    """
+    if not curves:
+        raise ValueError("there are no curves to show; study.leaving.curve gives one")
+    figure = new_figure(9.0, 5.4, title)
+    axes = figure.subplots()
+    for number, steps in enumerate(curves):
+        costs, errors = [step.cost / 1e6 for step in steps], [100 * step.error for step in steps]
+        axes.plot(
+            costs, errors, color=BLUE, linewidth=1.8, label="" if number else "SmartNet, leaving when sure"
+        )
+        axes.plot([costs[0], costs[-1]], [errors[0], errors[-1]], "o", color=BLUE, markersize=4)
+    for (name, points), colour in zip((others or {}).items(), COLOURS, strict=False):
+        costs, errors = np.array(points, float).T
+        axes.plot(costs / 1e6, errors, "o", color=colour, markersize=4)
+        axes.plot(costs.mean() / 1e6, errors.mean(), "D", color=colour, markersize=9, label=name)
+    axes.set(xlabel="million multiply-adds a picture, in the mean", ylabel="test error, %")
+    low, high = axes.dataLim.intervalx
+    if high > 4 * low:
+        axes.set_xscale("log")
+        low, high = axes.get_xlim()
+        ticks = [m * 10**e for e in range(-2, 5) for m in (1, 2, 5) if low <= m * 10**e <= high]
+        axes.set_xticks(ticks, minor=False)
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(True)
+    axes.legend()
+    return finished(figure, path)
+
+
+@styled
+def gates(model, title=None, path=None) -> Picture:
+    """The gates of a SmartNet: a column for each layer and exit, a row for each source that it may read.
+
+    Dark is open (1), white closed (0), grey what comes later, or was cut out. Frames are around blocks.
+
+    >>> from minialex.models import smartnet
+    >>> figure = gates(smartnet(2, num_classes=10, preset="mnist"))
+    >>> figure.axes[0].images[0].get_array().shape                 # stem and 4 layers; 4 layers and 2 exits
+    (5, 6)
+    """
+    sources, readers = list(model.grid.sources), model.grid.readers()
+    table = np.full((len(sources), len(readers)), np.nan)
+    for column, (name, reads) in enumerate(model.grid.reads().items()):
+        if reads:
+            values = to_numpy(gate_of(readers[name]).weight.value)
+            table[[sources.index(source) for source in reads], column] = values
+    side = 0.42 if len(readers) <= 24 else 0.3
+    figure = new_figure(side * len(readers) + 3.4, side * len(sources) + 2.0, title)
+    axes = figure.subplots()
+    shown = axes.imshow(np.ma.masked_invalid(table), cmap=OPEN, vmin=0, vmax=1)
+    axes.set_xticks(range(len(readers)), list(readers), rotation=90)
+    axes.set_yticks(range(len(sources)), sources)
+    for line in np.arange(1, len(readers)) - 0.5:
+        axes.axvline(line, color="white", linewidth=1)
+    for line in np.arange(1, len(sources)) - 0.5:
+        axes.axhline(line, color="white", linewidth=1)
+    for label in axes.get_xticklabels():
+        label.set_weight("bold" if label.get_text().startswith("exit") else "normal")
+    for column in (c for c, name in enumerate(readers) if name.startswith("exit")):
+        axes.axvline(column + 0.5, color=INK, linewidth=1.2)
+    axes.set(xlabel="read by", ylabel="maps of")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    colour_bar(figure, shown, axes, "gate", shrink=0.8)
+    return finished(figure, path)
+
+
+@styled
+def leavers(pictures, labels, answers, left, classes, count=10, title=None, path=None) -> Picture:
+    """For each exit a row of pictures that left there: the surest of each class in turn; at the last the least sure.
+
+    pictures: (N, C, H, W) or (N, H, W); labels: (N,); answers: of study.leaving.answers_of; left: (N,), the exit of
+    each, from 1, as answers.left(leave_at) gives it; classes: their names. Orange is read wrong.
+    Raises ValueError where these do not belong together.
+    """
+    pictures, labels, left = as_pictures(pictures), on_host(labels), on_host(left)
+    exits = answers.best.shape[1]
+    if not len(pictures) == len(labels) == len(left) == len(answers.best):
+        raise ValueError(
+            f"{len(pictures)} pictures, {len(labels)} labels, {len(left)} exits and {len(answers.best)} answers do not "
+            "belong together"
+        )
+    tall, below = pictures.shape[1] / pictures.shape[2], 0.42
+    width, height = count * (1 + GAP) - GAP, exits * (tall + below + 0.16)
+    figure = new_figure(1.25 * width + 0.3, 1.25 * height + 0.4 + 0.4 * bool(title), title)
+    axes = figure.subplots()
+    look = {"cmap": "gray"} | ({"vmin": 0, "vmax": 255} if pictures.dtype == np.uint8 else {})
+    for exit in range(1, exits + 1):
+        here = np.flatnonzero(left == exit)
+        here = here[np.argsort(answers.sure[here, exit - 1], kind="stable")]
+        here = (
+            here[:count] if exit == exits else _surest_of_each(here[::-1], answers.best[:, exit - 1])[:count]
+        )
+        y = (exit - 1) * (tall + below + 0.16) + 0.16
+        total = int((left == exit).sum())
+        which = "the least sure" if exit == exits else "the surest of each class"
+        axes.text(
+            0,
+            y - 0.03,
+            f"exit {exit}: {total:,} of {len(left):,} pictures; {which}",
+            va="bottom",
+            weight="bold",
+        )
+        for place, at in enumerate(here):
+            x, read = place * (1 + GAP), int(answers.best[at, exit - 1])
+            right = read == labels[at]
+            axes.imshow(pictures[at], extent=(x, x + 1, y + tall, y), **look)
+            words = f"{classes[read]}\n{100 * answers.sure[at, exit - 1]:.0f} %"
+            axes.text(
+                x + 0.5,
+                y + tall + 0.03,
+                words,
+                ha="center",
+                va="top",
+                fontsize=10,
+                color=INK if right else ORANGE,
+            )
+    axes.set(xlim=(-0.02, width + 0.02), ylim=(height, -0.06))
+    axes.set_axis_off()
+    return finished(figure, path)
+
+
+def _surest_of_each(order, read):
+    """The first of each class in `order`, the classes in theirs; then the second of each, ..."""
+    seen, rank = {}, []
+    for at in order:
+        seen[read[at]] = seen.get(read[at], 0) + 1
+        rank.append((seen[read[at]], read[at]))
+    return order[sorted(range(len(order)), key=rank.__getitem__)]

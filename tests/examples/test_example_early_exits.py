@@ -1,0 +1,87 @@
+"""examples/early_exits.py: a small run of everything, kept and taken up again."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from running import EXAMPLES, load_program, run_here
+
+import minialex as mx
+from minialex.training.command_line import friendly
+
+PROGRAM = EXAMPLES / "early_exits.py"
+module = load_program(PROGRAM)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two classes that differ in brightness, 32x32."""
+    place, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for split, count in (("train", 30), ("val", 6)):
+        for name, level in (("dark", 60), ("light", 190)):
+            (place / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.normal(level, 20, (32, 32, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(place / split / name / f"{number}.png")
+    return place
+
+
+@pytest.fixture
+def program(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: run_here(lambda: friendly(module.main), PROGRAM, arguments, monkeypatch, capsys)
+
+
+def test_a_curve_is_trained_kept_and_drawn_beside_others_and_timed(program, folder, tmp_path):
+    asked = [folder, "--minutes", 0.004, "--seeds", 1, "-b", 12, "--output-dir", "out"]
+    asked += ["--networks", "SmartNet", "ResNet-8"]
+    result = program(*asked)
+    assert result.status == 0, result
+    names = ["curve.png", "gates.png", "gates_over_training.png", "leavers.png", "resnet-8-0.json", "smartnet-0.json",
+             "smartnet-0.safetensors"]  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    kept = json.loads((tmp_path / "out/smartnet-0.json").read_text())
+    exits = [row["exit"] for row in kept["epochs"]]
+    assert exits == sorted(exits)
+    assert set(exits) == {1, 2, 3}
+    assert kept["errors"] == kept["errors_before"]
+    assert kept["largest_change"] < 1e-5  # by cutting out what is closed
+    assert kept["costs"][0] < kept["costs"][1] < kept["costs"][2] <= kept["costs_before"][2]
+    assert kept["curve"][0]["cost"] == pytest.approx(kept["costs"][0], rel=1e-4)
+    assert kept["at_half"]["cost"] <= kept["costs"][2]
+
+    assert "training loss" not in program(*asked).out
+    other = program(folder, "--minutes", 1, *asked[3:])
+    assert other.status == 1
+    assert "is of other settings" in other.err
+
+    timed = program(folder, "speed", "-b", 6, "--output-dir", "out")
+    assert timed.status == 0, timed
+    assert f"leaving at {kept['at_half']['leave_at']:.3f}" in timed.out
+
+
+def test_speed_wants_a_trained_network(program, folder):
+    result = program(folder, "speed", "--output-dir", "nothing")
+    assert result.status == 1
+    assert "train it first, without `speed`" in result.err
+
+
+def test_mnist_networks_fit_mnist(monkeypatch):
+    rng = np.random.default_rng(0)
+    one = rng.integers(0, 256, (120, 1, 28, 28), dtype=np.uint8), np.arange(120, dtype=np.uint8) % 10
+    monkeypatch.setattr(mx.data, "load_mnist", lambda: (one, one))
+    args = module.parse_arguments(["mnist", "--limit", "100"])
+    data = module.read_pictures(args)
+    assert [len(x) for x, _, _ in data] == [100, 100]
+    model = module.NETWORKS["mnist"]["SmartNet"](num_classes=10)
+    batches = module.Batches(data, args, 0)
+    x, _labels = next(iter(batches.train.shuffled(0)))
+    assert model.answers(x).shape == (90, 3, 10)  # a tenth is held out
+    assert sum(len(some) for _, some in batches.held_out.in_order()) == 10
+
+
+def test_a_network_that_there_is_not_is_named(capsys):
+    with pytest.raises(SystemExit):
+        module.parse_arguments(["mnist", "--networks", "ResNet-8"])
+    assert "--networks 'ResNet-8' is not one of SmartNet" in capsys.readouterr().err
