@@ -28,7 +28,7 @@ from minialex.training.command_line import friendly
 
 PROGRAM = EXAMPLES / "alexnet_imagenet.py"
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
-SMART = "-a smartnet --small --exits 2 --penalty 0.8".split()
+SMART = "-a smartnet --small --exits 2 --penalty 4".split()
 RUN = "--epochs 4 -b 4 -j 0 -p 9 --lr 0.05 --seed 3 --devices cpu --output-dir out".split()
 WIDTH = 0.125
 
@@ -100,7 +100,7 @@ def test_a_run_keeps_its_exits_and_its_penalty_and_begins_the_rate_anew_with_eac
     folder, said = whole_run
     settings = json.loads((folder / runs.SETTINGS).read_text())
     kept = ("arch", "small", "exits", "penalty", "lr_scheduler")
-    assert [settings[name] for name in kept] == ["smartnet", True, 2, 0.8, "cosine"]
+    assert [settings[name] for name in kept] == ["smartnet", True, 2, 4.0, "cosine"]
     record = weights.read_record(folder / runs.MODEL)
     assert (record["network"], record["exits"], record["classes"]) == ("smartnet", 2, list(COLOURS))
     rates = re.findall(r"^Epoch \[\d\]\[3/3\] .* lr ([\d.e-]+)$", said, re.M)
