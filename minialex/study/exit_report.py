@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minialex.data.folder import PictureList
 from minialex.devices.device import to_numpy
 from minialex.layers.exits import Exits
 from minialex.layers.gate import Gate
@@ -89,14 +90,14 @@ def leave(model: Exits, batches, leave_at: float) -> Left:
 def report_exits(
     model: Exits,
     batches_of: Callable,
-    pictures,
+    pictures: PictureList,
     leave_at: float | None = None,
     budget: float | None = None,
     say: Callable[[str], None] = print,
 ) -> Left | None:
     """Say how good each exit is; or with a probability, or a budget of multiply-adds, what comes of leaving early.
 
-    pictures: a data.PictureList; batches_of makes batches of one. For a budget every second picture sets the
+    batches_of makes batches of a list of pictures. For a budget every second picture sets the
     probability, and the others are told of.
     Raises ValueError for a budget below what the first exit costs, or too few pictures to halve.
     """
@@ -127,8 +128,8 @@ def check_budget(model: Exits, budget: float | None) -> None:
         )
 
 
-def every_second(pictures):
-    """Two halves of a data.PictureList, each spread over it."""
+def every_second(pictures: PictureList) -> tuple[PictureList, PictureList]:
+    """Two halves of a list, each spread over it."""
     if len(pictures) < 2:
         raise ValueError("--budget: one picture cannot be halved, of which one half sets when to leave")
     places = np.arange(len(pictures))

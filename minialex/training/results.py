@@ -64,7 +64,7 @@ def lost_best(
     )
 
 
-def _best_epoch(checkpoint, report, best_from):
+def _best_epoch(checkpoint, report, best_from=0):
     history = checkpoint.state["progress"]["history"][best_from:]
     errors = {row["epoch"]: report.held_out_error(row) for row in history}
     errors = {epoch: error for epoch, error in errors.items() if error is not None}
