@@ -459,14 +459,13 @@ def train_network(args, checkpoint, settings, folder):
     last = history[-1]
     epochs = "1 epoch" if last["epoch"] == 1 else f"{last['epoch']} epochs"
     print(f"\nValidation: Acc@1 {last['val_acc1']:.2f} %, Acc@5 {last['val_acc5']:.2f} % after {epochs}")
-    if is_smart(settings):
-        show_exits(model, pictures, prepare, folder)
-    files = [MODEL, HISTORY, *[COMPACT] * (folder / COMPACT).is_file()]
-    print(f"In {folder}: " + ", ".join([*files, *sorted(path.name for path in folder.glob("*.png"))]))
+    print(f"In {folder}: " + ", ".join([MODEL, HISTORY, *sorted(path.name for path in folder.glob("*.png"))]))
     if not settings["dummy"]:
         print(f"Try it on a picture of your own: python -m minialex classify my.jpg --weights {folder}")
         if not settings["data"] and settings["arch"] == "alexnet":
             print(WHAT_WAS_DONE)
+    if is_smart(settings):
+        show_exits(model, pictures, prepare, folder)
 
 
 def is_smart(settings):
