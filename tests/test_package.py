@@ -30,8 +30,8 @@ ROWS = [
     "layers.conv layers.pool layers.activation layers.linear layers.norm layers.batch_norm layers.dropout "
     "layers.loss",
     "layers.sequential",
-    "layers.branches layers.exits",
-    "layers.dense",
+    "layers.branches layers.leaving",
+    "layers.exits layers.dense layers.gate",
     "layers.towers",
     "layers",
     "fast.cpu.pieces fast.cpu.windows",
