@@ -78,7 +78,7 @@ class Gate(Layer):
     def _of_all(self, grad_read):
         """The gradient of all channels: 0 of those that are not read."""
         shape = (len(grad_read), sum(self.sizes), *grad_read.shape[2:])
-        grad_x = self.xp.zeros(shape, dtype=grad_read.dtype)
+        grad_x = self.xp.zeros_like(grad_read, shape=shape)  # laid out as it, too
         for part, grad_part in zip(self._parts(grad_x), cut(grad_read, self.sizes_read), strict=True):
             part[...] = grad_part
         return grad_x
