@@ -39,7 +39,6 @@ class Gate(Layer):
     """
 
     needs_batch = True
-    input_rank: int | None = None
 
     def __init__(self, sizes: Sequence[int], reads: Sequence[int] | None = None):
         if not isinstance(sizes, Sequence) or not sizes:
@@ -104,7 +103,7 @@ def _checked(reads, count):
         raise ValueError(
             f"Gate: it reads {tuple(reads)}: some of the sources 0 to {count - 1} are needed, in rising order"
         )
-    return tuple(int(s) for s in reads)
+    return tuple(reads)
 
 
 def shut(gates: Array, threshold: float) -> None:

@@ -160,6 +160,11 @@ def test_a_number_alone_is_refused():
         mx.Gate((1,)).forward(np.array(1.0, np.float32))
 
 
+def test_gates_do_not_go_into_towers():
+    with pytest.raises(ValueError, match="Gate does not know how to split itself over towers"):
+        mx.Towers.split(mx.Gate((2, 2)))
+
+
 def test_whole_numbers_of_numpy_will_do():
     layer = mx.Gate([np.int64(1), np.int32(2)], reads=[np.int64(1)])
     assert (layer.sizes, layer.reads, repr(layer)) == ((1, 2), (1,), "Gate(sizes=(1, 2), reads=(1,))")
