@@ -89,7 +89,7 @@ class Exits(Sequential):
     @property
     def leave_at(self) -> float | None:
         """How sure a head must be of a picture that leaves there; None: in evaluation all go to the end."""
-        return vars(self).get("_leave_at")
+        return vars(self).get("leave_at")
 
     @leave_at.setter
     def leave_at(self, probability):
@@ -97,7 +97,7 @@ class Exits(Sequential):
         known = probability is None or (isinstance(probability, (int, float)) and 0 <= probability <= 1)
         if not known:  # NaN as well
             raise ValueError(f"leave_at is a probability, from 0 to 1, or None, not {probability!r}")
-        vars(self)["_leave_at"] = None if probability is None else float(probability)
+        vars(self)["leave_at"] = None if probability is None else float(probability)
 
     def forward(self, x: Array) -> Array:
         self.left = None
