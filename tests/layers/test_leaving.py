@@ -77,6 +77,13 @@ def test_a_gradient_comes_back_from_where_its_picture_left(device, case, data):
     )
 
 
+@pytest.mark.parametrize(("leave_at", "left"), [(0.0, 1), (0.5, 1), (0.51, 2)])
+def test_who_is_just_as_sure_as_it_takes_leaves(device, leave_at, left):
+    model = passing_on(2, 2, [0], leave_at).to(device)
+    model.forward(device.asarray(np.array([[3.0, 3.0, 9.0, 0.0]])))
+    assert model.left.tolist() == [left]
+
+
 @pytest.mark.parametrize(("logits", "sure"), [
     ([[0.0, 0.0]], 0.5),
     ([[1e4, -1e4, 0.0]], 1.0),
