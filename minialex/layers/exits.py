@@ -12,7 +12,6 @@ from minialex.layers.layer import Array, Layer
 from minialex.layers.leaving import backward_leaving, forward_leaving, nothing_hangs_on
 from minialex.layers.loss import Loss, SoftmaxCrossEntropy
 from minialex.layers.sequential import Sequential, was_used_since
-from minialex.layers.settings import number
 
 
 class Exits(Sequential):
@@ -93,7 +92,6 @@ class Exits(Sequential):
 
     @leave_at.setter
     def leave_at(self, probability):
-        probability = number(probability)
         known = probability is None or (isinstance(probability, (int, float)) and 0 <= probability <= 1)
         if not known:  # NaN as well
             raise ValueError(f"leave_at is a probability, from 0 to 1, or None, not {probability!r}")

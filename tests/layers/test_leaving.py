@@ -194,6 +194,41 @@ def test_without_input_grad_the_parameters_get_the_same(device):
         np.testing.assert_array_equal(actual, expected)
 
 
+def test_the_first_layer_is_not_asked_for_a_gradient_that_nobody_needs():
+    asked = []
+
+    class Asked(mx.Identity):
+        def backward(self, grad_y, input_grad=True):
+            asked.append(input_grad)
+            return grad_y
+
+    for leave_at in (0.9, None):
+        model = mx.Exits({"a": Asked(), "b": Asked()}, {"head": ("a", mx.Identity())}, leave_at).eval()
+        for options in ({}, {"input_grad": False}):
+            model.forward(np.zeros((1, 2)))
+            model.backward(np.zeros((1, 2)), **options)
+    assert asked == [True, True, True, False] * 2
+
+
+class Centred(mx.Layer):
+    """A head that looks at all pictures of its batch: then those that go on hear of those that leave."""
+
+    def forward(self, x):
+        return x - x.mean(axis=0)
+
+    def backward(self, grad_y):
+        return grad_y - grad_y.mean(axis=0)
+
+
+def test_a_picture_that_goes_on_gets_what_comes_back_from_both(device):
+    trunk = {"a": mx.Identity(), "b": mx.Scale(10.0)}
+    model = mx.Exits(trunk, {"head": ("a", Centred())}, 0.9).eval().to(device)
+    model.forward(device.asarray(np.array([[6.0, 0.0], [0.0, 0.0], [0.0, 0.0]])))
+    assert model.left.tolist() == [1, 2, 2]
+    grad_x = model.backward(device.asarray(np.array([[3.0, 6.0], [1.0, 2.0], [0.0, 0.0]])))
+    close(grad_x, [[2.0, 4.0], [-1.0 + 10, -2.0 + 20], [-1.0, -2.0]])
+
+
 @pytest.mark.parametrize("leave_at", [0.0, 0.9, 1.0])
 def test_nothing_of_the_callers_is_written_into_and_nothing_that_was_returned(device, leave_at):
     model, grad = network(leave_at).to(device), np.random.default_rng(4).normal(size=(7, 3))
@@ -369,6 +404,17 @@ def test_what_is_no_row_of_logits_is_named():
         ValueError, match=r"takes a row of logits, \(N, classes\); head gives shape \(2, 3, 1, 1\)$"
     ):
         model.forward(np.zeros((2, 3, 1, 1)))
+
+
+@pytest.mark.parametrize(("trunk", "heads", "message"), [
+    ([mx.Identity()], {}, r"^Exits takes trunk and heads by name: Exits\({...}, heads={name: \(layer, head\)}\)$"),
+    ({"a": mx.Identity()}, [("a", mx.Identity())], r"^Exits takes trunk and heads by name"),
+    ({"a": mx.Identity()}, {"head": mx.Identity()}, r"^Exits: head should be \(the layer's name .* not Identity\(\)$"),
+    ({"a": mx.Identity()}, {"head": ("a",)}, r"^Exits: head should be .* the head\), not \('a',\)$"),
+])  # fmt: skip
+def test_what_has_no_names_is_refused(trunk, heads, message):
+    with pytest.raises(TypeError, match=message):
+        mx.Exits(trunk, heads)
 
 
 def test_no_head_is_called_as_the_trunks_own_exit():
