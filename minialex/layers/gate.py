@@ -39,7 +39,6 @@ class Gate(Layer):
     """
 
     needs_batch = True
-    input_rank: int | None = None
 
     def __init__(self, sizes: Sequence[int], reads: Sequence[int] | None = None):
         if not isinstance(sizes, Sequence) or not sizes:
@@ -51,20 +50,15 @@ class Gate(Layer):
 
     def forward(self, x: Array) -> Array:
         read = self.xp.concatenate(self._parts(x), axis=1) if self.leaves_out else x
+        gates = self._by_channel(x.ndim)
         self.save(read=read)
-        return self._by_channel(x.ndim) * read
+        return gates * read
 
     def backward(self, grad_y: Array) -> Array:
         products = grad_y * self.saved.read
         self.weight.grad = self.xp.stack([part.sum() for part in cut(products, self.sizes_read)])
         grad_read = self._by_channel(grad_y.ndim) * grad_y
-        if not self.leaves_out:
-            return grad_read
-        shape = (len(grad_y), sum(self.sizes), *grad_y.shape[2:])
-        grad_x = self.xp.zeros(shape, dtype=grad_y.dtype)
-        for part, grad_part in zip(self._parts(grad_x), cut(grad_read, self.sizes_read), strict=True):
-            part[...] = grad_part
-        return grad_x
+        return self._of_all(grad_read) if self.leaves_out else grad_read
 
     @property
     def leaves_out(self) -> bool:
@@ -79,6 +73,14 @@ class Gate(Layer):
         """The channels of each source that is read, as views."""
         parts = cut(x, self.sizes)
         return [parts[source] for source in self.reads]
+
+    def _of_all(self, grad_read):
+        """The gradient of all channels: 0 of those that are not read."""
+        shape = (len(grad_read), sum(self.sizes), *grad_read.shape[2:])
+        grad_x = self.xp.zeros_like(grad_read, shape=shape)  # laid out as it, too
+        for part, grad_part in zip(self._parts(grad_x), cut(grad_read, self.sizes_read), strict=True):
+            part[...] = grad_part
+        return grad_x
 
     def _by_channel(self, ndim):
         """(channels, 1, 1): each channel's gate."""
@@ -101,7 +103,7 @@ def _checked(reads, count):
         raise ValueError(
             f"Gate: it reads {tuple(reads)}: some of the sources 0 to {count - 1} are needed, in rising order"
         )
-    return tuple(int(s) for s in reads)
+    return tuple(reads)
 
 
 def shut(gates: Array) -> None:
