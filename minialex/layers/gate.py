@@ -12,7 +12,7 @@ import numpy as np
 from minialex.devices.device import array_module
 from minialex.layers.branches import cut
 from minialex.layers.layer import Array, Layer
-from minialex.layers.parameter import Parameter
+from minialex.layers.parameter import Constant, Parameter
 from minialex.shapes import is_whole, positive
 
 
@@ -24,6 +24,7 @@ class Gate(Layer):
 
     sizes: how many channels each source has, as they lie in x. reads: the sources whose channels are handed on, in
     rising order; left out, all. Of the others nothing is computed, and y does not have their channels.
+    costs: what reading each of these costs, by which the penalty on their gates is multiplied; left out, 1.
     `weight` holds the gates, of which SGD's penalty closes those that are of little use, see `shut`; no weight decay.
     Shapes: x (N, sum of sizes, ...); weight (sources read,); y (N, channels of the sources read, ...).
     Raises ValueError for another number of channels, and for sources that there are not.
@@ -40,13 +41,22 @@ class Gate(Layer):
 
     needs_batch = True
 
-    def __init__(self, sizes: Sequence[int], reads: Sequence[int] | None = None):
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        reads: Sequence[int] | None = None,
+        costs: Sequence[float] | None = None,
+    ):
         if not isinstance(sizes, Sequence) or not sizes:
             raise TypeError(f"Gate: sizes says how many channels each source has, (16, 8), not {sizes!r}")
         self.sizes = tuple(positive(size, "sizes") for size in sizes)
         self.reads = tuple(range(len(sizes))) if reads is None else _checked(reads, len(sizes))
         self.weight = Parameter(np.ones(len(self.reads), np.float32), decay=False)
         self.weight.proximal = shut
+        if costs is not None:
+            if len(costs) != len(self.reads) or not all(0 <= cost < np.inf for cost in costs):
+                raise ValueError(f"Gate: it reads {len(self.reads)} sources, and costs is {costs!r}")
+            self.costs = self.weight.costs = Constant(np.array(costs, np.float32))
 
     def forward(self, x: Array) -> Array:
         read = self.xp.concatenate(self._parts(x), axis=1) if self.leaves_out else x

@@ -32,6 +32,11 @@ LEAST = 4  # pixels a side that pooling between blocks leaves
 Reads = Mapping[str, Sequence[str]]  # for each layer and exit the sources that it reads, by name
 
 
+GATES_LEARN = (
+    4.0  # times as fast as weights: from 1 to 0 the way is long, and a penalty that may be paid for is small
+)
+
+
 class SmartLayer(Layer):
     """y = relu(norm(conv(gate(x)))): some new maps, from those sources among x whose gates are open
 
@@ -40,7 +45,7 @@ class SmartLayer(Layer):
     """
 
     def __init__(self, sizes, maps, rng, reads=None):
-        self.gate = Gate(sizes, reads)
+        self.gate = gate(sizes, reads, unit=maps)
         self.conv = Conv2D(sum(self.gate.sizes_read), maps, 3, padding=1, bias=False, rng=rng, init=he_normal)
         self.norm, self.relu = BatchNorm2D(maps), ReLU()
         self.maps = maps
@@ -76,6 +81,18 @@ class Still(Layer):
         return self.xp.zeros(self.saved.shape, dtype=grad_y.dtype)
 
 
+def gate(sizes, reads, unit) -> Gate:
+    """One whose costs are 1 for a source of `unit` maps, and grow with the multiply-adds: with the maps
+
+    The unit is what reading a source of as many maps as it makes itself costs a layer of the block. In "small" and
+    "large" that is nearly the same in each block.
+    """
+    reads = range(len(sizes)) if reads is None else reads
+    made = Gate(sizes, list(reads), [sizes[source] / unit for source in reads])
+    made.weight.lr_scale = GATES_LEARN
+    return made
+
+
 class Grid:
     """The parts of a network as they are put together, column by column: a block, and the exit below it
 
@@ -107,11 +124,13 @@ class Grid:
                 self.sources[name] = maps
         if nodes:
             self.trunk[block] = Dense(**nodes)
-        gate = Gate(list(self.sources.values()), self._places(exit, reads))
-        features = sum(gate.sizes_read) * self.cells**2
-        fc = Linear(features, self.num_classes, rng=rng, init=he_normal)
-        pool = AdaptiveAvgPool2D(self.cells)
-        head = Sequential(pool=pool, gate=gate, flatten=Flatten(), fc=fc)
+        cells, sizes = self.cells**2, list(self.sources.values())
+        unit = (
+            9 * maps**2 * self.side**2 / (cells * self.num_classes)
+        )  # of as many multiply-adds as a layer's is
+        opening = gate(sizes, self._places(exit, reads), unit)
+        fc = Linear(cells * sum(opening.sizes_read), self.num_classes, rng=rng, init=he_normal)
+        head = Sequential(pool=AdaptiveAvgPool2D(self.cells), gate=opening, flatten=Flatten(), fc=fc)
         self.heads[exit] = (list(self.trunk)[-1], head)
         self.ends.append((len(self.trunk), len(self.sources), self.side))
 

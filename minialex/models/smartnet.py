@@ -9,8 +9,9 @@ and brought to size by pooling; connections that are of no use take no part; sev
 one before, trained one after the other, stored and loaded by exit; the network leaves at the nearest exit that will do.
 
 What is our choice: how a connection is weighed (one gate for the maps that one layer gives to another, layers/gate.py)
-and closed (SGD's penalty); that a layer is gate, convolution, normalisation, ReLU, and its number of maps; average
-pooling; when an exit is sure (the probability of its best class); that an exit begins as a copy of the one before.
+and closed (SGD's penalty, by what it costs, with gates that learn four times as fast as weights); that a layer is gate,
+convolution, normalisation, ReLU, and its number of maps; average pooling; when an exit is sure (the probability of its
+best class); that an exit begins as a copy of the one before.
 Left out: the way through the network learned by a GAN or by reinforcement.
 
 Related ideas that were published: BranchyNet (Teerapittayanon et al. 2016), MSDNet (Huang et al. 2018), network
@@ -45,6 +46,7 @@ from minialex.models.network import (
     scaled,
 )
 from minialex.models.smart_grid import (
+    GATES_LEARN,
     Grid,
     Reads,
     begin_as,
@@ -174,7 +176,8 @@ class SmartNet(NetworkWithExits):
                 begin_as(own[-1], before[-1])
         for layer in self.children().values():
             for p in layer.parameters():
-                p.lr_scale = float(layer in own)
+                usual = GATES_LEARN if p.proximal else 1.0
+                p.lr_scale = usual if layer in own else 0.0
             for inner in all_layers(layer):
                 if isinstance(inner, BatchNorm2D):
                     inner.frozen = layer not in own
