@@ -50,11 +50,11 @@ class DataParallel(Model):
     the end of a `with`, and when the object goes. The same number of processes gives the same bits. Dropout draws the
     masks that it would draw in one process.
 
-    The others take over parameters, buffers and plain settings (numbers, texts, tuples) in each forward, anything else
-    when they start. A layer that mixes the pictures of a batch sees its process's alone: batch normalisation uses the
-    mean and variance of each share, and its running ones are those of the first share, as in PyTorch. A layer of your
-    own must stand in a module that can be imported, not in a notebook. A script needs `if __name__ == "__main__":`
-    around what it does, since each process imports it.
+    The others take over parameters, buffers and plain settings (numbers, texts, tuples, None) in each forward, anything
+    else when they start. A layer that mixes the pictures of a batch sees its process's alone: batch normalisation uses
+    the mean and variance of each share, and its running ones are those of the first share, as in PyTorch. A layer of
+    your own must stand in a module that can be imported, not in a notebook. A script needs
+    `if __name__ == "__main__":` around what it does, since each process imports it.
 
     Raises TypeError for what is no model; forward raises ValueError for a model that is not on the CPU, RuntimeError
     if one of the processes dies or cannot have the model.
@@ -314,8 +314,9 @@ _NOT_IMPORTABLE = (
 
 
 def settings_of(layer: Layer) -> dict:
-    """What is set in a layer besides arrays: p, alpha, training, how many steps dropout has counted."""
-    return {name: value for name, value in vars(layer).items() if name[0] != "_" and is_setting(value)}
+    """What is set in a layer besides arrays: p, alpha, training, how many steps dropout has counted; or is None."""
+    own = {name: value for name, value in vars(layer).items() if name[0] != "_" and name != "saved"}
+    return {name: value for name, value in own.items() if value is None or is_setting(value)}
 
 
 def _work(pipe, layout, shared, threads):

@@ -207,7 +207,9 @@ def first_kernels(arrays: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
 
 def outputs_in(path, arrays: Mapping[str, np.ndarray], arch: str, small: bool) -> int:
     """How many classes weights know. Raises ValueError where the last layer is not there."""
-    last = f"{last_layers(sketch(arch, small))[0]}.bias"
-    if last not in arrays:
-        raise ValueError(f"{path} has no layer {last.removesuffix('.bias')}, in which {arch} ends")
-    return len(arrays[last])
+    lasts = last_layers(sketch(arch, small))
+    # The last one; of a part of a SmartNet an earlier one.
+    last = next((layer for layer in lasts if f"{layer}.bias" in arrays), None)
+    if last is None:
+        raise ValueError(f"{path} has no layer {lasts[0]}, in which {arch} ends")
+    return len(arrays[f"{last}.bias"])

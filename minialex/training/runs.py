@@ -305,7 +305,9 @@ ARGUMENTS = partly(
         "depth": whole(1, 1202),
         "version": whole(1, 2),
         **dict.fromkeys(("batch_norm", "auxiliaries", "plain"), FLAG),
-        "shortcut": Maybe(TEXT),
+        **dict.fromkeys(("shortcut", "reads"), Maybe(TEXT)),
+        "exits": whole(1, 1000),
+        "blocks": TEXT,
     }
 )
 
