@@ -28,7 +28,7 @@ from minialex.shapes import positive
 
 LEAST = 4  # pixels a side that pooling leaves
 # In all blocks, and in all their kernels: more is a slip, or a file's malice.
-MOST_LAYERS, MOST_NUMBERS = 1000, 10**9
+MOST_LAYERS, MOST_NUMBERS = 250, 250 * 10**6
 
 Reads = Mapping[str, Sequence[str]]  # for each layer and exit the sources that it reads, by name
 

@@ -306,7 +306,7 @@ ARGUMENTS = partly(
         "version": whole(1, 2),
         **dict.fromkeys(("batch_norm", "auxiliaries", "plain"), FLAG),
         **dict.fromkeys(("shortcut", "reads"), Maybe(TEXT)),
-        "exits": whole(1, 1000),
+        "exits": whole(1, 250),
         "blocks": TEXT,
     }
 )
