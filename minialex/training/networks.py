@@ -82,7 +82,7 @@ def make_network(
     """The network of a run's settings. record: of weights; the network is made as it says, its dialect, too.
 
     exits: False for one without classifiers on the way, where no record says.
-    Raises ValueError for two devices, where it has no towers.
+    Raises ValueError for two devices, where it has no towers, and for a record of one that reads no colours.
     """
     size = {name: settings[name] for name in ("width", "image_size")}
     arch = settings["arch"]
@@ -92,6 +92,10 @@ def make_network(
     check_device(arch, devices)
     if record:
         model = rebuilt(record, num_classes=num_classes, devices=devices)
+        if model.picture_shape[0] != 3:
+            raise ValueError(
+                f"{model} of these weights wants pictures {model.picture_shape}; photographs have 3 colours"
+            )
     else:
         options = {} if exits or arch not in WITH_EXITS else {"auxiliaries": False}
         make = network(arch, settings["small"])

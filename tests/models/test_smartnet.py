@@ -323,12 +323,10 @@ def randomly_closed(model, seed, share):
     return model
 
 
-@pytest.mark.parametrize("preset", ["small", "mnist"])
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 1.0])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_cut_network_says_the_same_with_fewer_multiply_adds(preset, share, dtype):
-    for seed in range(3):
-        exits, side = 1 + (seed + 2) % 3, (8, 9)[seed % 2]
+def test_a_cut_network_says_the_same_with_fewer_multiply_adds(share, dtype):
+    for seed, (exits, side, preset) in enumerate([(3, 8, "small"), (1, 9, "small"), (3, 9, "mnist")]):
         model = drawn(tiny(exits, preset=preset, image_size=side), seed).astype(dtype)
         randomly_closed(model, seed, share).eval()
         x = pictures(3, side, len(model.input.mean), dtype)
@@ -945,3 +943,14 @@ def test_processes_hear_which_exit_learns():
             for p, grad in zip(model.parameters(), together, strict=True):
                 if p.lr_scale:
                     np.testing.assert_allclose(p.grad, grad, rtol=1e-4, atol=1e-5 * np.abs(grad).max())
+
+
+def test_layers_and_exits_are_found_by_name():
+    model = tiny()
+    for name, layer in model.children().items():
+        assert model[name] is layer
+    assert model[0] is model["stem"]
+    head = mx.Linear(2, 2)
+    assert mx.Exits({"a": mx.Linear(2, 2)}, heads={"early": ("a", head)})["early"] is head
+    with pytest.raises(KeyError, match="exit9"):
+        model["exit9"]
