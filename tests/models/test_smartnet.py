@@ -116,6 +116,23 @@ def test_between_blocks_maps_are_halved_down_to_four_pixels(side, sides):
     assert [rows[f"block{number}"][1] for number in (1, 2, 3)] == sides
 
 
+@pytest.mark.parametrize(("side", "sides"), [(29, [8, 4, 4]), (57, [15, 7, 7]), (64, [16, 8, 4])])
+def test_the_large_ones_stem_halves_twice_before(side, sides):
+    rows = {row.name: row.output for row in mx.summary(tiny(preset="large", image_size=side)).rows}
+    assert [rows[f"block{number}"][1] for number in (1, 2, 3)] == sides
+
+
+def test_weights_are_drawn_for_relu():
+    model = tiny(1, "1x400", width=0.5)  # 8 maps in the stem, 200 in the layer
+    for weight, fan_in in (
+        (model["stem"]["conv"].weight, 27),
+        (model["block1"].nodes["layer1"].conv.weight, 72),
+        (model["exit1"]["fc"].weight, 208),
+    ):
+        assert weight.value.std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.15)
+    assert all((p.value == 1).all() for name, p in model.named_parameters() if "gate" in name)
+
+
 @pytest.mark.parametrize(
     ("preset", "shape", "stem"),
     [("large", (3, 224, 224), 56), ("small", (3, 32, 32), 32), ("mnist", (1, 28, 28), 28)],
@@ -672,15 +689,17 @@ def test_no_gradient_of_another_forward_is_left():
     assert not any(p.grad.any() for p in later)
 
 
-def test_where_nothing_learns_all_have_gradients_and_nothing_changes():
-    model = tiny().learn(2)
+def test_where_nothing_learns_backward_goes_all_the_way():
+    model = drawn(tiny()).learn(2, begin=False)
+    y = model.forward(pictures())
+    model.backward(np.ones_like(y), input_grad=True)
+    asked = [p.grad.copy() for p in model.parameters()]
     for p in model.parameters():
         p.lr_scale = 0
-    before = numbers(model)
-    step(model, mx.SGD(model.parameters(), 0.1), pictures(), np.arange(4) % CLASSES)
-    now = numbers(model)
-    changed = {name for name in before if (now[name] != before[name]).any()}
-    assert all("running" in name for name in changed)
+    model.forward(pictures())
+    assert model.backward(np.ones_like(y)) is None
+    for p, grad in zip(model.parameters(), asked, strict=True):
+        np.testing.assert_array_equal(p.grad, grad)
 
 
 @pytest.mark.parametrize("exit", [None, 2])

@@ -159,11 +159,18 @@ def test_names_of_classes_go_with_it_and_others_do_not_fit(path):
         mx.models.resnet(8, 3, "cifar", width=0.1),
         mx.models.resnet(8, 3, "cifar", width=0.1, rng=2),
     )
+    mx.save(model, path)
+    mx.load(other, path)
+    assert not hasattr(other, "classes")
     model.classes = ["ape", "bee", "cat"]
+    mx.load(model, path)  # which says nothing of classes
+    assert model.classes == ["ape", "bee", "cat"]
     mx.save(model, path)
     mx.load(other, path)
     assert other.classes == ["ape", "bee", "cat"]
+    other.classes = own = ("ape", "bee", "cat")
     mx.load(other, path)
+    assert other.classes is own
     other.classes = ("bee", "ape", "cat")
     before = weights.export_grouped(other)
     shaken(model)
@@ -294,6 +301,18 @@ def test_a_file_of_fewer_exits_says_what_to_do_and_that_works(path):
     mx.load(model, path)
     assert_same(model, shaken(smart(2)))
     model.extend()
+
+
+@pytest.mark.parametrize("exits", [1, 2])
+def test_what_is_in_a_file_besides_is_left_out_with_the_exits_alone(path, exits):
+    model = smart(2)
+    arrays, record = weights.export_grouped(model), weights.record_of(model)
+    weights.save(path, {**arrays, "more": np.zeros(2)}, weights.as_metadata(record))
+    if exits == 1:
+        mx.load(smart(1), path)
+        return
+    with pytest.raises(ValueError, match="more is unknown here"):
+        mx.load(smart(2), path)
 
 
 @pytest.mark.parametrize("exits", [0, 4, "2", True, 1.0])
