@@ -319,7 +319,7 @@ _NOT_IMPORTABLE = (
 
 def settings_of(layer: Layer) -> dict:
     """What is set in a layer besides arrays: p, alpha, training, how many steps dropout has counted."""
-    settings = {name: value for name, value in vars(layer).items() if name[0] != "_"}
+    settings = {name: value for name, value in vars(layer).items() if name[0] != "_" and name != "saved"}
     return {name: value for name, value in settings.items() if value is None or is_setting(value)}
 
 

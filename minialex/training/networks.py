@@ -82,7 +82,7 @@ def make_network(
     """The network of a run's settings. record: of weights; the network is made as it says, its dialect, too.
 
     exits: False for one without classifiers on the way, where no record says.
-    Raises ValueError for two devices, where it has no towers.
+    Raises ValueError for two devices, where it has no towers, and for a record of one that reads no colours.
     """
     size = {name: settings[name] for name in ("width", "image_size")}
     arch = settings["arch"]
@@ -92,6 +92,10 @@ def make_network(
     check_device(arch, devices)
     if record:
         model = rebuilt(record, num_classes=num_classes, devices=devices)
+        if model.picture_shape[0] != 3:
+            raise ValueError(
+                f"{model} of these weights wants pictures {model.picture_shape}; photographs have 3 colours"
+            )
     else:
         options = {} if exits or arch not in WITH_EXITS else {"auxiliaries": False}
         make = network(arch, settings["small"])
@@ -207,7 +211,9 @@ def first_kernels(arrays: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
 
 def outputs_in(path, arrays: Mapping[str, np.ndarray], arch: str, small: bool) -> int:
     """How many classes weights know. Raises ValueError where the last layer is not there."""
-    last = f"{last_layers(sketch(arch, small))[0]}.bias"
-    if last not in arrays:
-        raise ValueError(f"{path} has no layer {last.removesuffix('.bias')}, in which {arch} ends")
-    return len(arrays[last])
+    lasts = last_layers(sketch(arch, small))
+    # The last one; of a part of a SmartNet an earlier one.
+    last = next((layer for layer in lasts if f"{layer}.bias" in arrays), None)
+    if last is None:
+        raise ValueError(f"{path} has no layer {lasts[0]}, in which {arch} ends")
+    return len(arrays[f"{last}.bias"])

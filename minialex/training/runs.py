@@ -305,8 +305,10 @@ ARGUMENTS = partly(
         "depth": whole(1, 1202),
         "version": whole(1, 2),
         **dict.fromkeys(("batch_norm", "auxiliaries", "plain"), FLAG),
-        "shortcut": Maybe(TEXT),
+        **dict.fromkeys(("shortcut", "reads"), Maybe(TEXT)),
         "layers": Maybe([whole(1, 600)]),
+        "exits": whole(1, 250),
+        "blocks": TEXT,
     }
 )
 
