@@ -8,7 +8,7 @@ from minialex import weights
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
-CLASSES, SIDE = 3, 9
+CLASSES, SIDE, CELLS = 3, 9, 4
 STEM, BLOCKS, SIDES = (
     2,
     [(2, 2), (3, 3), (2, 2)],
@@ -61,12 +61,25 @@ class Twin:
                     N, _, H, W = maps["stem"].shape
                     maps[name] = self.p[f"{name}.bias"][:, None, None].expand(N, -1, H, W)
             exit = f"exit{number}"
-            x = self.through_gates({name: x.mean(dim=(2, 3)) for name, x in maps.items()}, exit)
+            cells = {name: F.adaptive_avg_pool2d(x, CELLS) for name, x in maps.items()}
+            x = self.through_gates(cells, exit).flatten(1)
             ys.append(F.linear(x, self.p[f"{exit}.fc.weight"], self.p[f"{exit}.fc.bias"]))
         return torch.stack(ys, dim=1)
 
+    def costs(self, name):
+        """What its gates' connections cost: multiply-adds, where reading as many maps as it makes is 1 for a layer."""
+        sizes = {"stem": STEM} | {
+            f"block{b}.layer{i}": maps for b, (n, maps) in enumerate(BLOCKS, 1) for i in range(1, n + 1)
+        }
+        number = int(name.partition(".")[0][-1]) - 1
+        maps, read = BLOCKS[number][1], list(sizes) if self.reads is None else self.reads[name]
+        if name.startswith("block"):
+            return torch.tensor([9 * sizes[s] * maps / (9 * maps * maps) for s in read]).double()
+        layer = 9 * maps * maps * SIDES[number] ** 2
+        return torch.tensor([sizes[s] * CELLS**2 * CLASSES / layer for s in read]).double()
+
     def step(self, x, labels, velocities, lr, momentum, decay, penalty, learning=None):
-        """SGD as its docstring says; gates get no decay, and are shut behind it, the widest held at 1."""
+        """SGD as its docstring says; gates get no decay, learn four times as fast, and are put back from 0 to 1."""
         y = self.answers(x, learning=learning)
         exits = range(len(BLOCKS)) if learning is None else [learning - 1]
         loss = sum(F.cross_entropy(y[:, i], labels) for i in exits)
@@ -82,14 +95,17 @@ class Twin:
             for name, p in own.items():
                 decays = "norm" in name or name.endswith(("conv.weight", "fc.weight"))
                 v = velocities.setdefault(name, torch.zeros_like(p))
+                if name.endswith("gate.weight"):
+                    costs = self.costs(name.removesuffix(".gate.weight"))
+                    v.mul_(momentum).sub_(4 * lr * (grads[name] + penalty * costs))
+                    p.add_(v)
+                    widest, held = p.argmax(), float(p.max() > 0)
+                    p.clamp_(0, 1)[widest] = held
+                    continue
                 v.mul_(momentum).sub_(lr * grads[name])
                 if decays:
                     v.sub_(lr * decay * p)
                 p.add_(v)
-                if name.endswith("gate.weight"):
-                    widest, held = p.argmax(), float(p.max() > 0)
-                    p.sub_(lr * penalty / (1 - momentum)).clamp_(0, 1)
-                    p[widest] = held
         return y, loss, grads
 
 
@@ -134,7 +150,7 @@ def test_three_steps_are_those_of_a_twin(learning, cut):
         model.compact()
     model.learn(learning, begin=False)
     twin, velocities = Twin(model, model.grid.reads()), {}
-    how = {"lr": 0.02, "momentum": 0.9, "penalty": 1.5}
+    how = {"lr": 0.02, "momentum": 0.9, "penalty": 4.0}
     optimizer = mx.SGD(model.parameters(), weight_decay=0.01, **how)
     for _ in range(3):
         x, labels = rng.normal(size=(5, 3, SIDE, SIDE)), rng.integers(0, CLASSES, 5)
