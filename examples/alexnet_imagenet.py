@@ -44,7 +44,7 @@ from minialex.training.networks import (
     check_device,
     first_kernels,
     freeze,
-    last_layer,
+    last_layer_in,
     make_network,
     outputs_in,
     pictures_wanted,
@@ -363,9 +363,9 @@ def begin_with(args, model, settings):
     """Put --pretrained's weights into the model. Its last layer stays as it is unless they are of the same classes."""
     path = args.pretrained
     arrays, known = read_weights(path)
-    why, last = "", f"{last_layer(model)}.bias"
-    if last in arrays and not settings["dummy"]:
-        count = len(arrays[last])
+    why, last = "", last_layer_in(arrays, model)
+    if last and not settings["dummy"]:
+        count = len(arrays[f"{last}.bias"])
         why = last_layer_is_new(path, known.get("classes"), count, args.classes, model.classes)
     if settings["arch"] == "smartnet":
         fresh = exits.begin_with_exits(model, weight_file(path), arrays, why)

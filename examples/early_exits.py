@@ -59,7 +59,7 @@ def parse_arguments(argv=None):
     add("--networks", nargs="+", metavar="NAME", help="these alone (default: all of them)")
     add("--minutes", type=number, default=3.0, help="for each network and seed (default: 3)")
     add("--seeds", type=whole_number(1), default=3, metavar="N", help="0 to N - 1 (default: 3)")
-    add("--penalty", type=number, default=0.02, help="of SmartNet's gates (default: 0.02)")
+    add("--penalty", type=number, default=0.005, help="of SmartNet's gates (default: 0.005)")
     add("--limit", type=whole_number(100), default=10_000, metavar="N", help="pictures (default: 10000)")
     add("-b", "--batch-size", type=whole_number(2), default=128, help="default: 128")
     add("--output-dir", type=Path, help="default: runs/early-exits-cifar or -mnist")

@@ -499,6 +499,77 @@ def batch_norm2d_backward(x, weight, grad_y, eps=1e-5, mean=None, variance=None)
     return grad_x, grad_weight, grad_bias
 
 
+# Gates, and exits on the way
+
+
+@in_float64
+def gate(x, weight, sizes, reads=None):
+    """y[n, k] = weight[g] * x[n, c]  for the channels c of the g-th source that is read, k counts through them all
+
+    sizes: how many channels each source has; reads: the sources that are read, in rising order; None: all.
+    x (N, sum of sizes, ...), weight (sources read,), y (N, channels of the sources read, ...).
+    """
+    read = channels_read(sizes, reads)
+    y = np.zeros((len(x), len(read), *x.shape[2:]))
+    for n in range(len(x)):
+        for k, (g, c) in enumerate(read):
+            y[n, k] = weight[g] * x[n, c]
+    return y
+
+
+@in_float64
+def gate_backward(x, weight, sizes, grad_y, reads=None):
+    """grad_y as y; returns (grad_x, grad_weight), shaped as x and weight. What is not read gets 0."""
+    grad_x, grad_weight = np.zeros(x.shape), np.zeros(len(weight))
+    for n in range(len(x)):
+        for k, (g, c) in enumerate(channels_read(sizes, reads)):
+            grad_x[n, c] += grad_y[n, k] * weight[g]
+            grad_weight[g] += (grad_y[n, k] * x[n, c]).sum()
+    return grad_x, grad_weight
+
+
+def channels_read(sizes, reads=None):
+    """(gate, channel) for each channel of the sources that are read."""
+    channels = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])  # of each source
+    reads = range(len(sizes)) if reads is None else reads
+    return [(g, c) for g, source in enumerate(reads) for c in channels[source]]
+
+
+@in_float64
+def shut(gates):
+    """gates[s] <- max(gates[s], 0), at most 1; the first of the widest is 1, unless it is closed
+
+    The proximal step of a penalty on the sum of gates that may be from 0 to 1, one of them held open: where each step's
+    slope has the penalty in it already. Returns the new ones.
+    """
+    new = np.zeros(gates.shape)
+    for s, gate in enumerate(gates):
+        new[s] = min(max(gate, 0), 1)
+    if gates.max() > 0:
+        new[gates.argmax()] = 1
+    return new
+
+
+@in_float64
+def early_exit(logits, leave_at):
+    """(y, left): y[n] = logits[n, i]  of the first exit i with  max over k of p[n, i, k] >= leave_at; else the last one
+
+    p = exp(logits) / sum over k of exp(logits), the softmax of each exit; left[n] = i + 1 counts the exits from 1.
+    Teerapittayanon, McDanel and Kung 2016 (BranchyNet), where p's entropy is compared instead.
+    logits (N, exits, K), y (N, K), left (N,).
+    """
+    N, exits, K = logits.shape
+    y, left = np.zeros((N, K)), np.zeros(N)
+    for n in range(N):
+        for i in range(exits):
+            top = max(logits[n, i])
+            largest = 1 / sum(math.exp(logit - top) for logit in logits[n, i])
+            if largest >= leave_at or i == exits - 1:
+                y[n], left[n] = logits[n, i], i + 1
+                break
+    return y, left
+
+
 # Dropout
 
 

@@ -262,6 +262,39 @@ def test_softmax_cross_entropy_by_hand():
     close(naive.softmax_cross_entropy_backward(logits, labels, grad_loss=8.0), [[-3, 3], [1, -1]])
 
 
+def test_gate_multiplies_each_source_with_its_own():
+    x, weight = pixel(1, 2, 3, 4), np.array([10.0, 100.0])
+    equal(naive.gate(x, weight, (1, 3)), [10, 200, 300, 400])
+    equal(naive.gate(x, weight, (2, 1, 1), reads=(0, 2)), [10, 20, 400])
+
+
+def test_gate_backward_sums_over_a_source_and_leaves_what_is_not_read_alone():
+    x, weight = pixel(1, 2, 3, 4), np.array([10.0, 0.0])
+    grad_x, grad_weight = naive.gate_backward(x, weight, (2, 1, 1), pixel(5, 6, 7), reads=(0, 2))
+    equal(grad_x, [50, 60, 0, 0])
+    equal(grad_weight, [5 * 1 + 6 * 2, 7 * 4])  # of the closed gate too
+    _, twice = naive.gate_backward(np.tile(x, (2, 1, 1, 3)), weight, (2, 2), np.ones((2, 4, 1, 3)))
+    equal(twice, [6 * (1 + 2), 6 * (3 + 4)])
+
+
+def test_shut_puts_gates_from_0_to_1_and_holds_the_first_of_the_widest_at_1():
+    equal(naive.shut(np.array([0.5, 0.9, 0.9, -0.1])), [0.5, 1, 0.9, 0])
+    equal(naive.shut(np.array([3.0, 2.0])), [1, 1])
+    equal(naive.shut(np.array([0.0, -1.0])), [0, 0])
+    equal(naive.shut(np.array([0.5, np.nan])), [0.5, np.nan])
+
+
+def test_early_exit_leaves_at_the_first_exit_that_is_sure_enough_and_at_the_last_one_else():
+    unsure, sure, other = np.log([0.5, 0.5]), np.log([0.125, 0.875]), np.log([0.25, 0.75])
+    logits = np.array([[unsure, sure, other], [sure, other, unsure], [unsure, other, other]])
+    y, left = naive.early_exit(logits, 0.875)
+    close(y, [sure, sure, other])
+    equal(left, [2, 1, 3])
+    equal(naive.early_exit(logits, 0.5)[1], [1, 1, 1])  # as sure as was asked for
+    equal(naive.early_exit(1000 * logits[:, :2], 1.0)[1], [2, 1, 2])
+    equal(naive.early_exit(np.array([[[0, np.nan], [5, 0]]]), 0.5)[1], [2])  # what is no number is not sure
+
+
 def test_softmax_cross_entropy_does_not_overflow():
     logits = np.array([[1e4, 0.0, -1e4]])
     close(naive.softmax_cross_entropy(logits, np.array([1])), 1e4)
@@ -311,6 +344,10 @@ CALLS = [
     (naive.subsampling_backward, X, normal(2), normal((2, 2, 2, 2))),
     (naive.local_response_norm, X),
     (naive.local_response_norm_backward, X, X, 3, 1.0, 0.75, 2.0),
+    (naive.gate, normal((2, 5, 2, 3)), normal(2), (2, 1, 2), (0, 2)),
+    (naive.gate_backward, normal((2, 5, 2, 3)), normal(2), (2, 1, 2), normal((2, 4, 2, 3)), (0, 2)),
+    (naive.shut, normal(5)),
+    (naive.early_exit, normal((3, 2, 4)), 0.5),
     (naive.dropout, X, X > 0, 0.5, "inverted", False),
     (naive.dropout_backward, X, X > 0, 0.5),
     (naive.rbf, FLAT, SQUARE),
@@ -325,11 +362,11 @@ every_function = pytest.mark.parametrize("call", CALLS, ids=lambda call: call[0]
 
 
 def test_every_public_operation_is_among_the_calls():
-    helpers = {"in_float64", "window", "pairs", "part", "channels_of", "connections", "near", "log_sum_exp"}
+    helpers = "in_float64 window pairs part channels_of channels_read connections near log_sum_exp".split()
     public = {
         name for name, thing in vars(naive).items() if getattr(thing, "__module__", "") == naive.__name__
     }
-    assert public - helpers == {function.__name__ for function, *_ in CALLS}
+    assert public - set(helpers) == {function.__name__ for function, *_ in CALLS}
 
 
 def results(function, *args):
@@ -484,6 +521,15 @@ def test_subsampling_gradients():
     close(grad_x, by_differences(lambda x: naive.subsampling(x, weight, bias), x, grad_y), rtol=1e-7)
     close(grad_weight, by_differences(lambda w: naive.subsampling(x, w, bias), weight, grad_y), rtol=1e-7)
     close(grad_bias, by_differences(lambda b: naive.subsampling(x, weight, b), bias, grad_y), rtol=1e-7)
+
+
+@pytest.mark.parametrize("reads", [None, (1, 2)])
+def test_gate_gradients(reads):
+    x, weight, sizes = normal((2, 6, 2, 3)), normal(2 if reads else 3, seed=1), (1, 2, 3)
+    grad_y = normal(naive.gate(x, weight, sizes, reads).shape, seed=2)
+    grad_x, grad_weight = naive.gate_backward(x, weight, sizes, grad_y, reads)
+    close(grad_x, by_differences(lambda x: naive.gate(x, weight, sizes, reads), x, grad_y), rtol=1e-7)
+    close(grad_weight, by_differences(lambda w: naive.gate(x, w, sizes, reads), weight, grad_y), rtol=1e-7)
 
 
 def test_rbf_gradient():

@@ -20,8 +20,8 @@ The smallest case found for y, wrong:
 Each check's help names the function's inputs, what it returns, and the equation: `help(check.conv2d_forward)`.
 A verdict is truthy when all is right. A function that returns None or `...` is *not written yet*. What it prints is
 swallowed, and it must not write into its inputs. `check.planted` has right answers and wrong ones, to read
-afterwards; `check.catches` tries a test of yours on them. Of batch normalisation, joins and the bottleneck a verdict
-also says if yours does what one of the planted wrong answers does.
+afterwards; `check.catches` tries a test of yours on them. Of batch normalisation, joins, the bottleneck, gates and
+early exits a verdict also says if yours does what one of the planted wrong answers does.
 """
 
 from minialex.check import planted
@@ -32,6 +32,9 @@ from minialex.check.blocks import (
     bottleneck_backward,
     bottleneck_forward,
     concat_backward,
+    early_exit,
+    gate_backward,
+    gate_forward,
 )
 from minialex.check.catch import catches
 from minialex.check.layers import (
@@ -73,10 +76,10 @@ from minialex.check.training import (
 __all__ = [
     "add_backward", "avgpool_backward", "avgpool_forward", "batchnorm_backward", "batchnorm_forward",
     "bottleneck_backward", "bottleneck_forward", "catches", "col2im", "concat_backward", "conv2d_backward",
-    "conv2d_forward", "dropout_backward", "dropout_forward", "dropout_mask", "exchange_backward",
-    "exchange_forward", "gradcheck", "im2col", "linear_backward", "linear_forward", "lrn_backward",
-    "lrn_forward", "maxpool_backward", "maxpool_forward", "planted", "relu_backward", "relu_forward",
-    "sgd_step", "sigmoid_backward", "sigmoid_forward", "softmax_cross_entropy_backward",
-    "softmax_cross_entropy_forward", "step_schedule", "subsampling_backward", "subsampling_forward",
-    "tanh_backward", "tanh_forward", "ten_crop",
+    "conv2d_forward", "dropout_backward", "dropout_forward", "dropout_mask", "early_exit", "exchange_backward",
+    "exchange_forward", "gate_backward", "gate_forward", "gradcheck", "im2col", "linear_backward",
+    "linear_forward", "lrn_backward", "lrn_forward", "maxpool_backward", "maxpool_forward", "planted",
+    "relu_backward", "relu_forward", "sgd_step", "sigmoid_backward", "sigmoid_forward",
+    "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "step_schedule", "subsampling_backward",
+    "subsampling_forward", "tanh_backward", "tanh_forward", "ten_crop",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The checks of what networks after AlexNet are made of: batch normalisation, joins, the bottleneck.
+"""The checks of what networks after AlexNet are made of: batch normalisation, joins, the bottleneck, gates, exits.
 
 Arrays are float64, (N, C, H, W), and belong to the caller: what several paths share must not be written into.
 """
@@ -171,3 +171,59 @@ def _passes(x, weight1, weight2, weight3, projection, stride):
     second = naive.conv2d(naive.relu(first), weight2, stride=stride, padding=1)
     body = naive.conv2d(naive.relu(second), weight3)
     return first, second, body + naive.conv2d(x, projection, stride=stride)
+
+
+# -- gates, and the exit that a picture takes --------------------------------------------------------------
+
+
+def gate_forward(f) -> Verdict:
+    """f(x, gates, sizes) -> y
+
+    y[n, c, i, j] = gates[s] * x[n, c, i, j]  for the channels c of source s
+
+    How much is read of each source, 0 being nothing, 1 all. sizes: how many channels each source has, as they lie in
+    x one behind the other, C in all: of (2, 1) channels 0 and 1 are source 0's. x and y (N, C, H, W), gates (sources,).
+    """
+
+    def expected(x, gates, sizes):
+        return naive.gate(x, gates, sizes)
+
+    return search("gate_forward", f, cases.gate, by_magnitudes("y", expected), "y", recognise=True)
+
+
+def gate_backward(f) -> Verdict:
+    """f(x, gates, sizes, grad_y) -> (grad_x, grad_gates)
+
+    grad_x[n, c, i, j] = gates[s] * grad_y[n, c, i, j]
+    grad_gates[s] = sum of x * grad_y  over n, i, j and the channels c of source s
+
+    A gate that is closed has a gradient too. x, grad_y and grad_x (N, C, H, W), gates and grad_gates (sources,).
+    """
+
+    def expected(x, gates, sizes, grad_y):
+        return naive.gate_backward(x, gates, sizes, grad_y)
+
+    names = "grad_x grad_gates"
+    judge = by_magnitudes(names, expected)
+    return search("gate_backward", f, cases.gate_backward, judge, names, recognise=True)
+
+
+def early_exit(f) -> Verdict:
+    """f(logits, leave_at) -> (y, left)
+
+    left[n] = the first exit of which  max over k of p[n, exit, k] >= leave_at,  counted from 1; the last one else
+    y[n] = the logits of that exit,  p = softmax(logits), over the classes of each exit
+
+    What every exit would say of each picture is given; how far must each go? logits (N, exits, K), also as large as a
+    million; leave_at a probability; y (N, K), in the order of the pictures; left (N,), whole numbers.
+    """
+    judge = compared("y left", naive.early_exit)
+
+    def judge_whole(result, case):
+        if isinstance(result, (tuple, list)) and len(result) == 2:
+            y, left = result
+            whole = isinstance(left, np.ndarray) and left.dtype.kind in "iu"
+            result = y, left.astype(float) if whole else left
+        return judge(result, case)
+
+    return search("early_exit", f, cases.early_exit, judge_whole, "y left", recognise=True)

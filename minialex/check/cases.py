@@ -220,6 +220,30 @@ def bottleneck_backward(draw):
     return {**case, "grad_y": draw.array(len(x), len(projection), *out(x, (1, 1), stride), exact=True)}
 
 
+def gate(draw):
+    """Up to three sources, some of them closed."""
+    N, *size = draw.between(1, 2, 4), draw.between(1, 2, 4), draw.between(1, 2, 4)
+    count = draw.between(1, 3)
+    sizes = tuple(draw.between(1, 3, 5) for _ in range(3))[:count]
+    return {"x": draw.array(N, sum(sizes), *size), "gates": draw.array(count), "sizes": sizes}
+
+
+def gate_backward(draw):
+    case = gate(draw)
+    return {**case, "grad_y": draw.array(*case["x"].shape)}
+
+
+def early_exit(draw):
+    N, exits, K = draw.between(1, 3, 6), draw.between(1, 4, 6), draw.between(2, 4, 10)
+    logits, leave_at = draw.array(N, exits, K), draw.one_of(0.6, 0.75, 0.9, more=(1.0, 0.99, 0.3))
+    exp = np.exp(logits - logits.max(axis=2, keepdims=True))
+    sure = exp.max(axis=2) / exp.sum(axis=2)
+    # Who is nearly as sure as it takes is a matter of rounding. 1 is 1, however it is computed.
+    while ((abs(sure - leave_at) < 1e-3) & (sure != 1)).any():
+        leave_at = round(leave_at - 0.01, 2)
+    return {"logits": logits, "leave_at": leave_at}
+
+
 def dropout(draw):
     x = draw.array(draw.between(1, 3, 6), draw.between(1, 4, 9))
     return {"x": x, "mask": mask(draw, x.shape), "p": draw.one_of(0.5, 0.75, 0.2, more=(0.9, 0.1))}

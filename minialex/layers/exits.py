@@ -50,9 +50,9 @@ class Exits(Sequential):
     array([1, 2])
     """
 
-    left: np.ndarray | None = (
-        None  # the exit of each picture of the last forward, from 1; None where none could leave
-    )
+    traced = (forward_leaving, backward_leaving, nothing_hangs_on)
+    # The exit of each picture of the last forward, from 1; None where none could leave.
+    left: np.ndarray | None = None
 
     def __init__(
         self,
@@ -78,33 +78,36 @@ class Exits(Sequential):
                 )
             if name in layers:
                 raise ValueError(f"Exits: a head and a layer of the trunk are both called {name!r}")
+            if name == "end":
+                raise ValueError('Exits: a head is called "end", which is the trunk\'s own')
         if places != sorted(places):
             raise ValueError(f"Exits: the heads are not in the order in which they leave: {self.reads}")
         Sequential.__init__(self, **layers)  # by name: in a network, `super()` is the network's class
-
         self.leave_at = leave_at
 
     @property
     def leave_at(self) -> float | None:
         """How sure a head must be of a picture that leaves there; None: in evaluation all go to the end."""
-        return vars(self).get("_leave_at")
+        return vars(self).get("leave_at")
 
     @leave_at.setter
     def leave_at(self, probability):
-        if probability is not None and not 0 <= probability <= 1:  # NaN as well
+        known = probability is None or (isinstance(probability, (int, float)) and 0 <= probability <= 1)
+        if not known:  # NaN as well
             raise ValueError(f"leave_at is a probability, from 0 to 1, or None, not {probability!r}")
-        vars(self)["_leave_at"] = None if probability is None else float(probability)
+        vars(self)["leave_at"] = None if probability is None else float(probability)
 
     def forward(self, x: Array) -> Array:
         self.left = None
         if not self.training and self.leave_at is not None:
             return forward_leaving(self, x)
-        ys, outputs = {}, []
+        ys, outputs = {}, {}
         for name, layer in self.layers.items():
             x = layer.forward(x)
-            outputs.append(layer._output)
-            if self.training:
-                ys |= {head: self.heads[head].forward(x) for head in self.heads_at(name)}
+            outputs[name] = layer._output
+            for head in self.heads_at(name) if self.training else ():
+                ys[head] = self.heads[head].forward(x)
+                outputs[head] = self.heads[head]._output
         self.save(outputs=outputs, kind="all" if self.training else "end")
         if not self.training:
             return x
@@ -112,9 +115,10 @@ class Exits(Sequential):
         return self._stacked(ys)
 
     def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+        self._check_untouched()
+        nothing_hangs_on(layer for name, layer in self.children().items() if name not in self.saved.outputs)
         if self.saved.kind == "left":
             return backward_leaving(self, grad_y, input_grad)
-        self._check_untouched()
         all_exits = self.saved.kind == "all"
         exits = list(self.heads)
         grad = grad_y[:, -1] if all_exits else grad_y
@@ -124,8 +128,6 @@ class Exits(Sequential):
                 for head in reversed(self.heads_at(name)):
                     grad = grad + self.heads[head].backward(grad_y[:, exits.index(head)])
             grad = layer.backward(grad, input_grad=input_grad or name != first)
-        if not all_exits:
-            nothing_hangs_on(self.heads.values())
         return grad
 
     def answers(self, x: Array) -> Array:
@@ -144,11 +146,16 @@ class Exits(Sequential):
         return self.xp.stack(list(ys.values()), axis=1)
 
     def _check_untouched(self):
-        """As a Sequential's, for as many layers as forward went through."""
-        used = list(self)[: len(self.saved.outputs)]
-        for layer, output in zip(used, self.saved.outputs, strict=True):
-            if layer._output is not output:
-                raise was_used_since(self, layer)
+        """As a Sequential's, for the layers and heads that forward went through."""
+        children = self.children()
+        for name, output in self.saved.outputs.items():
+            if children[name]._output is not output:
+                raise was_used_since(self, children[name])
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Which exit each head is, from 1; "end" is the last one."""
+        return {name: number for number, name in enumerate([*self.heads, "end"], start=1)}
 
     def heads_at(self, name: str) -> list[str]:
         """The heads that read this layer of the trunk."""

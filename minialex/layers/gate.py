@@ -12,7 +12,7 @@ import numpy as np
 from minialex.devices.device import array_module
 from minialex.layers.branches import cut
 from minialex.layers.layer import Array, Layer
-from minialex.layers.parameter import Parameter
+from minialex.layers.parameter import Constant, Parameter
 from minialex.shapes import is_whole, positive
 
 
@@ -24,6 +24,7 @@ class Gate(Layer):
 
     sizes: how many channels each source has, as they lie in x. reads: the sources whose channels are handed on, in
     rising order; left out, all. Of the others nothing is computed, and y does not have their channels.
+    costs: what reading each of these costs, by which the penalty on their gates is multiplied; left out, 1.
     `weight` holds the gates, of which SGD's penalty closes those that are of little use, see `shut`; no weight decay.
     Shapes: x (N, sum of sizes, ...); weight (sources read,); y (N, channels of the sources read, ...).
     Raises ValueError for another number of channels, and for sources that there are not.
@@ -39,32 +40,35 @@ class Gate(Layer):
     """
 
     needs_batch = True
-    input_rank: int | None = None
 
-    def __init__(self, sizes: Sequence[int], reads: Sequence[int] | None = None):
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        reads: Sequence[int] | None = None,
+        costs: Sequence[float] | None = None,
+    ):
         if not isinstance(sizes, Sequence) or not sizes:
             raise TypeError(f"Gate: sizes says how many channels each source has, (16, 8), not {sizes!r}")
         self.sizes = tuple(positive(size, "sizes") for size in sizes)
         self.reads = tuple(range(len(sizes))) if reads is None else _checked(reads, len(sizes))
         self.weight = Parameter(np.ones(len(self.reads), np.float32), decay=False)
         self.weight.proximal = shut
+        if costs is not None:
+            if len(costs) != len(self.reads) or not all(0 <= cost < np.inf for cost in costs):
+                raise ValueError(f"Gate: it reads {len(self.reads)} sources, and costs is {costs!r}")
+            self.costs = self.weight.costs = Constant(np.array(costs, np.float32))
 
     def forward(self, x: Array) -> Array:
         read = self.xp.concatenate(self._parts(x), axis=1) if self.leaves_out else x
+        gates = self._by_channel(x.ndim)
         self.save(read=read)
-        return self._by_channel(x.ndim) * read
+        return gates * read
 
     def backward(self, grad_y: Array) -> Array:
         products = grad_y * self.saved.read
         self.weight.grad = self.xp.stack([part.sum() for part in cut(products, self.sizes_read)])
         grad_read = self._by_channel(grad_y.ndim) * grad_y
-        if not self.leaves_out:
-            return grad_read
-        shape = (len(grad_y), sum(self.sizes), *grad_y.shape[2:])
-        grad_x = self.xp.zeros(shape, dtype=grad_y.dtype)
-        for part, grad_part in zip(self._parts(grad_x), cut(grad_read, self.sizes_read), strict=True):
-            part[...] = grad_part
-        return grad_x
+        return self._of_all(grad_read) if self.leaves_out else grad_read
 
     @property
     def leaves_out(self) -> bool:
@@ -79,6 +83,14 @@ class Gate(Layer):
         """The channels of each source that is read, as views."""
         parts = cut(x, self.sizes)
         return [parts[source] for source in self.reads]
+
+    def _of_all(self, grad_read):
+        """The gradient of all channels: 0 of those that are not read."""
+        shape = (len(grad_read), sum(self.sizes), *grad_read.shape[2:])
+        grad_x = self.xp.zeros_like(grad_read, shape=shape)  # laid out as it, too
+        for part, grad_part in zip(self._parts(grad_x), cut(grad_read, self.sizes_read), strict=True):
+            part[...] = grad_part
+        return grad_x
 
     def _by_channel(self, ndim):
         """(channels, 1, 1): each channel's gate."""
@@ -101,7 +113,7 @@ def _checked(reads, count):
         raise ValueError(
             f"Gate: it reads {tuple(reads)}: some of the sources 0 to {count - 1} are needed, in rising order"
         )
-    return tuple(int(s) for s in reads)
+    return tuple(reads)
 
 
 def shut(gates: Array) -> None:

@@ -1,6 +1,7 @@
 """A batch that becomes smaller on its way: each picture leaves at the first head that is sure enough of it."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,64 +19,97 @@ def surest(logits: Array) -> Array:
     return 1 / xp.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
 
 
+class Rest(NamedTuple):
+    """What is left of a batch: the pictures' numbers in it, on the host, and what the last layer has made of them."""
+
+    numbers: np.ndarray
+    x: Array
+
+    def without(self, leave: np.ndarray, exits) -> "Rest":
+        """Those that do not leave."""
+        return Rest(self.numbers[~leave], self.x[places(exits, ~leave)]) if leave.any() else self
+
+
 def forward_leaving(exits, x: Array) -> Array:
-    """Of an Exits: y (N, classes), each picture's from where it left. `here`: those that are still on their way."""
-    here, y, steps, outputs = np.arange(len(x)), None, [], []
-    exits.left = np.full(len(x), len(exits.heads) + 1)
-    numbers = {head: number for number, head in enumerate(exits.heads, start=1)}
+    """Of an Exits: y (N, classes), each picture's from where it left.
+
+    For each exit that somebody came to: came, the numbers of those pictures; ys, what it says of them; sure, how sure
+    it is; leave, which of them leave.
+    """
+    rest, outputs = Rest(np.arange(len(x)), x), {}
+    came = {}  # a line for each: a trace shows them
+    ys = {}
+    sure = {}
+    leave = {}
     for name, layer in exits.layers.items():
-        x = layer.forward(x)
-        outputs.append(layer._output)
+        if not len(rest.numbers):
+            break
+        rest = Rest(rest.numbers, layer.forward(rest.x))
+        outputs[name] = layer._output
         for head in exits.heads_at(name):
-            logits = exits.heads[head].forward(x)
-            if y is None:
-                y = exits.xp.empty(logits.shape, logits.dtype)
-            sure = to_numpy(surest(logits)) >= exits.leave_at
-            leave, stay = places(exits, sure), places(exits, ~sure)
-            steps.append((head, here, leave, stay))
-            y[exits.device.asarray(here[sure])] = logits[leave]
-            exits.left[here[sure]] = numbers[head]
-            if sure.any():
-                x, here = x[stay], here[~sure]
-            if not len(here):
-                exits.save(outputs=outputs, kind="left", steps=steps, at_end=here)
-                return y
-    if y is None:  # no heads
-        y = x
-    elif y.shape[1:] == x.shape[1:]:
-        y[exits.device.asarray(here)] = x
-    else:
-        raise ValueError(f"{exits}: a head gives shape {y.shape}, the trunk's end {x.shape}")
-    exits.save(outputs=outputs, kind="left", steps=steps, at_end=here)
+            if not len(rest.numbers):
+                break
+            came[head] = rest.numbers
+            ys[head] = exits.heads[head].forward(rest.x)
+            outputs[head] = exits.heads[head]._output
+            check_row_of_logits(exits, head, ys)
+            sure[head] = surest(ys[head])
+            leave[head] = to_numpy(sure[head]) >= exits.leave_at
+            rest = rest.without(leave[head], exits)
+    if len(rest.numbers):
+        came["end"] = rest.numbers
+        ys["end"] = rest.x
+        check_row_of_logits(exits, "end", ys)
+        leave["end"] = np.full(len(rest.numbers), True)
+    y = exits.xp.empty((len(x), *next(iter(ys.values())).shape[1:]), x.dtype)
+    left = np.empty(len(x), int)
+    for name in ys:
+        y[exits.device.asarray(came[name][leave[name]])] = ys[name][places(exits, leave[name])]
+        left[came[name][leave[name]]] = exits.numbers[name]
+    exits.left = left
+    exits.save(outputs=outputs, kind="left", came=came, leave=leave)
     return y
 
 
 def backward_leaving(exits, grad_y: Array, input_grad: bool) -> Array | None:
-    """The same way back: where pictures left, the batch grows."""
-    exits._check_untouched()
-    steps, reached = list(exits.saved.steps), len(exits.saved.outputs)
-    asked = {head for head, *_ in steps}
-    nothing_hangs_on(head for name, head in exits.heads.items() if name not in asked)
-    nothing_hangs_on(list(exits)[reached:])
-    at_end = exits.saved.at_end
-    grad = grad_y[exits.device.asarray(at_end)] if len(at_end) else None  # None: nobody came so far
+    """The same way back: where pictures left, the batch grows again."""
+    came, leave = exits.saved.came, exits.saved.leave
+    grad_ys = {}  # 0 for those that went on
+    for name in came:
+        grad_ys[name] = exits.xp.zeros((len(came[name]), *grad_y.shape[1:]), grad_y.dtype)
+        grad_ys[name][places(exits, leave[name])] = grad_y[exits.device.asarray(came[name][leave[name]])]
+    grad = grad_ys.get("end")  # None: nobody came so far
     first = next(iter(exits.layers))
-    for name, layer in reversed(list(exits.layers.items())[:reached]):
-        while steps and exits.reads[steps[-1][0]] == name:
-            head, here, leave, stay = steps.pop()
-            grad_here = grad_y[exits.device.asarray(here)]
-            grad_logits = exits.xp.zeros(grad_here.shape, grad_here.dtype)
-            grad_logits[leave] = grad_here[leave]
-            behind, grad = grad, exits.heads[head].backward(grad_logits).copy()
-            if behind is not None:
-                grad[stay] += behind
-        grad = layer.backward(grad, input_grad=input_grad or name != first)
+    for name, layer in reversed(exits.layers.items()):
+        for head in reversed([head for head in exits.heads_at(name) if head in came]):
+            grad = added(exits.heads[head].backward(grad_ys[head]), grad, places(exits, ~leave[head]))
+        if grad is not None:
+            grad = layer.backward(grad, input_grad=input_grad or name != first)
     return grad
 
 
-def places(exits, chosen):
+def places(exits, chosen: np.ndarray) -> Array:
     """Where a host array is true, as an array on the layer's device."""
     return exits.device.asarray(np.flatnonzero(chosen))
+
+
+def added(whole: Array, part: Array | None, rows: Array) -> Array:
+    """The whole, and in these rows the part as well: a new array, unless there is no part."""
+    if part is None:
+        return whole
+    whole = whole.copy()
+    whole[rows] += part
+    return whole
+
+
+def check_row_of_logits(exits, name, ys):
+    first, y = next(iter(ys)), ys[name]
+    if y.ndim != 2:
+        raise ValueError(
+            f"{exits}: who leaves takes a row of logits, (N, classes); {name} gives shape {y.shape}"
+        )
+    if y.shape[1] != ys[first].shape[1]:
+        raise ValueError(f"{exits}: {first} has {ys[first].shape[1]} classes, {name} {y.shape[1]}")
 
 
 def nothing_hangs_on(layers: Iterable[Layer]) -> None:

@@ -19,6 +19,7 @@ class Parameter:
         decay       does weight decay apply? (By default not to biases.)
         lr_scale    multiplies the learning rate; 0: SGD leaves the parameter as it is
         proximal    what SGD does to the value after each step, in place, if it has a penalty; None: nothing
+        costs       by which SGD's penalty on the value is multiplied, a Constant of its shape; None: 1
         part        (first, last + 1, all) along axis 0, where a tower holds only these rows of the whole; else None
     """
 
@@ -31,6 +32,7 @@ class Parameter:
         self.decay = decay
         self.lr_scale = lr_scale
         self.proximal: Callable[[Array], None] | None = None
+        self.costs: Constant | None = None
         self.part: tuple[int, int, int] | None = None
 
     def __setattr__(self, name, value):

@@ -136,7 +136,11 @@ class Sequential(Layer):
         """Each layer inside checks its own."""
 
     def __getitem__(self, key: str | int) -> Layer:
-        return self.layers[key] if isinstance(key, str) else list(self.layers.values())[key]
+        if not isinstance(key, str):
+            return list(self.layers.values())[key]
+        return (
+            self.layers[key] if key in self.layers else self.children()[key]
+        )  # a head is no layer of the trunk
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())

@@ -28,8 +28,15 @@ from minialex.models.network import backward_through, forward_through, scaled
 from minialex.shapes import positive
 
 LEAST = 4  # pixels a side that pooling between blocks leaves
+# In all blocks, and in all their kernels: more is a slip, or a file's malice.
+MOST_LAYERS, MOST_NUMBERS = 250, 250 * 10**6
 
 Reads = Mapping[str, Sequence[str]]  # for each layer and exit the sources that it reads, by name
+
+
+GATES_LEARN = (
+    4.0  # times as fast as weights: from 1 to 0 the way is long, and a penalty that may be paid for is small
+)
 
 
 class SmartLayer(Layer):
@@ -40,7 +47,7 @@ class SmartLayer(Layer):
     """
 
     def __init__(self, sizes, maps, rng, reads=None):
-        self.gate = Gate(sizes, reads)
+        self.gate = gate(sizes, reads, unit=maps)
         self.conv = Conv2D(sum(self.gate.sizes_read), maps, 3, padding=1, bias=False, rng=rng, init=he_normal)
         self.norm, self.relu = BatchNorm2D(maps), ReLU()
         self.maps = maps
@@ -76,6 +83,18 @@ class Still(Layer):
         return self.xp.zeros(self.saved.shape, dtype=grad_y.dtype)
 
 
+def gate(sizes, reads, unit) -> Gate:
+    """One whose costs are 1 for a source of `unit` maps, and grow with the multiply-adds: with the maps
+
+    The unit is what reading a source of as many maps as it makes itself costs a layer of the block. In "small" and
+    "large" that is nearly the same in each block.
+    """
+    reads = range(len(sizes)) if reads is None else reads
+    made = Gate(sizes, list(reads), [sizes[source] / unit for source in reads])
+    made.weight.lr_scale = GATES_LEARN
+    return made
+
+
 class Grid:
     """The parts of a network as they are put together, column by column: a block, and the exit below it
 
@@ -107,11 +126,13 @@ class Grid:
                 self.sources[name] = maps
         if nodes:
             self.trunk[block] = Dense(**nodes)
-        gate = Gate(list(self.sources.values()), self._places(exit, reads))
-        features = sum(gate.sizes_read) * self.cells**2
-        fc = Linear(features, self.num_classes, rng=rng, init=he_normal)
-        pool = AdaptiveAvgPool2D(self.cells)
-        head = Sequential(pool=pool, gate=gate, flatten=Flatten(), fc=fc)
+        cells, sizes = self.cells**2, list(self.sources.values())
+        unit = (
+            9 * maps**2 * self.side**2 / (cells * self.num_classes)
+        )  # of as many multiply-adds as a layer's is
+        opening = gate(sizes, self._places(exit, reads), unit)
+        fc = Linear(cells * sum(opening.sizes_read), self.num_classes, rng=rng, init=he_normal)
+        head = Sequential(pool=AdaptiveAvgPool2D(self.cells), gate=opening, flatten=Flatten(), fc=fc)
         self.heads[exit] = (list(self.trunk)[-1], head)
         self.ends.append((len(self.trunk), len(self.sources), self.side))
 
@@ -156,6 +177,9 @@ class Grid:
         there = list(self.sources)
         if unknown := [source for source in reads[name] if source not in there]:
             raise ValueError(f"reads: {name} cannot read {unknown[0]!r}; there are {', '.join(there)}")
+        if len(set(reads[name])) < len(reads[name]) or (name.startswith("exit") and not reads[name]):
+            what = "the same twice" if reads[name] else "nothing"
+            raise ValueError(f"reads: {name} cannot read {what}: {spelt_reads({name: reads[name]})!r}")
         return sorted(there.index(source) for source in reads[name])
 
 
@@ -221,7 +245,7 @@ def open_reads(grid: Grid) -> dict[str, list[str]]:
 
 
 def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
-    """The same without what is closed: new layers with the rest of the parameters. blocks: layers and maps of each."""
+    """The same without what is closed: new layers, with copies of the rest. blocks: layers and maps of each."""
     reads, old = open_reads(grid), grid.readers()
     small = Grid(
         grid.trunk["stem"], grid.ends[0][-1], grid.sources["stem"], grid.num_classes, grid.cells, grid.width
@@ -232,7 +256,7 @@ def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
     for name, new in small.readers().items():
         places = [there.index(source) for source in reads[name]]
         if isinstance(new, Still):
-            new.bias.value = said_to_nothing(old[name])
+            new.bias.value = said_to_nothing(old[name]).copy()
             continue
         before = gate_of(old[name])
         gate_of(new).weight.value = before.weight.value[[before.reads.index(place) for place in places]]
@@ -241,11 +265,11 @@ def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
         weight = before.xp.concatenate(kept, axis=1)
         if is_exit:
             new["fc"].weight.value = weight.reshape(len(weight), -1)
-            new["fc"].bias.value = old[name]["fc"].bias.value
+            new["fc"].bias.value = old[name]["fc"].bias.value.copy()
         else:
             new.conv.weight.value = weight
             for inner in ("weight", "bias", "running_mean", "running_var"):
-                getattr(new.norm, inner).value = getattr(old[name].norm, inner).value
+                getattr(new.norm, inner).value = getattr(old[name].norm, inner).value.copy()
     return small
 
 
@@ -276,8 +300,24 @@ def parse_blocks(blocks: str | Sequence[Sequence[int]]) -> list[tuple[int, int]]
         return [(positive(layers, "layers"), positive(maps, "maps")) for layers, maps in rows]
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f'blocks says how many layers and maps each block has, "4x12 4x24" or ((4, 12), (4, 24)), not {blocks!r}'
+            'blocks says how many layers and maps each block has, "4x12 4x24" or ((4, 12), (4, 24)), not '
+            f"{repr(blocks)[:80]}"
         ) from error
+
+
+def check_size(blocks: Sequence[tuple[int, int]], stem: int, width: float) -> None:
+    """Raises ValueError where blocks behind a stem of so many maps would be too much, before any is made."""
+    sources, numbers = stem, 0
+    for layers, maps in blocks:
+        maps = scaled(min(maps, MOST_NUMBERS), width)
+        numbers += 9 * maps * (layers * sources + maps * layers * (layers - 1) // 2)
+        sources += layers * maps
+    count = sum(layers for layers, _ in blocks)
+    if count > MOST_LAYERS or numbers > MOST_NUMBERS:
+        raise ValueError(
+            f"blocks {spelt_blocks(blocks)[:80]!r} are too large: {count:,} layers with {numbers:,} numbers in "
+            f"their kernels; the most is {MOST_LAYERS:,} with {MOST_NUMBERS:,}"
+        )
 
 
 def spelt_blocks(blocks: Sequence[tuple[int, int]]) -> str:
@@ -291,16 +331,40 @@ def parse_reads(text: str) -> dict[str, list[str]]:
     {'block1.layer1': ['stem'], 'exit1': ['stem', 'block1.layer1']}
     """
     pairs = [part.partition(":") for part in text.split(";")]
-    if not all(colon for _, colon, _ in pairs):
+    reads = {name.strip(): sources.split() for name, _, sources in pairs}
+    if not all(colon for _, colon, _ in pairs) or len(reads) < len(pairs):
         raise ValueError(
-            f"reads is a text like 'block1.layer1: stem; exit1: stem block1.layer1', not {text[:80]!r}"
+            "reads is a text like 'block1.layer1: stem; exit1: stem block1.layer1', with each name once, not "
+            f"{text[:80]!r}"
         )
-    return {name.strip(): sources.split() for name, _, sources in pairs}
+    return reads
+
+
+def check_reads(reads: Reads) -> None:
+    """Raises TypeError for what has no sequence of names for each name."""
+    if not isinstance(reads, Mapping) or not all(
+        isinstance(name, str) and isinstance(sources, Sequence) and not isinstance(sources, str)
+        for name, sources in reads.items()
+    ):
+        raise TypeError(
+            "reads is a text as model.architecture has it, or {'exit1': ['stem', 'block1.layer1'], ...}, not "
+            f"{repr(reads)[:80]}"
+        )
 
 
 def spelt_reads(reads: Reads) -> str:
     """The same as a text."""
     return "; ".join(f"{name}: {' '.join(sources)}".strip() for name, sources in reads.items())
+
+
+def first_columns(reads: Reads, exits: int) -> dict[str, Sequence[str]]:
+    """What the layers and exits of the first columns read."""
+
+    def is_later(name):
+        number = name.partition(".")[0].removeprefix("block").removeprefix("exit")
+        return number.isdecimal() and int(number) > exits
+
+    return {name: sources for name, sources in reads.items() if not is_later(name)}
 
 
 def first_of_record(record: Mapping, exits: int) -> dict:
@@ -309,15 +373,9 @@ def first_of_record(record: Mapping, exits: int) -> dict:
     >>> first_of_record({"exits": 2, "blocks": "1x4 1x8", "reads": "exit1: stem; exit2: stem"}, 1)
     {'exits': 1, 'blocks': '1x4', 'reads': 'exit1: stem'}
     """
-    columns = {str(number) for number in range(1, exits + 1)}
-    reads = record["reads"]
+    reads = record.get("reads")
     if reads is not None:
-        kept = {
-            name: sources
-            for name, sources in parse_reads(reads).items()
-            if name.partition(".")[0].removeprefix("block").removeprefix("exit") in columns
-        }
-        reads = spelt_reads(kept)
+        reads = spelt_reads(first_columns(parse_reads(reads), exits))
     return {
         **record,
         "exits": exits,

@@ -9,8 +9,9 @@ and brought to size by pooling; connections that are of no use take no part; sev
 one before, trained one after the other, stored and loaded by exit; the network leaves at the nearest exit that will do.
 
 What is our choice: how a connection is weighed (one gate for the maps that one layer gives to another, layers/gate.py)
-and closed (SGD's penalty); that a layer is gate, convolution, normalisation, ReLU, and its number of maps; average
-pooling; when an exit is sure (the probability of its best class); that an exit begins as a copy of the one before.
+and closed (SGD's penalty, by what it costs, with gates that learn four times as fast as weights); that a layer is gate,
+convolution, normalisation, ReLU, and its number of maps; average pooling; when an exit is sure (the probability of its
+best class); that an exit begins as a copy of the one before.
 Left out: the way through the network learned by a GAN or by reinforcement.
 
 Related ideas that were published: BranchyNet (Teerapittayanon et al. 2016), MSDNet (Huang et al. 2018), network
@@ -45,10 +46,14 @@ from minialex.models.network import (
     scaled,
 )
 from minialex.models.smart_grid import (
+    GATES_LEARN,
     Grid,
     Reads,
     begin_as,
+    check_reads,
+    check_size,
     compacted,
+    first_columns,
     first_of_record,
     parse_blocks,
     parse_reads,
@@ -135,8 +140,14 @@ class SmartNet(NetworkWithExits):
 
     def forward(self, x: Array) -> Array:
         may_leave = self.leave_at is not None and not self.training
-        if self.learning is None or may_leave:
+        if self.learning is None or (may_leave and self.learning == len(self.exits)):
             return super().forward(x)
+        if may_leave:
+            part = self.first(self.learning)
+            y = part.forward(x)
+            self.left = part.left
+            self.save(kind="part", part=part)
+            return y
         self.left, path, outputs = None, self.path(self.learning), []
         for layer in path:
             x = layer.forward(x)
@@ -145,6 +156,10 @@ class SmartNet(NetworkWithExits):
         return x
 
     def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
+        if self.saved.kind == "part":
+            part = self.saved.part
+            nothing_hangs_on(layer for name, layer in self.children().items() if name not in part.children())
+            return part.backward(grad_logits, input_grad)
         if self.saved.kind != "one":
             return super().backward(grad_logits, input_grad)
         path = self.saved.path
@@ -153,7 +168,8 @@ class SmartNet(NetworkWithExits):
                 raise was_used_since(self, layer)
         nothing_hangs_on(layer for layer in self.children().values() if layer not in path)
         learns = [any(p.lr_scale for p in layer.parameters()) for layer in path]
-        first = 0 if input_grad else learns.index(True)  # what comes before it is not asked for anything
+        # What comes before the first one that learns is not asked for anything.
+        first = learns.index(True) if any(learns) and not input_grad else 0
         nothing_hangs_on(path[:first])
         return backward_through(path[first:], grad_logits, input_grad)
 
@@ -174,7 +190,8 @@ class SmartNet(NetworkWithExits):
                 begin_as(own[-1], before[-1])
         for layer in self.children().values():
             for p in layer.parameters():
-                p.lr_scale = float(layer in own)
+                usual = GATES_LEARN if p.proximal else 1.0
+                p.lr_scale = usual if layer in own else 0.0
             for inner in all_layers(layer):
                 if isinstance(inner, BatchNorm2D):
                     inner.frozen = layer not in own
@@ -194,7 +211,9 @@ class SmartNet(NetworkWithExits):
         blocks, number = parse_blocks(self.resolved["blocks"]), len(self.exits) + 1
         table = parse_blocks(TABLE[self.resolved["preset"]][1])
         usual = table[number - 1] if table[: number - 1] == blocks and number <= len(table) else blocks[-1]
-        block = positive(layers or usual[0], "layers"), positive(maps or usual[1], "maps")
+        asked = zip(("layers", "maps"), (layers, maps), usual, strict=True)
+        block = tuple(positive(other if own is None else own, name) for name, own, other in asked)
+        check_size([*blocks, block], self.grid.sources["stem"], self.grid.width)
         self.grid.add(*block, generators(rng, number + 1)[-1])
         self._changed([*blocks, block])
         return self.learn(number)
@@ -213,7 +232,8 @@ class SmartNet(NetworkWithExits):
     def unload(self, exits: int) -> dict[str, np.ndarray]:
         """Keep so many exits; returns the arrays that the others alone needed, by name, on the host
 
-        `extend` makes room for them again, and `mx.load` reads them from a file.
+        `extend` makes room for them again, and `mx.load` reads them from a file. An optimizer that has parameters of
+        theirs still holds them: make it anew, too.
         Raises ValueError where there are not so many.
 
         >>> model = smartnet(3, num_classes=10, preset="small", width=0.25)
@@ -222,8 +242,9 @@ class SmartNet(NetworkWithExits):
         """
         blocks = parse_blocks(self.resolved["blocks"])[: self._checked(exits)]
         named = self.named_parameters() + self.named_buffers()
+        old = self.parameters()
         self.grid = self.grid.first(exits)
-        self._changed(blocks)
+        self._changed(blocks, old)
         kept = {name for name, _ in self.named_parameters() + self.named_buffers()}
         if self.learning and self.learning > exits:
             self.learn(None)
@@ -237,12 +258,17 @@ class SmartNet(NetworkWithExits):
         Parameters are others afterwards: an optimizer is to be made anew.
         """
         blocks = parse_blocks(self.resolved["blocks"])
+        old = self.parameters()
         self.grid = compacted(self.grid, blocks)
-        self._changed(blocks, is_cut=True)
+        self._changed(blocks, old, is_cut=True)
         return self.learn(self.learning, begin=False)
 
-    def _changed(self, blocks, is_cut=False):
-        """After the grid is another one: layers, loss, and what the network says of itself."""
+    def _changed(self, blocks, old=(), is_cut=False):
+        """After the grid is another one: layers, loss, and what the network says of itself.
+
+        old: the parameters that were there. Those that are no more lose their gradients: an optimizer that was made
+        before, and would train them for nothing, says so.
+        """
         kind, mode, devices = self.dtype, self.training, self.devices
         is_cut = is_cut or self.resolved["reads"] is not None
         self.resolved = {
@@ -253,6 +279,9 @@ class SmartNet(NetworkWithExits):
         }
         self.architecture = {**self.architecture, **self.resolved}
         self._assemble(self.picture_shape)
+        there = {id(p) for p in self.parameters()}
+        for p in (p for p in old if id(p) not in there):
+            p.grad = None
         self.astype(kind).train(mode).to(devices)
 
     def _checked(self, exit):
@@ -283,8 +312,10 @@ def smartnet(
     draws the same weights, and a file of either fits (`mx.save(model, path, exits=2)`, `mx.load`).
     preset: "large", "small" for pictures of 32x32, "mnist" for (N, 1, 28, 28). width scales all numbers of maps.
     blocks: of each exit, layers and maps, in place of the table's: ((4, 12), (4, 24)), or "4x12 4x24".
-    reads: what is read by which layer and exit, of a network that was cut (`compact`), as `model.architecture` has it.
-    Raises ValueError for an exit that is not there, an unknown preset, and blocks or reads that make no sense.
+    reads: what is read by which layer and exit, of a network that was cut (`compact`), as `model.architecture` has it;
+    it may be that of a network with more exits.
+    Raises ValueError for an exit that is not there, an unknown preset, and blocks or reads that make no sense, or are
+    too many.
 
     >>> model = smartnet(2, num_classes=10, preset="small")
     >>> sum(p.value.size for p in model.parameters()), model.exits
@@ -298,10 +329,16 @@ def smartnet(
     if count > len(table):
         which = f"preset {preset!r} has" if blocks is None else "blocks are for"
         raise ValueError(f"there is no exit {count}: {which} {len(table)}; extend() adds one to a network")
-    reads = parse_reads(reads) if isinstance(reads, str) else reads
+    if isinstance(reads, str):
+        reads = parse_reads(reads)
+    if reads is not None:
+        check_reads(reads)
+        reads = first_columns(reads, count) if count < len(table) else reads
     picture = pictures_of(INPUTS[preset], image_size, least=1)
     channels = len(picture.mean)
-    rngs, maps = generators(rng, count + 1), scaled(maps, width)
+    maps = scaled(maps, width)
+    check_size(table[:count], maps, width)
+    rngs = generators(rng, count + 1)
     grid = Grid(*stem(preset, channels, maps, picture.crop, rngs[0]), maps, num_classes, cells, width)
     for block, own in zip(table[:count], rngs[1:], strict=True):
         grid.add(*block, own, reads)

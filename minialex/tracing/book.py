@@ -159,8 +159,12 @@ class Book:
                 if array is not None:
                     name = f"{title}.{names.get(id(p), p.name)}.{letter}"
                     lines = text.writes[letter] if text else []
-                    stands = lines[0] if lines else None
-                    self.put(entry_of(name, host(array), "update", title, lines, stands, None), kind.__name__)
+                    stands, formula = lines[0] if lines else None, ""
+                    if p.proximal:  # see SGD.step
+                        texts = [line.text.replace("lr * grad", "lr * (grad + penalty)") for line in lines]
+                        formula = "; ".join(texts + [f"{p.proximal.__name__}(w)"] * (letter == "w"))
+                    entry = entry_of(name, host(array), "update", title, lines, stands, None, formula)
+                    self.put(entry, kind.__name__)
 
 
 def entry_of(name, array, kind, layer, lines, stands, axis, formula="") -> Entry:

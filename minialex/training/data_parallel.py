@@ -29,6 +29,7 @@ from minialex.devices.device import Device
 from minialex.devices.threads import limited, one_blas_thread
 from minialex.errors import BackwardBeforeForward
 from minialex.layers.dropout import Dropout
+from minialex.layers.exits import Exits
 from minialex.layers.layer import Array, Layer
 from minialex.layers.sequential import Model, all_layers
 from minialex.layers.settings import is_setting
@@ -50,11 +51,11 @@ class DataParallel(Model):
     the end of a `with`, and when the object goes. The same number of processes gives the same bits. Dropout draws the
     masks that it would draw in one process.
 
-    The others take over parameters, buffers and plain settings (numbers, texts, tuples) in each forward, anything else
-    when they start. A layer that mixes the pictures of a batch sees its process's alone: batch normalisation uses the
-    mean and variance of each share, and its running ones are those of the first share, as in PyTorch. A layer of your
-    own must stand in a module that can be imported, not in a notebook. A script needs `if __name__ == "__main__":`
-    around what it does, since each process imports it.
+    The others take over parameters, buffers and plain settings (numbers, texts, tuples, None) in each forward, anything
+    else when they start. A layer that mixes the pictures of a batch sees its process's alone: batch normalisation uses
+    the mean and variance of each share, and its running ones are those of the first share, as in PyTorch. A layer of
+    your own must stand in a module that can be imported, not in a notebook. A script needs
+    `if __name__ == "__main__":` around what it does, since each process imports it.
 
     Raises TypeError for what is no model; forward raises ValueError for a model that is not on the CPU, RuntimeError
     if one of the processes dies or cannot have the model.
@@ -103,8 +104,11 @@ class DataParallel(Model):
             others = self._ready(len(shares), room=max((x[share].nbytes for share in shares), default=0))
             for other, share in zip(others, shares, strict=True):
                 other.start_forward(self.model, x[share], share.start)
-            logits = [self.model.forward(x[own]), *(other.answer() for other in others)]
+            mine = self.model.forward(x[own]), left_by(self.model)
+            logits, left = zip(mine, *(other.answer() for other in others), strict=True)
         self._went_forward = self.model._output
+        if left[0] is not None:
+            self.model.left = np.concatenate(left)
         return np.concatenate(logits)
 
     def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
@@ -315,7 +319,13 @@ _NOT_IMPORTABLE = (
 
 def settings_of(layer: Layer) -> dict:
     """What is set in a layer besides arrays: p, alpha, training, how many steps dropout has counted."""
-    return {name: value for name, value in vars(layer).items() if name[0] != "_" and is_setting(value)}
+    settings = {name: value for name, value in vars(layer).items() if name[0] != "_" and name != "saved"}
+    return {name: value for name, value in settings.items() if value is None or is_setting(value)}
+
+
+def left_by(model):
+    """By which exit each picture of the last forward left; None where they do not."""
+    return model.left if isinstance(model, Exits) else None
 
 
 def _work(pipe, layout, shared, threads):
@@ -359,7 +369,8 @@ def _forward(model, pictures, grads, shape, dtype, settings, buffers, first):
             layer.first = first
     for (_, buffer), value in zip(model.named_buffers(), buffers, strict=True):
         buffer.value = value
-    return model.forward(np.frombuffer(pictures, dtype, math.prod(shape)).reshape(shape))
+    logits = model.forward(np.frombuffer(pictures, dtype, math.prod(shape)).reshape(shape))
+    return logits, left_by(model)
 
 
 def _backward(model, pictures, grads, grad_logits, input_grad):

@@ -82,7 +82,7 @@ def make_network(
     """The network of a run's settings. record: of weights; the network is made as it says, its dialect, too.
 
     exits: False for one without classifiers on the way, where no record says.
-    Raises ValueError for two devices, where it has no towers.
+    Raises ValueError for two devices, where it has no towers, and for a record of one that reads no colours.
     """
     size = {name: settings[name] for name in ("width", "image_size")}
     arch = settings["arch"]
@@ -92,6 +92,10 @@ def make_network(
     check_device(arch, devices)
     if record:
         model = rebuilt(record, num_classes=num_classes, devices=devices)
+        if model.picture_shape[0] != 3:
+            raise ValueError(
+                f"{model} of these weights wants pictures {model.picture_shape}; photographs have 3 colours"
+            )
     else:
         options = {} if exits or arch not in WITH_EXITS else {"auxiliaries": False}
         if arch == "smartnet":
@@ -108,10 +112,6 @@ def with_weights(path, arrays: Mapping, settings: Mapping, num_classes: int, dev
     """A network with weights, to be used as it is. Raises ValueError, naming the file, for weights of another one."""
     record = read_record(weight_file(path))
     model = make_network(settings, num_classes, devices, record, exits=False)
-    if model.picture_shape[0] != 3:
-        raise ValueError(
-            f"{path} is for pictures of {model.picture_shape[0]} channel, not for those in colour"
-        )
     check_record(record, model, path)
     try:
         import_grouped(model, for_model(model, arrays))
@@ -213,17 +213,17 @@ def first_kernels(arrays: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
 
 def outputs_in(path, arrays: Mapping[str, np.ndarray], arch: str, small: bool) -> int:
     """How many classes weights know. Raises ValueError where the last layer is not there."""
-    last = f"{last_layer(sketch(arch, small))}.bias"
-    if last not in arrays:
-        raise ValueError(f"{path} has no layer {last.removesuffix('.bias')}, in which {arch} ends")
-    return len(arrays[last])
+    model = sketch(arch, small)
+    last = last_layer_in(arrays, model)
+    if last is None:
+        raise ValueError(f"{path} has no layer {last_layers(model)[0]}, in which {arch} ends")
+    return len(arrays[f"{last}.bias"])
 
 
-def last_layer(model: Model) -> str:
-    """Where the network ends; of a SmartNet, of which a file may have a part, its first exit.
+def last_layer_in(arrays: Mapping[str, np.ndarray], model: Model) -> str | None:
+    """The layer in which weights of such a network end; of a part of a SmartNet that of an earlier exit. None: none.
 
-    >>> last_layer(sketch("smartnet")), last_layer(sketch("googlenet"))
-    ('exit1.fc', 'fc')
+    >>> last_layer_in({"exit1.fc.bias": np.zeros(2)}, sketch("smartnet"))
+    'exit1.fc'
     """
-    exits = getattr(model, "exits", None)
-    return f"{exits[0]}.fc" if exits else last_layers(model)[0]
+    return next((layer for layer in last_layers(model) if f"{layer}.bias" in arrays), None)

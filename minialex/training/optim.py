@@ -30,9 +30,10 @@ class SGD:
     (Krizhevsky et al. 2012, section 5.) Here lr is `lr * parameter.lr_scale`, and the decay is left out where
     `parameter.decay` is False: at biases, unless asked. Where lr_scale is 0, nothing is done.
     Weights and velocities change in place, on the parameter's own device.
-    penalty, of a network's gates (layers/gate.py): what is made smaller is loss + penalty * (the sum of all gates),
-    each of them from 0 to 1. So the penalty is added to a gate's gradient, and after the update follows the parameter's
-    `proximal` step, which puts it back into that range: w <- proximal(w + v). With a penalty of 0, too.
+    penalty, of a network's gates (layers/gate.py): what is made smaller is loss + penalty * (the sum of all gates, each
+    times its cost), each of them from 0 to 1. So penalty * cost is added to a gate's gradient, and after the update
+    follows the parameter's `proximal` step, which puts it back into that range: w <- proximal(w + v). With a penalty of
+    0, too.
     Raises ValueError for numbers that make no sense, or when a parameter has no gradient yet.
 
     >>> w = Parameter(np.array([1.0]))
@@ -100,10 +101,14 @@ class SGD:
             device = device_of(p.value)
             with device:
                 move = twins.update_on(device) or update
-                grad = p.grad + float(self.penalty) if p.proximal else p.grad
+                grad = p.grad if p.proximal is None else p.grad + self._slope(p)
                 move(p.value, v, grad, lr, momentum, lr * weight_decay if p.decay else 0.0)
                 if p.proximal:
                     p.proximal(p.value)
+
+    def _slope(self, p):
+        """Of the penalty, at a gate."""
+        return float(self.penalty) * (1.0 if p.costs is None else p.costs.value)
 
     def _check_grad(self, p):
         name = p.name or "a parameter"

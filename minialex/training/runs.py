@@ -11,7 +11,6 @@ import numpy as np
 from minialex.errors import CheckpointError
 from minialex.layers.settings import number
 from minialex.models.names import name_of
-from minialex.models.smart_grid import parse_blocks
 from minialex.training.checkpoint import Checkpoint, load_checkpoint, look_into
 from minialex.training.progress import Progress
 from minialex.weights import load, load_with_metadata, read_pretrained, record_in, save
@@ -42,7 +41,7 @@ WEIGHT_FILES = (".safetensors", ".npy", ".pth", ".pt")
 # so.
 PIXELS = "-1 to 1"
 
-MOST_EXITS = 64
+MOST_EXITS = 250
 
 # What the settings of a run can be, where there are such; a run may have others, too. Nothing is wider than this.
 SIDE, COUNT = whole(1, 4096), whole(1)
@@ -308,25 +307,16 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     return with_axes(path, arrays), {**beside, **recorded}
 
 
-def are_blocks(value) -> bool:
-    """Does it say how many layers and maps a SmartNet's blocks have, not more than a network can have?"""
-    try:
-        blocks = parse_blocks(value) if isinstance(value, str) and len(value) < 1000 else []
-    except ValueError:
-        return False
-    return 1 <= len(blocks) <= MOST_EXITS and all(layers <= 600 and maps <= 4096 for layers, maps in blocks)
-
-
 # What records have besides settings: the arguments of a network's function.
 ARGUMENTS = partly(
     {
         "depth": whole(1, 1202),
         "version": whole(1, 2),
         **dict.fromkeys(("batch_norm", "auxiliaries", "plain"), FLAG),
-        "shortcut": Maybe(TEXT),
+        **dict.fromkeys(("shortcut", "reads"), Maybe(TEXT)),
         "layers": Maybe([whole(1, 600)]),
-        "blocks": Maybe(Kind("like '4x12 4x24'", are_blocks)),
-        "reads": Maybe(TEXT),
+        "exits": whole(1, MOST_EXITS),
+        "blocks": TEXT,
     }
 )
 

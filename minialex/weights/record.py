@@ -16,6 +16,7 @@ from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
 from minialex.layers.settings import number
 from minialex.weights.files import load_with_metadata
+from minialex.weights.reading import shown
 from minialex.weights.records import parse
 
 KEY = "minialex.record"  # among a weight file's metadata, where others keep theirs
@@ -112,4 +113,4 @@ def why_other(record: Mapping, model: Layer) -> str:
 
 def spelt(record: Mapping, names) -> str:
     """`preset "paper", scale 1.0` of a record's settings."""
-    return ", ".join(f"{name} {record[name]!r}" if name in record else f"no {name}" for name in names)
+    return ", ".join(f"{name} {shown(record[name])}" if name in record else f"no {name}" for name in names)

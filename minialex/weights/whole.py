@@ -1,6 +1,7 @@
 """A network into a file, and back: `mx.save(model, path)`, `mx.load(model, path)`. Of networks with exits, a part."""
 
 import os
+from collections.abc import Mapping
 
 from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
@@ -8,8 +9,12 @@ from minialex.models.smart_grid import first_of_record
 from minialex.weights.files import load_with_metadata
 from minialex.weights.files import save as save_arrays
 from minialex.weights.grouped import export_grouped, import_grouped
+from minialex.weights.reading import shown
 from minialex.weights.record import as_metadata, check_record, record_in, record_of
+from minialex.weights.records import TEXT, Maybe, check, whole
 from minialex.weights.seal import VELOCITY, is_sealed, unsealed
+
+SMARTNET = {"exits": whole(1), "blocks": TEXT, "reads": Maybe(TEXT)}  # what its record says at least
 
 
 def save(model: Layer, path: str | os.PathLike, exits: int | None = None) -> None:
@@ -27,7 +32,7 @@ def save(model: Layer, path: str | os.PathLike, exits: int | None = None) -> Non
     True
     """
     if exits is not None:
-        if not hasattr(model, "first"):
+        if not _is_smartnet(model):
             raise ValueError(f"save: exits={exits!r} is for a SmartNet; {model} is saved whole")
         model = model.first(exits)
     save_arrays(path, export_grouped(model), as_metadata(record_of(model)))
@@ -36,36 +41,64 @@ def save(model: Layer, path: str | os.PathLike, exits: int | None = None) -> Non
 def load(model: Layer, path: str | os.PathLike) -> None:
     """Put what `save` has written into a network like that one, in place; it keeps its devices and its dtype
 
-    Of a SmartNet's file with more exits than the model has, those that it has are taken.
-    Raises ValueError for a file of another network, naming what differs first; CheckpointError for what is damaged or
-    no such file (`mx.weights.load_pretrained` reads those of other programs); FileNotFoundError.
+    Of a SmartNet's file with more exits than the model has, those that it has are taken. A model that has no names of
+    classes gets those of the file.
+    Raises ValueError for a file of another network, or of other classes, naming what differs first; CheckpointError for
+    what is damaged or no such file (`mx.weights.load_pretrained` reads those of other programs); FileNotFoundError.
     """
     try:
         arrays, texts = load_with_metadata(path)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; mx.weights.load_pretrained reads files of other programs") from error
-    if is_sealed(texts):
+    if is_sealed(texts) or any(name.startswith(VELOCITY) for name in arrays):  # which checkpoints alone have
         unsealed(path, arrays, texts)
     record = record_in(texts, path)
-    known = {name for name, _ in model.named_parameters() + model.named_buffers()}
-    if hasattr(model, "first") and record.get("network") == "smartnet":
-        exits = len(model.exits)
-        if record.get("exits", exits) > exits:
-            record = first_of_record(record, exits)
-            arrays = {name: array for name, array in arrays.items() if name in known}
-        elif record.get("exits", exits) < exits:
-            raise ValueError(
-                f"{path} has {record['exits']} exits, this network has {exits}: load it into smartnet("
-                f"exits={record['exits']}, ...), to which extend() adds one, or unload({record['exits']}) first"
-            )
-        if (cut := record.get("reads")) and cut != model.architecture["reads"]:
-            raise ValueError(
-                f"{path} was cut, by compact(), and {model} was not, or in another way: make it with "
-                f"smartnet(..., reads=mx.weights.read_record({str(path)!r})['reads'])"
-            )
-    check_record(record, model, path)
     arrays = {name: array for name, array in arrays.items() if not name.startswith(VELOCITY)}
+    if _is_smartnet(model) and record.get("network") == "smartnet":
+        record, arrays = _part(model, record, arrays, path)
+    check_record(record, model, path)
+    known, own = record.get("classes"), getattr(model, "classes", None)
+    if known and own is not None and known != list(map(str, own)):
+        raise ValueError(
+            f"{path} does not fit {model}: its classes are {shown(known)}, the model's {shown(list(own))}"
+        )
     try:
         import_grouped(model, arrays)
     except ValueError as error:
         raise ValueError(f"{path} does not fit {model}: {error}") from error
+    if known and own is None:
+        model.classes = known
+
+
+def _is_smartnet(model: Layer) -> bool:
+    return (getattr(model, "architecture", None) or {}).get("network") == "smartnet"
+
+
+def _part(model, record: Mapping, arrays: Mapping, path) -> tuple[Mapping, Mapping]:
+    """Of a SmartNet's file what the model's exits need. Raises ValueError where they are too few, or cut otherwise."""
+    exits = len(model.exits)
+    try:
+        check(record, SMARTNET, "it")
+        if (there := record["exits"]) > exits:
+            record = first_of_record(record, exits)
+    except ValueError as error:
+        raise CheckpointError(f"{path} has a damaged record of its network ({error})") from error
+    if there < exits:
+        raise ValueError(
+            f"{path} has {there} exits, this network has {exits}: load it into smartnet("
+            f"exits={there}, ...), to which extend() adds one, or unload({there}) first"
+        )
+    if there > exits:
+        known = {name for name, _ in model.named_parameters() + model.named_buffers()}
+        arrays = {name: array for name, array in arrays.items() if name in known}
+    cut, own = record.get("reads"), model.architecture["reads"]
+    if cut is not None and cut != own:
+        raise ValueError(
+            f"{path} was cut, by compact(), and {model} was not, or in another way: make it with "
+            f"smartnet(..., reads=mx.weights.read_record({str(path)!r})['reads'])"
+        )
+    if cut is None and own is not None:
+        raise ValueError(
+            f"{model} was cut, by compact(), and {path} was not: load it into a smartnet(...) that was not cut"
+        )
+    return record, arrays

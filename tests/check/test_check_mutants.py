@@ -924,6 +924,116 @@ equals(
     masked_by_y=lambda x, a, b, c, p, s, g: block_back(x, a, b, c, p, s, g * (block(x, a, b, c, p, s) > 0)),
 )
 
+# ---- gates, and the exit that a picture takes ------------------------------------------------------
+
+gate, gate_back, exits = RIGHT["gate_forward"], RIGHT["gate_backward"], RIGHT["early_exit"]
+mutants(
+    "gate_forward",
+    absolute=lambda x, gates, sizes: gate(x, np.abs(gates), sizes),
+    from_0_to_1=lambda x, gates, sizes: gate(x, gates.clip(0, 1), sizes),
+    first_picture=lambda x, gates, sizes: gate(np.repeat(x[:1], len(x), axis=0), gates, sizes),
+    two_sources=lambda x, gates, sizes: gate(x, np.where(np.arange(len(gates)) < 2, gates, 1), sizes),
+    four_channels=lambda x, gates, sizes: gate(x, gates, sizes) * (np.arange(x.shape[1]) < 4)[:, None, None],
+    relu_behind=lambda x, gates, sizes: np.maximum(gate(x, gates, sizes), 0),
+    shares=lambda x, gates, sizes: gate(x, gates / max(np.abs(gates).sum(), 1e-9), sizes),
+    added=lambda x, gates, sizes: gate(np.ones_like(x), gates, sizes) + x,
+)
+mutants(
+    "gate_backward",
+    absolute_gates=lambda x, gates, sizes, g: gate_back(x, np.abs(gates), sizes, g),
+    first_picture=lambda x, gates, sizes, g: (
+        gate_back(x, gates, sizes, g)[0], gate_back(x[:1], gates, sizes, g[:1])[1]),
+    mean_over_pictures=lambda x, gates, sizes, g: (
+        gate_back(x, gates, sizes, g)[0], gate_back(x, gates, sizes, g)[1] / len(x)),
+    swapped=lambda x, gates, sizes, g: (gate_back(g, gates, sizes, x)[0], gate_back(x, gates, sizes, g)[1]),
+    order_turned_round=lambda x, gates, sizes, g: (
+        gate_back(x, gates, sizes, g)[0], gate_back(x, gates, sizes, g)[1][::-1]),
+    absolute=lambda x, gates, sizes, g: (
+        gate_back(x, gates, sizes, g)[0], np.abs(gate_back(x, gates, sizes, g)[1])),
+    clipped=lambda x, gates, sizes, g: gate_back(x, gates, sizes, np.clip(g, -100, 100)),
+    weight_decay=lambda x, gates, sizes, g: (
+        gate_back(x, gates, sizes, g)[0], gate_back(x, gates, sizes, g)[1] + 1e-4 * gates),
+)  # fmt: skip
+
+
+def gates_one_by_one(x, gates, sizes):
+    parts = np.split(x, np.cumsum(sizes)[:-1], axis=1)
+    return np.concatenate([gate * part for gate, part in zip(gates, parts, strict=True)], axis=1)
+
+
+def one_hot(sizes):
+    """(C, sources)"""
+    return np.repeat(np.eye(len(sizes)), sizes, axis=0)
+
+
+equals("gate_forward", one_by_one=gates_one_by_one,
+       einsum=lambda x, gates, sizes: np.einsum("nchw,cs,s->nchw", x, one_hot(sizes), gates))  # fmt: skip
+equals("gate_backward", einsum=lambda x, gates, sizes, g: (
+    np.einsum("nchw,cs,s->nchw", g, one_hot(sizes), gates), np.einsum("nchw,nchw,cs->s", x, g, one_hot(sizes))),
+       reduceat=lambda x, gates, sizes, g: [
+    gate(g, gates, sizes), np.add.reduceat((x * g).sum(axis=(0, 2, 3)), [0, *np.cumsum(sizes)[:-1]])])  # fmt: skip
+
+
+def chances(logits):
+    exp = np.exp(logits - logits.max(axis=2, keepdims=True))
+    return exp / exp.sum(axis=2, keepdims=True)
+
+
+def taken(logits, sure):
+    """Of each picture the first exit where it is sure, or the last."""
+    first = np.concatenate([sure[:, :-1], np.ones((len(sure), 1), bool)], axis=1).argmax(axis=1)
+    return logits[np.arange(len(logits)), first], first + 1
+
+
+def largest_two(p):
+    return np.sort(p, axis=2)[:, :, -2:]
+
+
+mutants(
+    "early_exit",
+    always_at_90=lambda z, leave_at: exits(z, 0.9),
+    at_least_a_half=lambda z, leave_at: exits(z, max(leave_at, 0.5)),
+    class_0=lambda z, leave_at: taken(z, chances(z)[:, :, 0] >= leave_at),
+    margin=lambda z, leave_at: taken(z, np.diff(largest_two(chances(z)), axis=2)[:, :, 0] >= leave_at),
+    sigmoid=lambda z, leave_at: taken(z, 1 / (1 + np.exp(-z.max(axis=2))) >= leave_at),
+    three_classes=lambda z, leave_at: taken(z, chances(z[:, :, :3]).max(axis=2) >= leave_at),
+    two_exits=lambda z, leave_at: taken(z, (chances(z).max(axis=2) >= leave_at) & (np.arange(z.shape[1]) < 2)),
+    not_at_the_first=lambda z, leave_at: taken(z, (chances(z).max(axis=2) >= leave_at) & (np.arange(z.shape[1]) > 0)),
+    logits_of_the_end=lambda z, leave_at: (z[:, -1].copy(), exits(z, leave_at)[1]),
+    probabilities=lambda z, leave_at: (exits(chances(z), 0)[0], exits(z, leave_at)[1]),
+    cold=lambda z, leave_at: taken(z, chances(z / 2).max(axis=2) >= leave_at),
+    over_all_exits=lambda z, leave_at: taken(
+        z, chances(z.reshape(len(z), 1, -1)).reshape(z.shape).max(axis=2) >= leave_at),
+    sure_stays_sure=lambda z, leave_at: (exits(z, leave_at)[0], np.sort(exits(z, leave_at)[1])),
+    a_clear_first=lambda z, leave_at: taken(z, (z >= 0).all(axis=2) & (chances(z).max(axis=2) >= leave_at)),
+)  # fmt: skip
+
+
+def exit_by_exit(logits, leave_at):
+    """As a batch that becomes smaller."""
+    y, left, here = np.zeros(logits[:, 0].shape), np.zeros(len(logits), int), np.arange(len(logits))
+    for i in range(logits.shape[1]):
+        shifted = logits[here, i] - logits[here, i].max(axis=1, keepdims=True)
+        sure = 1 / np.exp(shifted).sum(axis=1) >= leave_at
+        sure |= i == logits.shape[1] - 1
+        y[here[sure]], left[here[sure]] = logits[here[sure], i], i + 1
+        here = here[~sure]
+    return y, left
+
+
+def log_softmax(logits):
+    return logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)
+
+
+equals(
+    "early_exit",
+    exit_by_exit=exit_by_exit,
+    exp_of_logs=lambda z, leave_at: taken(z, np.exp(log_softmax(z)).max(axis=2) >= leave_at),
+    logs=lambda z, leave_at: taken(z, log_softmax(z).max(axis=2) >= np.log(leave_at)),
+    list_of_fractions=lambda z, leave_at: [np.float64(array) for array in exits(z, leave_at)],
+    small_numbers=lambda z, leave_at: (exits(z, leave_at)[0], exits(z, leave_at)[1].astype(np.uint8)),
+)
+
 # ---- gradient check, ten crops ---------------------------------------------------------------------
 
 slopes, crops = RIGHT["gradcheck"], RIGHT["ten_crop"]

@@ -38,6 +38,7 @@ RIGHT = {
     "Dropout": (mx.Dropout(0.5), picture(3, 4)),
     "Dropout 2012": (mx.Dropout(0.5, scaling="test-time").eval(), picture(3, 4)),
     "RBF": (mx.RBF(np.sign(picture(3, 4))), picture(2, 4)),
+    "Gate": (mx.Gate((2, 1, 3), reads=(0, 2)), picture(2, 6, 2, 3)),
 }
 
 

@@ -41,6 +41,8 @@ LAYERS = {
     "BatchNorm2D": (lambda: mx.BatchNorm2D(2), (3, 2, 3, 4)),
     "Identity": (mx.Identity, (3, 2, 4)),
     "Scale": (lambda: mx.Scale(0.3), (3, 2, 4)),
+    "Gate": (lambda: mx.Gate((1, 2)), (3, 3, 2, 4)),
+    "Gate that reads some": (lambda: mx.Gate((1, 2, 1), reads=(0, 1)), (3, 4, 3)),
     "Dropout": (mx.Dropout, (3, 8)),
     "Dropout of 2012": (lambda: mx.Dropout(0.5, scaling="test-time"), (3, 8)),
     "Sequential": (

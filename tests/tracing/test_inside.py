@@ -13,6 +13,7 @@ import pytest
 
 import minialex as mx
 from minialex.layers.calls import watcher
+from minialex.tracing import stepper
 from minialex.tracing.recorder import trace
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3) - 3
@@ -59,6 +60,11 @@ INSIDE = {
     ),
     "identity": (mx.Identity, (2, 3), "x y", BACK.format("")),
     "scale": (lambda: mx.Scale(0.5), (2, 3), "x y", BACK.format("")),
+    "gate": (lambda: mx.Gate((2, 1)), (2, 3, 2, 2), "x weight gates y", BACK.format("products grad_weight ")),
+    "gate that reads some": (
+        lambda: mx.Gate((2, 1, 1), reads=(0, 2)), (2, 4, 2, 2),
+        "x weight read gates y", BACK.format("products grad_read grad_weight "),
+    ),
     "subsampling": (
         lambda: mx.Subsampling(2), (2, 2, 4, 4),
         "x weight bias total y", BACK.format("grad_total grad_cells grad_weight grad_bias "),
@@ -87,9 +93,8 @@ INSIDE = {
     ),
     "gather": (mx.Gather, [(2, 3), (2, 3)], "[0].x [1].x y", "grad_y [0].grad_x [1].grad_x"),
 }  # fmt: skip
-WITHOUT_BATCH = (
-    "matrix full_weight grad_weight grad_bias grad_matrix grad_full_weight inside first_inside pixels".split()
-)
+WITHOUT_BATCH = """matrix full_weight grad_weight grad_bias grad_matrix grad_full_weight inside first_inside pixels
+    gates""".split()
 OF_A_CHANNEL = "running_mean running_var mean variance scale through_mean through_variance".split()
 LOSSES = {
     "softmax": (mx.SoftmaxCrossEntropy, "logits labels rows shifted exp total softmax loss grad_logits"),
@@ -201,6 +206,52 @@ def test_exits_show_what_each_of_them_answers_and_each_loss():
         terms, [0.3 * found["loss.losses.0.loss"].array, found["loss.losses.1.loss"].array]
     )
     assert found["loss.loss"].array == sum(terms)
+
+
+def leaving(leave_at):
+    """Of two inputs, 0 and 3: at 0.9 the second one leaves at the head, at 0.5 both, at 1 none."""
+    trunk = {"a": mx.Scale(2.0), "b": mx.Scale(3.0)}
+    heads = {"early": ("a", mx.Scale(1.0)), "late": ("b", mx.Scale(1.0))}
+    return mx.Exits(trunk, heads, leave_at).eval(), np.array([[0, 0], [3, 0]], np.float32)
+
+
+def test_exits_that_pictures_leave_by_show_who_came_to_each_of_them():
+    model, x = leaving(0.9)
+    found = trace(model, x, grad_y=np.ones_like(x))
+    expected = """x came[early] came[late] came[end] ys[early] ys[late] ys[end] sure[early] sure[late]
+        leave[early] leave[late] leave[end] left y grad_y grad_ys[early] grad_ys[late] grad_ys[end] grad_x"""
+    assert names(found.of("")) == expected.split()
+    assert found["came[late]"].array.tolist() == [0]  # of the first picture alone are these:
+    assert found["b.x"].shape == found["late.x"].shape == found["grad_ys[end]"].shape == (1, 2)
+    np.testing.assert_array_equal(found["ys[early]"].array, found["early.y"].array)
+    np.testing.assert_allclose(found["sure[early]"].array, [0.5, 1 / (1 + np.exp(-6))], rtol=1e-6)
+    assert found["leave[early]"].array.tolist() == [False, True]
+    assert found["left"].array.tolist() == [3, 1]
+    assert texts(found["sure[late]"]) == ["sure = {}", "sure[head] = surest(ys[head])"]
+    assert texts(found["y"])[-1] == "return forward_leaving(self, x)"
+    assert model.left is None  # a copy did the work
+
+
+def test_a_trace_has_nothing_of_the_layers_that_no_picture_came_to():
+    model, x = leaving(0.5)
+    found = trace(model, x, grad_y=np.ones_like(x))
+    assert (
+        names(found.of(""))
+        == "x came[early] ys[early] sure[early] leave[early] left y grad_y grad_ys[early] grad_x".split()
+    )
+    assert set(found.layers) == {"", "a", "early"}
+    model = mx.Exits(
+        {"a": mx.Linear(2, 2), "b": mx.Linear(2, 2)}, {"early": ("a", mx.Linear(2, 2))}, 0.5
+    ).eval()
+    grad = trace(model, x, grad_y=x)["b.grad_weight"]
+    assert (grad.array.any(), texts(grad)) == (False, ["p.grad = array_module(p.value).zeros_like(p.value)"])
+
+
+@pytest.mark.parametrize("leave_at", [0.5, 0.9, 1.0])
+def test_the_trace_of_one_that_leaves_has_a_page(leave_at):
+    model, x = leaving(leave_at)
+    for pictures in (x, x[:1], x[1:]):
+        assert "</html>" in stepper.page(trace(model, pictures, grad_y=pictures))
 
 
 def test_a_residual_block_shows_its_two_paths_and_their_sum():
@@ -701,6 +752,19 @@ def test_a_step_of_sgd_is_shown_and_taken_on_copies():
     for p, value in zip(model.parameters(), before, strict=True):
         assert p.grad is None
         np.testing.assert_array_equal(p.value, value)
+
+
+def test_a_step_that_a_proximal_one_follows_says_so():
+    model = mx.Sequential(gate=mx.Gate((1, 1, 1)), fc=mx.Linear(3, 2))
+    optimizer = mx.SGD(model.parameters(), lr=0.25, momentum=0.5, penalty=0.5)
+    found = trace(model, X, grad_y=np.zeros((2, 2), np.float32), optimizer=optimizer)
+    v, w = found["sgd.gate.weight.v"], found["sgd.gate.weight.w"]
+    assert (v.array.tolist(), v.formula) == (
+        [-0.125] * 3,
+        "v *= momentum; v -= decay * w; v -= lr * (grad + penalty)",
+    )
+    assert (w.array.tolist(), w.formula) == ([1, 0.875, 0.875], "w += v; shut(w)")
+    assert found["sgd.fc.weight.w"].formula == "w += v"
 
 
 def test_the_steps_of_towers_have_numbers():

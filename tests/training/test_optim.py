@@ -13,6 +13,7 @@ import minialex as mx
 from minialex import naive, strategies
 from minialex.devices.device import device_of, to_numpy
 from minialex.devices.simdevice import recording
+from minialex.layers.gate import shut
 from minialex.layers.layer import Parameter
 from minialex.training.optim import SGD, Constant, Cosine, Plateau, Step, make_schedule, settings_of, take_up
 
@@ -270,6 +271,150 @@ def test_a_step_before_backward_names_the_parameter_and_moves_none():
     with pytest.raises(ValueError, match=r"^SGD: conv1\.bias has no gradient: call backward before"):
         optimizer.step()
     np.testing.assert_array_equal(first.value, before)
+
+
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
+def test_a_penalty_that_makes_no_sense_is_quoted(value):
+    with pytest.raises(ValueError, match=f"^SGD: penalty must be a number >= 0, not {value}$"):
+        SGD([parameter()], lr=0.1, penalty=value)
+
+
+# ---- a rate of 0, and gates ------------------------------------------------------------------------
+
+
+def gates(values, grad=0.0, device="cpu", dtype="float64", **options):
+    """A Parameter as a Gate has it, with a gradient."""
+    device = mx.Device(device)
+    p = Parameter(device.asarray(np.array(values, dtype)), decay=False, **options)
+    p.grad = device.asarray(np.broadcast_to(np.array(grad, dtype), p.value.shape).copy())
+    p.proximal = shut
+    return p
+
+
+@pytest.mark.parametrize("scale", [0, 0.0, np.float32(0)])
+def test_at_a_rate_of_0_a_parameter_stays_as_it_is_to_the_bit(device, scale):
+    kept, other, gate = parameter(device), parameter(device), gates([0.5, 0.7], 1.0, device=device)
+    optimizer = SGD([kept, other, gate], lr=0.1, weight_decay=0.5, penalty=0.5)
+    optimizer.step()  # so that there is a velocity, which would carry it on
+    before = [to_numpy(a).copy() for p, v in zip(optimizer.parameters, optimizer.velocities, strict=True)
+              for a in (p.value, v)]  # fmt: skip
+    kept.lr_scale = gate.lr_scale = scale
+    kept.grad = None  # nor does it need one
+    optimizer.step()
+    after = [to_numpy(a) for p, v in zip(optimizer.parameters, optimizer.velocities, strict=True)
+             for a in (p.value, v)]  # fmt: skip
+    assert [np.array_equal(a, b) for a, b in zip(before, after, strict=True)] == [True] * 2 + [False] * 2 + [
+        True
+    ] * 2
+    kept.lr_scale = 1.0
+    with pytest.raises(ValueError, match="weight has no gradient"):
+        optimizer.step()
+
+
+@given(
+    values=st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=4),
+    lr=rates,
+    momentum=st.floats(0, 0.99, allow_subnormal=False),
+    penalty=rates,
+    steps=st.integers(1, 4),
+)
+def test_gates_are_their_definition_over_several_steps(device, values, lr, momentum, penalty, steps):
+    p, expected, velocity = (
+        gates(values, device=device, lr_scale=0.5),
+        np.array(values),
+        np.zeros(len(values)),
+    )
+    optimizer = SGD([p], 2 * lr, momentum, weight_decay=0.3, penalty=penalty)
+    for step in range(steps):
+        grad = np.random.default_rng(step).standard_normal(len(values))
+        p.grad = device.asarray(grad)
+        optimizer.step()
+        expected, velocity = naive.sgd_step(expected, velocity, grad + penalty, lr, momentum)
+        expected = naive.shut(expected)
+    np.testing.assert_allclose(to_numpy(p.value), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(to_numpy(optimizer.velocities[0]), velocity, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_on_a_square_gates_come_to_where_the_lasso_has_them(device, momentum):
+    """The least of (gate - target)**2 / 2 + penalty * gate is at max(target - penalty, 0); one is held at 1."""
+    target, penalty = np.array([0.9, 0.6, 0.25, 0.1, -0.3, 0.2]), 0.2
+    p = gates(np.ones(6), device=device)
+    optimizer = SGD([p], lr=0.1, momentum=momentum, penalty=penalty)
+    for _ in range(400):
+        p.grad = p.value - device.asarray(target)
+        optimizer.step()
+    np.testing.assert_allclose(to_numpy(p.value), [1, 0.4, 0.05, 0, 0, 0], atol=1e-9)
+    assert (to_numpy(p.value)[3:5] == 0).all()  # not nearly
+
+
+def test_the_penalty_goes_with_the_momentum_as_a_slope_of_the_loss_does():
+    gate = gates([1.0, 1.0])
+    optimizer = SGD([gate], lr=0.5, momentum=0.5, penalty=0.25)
+    optimizer.step()
+    assert gate.value.tolist() == [1, 0.875]  # 0.5 * 0.25
+    optimizer.lr = 0.25
+    optimizer.step()
+    assert gate.value.tolist() == [1, 0.75]  # 0.5 * 0.125 of before, and 0.25 * 0.25
+
+
+def test_the_penalty_leaves_the_gradient_as_it_is():
+    gate = gates([1.0, 1.0], 0.5)
+    SGD([gate], lr=0.5, penalty=0.25).step()
+    assert gate.grad.tolist() == [0.5, 0.5]
+
+
+def test_a_penalty_is_for_gates_alone():
+    plain, alone = parameter(seed=1), parameter(seed=1)
+    SGD([plain, gates([1.0])], lr=0.1, penalty=0.5).step()
+    SGD([alone], lr=0.1).step()
+    np.testing.assert_array_equal(plain.value, alone.value)
+
+
+def test_without_a_penalty_gates_stay_from_0_to_1_and_one_is_held():
+    gate = gates([0.5, 0.75, 0.25], [-1.0, 0.0, 1.0])
+    SGD([gate], lr=1.0, momentum=0.0).step()
+    assert gate.value.tolist() == [1, 0.75, 0]
+    SGD([gate], lr=0.25, momentum=0.0).step()
+    assert gate.value.tolist() == [1, 0.75, 0]
+
+
+def test_gates_that_are_no_numbers_stay_seen(device):
+    gate = gates([0.5, 1.0, 0.75], [0.0, np.nan, 0.0], device=device)
+    optimizer = SGD([gate], lr=0.1, momentum=0.0, penalty=1.0)
+    for _ in range(2):
+        optimizer.step()
+    np.testing.assert_allclose(to_numpy(gate.value), [0.3, np.nan, 0.55])
+
+
+def test_gates_that_are_all_closed_stay_closed_where_nothing_opens_them(device):
+    gate = gates([0.0, 0.0], [0.5, 0.0], device=device)
+    optimizer = SGD([gate], lr=0.1, penalty=0.1)
+    for _ in range(3):
+        optimizer.step()
+    assert to_numpy(gate.value).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", [float, *KINDS])
+def test_a_penalty_of_numpy_does_not_widen_gates_and_gives_the_bits_of_pythons(device, dtype, kind):
+    ends = []
+    for penalty in (kind(0.3), float(kind(0.3))):
+        gate = gates([1.0, 0.9, 0.8], 0.1, device=device, dtype=dtype)
+        value = gate.value
+        SGD([gate], lr=0.1, penalty=penalty).step()
+        assert gate.value is value
+        assert value.dtype == dtype
+        ends.append(to_numpy(value).tobytes())
+    assert ends[0] == ends[1]
+
+
+def test_a_step_of_gates_makes_nobody_wait_and_moves_nothing():
+    gate = gates([1.0, 0.5], 0.1, device="sim:0")
+    optimizer = SGD([gate], lr=0.1, penalty=0.1)
+    with recording() as ledger:
+        optimizer.step()
+    assert (ledger.transfers, ledger.host_syncs) == ([], 0)
 
 
 # ---- velocities that were saved --------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 import minialex as mx
 from minialex import train, weights
 from minialex.data.loader import ArrayBatches
+from minialex.layers.leaving import surest
 from minialex.training.checkpoint import load_checkpoint
 from minialex.training.optim import Constant
 
@@ -89,3 +90,17 @@ def test_in_processes_the_heads_of_exits_are_trained_and_saved_too(tmp_path):
     assert set(new) == set(old)
     assert all((new[name] != old[name]).any() for name in new if name.startswith("aux") and "fc" in name)
     weights.load_pretrained(NETWORKS["googlenet"](), tmp_path / "model.safetensors")
+
+
+def test_in_processes_pictures_leave_where_they_would_in_one():
+    model = NETWORKS["googlenet"]().eval()
+    x = np.random.default_rng(0).standard_normal((16, 3, 33, 33)).astype(np.float32)
+    with mx.DataParallel(model, 2) as parallel:
+        parallel.forward(x)  # so that the other one is there, and knows nothing of leaving
+        for leave_at in (float(np.median(surest(model.answers(x)[:, 0]))), 0.0, None):
+            model.leave_at = leave_at
+            y, left = parallel.forward(x), model.left
+            np.testing.assert_allclose(y, model.forward(x), rtol=1e-5, atol=1e-6)
+            assert (left is None) == (leave_at is None)
+            np.testing.assert_array_equal(left, model.left)
+            assert leave_at != 0.0 or left.tolist() == [1] * 16
