@@ -120,7 +120,8 @@ def add_exits(parser: argparse.ArgumentParser) -> None:
         "--penalty",
         type=number,
         metavar="P",
-        help="on the sum of its gates: what is of little use closes, and is cut out at the end (default: 0)",
+        help="on its open gates, by what their connections cost: those of little use close, and are cut out at the end "
+        "(default: 0)",
     )
     add(
         "--leave-at",
