@@ -138,6 +138,7 @@ def every_second(pictures: PictureList) -> tuple[PictureList, PictureList]:
 
 def keep_cut(model: Exits, path: str | Path, settings=None, say: Callable[[str], None] = print) -> Exits:
     """Write a SmartNet without what is closed, and say what that saves; returns it. The model stays as it is."""
+    model.to(model.devices)  # which lets go of what its last pass has saved: no copies of that
     cut = copy.deepcopy(model).compact()
     save(path, export_grouped(cut), as_metadata(record_of(cut, settings)))
     gates = [layer.weight.value for layer in all_layers(model) if isinstance(layer, Gate)]
