@@ -312,6 +312,8 @@ def test_a_network_of_exits_leaves_too():
     model.leave_at = 1.0
     np.testing.assert_allclose(model.forward(x), end, rtol=1e-6)
     assert model.left.tolist() == [3, 3]
+    with pytest.raises(ValueError, match="takes pictures of 64x64"):
+        model.answers(x[:, :, 1:])
 
 
 def test_without_heads_all_leave_at_the_end(device):
