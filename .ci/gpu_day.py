@@ -240,11 +240,13 @@ def networks(small):
                                                              width=0.125 if small else 1.0,
                                                              image_size=67 if small else 227)  # fmt: skip
     yield "lenet", lambda d: mx.models.lenet5(device=d)
-    for name in ("resnet18", "resnet50", "vgg11_bn", "densenet121", "googlenet", "inception_v3"):
+    for name in ("resnet18", "resnet50", "vgg11_bn", "densenet121", "googlenet", "inception_v3", "smartnet"):
         size = {"inception_v3": 299, "vgg11_bn": 32, "googlenet": 224}.get(name, 64)
         yield (
             name,
-            lambda d, name=name, size=size: network(name)(10, width=0.25, image_size=size, rng=0, devices=d),
+            lambda d, name=name, size=size: network(name)(
+                num_classes=10, width=0.25, image_size=size, rng=0, devices=d
+            ),
         )
 
 

@@ -11,12 +11,13 @@ interrupted run goes on:    python examples/alexnet_imagenet.py --resume runs/al
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import minialex as mx
-from minialex import neighbours, optim, plot, train
+from minialex import neighbours, plot, train
 from minialex.data.augment import Colour, Prepare, mean_image
 from minialex.data.classes import differences, index_map
 from minialex.data.folder import find_pictures
@@ -25,8 +26,9 @@ from minialex.data.pictures import draw_pictures
 from minialex.errors import CheckpointError, DataError
 from minialex.models.alexnet import PRESETS
 from minialex.models.names import network
+from minialex.study.exit_report import check_budget, keep_cut, report_exits
 from minialex.study.timeline import measure_step
-from minialex.training import results
+from minialex.training import exits, results
 from minialex.training.command_line import (
     add_threads,
     friendly,
@@ -42,6 +44,7 @@ from minialex.training.networks import (
     check_device,
     first_kernels,
     freeze,
+    last_layer_in,
     make_network,
     outputs_in,
     pictures_wanted,
@@ -55,6 +58,7 @@ from minialex.training.output import Output, drawing
 from minialex.training.recorded import check_preset, last_layer_is_new, names_for, unrecorded
 from minialex.training.reports import AccuracyReport
 from minialex.training.runs import (
+    COMPACT,
     HISTORY,
     INPUT,
     MODEL,
@@ -70,7 +74,6 @@ from minialex.training.runs import (
     write_input,
     write_settings,
 )
-from minialex.weights.foreign import last_layers
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
 DEFAULTS = {
@@ -102,6 +105,7 @@ DEFAULTS = {
     "image_size": None,
     "scale": None,
     "init": "preset",
+    **exits.DEFAULTS,
 }
 # The drawn pictures are small, and so is their network: a quarter of the maps and units, from He's initial weights,
 # on pixels divided by 64. The recipe of 2012 needs its own size of network, and stalls on this one.
@@ -118,10 +122,10 @@ DEFAULTS_DRAWN = {
 }
 MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "max_bad", "checkpoint_every", "threads"}
 MAY_CHANGE |= {"data", "ground_truth", "class_ids"}  # folders move; that the classes are the same is checked
-MAY_CHANGE |= {"look"}
+MAY_CHANGE |= {"look", *exits.MAY_CHANGE}
 PICTURES = ["conv1.png", "curves.png"]
 PICTURES_LOOK = ["codes.png", "feature_maps.png", "nearest.png", "timeline.png"]
-ARCHITECTURE = ("arch", "small", "pixels", "width", "image_size", *ALEXNETS)
+ARCHITECTURE = ("arch", "small", "pixels", "width", "image_size", "exits", *ALEXNETS)
 
 
 def parse_arguments(argv=None):
@@ -142,7 +146,7 @@ def parse_arguments(argv=None):
         "--arch",
         type=network_name,
         metavar="NAME",
-        help="alexnet (default), zfnet, vgg16, vgg16_bn, googlenet, inception_v3, resnet50, densenet121, ...",
+        help="alexnet (default), zfnet, vgg16, vgg16_bn, googlenet, inception_v3, resnet50, densenet121, smartnet, ...",
     )
     add(
         "--small",
@@ -170,7 +174,8 @@ def parse_arguments(argv=None):
     add(
         "--lr-scheduler",
         choices=["constant", "step", "plateau", "cosine"],
-        help="plateau: a tenth when validation stalls (default); cosine for drawn pictures",
+        help="plateau: a tenth when validation stalls (default); cosine for drawn pictures, and for smartnet, where it "
+        "begins anew with each exit",
     )
     add("--resume", metavar="PATH", help="go on from a checkpoint, or from the one in a run's folder")
     add(
@@ -238,7 +243,14 @@ def parse_arguments(argv=None):
         metavar="STEPS",
         help="besides each epoch's end (default: 1000; 0: off)",
     )
+    exits.add_exits(parser)
     args = parser.parse_args(argv)
+    if args.leave_at is not None and args.budget is not None:
+        parser.error(
+            "--leave-at says at which probability pictures leave, --budget looks for it: name one of them"
+        )
+    if args.ten_crop and (args.leave_at is not None or args.budget is not None):
+        parser.error("--ten-crop is without --leave-at and --budget: each crop would leave elsewhere")
     if args.evaluate and not (args.resume or args.pretrained):
         parser.error("-e tests weights: say which with --resume PATH or --pretrained PATH")
     if args.classes and not (args.evaluate or args.pretrained):
@@ -351,12 +363,17 @@ def begin_with(args, model, settings):
     """Put --pretrained's weights into the model. Its last layer stays as it is unless they are of the same classes."""
     path = args.pretrained
     arrays, known = read_weights(path)
-    why, last = "", f"{last_layers(model)[0]}.bias"
-    if last in arrays and not settings["dummy"]:
-        count = len(arrays[last])
+    why, last = "", last_layer_in(arrays, model)
+    if last and not settings["dummy"]:
+        count = len(arrays[f"{last}.bias"])
         why = last_layer_is_new(path, known.get("classes"), count, args.classes, model.classes)
-    fresh = mx.weights.load_pretrained(model, weight_file(path), new_last_layer=True if why else None)
+    if settings["arch"] == "smartnet":
+        fresh = exits.begin_with_exits(model, weight_file(path), arrays, why)
+    else:
+        fresh = mx.weights.load_pretrained(model, weight_file(path), new_last_layer=True if why else None)
     print(f"Beginning with the weights of {path}" + (f", but for {', '.join(fresh)}: {why}" if fresh else ""))
+    if kept := settings.get("exits_kept"):
+        print(f"Its {kept} exits stay as they are; those behind them are trained.")
     say(unrecorded(path, spelt(**settings)))
 
 
@@ -379,6 +396,9 @@ def train_network(args, checkpoint, settings, folder):
     if args.pretrained and not checkpoint:
         begin_with(args, model, settings)
     frozen = freeze(model, settings["freeze"])
+    plan = exits.plan_of(model, settings)
+    if is_smart(settings) and not settings["penalty"]:  # which may make the first exit cheaper
+        check_budget(model, settings["budget"])
     mean, colour = None, None
     if not checkpoint:
         write_settings(folder, settings)  # before the training pictures are measured, which takes a while
@@ -391,8 +411,7 @@ def train_network(args, checkpoint, settings, folder):
     print(
         f"\n{pictures.describe()}\non {' and '.join(dict.fromkeys(d.name for d in model.devices))}, in {folder}"
     )
-    warmup = min(settings["warmup"], settings["epochs"] / 10)
-    shown = {**settings, "warmup": warmup if settings["lr_scheduler"] == "cosine" else None}
+    shown = {**settings, "warmup": plan.warmup if settings["lr_scheduler"] == "cosine" else None}
     shown = {name: shown[name] for name in DEFAULTS if shown.get(name) not in (None, "")}
     print(", ".join(f"{name} {value}" for name, value in shown.items() if value is not False) + "\n")
 
@@ -401,14 +420,13 @@ def train_network(args, checkpoint, settings, folder):
         settings["lr"],
         settings["momentum"],
         settings["wd"],
+        settings.get("penalty", 0.0),
     )
-    schedule = optim.make_schedule(settings["lr_scheduler"], settings["lr"], settings["epochs"], warmup)
-    losses = sum(getattr(model.loss, "weights", (1.0,)))
     try:
         history = train.fit(
             model,
             optimizer,
-            schedule,
+            plan.schedule,
             train_on,
             holdout=validate,
             epochs=settings["epochs"],
@@ -416,7 +434,9 @@ def train_network(args, checkpoint, settings, folder):
             checkpoint_every=settings["checkpoint_every"],
             resume=checkpoint,
             settings=settings,
-            report=AccuracyReport(args.print_freq, classes=len(pictures.classes), losses=losses),
+            report=AccuracyReport(args.print_freq, classes=len(pictures.classes), losses=plan.losses),
+            each_epoch=plan.each_epoch,
+            best_from=plan.best_from,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(advice_when_stopped(folder)) from None
@@ -444,6 +464,22 @@ def train_network(args, checkpoint, settings, folder):
         print(f"Try it on a picture of your own: python -m minialex classify my.jpg --weights {folder}")
         if not settings["data"] and settings["arch"] == "alexnet":
             print(WHAT_WAS_DONE)
+    if is_smart(settings):
+        show_exits(model, pictures, prepare, folder)
+
+
+def is_smart(settings):
+    return settings["arch"] == "smartnet"
+
+
+def show_exits(model, pictures, prepare, folder):
+    """What a SmartNet's exits came to; with a penalty of those that are left when what is closed is cut out."""
+    s = pictures.settings
+    if s["penalty"]:
+        model = keep_cut(model, folder / COMPACT, s)
+    if not s["dummy"]:
+        batches = partial(pictures.batches, prepare=prepare)
+        report_exits(model, batches, pictures.val_list, s["leave_at"], s["budget"])
 
 
 def wants_a_look(settings):
@@ -516,13 +552,15 @@ def evaluate(args):
         names = names_for(path, of_run.get("classes"), count, args.classes, None)
     pictures = Pictures(args, settings, names)
     model = with_weights(path, arrays, settings, count, args.devices)
+    model = model.first(args.exits) if args.exits else model
     model.classes = names
     say(unrecorded(path, spelt(**settings)))
     beside = (path if path.is_dir() else path.parent) / INPUT
     mean = read_input(beside, ["mean"])["mean"] if beside.is_file() else None
     if mean is None and model.input.mean == "image" and not settings["dummy"]:
         print(f"There is no mean image beside {path}: subtracting ImageNet's mean colour.")
-    validate = pictures.batches(pictures.val_list, Prepare.for_input(model.input, mean))
+    prepare = Prepare.for_input(model.input, mean)
+    validate = pictures.batches(pictures.val_list, prepare)
     print(f"{pictures.describe()}\non {' and '.join(dict.fromkeys(d.name for d in model.devices))}")
     scores = (train.evaluate_ten_crop if args.ten_crop else train.evaluate)(model, validate)
     crops = "mean of ten crops" if args.ten_crop else "centre crop"
@@ -532,6 +570,9 @@ def evaluate(args):
     )
     say_skipped(validate)
     scores.check_finite("on the validation pictures")
+    if is_smart(settings) and not (args.ten_crop or settings["dummy"]):
+        batches = partial(pictures.batches, prepare=prepare)
+        report_exits(model, batches, pictures.val_list, args.leave_at, args.budget)
 
 
 def spelt_for(args):
@@ -571,8 +612,13 @@ def defaults_for(args, known):
     drawn = not (args.data or args.dummy)
     defaults = {**DEFAULTS, **(DEFAULTS_DRAWN if drawn else {})}
     arch = args.arch or known.get("arch", "alexnet")
+    exits.check_options(vars(args), arch)
     if known.get("arch", arch) != arch:
         known = {}
+    if arch == "smartnet":
+        defaults["lr_scheduler"] = "cosine"
+    else:
+        defaults = {name: value for name, value in defaults.items() if name not in exits.DEFAULTS}
     if arch == "alexnet":
         network(arch, bool(args.small))
     else:
@@ -611,18 +657,21 @@ def train_in(output, args):
         of_run = {"arch": "alexnet", "small": False, **of_run}
     # Before the first checkpoint nothing hangs on them, but on the network other settings do.
     may_change = MAY_CHANGE if checkpoint else set(DEFAULTS) - {"arch", "small"}
+    if checkpoint and of_run["arch"] == "smartnet":
+        may_change = may_change - {"epochs"}  # by which each exit has its turn
     if of_run and not (checkpoint or args.pretrained) and of_run.get("pretrained"):  # it begins as it began
         args.pretrained, args.arch, args.small = (of_run[name] for name in ("pretrained", "arch", "small"))
     asked = asked_of(args)
     if args.pretrained and checkpoint:
         del asked["pretrained"]
         print(f"Going on from {checkpoint.path}: --pretrained {args.pretrained} is not read again.")
-    of_pretrained = {}
+    of_pretrained, there = {}, None
     if args.pretrained and not checkpoint:
         path = weight_file(args.pretrained)
         arrays, of_pretrained = read_weights(args.pretrained)
         check_whose(path, spelt_for(args), arrays, of_pretrained, why="does not fit this model: it ")
         of_pretrained = {**of_pretrained, **whose(args, path, arrays, of_pretrained)}
+        there = exits.exits_in(arrays)
     check_preset(args.pretrained, of_pretrained.get("preset"), args.preset)
     settings = settle(
         asked,
@@ -632,6 +681,8 @@ def train_in(output, args):
     )
     if not checkpoint:
         settings.pop("classes", None)  # the pictures say
+    if is_smart(settings):
+        settings = exits.settle_exits(settings, asked, there)
     use_threads(settings["threads"])
     output.name = settings["arch"]
     folder = output.take()
@@ -641,13 +692,16 @@ def train_in(output, args):
         if any((folder / name).exists() for name in PICTURES_LOOK):  # a run from before settings kept it
             settings["look"] = True
         expected = [*PICTURES, *(PICTURES_LOOK if wants_a_look(settings) else [])]
+        measured, best_from = measures_its_input(settings), exits.best_from(settings)
+        cut = bool(settings.get("penalty"))
         flaws = results.flaws(
-            folder, checkpoint, AccuracyReport(), expected, MAY_CHANGE, measures_its_input(settings)
+            folder, checkpoint, AccuracyReport(), expected, MAY_CHANGE, measured, best_from, cut
         )
-        if lost := results.lost_best(folder, checkpoint, AccuracyReport()):
+        if lost := results.lost_best(folder, checkpoint, AccuracyReport(), best_from):
             print(lost)
         if not flaws:
-            return print(f"Its results are in {folder}. To train on: --epochs {last['epoch'] + 10}")
+            on = f"--pretrained {folder}" if is_smart(settings) else f"--epochs {last['epoch'] + 10}"
+            return print(f"Its results are in {folder}. To train on: {on}")
         print("Not all of its results were written: writing them now.")
         print("\n".join(f"  {name} {flaw}" for name, flaw in flaws.items()))
     return train_network(args, checkpoint, settings, folder)

@@ -15,7 +15,7 @@ from minialex.devices.twins import fast_by_default, twins_of
 from minialex.errors import CheckpointError, DataError
 from minialex.models.alexnet import PRESETS
 from minialex.models.lenet import VARIANTS
-from minialex.training.command_line import network_name
+from minialex.training.command_line import network_name, share
 
 
 def main(argv=None) -> int:
@@ -84,6 +84,12 @@ def main(argv=None) -> int:
         "--mean", metavar="FILE",
         help=".npy of (3, H, W) or (3,), ordered as the channels (default: the run's mean picture, if it has one)",
     )  # fmt: skip
+    classify.add_argument(
+        "--leave-at",
+        type=share,
+        metavar="P",
+        help="of smartnet: go no further than to the first exit that gives a class this probability, 0 to 1",
+    )
     classify.add_argument("--devices", default="cpu", help="cpu, auto, cuda:0, ... (default: cpu)")
     classify.set_defaults(run=run_classify)
 
@@ -240,14 +246,22 @@ def run_classify(args) -> int:
     if prepare.mean.ndim == 3 and prepare.mean.shape[-1] > 1:
         side = prepare.mean.shape[-1]
     model.eval()
+    if args.leave_at is not None:
+        if which["arch"] != "smartnet":
+            raise ValueError(
+                f"--leave-at {args.leave_at:g} is for smartnet; {which['arch']} has no exits to leave by: leave it out"
+            )
+        model.leave_at = args.leave_at
     for picture in args.pictures:
         x = prepare.evaluation(square(read_picture(picture, at_least=side), side))
         logits = mx.to_numpy(model.forward(model.device.asarray(np.ascontiguousarray(x[None]))))[0]
-        share = shares_of(logits, args.weights)
+        shares = shares_of(logits, args.weights)
         if len(args.pictures) > 1:
             print(f"{picture}:")
-        for number in np.argsort(-share, kind="stable")[:5]:
-            print(f" {100 * share[number]:5.1f} %  {names[number]}")
+        for number in np.argsort(-shares, kind="stable")[:5]:
+            print(f" {100 * shares[number]:5.1f} %  {names[number]}")
+        if args.leave_at is not None:
+            print(f" left at exit {model.left[0]} of {len(model.exits)}")
     if note:
         print(note, file=sys.stderr)
     return 0

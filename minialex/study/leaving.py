@@ -101,6 +101,11 @@ def leaving(answers: Answers, costs: list[int], leave_at: float) -> Leaving:
         raise ValueError(f"leave_at is a probability, from 0 to 1, not {leave_at!r}")
     left = answers.left(leave_at)
     wrong = answers.best[np.arange(len(left)), left - 1] != answers.labels
+    return counted(left, wrong, costs, leave_at)
+
+
+def counted(left: np.ndarray, wrong: np.ndarray, costs: list[int], leave_at: float) -> Leaving:
+    """The same of pictures of which it is known where each left, from 1, and whether it was wrong there; (N,) both."""
     at = [left == number for number in range(1, len(costs) + 1)]
     return Leaving(
         leave_at=float(leave_at),

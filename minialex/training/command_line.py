@@ -13,6 +13,7 @@ from minialex.errors import DtypeMismatch
 from minialex.models.names import network
 from minialex.training.runs import NothingToResume
 
+UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
 WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
 
 
@@ -85,6 +86,30 @@ def number(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"a number >= 0 is needed, not {text!r}")
     return value
+
+
+def share(text: str) -> float:
+    """For argparse: a number from 0 to 1."""
+    value = number(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"a number from 0 to 1 is needed, not {text!r}")
+    return value
+
+
+def amount(text: str) -> float:
+    """For argparse: a number above 0, which may be long: 20000000, 20,000,000, 20e6, 20M.
+
+    >>> amount("20M") == amount("20,000,000") == amount("2e7")
+    True
+    """
+    value, unit = text.replace(",", ""), text[-1:].upper()
+    try:
+        found = float(value[:-1]) * UNITS[unit] if unit in UNITS else float(value)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number above 0 is needed, as 20000000 or 20M, not {text!r}")
+    return found
 
 
 def network_name(name: str) -> str:

@@ -1,11 +1,35 @@
-"""Training a SmartNet exit by exit, the part before kept as it is."""
+"""Training a SmartNet exit by exit, the part before kept as it is: whose turn it is, and what a run says of that."""
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from minialex.models.names import network
+from minialex.models.smart_grid import first_of_record
+from minialex.training.command_line import amount, number, share, whole_number
+from minialex.training.networks import freeze
+from minialex.training.optim import Constant, make_schedule
+from minialex.weights import read_record
+from minialex.weights.foreign import put_pretrained
+
+# Settings that no other network has. exits_kept: how many are another run's, which stay as they are.
+DEFAULTS = {"exits": None, "penalty": 0.0, "leave_at": None, "budget": None, "exits_kept": None}
+MAY_CHANGE = {"penalty", "leave_at", "budget"}
+SCHEDULES = ("constant", "cosine")
 
 
-def exit_by_exit(model, epochs: int) -> Callable[[int, bool], None]:
+# ---- whose turn it is ----------------------------------------------------------------------------------
+
+
+def exit_by_exit(
+    model, epochs: int, exits: Sequence[int] | None = None, frozen: str = "", begin: bool = True
+) -> Callable[[int, bool], None]:
     """For `fit(each_epoch=)`: the same number of epochs for each exit, as near as whole ones can be.
 
+    exits: those that are trained, counted from 1; left out, all of them. frozen: layers that stay as they are in every
+    exit's turn, as `freeze` has them. begin: an exit begins as a copy of the one before, unless its own is frozen.
     Raises ValueError for fewer epochs than exits.
 
     >>> from minialex.models import smartnet
@@ -17,14 +41,21 @@ def exit_by_exit(model, epochs: int) -> Callable[[int, bool], None]:
     >>> learning
     [1, 1, 1, 2, 2]
     """
-    exits = len(model.exits)
-    if epochs < exits:
-        raise ValueError(f"{exits} exits, trained one after the other, need {exits} epochs, not {epochs}")
+    turns = list(exits or range(1, len(model.exits) + 1))
+    check_epochs(epochs, turns)
+    names = freeze(model, frozen)
+    still = [p for name, p in model.named_parameters() if name in names]
+    is_still = {id(p) for p in still}
+    copied = [not any(id(p) in is_still for p in model.path(exit)[-1].parameters()) for exit in turns]
 
     def before_epoch(epoch, begun):
         """begun: an epoch in whose middle a run goes on."""
-        exit = exit_of(epoch, exits, epochs)
-        model.learn(exit, begin=epoch == first_epoch(exit, exits, epochs) and not begun)
+        turn = exit_of(epoch, len(turns), epochs)
+        is_first = epoch == first_epoch(turn, len(turns), epochs) and not begun
+        model.learn(turns[turn - 1], begin=begin and is_first and copied[turn - 1])
+        freeze(model, frozen)  # whose batch normalisation learns otherwise, where it is the exit's own
+        for p in still:
+            p.lr_scale = 0.0
 
     return before_epoch
 
@@ -37,3 +68,184 @@ def exit_of(epoch: int, exits: int, epochs: int) -> int:
 def first_epoch(exit: int, exits: int, epochs: int) -> int:
     """The epoch in which an exit's training begins."""
     return -(-(exit - 1) * epochs // exits)
+
+
+def check_epochs(epochs: int, turns: Sequence[int]) -> None:
+    """Raises ValueError for fewer epochs than exits that are trained."""
+    if epochs < len(turns):
+        raise ValueError(
+            f"{len(turns)} exits, trained one after the other, need {len(turns)} epochs, not {epochs}"
+        )
+
+
+def turns_of(model, kept: int | None = None, frozen: str = "") -> list[int]:
+    """The exits that are trained: those behind the first `kept` ones that have something to learn.
+
+    frozen: layers that stay as they are. Raises ValueError where that is all that could learn.
+
+    >>> from minialex.models import smartnet
+    >>> model = smartnet(3, num_classes=10, preset="small", width=0.1)
+    >>> turns_of(model), turns_of(model, kept=2), turns_of(model, frozen="stem,block1,exit1,block2")
+    ([1, 2, 3], [3], [2, 3])
+    """
+    still = freeze(model, frozen)
+    learns = {id(p) for name, p in model.named_parameters() if name not in still}
+    turns = []
+    for exit in range((kept or 0) + 1, len(model.exits) + 1):
+        before = model.path(exit - 1) if exit > 1 else []
+        own = [layer for layer in model.path(exit) if not any(layer is other for other in before)]
+        if any(id(p) in learns for layer in own for p in layer.parameters()):
+            turns.append(exit)
+    if not turns:
+        raise ValueError(
+            f"there is nothing to train: of exit {(kept or 0) + 1} to {len(model.exits)} all that could learn is frozen"
+        )
+    return turns
+
+
+# ---- the settings of a run -----------------------------------------------------------------------------
+
+
+def add_exits(parser: argparse.ArgumentParser) -> None:
+    """The options of SmartNet."""
+    add = parser.add_argument_group("smartnet, which is trained exit by exit").add_argument
+    add(
+        "--exits",
+        type=whole_number(1),
+        metavar="N",
+        help="so many of them (default: all: 4; --small 3); more than --pretrained has: those that it has stay as they "
+        "are",
+    )
+    add(
+        "--penalty",
+        type=number,
+        metavar="P",
+        help="on its open gates, by what their connections cost: those of little use close, and are cut out at the end "
+        "(default: 0)",
+    )
+    add(
+        "--leave-at",
+        type=share,
+        metavar="P",
+        help="at the end, and with -e: pictures leave at the first exit that gives a class this probability, 0 to 1",
+    )
+    add(
+        "--budget",
+        type=amount,
+        metavar="N",
+        help="the same with the probability at which a picture costs so many multiply-adds in the mean: 20M, 20e6",
+    )
+
+
+def check_options(asked: Mapping, arch: str) -> None:
+    """Raises ValueError where another network is asked for what SmartNet has."""
+    for name in DEFAULTS:
+        if arch != "smartnet" and asked.get(name) is not None:
+            option = f"--{name.replace('_', '-')} {asked[name]:g}"
+            raise ValueError(f"{option} is for smartnet; {arch} has no exits to leave by: leave it out")
+
+
+def settle_exits(settings: Mapping, asked: Mapping, there: int | None = None) -> dict:
+    """The settings of a SmartNet's run, with the number of its exits.
+
+    asked: those that are asked for now. there: how many exits --pretrained has, where it is read.
+    Raises ValueError for what cannot be, before anything is written: exits that there are not, too few epochs, ...
+    """
+    settings = {**DEFAULTS, **settings}
+    for one, other in (("leave_at", "budget"), ("budget", "leave_at")):
+        if asked.get(one) is not None:
+            settings[other] = None
+    sketch = sketch_of(settings)
+    settings["exits"] = len(sketch.exits)
+    if there is not None:
+        settings["exits_kept"] = there if there < settings["exits"] else None
+    if settings["lr_scheduler"] not in SCHEDULES:
+        raise ValueError(
+            f"--lr-scheduler {settings['lr_scheduler']} does not go with smartnet, whose exits are trained one after "
+            "the other: its rate would stay low for all but the first. Use cosine, which begins anew with each, or "
+            "constant"
+        )
+    check_epochs(settings["epochs"], turns_of(sketch, settings["exits_kept"], settings["freeze"]))
+    if settings["dummy"] and (settings["leave_at"] is not None or settings["budget"]):
+        raise ValueError("--leave-at and --budget are for pictures, and --dummy has none")
+    return settings
+
+
+def sketch_of(settings: Mapping):
+    """The network of these settings with hardly any maps."""
+    make = network("smartnet", settings["small"])
+    return make(settings["exits"], num_classes=2, width=1 / 64, image_size=settings["image_size"])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run goes: its schedule, with what warm-up, and what `fit` and its report are to know of exits."""
+
+    schedule: Constant
+    warmup: float
+    losses: float = 1.0
+    each_epoch: Callable[[int, bool], None] | None = None
+    best_from: int = 0
+
+
+def plan_of(model, settings: Mapping) -> Plan:
+    """Of a run with these settings; of other networks than SmartNet, all epochs are one turn."""
+    name, lr, epochs = settings["lr_scheduler"], settings["lr"], settings["epochs"]
+    if settings["arch"] != "smartnet":
+        warmup = min(settings["warmup"], epochs / 10)
+        losses = sum(getattr(model.loss, "weights", (1.0,)))
+        return Plan(make_schedule(name, lr, epochs, warmup), warmup, losses)
+    turns = turns_of(model, settings["exits_kept"], settings["freeze"])
+    warmup = min(settings["warmup"], epochs / len(turns) / 10)
+    begin = not settings["pretrained"] or bool(settings["exits_kept"])
+    return Plan(
+        make_schedule(name, lr, epochs, warmup, len(turns)),
+        warmup,
+        each_epoch=exit_by_exit(model, epochs, turns, settings["freeze"], begin),
+        best_from=first_epoch(len(turns), len(turns), epochs),
+    )
+
+
+def best_from(settings: Mapping) -> int:
+    """The epoch in which the last exit's training begins: those before are of other exits."""
+    if settings["arch"] != "smartnet":
+        return 0
+    turns = len(turns_of(sketch_of(settings), settings["exits_kept"], settings["freeze"]))
+    return first_epoch(turns, turns, settings["epochs"])
+
+
+# ---- weights of others ---------------------------------------------------------------------------------
+
+
+def exits_in(arrays: Mapping[str, np.ndarray]) -> int:
+    """How many exits weights have.
+
+    >>> exits_in({"exit1.fc.bias": np.zeros(2), "exit2.fc.bias": np.zeros(2), "stem.conv.weight": np.zeros(1)})
+    2
+    """
+    return sum(name.startswith("exit") and name.endswith(".fc.bias") for name in arrays)
+
+
+def begin_with_exits(model, path, arrays: Mapping[str, np.ndarray], why: str = "") -> list[str]:
+    """Put a SmartNet's weights into the exits that both have; the names of what is left as it is
+
+    why: their last layers cannot serve, since they are of other classes.
+    Raises ValueError for weights that do not fit: of another network, or of one that was cut.
+    """
+    there, record = exits_in(arrays), read_record(path)
+    exits = min(there, len(model.exits))
+    if record.get("reads"):
+        raise ValueError(
+            f"{path} was cut, by compact(), and is to be used as it is: begin with the weights that it was cut from"
+        )
+    if why and there < len(model.exits):
+        raise ValueError(
+            f"{path} has {there} exits, which were to stay while others are trained, but {why}: train its own first, "
+            f"with --exits {there}"
+        )
+    part = model.first(exits)
+    if there > exits:
+        known = {name for name, _ in part.named_parameters() + part.named_buffers()}
+        arrays = {name: array for name, array in arrays.items() if name in known}
+        record = first_of_record(record, exits) if record else record
+    return put_pretrained(part, arrays, path, None, bool(why), record)

@@ -98,6 +98,8 @@ def make_network(
             )
     else:
         options = {} if exits or arch not in WITH_EXITS else {"auxiliaries": False}
+        if arch == "smartnet":
+            options["exits"] = settings.get("exits")
         make = network(arch, settings["small"])
         model = make(num_classes=num_classes, rng=settings["seed"], devices=devices, **size, **options)
     if settings.get("pixels"):
@@ -211,9 +213,17 @@ def first_kernels(arrays: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
 
 def outputs_in(path, arrays: Mapping[str, np.ndarray], arch: str, small: bool) -> int:
     """How many classes weights know. Raises ValueError where the last layer is not there."""
-    lasts = last_layers(sketch(arch, small))
-    # The last one; of a part of a SmartNet an earlier one.
-    last = next((layer for layer in lasts if f"{layer}.bias" in arrays), None)
+    model = sketch(arch, small)
+    last = last_layer_in(arrays, model)
     if last is None:
-        raise ValueError(f"{path} has no layer {lasts[0]}, in which {arch} ends")
+        raise ValueError(f"{path} has no layer {last_layers(model)[0]}, in which {arch} ends")
     return len(arrays[f"{last}.bias"])
+
+
+def last_layer_in(arrays: Mapping[str, np.ndarray], model: Model) -> str | None:
+    """The layer in which weights of such a network end; of a part of a SmartNet that of an earlier exit. None: none.
+
+    >>> last_layer_in({"exit1.fc.bias": np.zeros(2)}, sketch("smartnet"))
+    'exit1.fc'
+    """
+    return next((layer for layer in last_layers(model) if f"{layer}.bias" in arrays), None)

@@ -277,10 +277,10 @@ class Plateau(Constant):
         self.drops, self.waited = (drops, waited) if same else (0, 0)
 
 
-def make_schedule(name: str, lr: float, epochs: int, warmup: float = 0.0) -> Constant:
+def make_schedule(name: str, lr: float, epochs: int, warmup: float = 0.0, times: int = 1) -> Constant:
     """The schedule for a command line's `--lr-scheduler`: constant, step, plateau or cosine.
 
-    step drops after 1/2 and 3/4 of the epochs; warmup, in epochs, is cosine's.
+    step drops after 1/2 and 3/4 of the epochs; warmup, in epochs, is cosine's; so is times: how often it begins anew.
     """
     if name == "constant":
         return Constant(lr)
@@ -289,7 +289,7 @@ def make_schedule(name: str, lr: float, epochs: int, warmup: float = 0.0) -> Con
     if name == "plateau":
         return Plateau(lr)
     if name == "cosine":
-        return Cosine(lr, epochs, warmup)
+        return Cosine(lr, epochs, warmup) if times == 1 else Cosines(lr, epochs, times, warmup)
     raise ValueError(f"unknown schedule {name!r}: use constant, step, plateau or cosine")
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from minialex.training.checkpoint import Checkpoint
 from minialex.training.loop import history_csv
 from minialex.training.reports import ErrorReport
-from minialex.training.runs import BEST, HISTORY, INPUT, MODEL, SETTINGS
-from minialex.weights import load
+from minialex.training.runs import BEST, COMPACT, HISTORY, INPUT, MODEL, SETTINGS
+from minialex.weights import load, read_record
 
 
 class _Flaw(Exception):
@@ -24,11 +24,14 @@ def flaws(
     pictures: Iterable[str],
     may_change: Collection[str] = (),
     measured: bool = False,
+    best_from: int = 0,
+    cut: bool = False,
 ) -> dict[str, str]:
     """What is missing or wrong of a finished run's results, by file; they can all be made again.
 
     pictures: the PNG files that there are to be. may_change: settings in which settings.json may be newer than the
-    checkpoint. measured: is there a mean of the training pictures, in INPUT?
+    checkpoint. measured: is there a mean of the training pictures, in INPUT? best_from: as `fit` had it. cut: was what
+    is closed cut out, into COMPACT?
     """
 
     def settings_are_those(path, checkpoint, report):
@@ -37,18 +40,22 @@ def flaws(
             raise _Flaw("has other settings than the checkpoint")
 
     checks = {MODEL: _check_model, HISTORY: _check_history, SETTINGS: settings_are_those}
-    if _best_epoch(checkpoint, report) == checkpoint.state["progress"]["epoch"]:
+    if _best_epoch(checkpoint, report, best_from) == checkpoint.state["progress"]["epoch"]:
         checks[BEST] = _check_model
     if measured:
         checks[INPUT] = _check_input
+    if cut:
+        checks[COMPACT] = _check_cut
     checks |= dict.fromkeys(pictures, _check_picture)
     found = {name: _flaw(check, Path(folder, name), checkpoint, report) for name, check in checks.items()}
     return {name: flaw for name, flaw in found.items() if flaw}
 
 
-def lost_best(folder: str | Path, checkpoint: Checkpoint, report: ErrorReport) -> str | None:
+def lost_best(
+    folder: str | Path, checkpoint: Checkpoint, report: ErrorReport, best_from: int = 0
+) -> str | None:
     """A sentence, where the best epoch's weights are lost: the checkpoint has those of a later epoch."""
-    best, last = _best_epoch(checkpoint, report), checkpoint.state["progress"]["epoch"]
+    best, last = _best_epoch(checkpoint, report, best_from), checkpoint.state["progress"]["epoch"]
     if best in (None, last) or not (flaw := _flaw(_check_weights, Path(folder, BEST), checkpoint, report)):
         return None
     return (
@@ -57,8 +64,8 @@ def lost_best(folder: str | Path, checkpoint: Checkpoint, report: ErrorReport) -
     )
 
 
-def _best_epoch(checkpoint, report):
-    history = checkpoint.state["progress"]["history"]
+def _best_epoch(checkpoint, report, best_from=0):
+    history = checkpoint.state["progress"]["history"][best_from:]
     errors = {row["epoch"]: report.held_out_error(row) for row in history}
     errors = {epoch: error for epoch, error in errors.items() if error is not None}
     return min(errors, key=errors.get, default=None)
@@ -93,6 +100,11 @@ def _check_weights(path, checkpoint, report):
     }:
         raise _Flaw("has the weights of another network")
     return arrays
+
+
+def _check_cut(path, checkpoint, report):
+    if not read_record(path).get("reads"):
+        raise _Flaw("does not say what is read in it")
 
 
 def _check_history(path, checkpoint, report):

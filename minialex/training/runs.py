@@ -25,6 +25,7 @@ from minialex.weights.seal import VELOCITY, is_sealed, sealed
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
 GOOD = "good.safetensors"  # of the newest epoch that ended well: a checkpoint, should a later one be spoiled
 HISTORY, SETTINGS = "history.csv", "settings.json"
+COMPACT = "compact.safetensors"  # of a network with gates: the same without what is closed
 INPUT = "input.safetensors"  # of networks that want them: the training pictures' mean image and their colours
 
 # Each program's network, and what its runs are known by: a parameter's name, and that of a setting. Those of the
@@ -40,6 +41,8 @@ WEIGHT_FILES = (".safetensors", ".npy", ".pth", ".pt")
 # so.
 PIXELS = "-1 to 1"
 
+MOST_EXITS = 250
+
 # What the settings of a run can be, where there are such; a run may have others, too. Nothing is wider than this.
 SIDE, COUNT = whole(1, 4096), whole(1)
 KNOWN = partly(
@@ -52,6 +55,11 @@ KNOWN = partly(
         **dict.fromkeys(("holdout", "max_bad", "checkpoint_every"), whole()),
         "seed": whole(0, 10**1000),  # as long as one likes
         "classes": [TEXT],
+        "exits": Maybe(whole(1, MOST_EXITS)),
+        "exits_kept": Maybe(whole(1, MOST_EXITS)),
+        "penalty": finite(0),
+        "leave_at": Maybe(finite(0, 1)),
+        "budget": Maybe(finite(0)),
         "dummy": Maybe(FLAG),
         "look": Maybe(FLAG),
         "small": FLAG,
@@ -307,7 +315,7 @@ ARGUMENTS = partly(
         **dict.fromkeys(("batch_norm", "auxiliaries", "plain"), FLAG),
         **dict.fromkeys(("shortcut", "reads"), Maybe(TEXT)),
         "layers": Maybe([whole(1, 600)]),
-        "exits": whole(1, 250),
+        "exits": whole(1, MOST_EXITS),
         "blocks": TEXT,
     }
 )
@@ -323,6 +331,7 @@ def settings_recorded(record: dict, path) -> dict:
         return {name: value for name, value in record.items() if name not in ("network", "num_classes")}
     arch, small = name_of(record)
     names = ("preset", "scale") if arch == "alexnet" else ()
+    names = ("exits",) if arch == "smartnet" else names
     kept = (*names, "width", "image_size", "side", "classes", "pixels")
     return {"arch": arch, "small": small, **{name: record[name] for name in kept if name in record}}
 

@@ -36,7 +36,7 @@ def load_bvlc(model: Layer, path: str | os.PathLike, new_last_layer: bool = Fals
     Raises CheckpointError, naming the file, when it is damaged or tries to run code; ValueError when the model is
     another one. Then nothing is changed.
     """
-    return _put_pretrained(model, read_bvlc(path), path, "bvlc", new_last_layer)
+    return put_pretrained(model, read_bvlc(path), path, "bvlc", new_last_layer)
 
 
 def load_torchvision(model: Layer, path: str | os.PathLike, new_last_layer: bool = False) -> list[str]:
@@ -48,7 +48,7 @@ def load_torchvision(model: Layer, path: str | os.PathLike, new_last_layer: bool
     if not _is_alexnet(model):
         return load_pretrained(model, path, new_last_layer)
     arrays, record = read_torchvision(path), read_record(path)
-    return _put_pretrained(model, arrays, path, "torchvision", new_last_layer, record)
+    return put_pretrained(model, arrays, path, "torchvision", new_last_layer, record)
 
 
 def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool | None = None) -> list[str]:
@@ -70,7 +70,7 @@ def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool 
         new_last_layer = _has_other_classes(model, arrays) or (
             None not in names and names[0] != list(names[1])
         )
-    left = _put_pretrained(model, arrays, path, preset, new_last_layer, record)
+    left = put_pretrained(model, arrays, path, preset, new_last_layer, record)
     if not left and record.get("classes") and getattr(model, "classes", None) is None:
         model.classes = record["classes"]
     return left
@@ -214,7 +214,7 @@ def last_layers(model) -> list[str]:
     return list(last.values())
 
 
-def _put_pretrained(model, arrays, path, preset, new_last_layer, record=()):
+def put_pretrained(model, arrays, path, preset, new_last_layer, record=()):
     """import_grouped with messages that name the file, and without the last layer if a new one is wanted."""
     named = model.named_parameters() + model.named_buffers()
     lasts = last_layers(model)

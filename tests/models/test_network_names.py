@@ -8,7 +8,7 @@ import pytest
 import minialex as mx
 from minialex.models.names import SMALL_NETWORKS, name_of, network, rebuilt, sketch
 
-FEW = ["zfnet", "vgg11_bn", "googlenet", "inception_resnet_v1", "resnet50", "densenet121"]
+FEW = ["zfnet", "vgg11_bn", "googlenet", "inception_resnet_v1", "resnet50", "densenet121", "smartnet"]
 EACH = [*((name, False) for name in [*FEW, "alexnet", "vgg19"]), *((name, True) for name in FEW)]
 
 

@@ -7,7 +7,9 @@ from minialex.models.names import NETWORKS, SMALL_NETWORKS, sketch
 from minialex.weights.recognise import first_difference, kernels_of, nearest, recognised
 
 EACH = [(name, False) for name in ("alexnet", "zfnet", "vgg16_bn", "googlenet", "resnet101", "densenet169")]
-EACH += [(name, True) for name in ("zfnet", "vgg11", "inception_v2", "inception_resnet_v2", "resnet18")]
+EACH += [
+    (name, True) for name in ("zfnet", "vgg11", "inception_v2", "inception_resnet_v2", "resnet18", "smartnet")
+]
 ALIKE = {("inception_resnet_v2", True): ("inception_resnet_v1", True)}  # but for how many maps there are
 
 

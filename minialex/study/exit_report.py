@@ -1,0 +1,149 @@
+"""What a network's exits are worth on pictures: how good each is, what leaving early saves, counted and in seconds."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minialex.data.folder import PictureList
+from minialex.devices.device import to_numpy
+from minialex.layers.exits import Exits
+from minialex.layers.gate import Gate
+from minialex.layers.sequential import all_layers
+from minialex.study.leaving import Answers, Leaving, answers_of, counted, exit_costs, leave_at_for
+from minialex.weights import as_metadata, export_grouped, record_of, save
+
+
+def by_exit(answers: Answers, costs: list[int]) -> str:
+    """How many pictures each exit gets right, and what it costs.
+
+    >>> two = Answers(np.array([[1, 1], [0, 1]]), np.array([[0.9, 0.9], [0.6, 0.9]]), labels=np.array([1, 1]))
+    >>> print(by_exit(two, [100, 300]))
+    exit     Acc@1  multiply-adds
+       1   50.00 %            100
+       2  100.00 %            300
+    """
+    lines = ["exit     Acc@1  multiply-adds"]
+    for number, (error, cost) in enumerate(zip(answers.errors(), costs, strict=True), start=1):
+        lines.append(f"{number:4}  {100 * (1 - error):6.2f} %  {cost:13,}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What came of pictures that really left early: their counts, and the seconds of 1,000 pictures.
+
+    acc1_to_the_end, seconds_to_the_end: of all going to the last exit.
+    """
+
+    leaving: Leaving
+    acc1_to_the_end: float
+    seconds: float
+    seconds_to_the_end: float
+
+    def __str__(self):
+        acc1 = 100 * (1 - self.leaving.error)
+        return (
+            f"{self.leaving}\nAcc@1 {acc1:.2f} % in {self.seconds:.3g} s for 1,000 pictures; to the last exit all "
+            f"together {self.acc1_to_the_end:.2f} % in {self.seconds_to_the_end:.3g} s"
+        )
+
+
+def leave(model: Exits, batches, leave_at: float) -> Left:
+    """Let pictures leave at this probability, and also none of them.
+
+    The model's mode and its own leave_at are put back. Seconds are those of the network alone, not of reading pictures.
+    batches: as for `evaluate`.
+    """
+    mode, own, costs = model.training, model.leave_at, exit_costs(model)
+    found, seconds = [], np.zeros(2)
+    model.eval()
+
+    def timed(x, probability):
+        model.leave_at = probability
+        started = time.perf_counter()
+        said = to_numpy(model.forward(x)).argmax(axis=1)  # which waits for a GPU
+        return said, time.perf_counter() - started
+
+    try:
+        for x, labels in batches.in_order():
+            x = model.device.asarray(x)
+            if not found:
+                timed(x, leave_at)  # the first time is slower than all others
+            last, to_the_end = timed(x, None)
+            said, leaving = timed(x, leave_at)
+            seconds += leaving, to_the_end
+            found.append((model.left, said != labels, last != labels))
+    finally:
+        model.leave_at = own
+        model.train(mode)
+    if not found:
+        raise ValueError("leave: there are no pictures")
+    left, wrong, wrong_last = (np.concatenate(part) for part in zip(*found, strict=True))
+    leaving = counted(left, wrong, costs, leave_at)
+    return Left(leaving, 100 * (1 - float(wrong_last.mean())), *(1000 * seconds / len(left)))
+
+
+def report_exits(
+    model: Exits,
+    batches_of: Callable,
+    pictures: PictureList,
+    leave_at: float | None = None,
+    budget: float | None = None,
+    say: Callable[[str], None] = print,
+) -> Left | None:
+    """Say how good each exit is; or with a probability, or a budget of multiply-adds, what comes of leaving early.
+
+    batches_of makes batches of a list of pictures. For a budget every second picture sets the
+    probability, and the others are told of.
+    Raises ValueError for a budget below what the first exit costs, or too few pictures to halve.
+    """
+    costs = exit_costs(model)
+    if leave_at is None and budget is None:
+        say(by_exit(answers_of(model, batches_of(pictures)), costs))
+        return None
+    how = "as was asked"
+    if budget is not None:
+        check_budget(model, budget)
+        set_by, pictures = every_second(pictures)
+        leave_at = leave_at_for(budget, answers_of(model, batches_of(set_by)), costs)
+        how = (
+            f"at which {len(set_by):,} of the pictures, every second one, cost no more than {round(budget):,} "
+            f"multiply-adds each in the mean; below are the other {len(pictures):,}"
+        )
+    say(f"Leaving at the first exit with a probability of {leave_at:.4g}, {how}:")
+    left = leave(model, batches_of(pictures), leave_at)
+    say(str(left))
+    return left
+
+
+def check_budget(model: Exits, budget: float | None) -> None:
+    """Raises ValueError for multiply-adds that no picture can do with."""
+    if budget is not None and budget < (least := exit_costs(model)[0]):
+        raise ValueError(
+            f"--budget {round(budget):,}: the first exit alone costs {least:,} multiply-adds a picture"
+        )
+
+
+def every_second(pictures: PictureList) -> tuple[PictureList, PictureList]:
+    """Two halves of a list, each spread over it."""
+    if len(pictures) < 2:
+        raise ValueError("--budget: one picture cannot be halved, of which one half sets when to leave")
+    places = np.arange(len(pictures))
+    return pictures.part(places[::2]), pictures.part(places[1::2])
+
+
+def keep_cut(model: Exits, path: str | Path, settings=None, say: Callable[[str], None] = print) -> Exits:
+    """Write a SmartNet without what is closed, and say what that saves; returns it. The model stays as it is."""
+    cut = copy.deepcopy(model).compact()
+    save(path, export_grouped(cut), as_metadata(record_of(cut, settings)))
+    gates = [layer.weight.value for layer in all_layers(model) if isinstance(layer, Gate)]
+    total, closed = sum(g.size for g in gates), sum(int((g == 0).sum()) for g in gates)
+    before, after = exit_costs(model), exit_costs(cut)
+    parts = [f"exit {n}: {b:,} -> {a:,}" for n, (b, a) in enumerate(zip(before, after, strict=True), start=1)]
+    say(f"{closed} of {total} gates are closed. {path}, without what is behind them, in multiply-adds:")
+    say(", ".join(parts))
+    return cut
