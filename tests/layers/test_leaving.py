@@ -312,6 +312,8 @@ def test_a_network_of_exits_leaves_too():
     model.leave_at = 1.0
     np.testing.assert_allclose(model.forward(x), end, rtol=1e-6)
     assert model.left.tolist() == [3, 3]
+    with pytest.raises(ValueError, match="takes pictures of 64x64"):
+        model.answers(x[:, :, 1:])
 
 
 def test_without_heads_all_leave_at_the_end(device):
@@ -348,6 +350,7 @@ def test_no_backward_goes_with_answers():
     left = model.left
     model.answers(X)
     assert model.left is left
+    assert model.saved is None  # nor is anything kept for it
     with pytest.raises(mx.BackwardBeforeForward, match="backward needs a forward before it"):
         model.backward(y)
 
@@ -381,10 +384,10 @@ def test_what_is_no_probability_is_quoted(leave_at):
     assert model.leave_at == 0.25
 
 
-@pytest.mark.parametrize("leave_at", [np.float32(0.5), np.array(0.5), 0.5])
+@pytest.mark.parametrize("leave_at", [np.float32(0.5), np.array(0.5), 0.5, 1, np.int64(0)])
 def test_how_sure_may_be_a_number_of_numpy(leave_at):
     model = network(leave_at)
-    assert (model.leave_at, type(model.leave_at)) == (0.5, float)
+    assert (model.leave_at, type(model.leave_at)) == (leave_at, float)
 
 
 def test_a_head_with_other_classes_is_named():
