@@ -773,6 +773,9 @@ def test_nobody_goes_further_than_the_exit_that_learns():
     np.testing.assert_array_equal(last, model.learn(None).forward(x))
     model.learn(1).forward(x)
     assert set(model.left) == {1}
+    for exit in (1, 2, 3):
+        assert model.learn(exit).train().forward(x).shape == (8, CLASSES)
+        assert model.left is None
 
 
 def test_of_one_exit_all_leave_at_it():
