@@ -50,7 +50,6 @@ class SmartLayer(Layer):
         self.gate = gate(sizes, reads, unit=maps)
         self.conv = Conv2D(sum(self.gate.sizes_read), maps, 3, padding=1, bias=False, rng=rng, init=he_normal)
         self.norm, self.relu = BatchNorm2D(maps), ReLU()
-        self.maps = maps
 
     def body(self) -> list[Layer]:
         return [self.gate, self.conv, self.norm, self.relu]

@@ -773,6 +773,9 @@ def test_nobody_goes_further_than_the_exit_that_learns():
     np.testing.assert_array_equal(last, model.learn(None).forward(x))
     model.learn(1).forward(x)
     assert set(model.left) == {1}
+    for exit in (1, 2, 3):
+        assert model.learn(exit).train().forward(x).shape == (8, CLASSES)
+        assert model.left is None
 
 
 def test_of_one_exit_all_leave_at_it():
@@ -913,6 +916,24 @@ def test_a_part_has_the_same_layers_and_copies_nothing():
 def test_what_makes_no_network_is_refused_with_what_it_is(how, message):
     with pytest.raises(ValueError, match=message):
         tiny(**how)
+
+
+def test_the_numbers_in_kernels_are_counted_before_they_are_made(monkeypatch):
+    parsed = smart_grid.parse_blocks(BLOCKS)
+    count = sum(p.value.size for name, p in tiny().named_parameters() if "layer" in name and "conv" in name)
+    monkeypatch.setattr(smart_grid, "MOST_NUMBERS", count)
+    smart_grid.check_size(parsed, 2, 0.1)
+    monkeypatch.setattr(smart_grid, "MOST_NUMBERS", count - 1)
+    with pytest.raises(ValueError, match=f"7 layers with {count:,} numbers in their kernels; the most is"):
+        smart_grid.check_size(parsed, 2, 0.1)
+
+
+def test_there_is_room_for_wide_and_deep_ones():
+    large = smart_grid.parse_blocks("4x32 6x48 8x64 6x96")
+    smart_grid.check_size(large, 256, 4.0)
+    smart_grid.check_size([(250, 1)], 4, 1.0)
+    with pytest.raises(ValueError, match="24 layers with 264,"):
+        smart_grid.check_size(large, 320, 5.0)
 
 
 @pytest.mark.parametrize("reads", [5, ["stem"], {"exit1": "stem"}, {1: ["stem"]}])
