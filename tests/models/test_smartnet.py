@@ -98,10 +98,10 @@ def test_summary_has_the_order_of_the_grid_and_the_multiply_adds_of_a_count_by_h
     assert [row.multiply_adds for row in rows] == [
         at_16 * 3 * 2,
         at_16 * (2 * 2 + 4 * 2),
-        6 * CLASSES,
+        16 * 6 * CLASSES,  # of 4x4 cells
         0,
         at_8 * (6 * 3 + 9 * 3 + 12 * 3),
-        15 * CLASSES,
+        16 * 15 * CLASSES,
     ]
     assert [row.output for row in rows] == [(2, 16, 16), (6, 16, 16), (3,), (6, 8, 8), (15, 8, 8), (3,)]
     total = sum(p.value.size for p in tiny(2).parameters())
@@ -127,7 +127,7 @@ def test_weights_are_drawn_for_relu():
     for weight, fan_in in (
         (model["stem"]["conv"].weight, 27),
         (model["block1"].nodes["layer1"].conv.weight, 72),
-        (model["exit1"]["fc"].weight, 208),
+        (model["exit1"]["fc"].weight, 16 * 208),
     ):
         assert weight.value.std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.15)
     assert all((p.value == 1).all() for name, p in model.named_parameters() if "gate" in name)
@@ -201,7 +201,7 @@ def test_gradients_where_pictures_leave(exit):
     model = drawn(tiny()).learn(exit, begin=False).eval()
     model.leave_at = sure(model, pictures())
     model.forward(pictures())
-    assert len(set(model.left)) == 2
+    assert len(set(model.left)) > 1
     assert_slopes(model, pictures())
 
 
@@ -378,7 +378,7 @@ def test_a_closed_gate_goes_with_its_slice_of_the_kernel():
     now = {row.name: row.multiply_adds for row in mx.summary(model).rows}
     assert costs["block1"] - now["block1"] == 9 * 64 * 2 * 2  # the stem's maps, to two, at 8x8 pixels
     assert costs["block2"] - now["block2"] == 9 * 16 * (2 + 3) * 3
-    assert costs["exit2"] - now["exit2"] == 2 * CLASSES
+    assert costs["exit2"] - now["exit2"] == 16 * 2 * CLASSES
     layer, before = model["block2"].nodes["layer3"], old["block2"].nodes["layer3"]
     # It read stem 2, layers of block1 2 and 2, of block2 3 and 3; the second and the fourth are closed.
     kept = [0, 1, 4, 5, 9, 10, 11]
@@ -633,7 +633,7 @@ def test_an_exit_begins_with_what_the_one_before_says():
     now = numbers(model)
     np.testing.assert_array_equal(now["exit2.gate.weight"][:3], own["exit1.gate.weight"])
     np.testing.assert_array_equal(now["exit2.gate.weight"][3:], own["exit2.gate.weight"][3:])
-    assert (now["exit2.fc.weight"][:, 6:] == 0).all()
+    assert (now["exit2.fc.weight"][:, 16 * 6 :] == 0).all()
     changed = {name for name in own if (now[name] != own[name]).any()}
     assert changed == {"exit2.gate.weight", "exit2.fc.weight", "exit2.fc.bias"}
 
@@ -652,9 +652,9 @@ def test_of_a_cut_network_an_exit_begins_with_what_both_read():
         model["exit2"],
         model["exit1"],
     )  # that reads the stem and layer2, this one layer1 and layer2 too
-    np.testing.assert_array_equal(head["fc"].weight.value[:, 2:4], before["fc"].weight.value[:, 2:4])
-    assert (head["fc"].weight.value[:, :2] == 0).all()
-    assert (head["fc"].weight.value[:, 4:] == 0).all()
+    np.testing.assert_array_equal(head["fc"].weight.value[:, 32:64], before["fc"].weight.value[:, 32:64])
+    assert (head["fc"].weight.value[:, :32] == 0).all()
+    assert (head["fc"].weight.value[:, 64:] == 0).all()
     assert head["gate"].weight.value[1] == before["gate"].weight.value[1]
 
 
@@ -841,7 +841,7 @@ def test_with_the_exit_that_learned_unloaded_all_that_is_left_learns():
     model = tiny().learn(3)
     model.unload(2)
     assert model.learning is None
-    assert all(p.lr_scale == 1 for p in model.parameters())
+    assert all(p.lr_scale == (4 if "gate" in name else 1) for name, p in model.named_parameters())
     model.learn(1)
     model.unload(1)
     assert model.learning == 1

@@ -205,7 +205,7 @@ def test_an_old_file_stays_where_the_new_one_cannot_be_written(path):
         (lambda: plain(), lambda: plain(units=6), r"fc.weight has shape \(5, 12\), the model \(6, 12\)"),
         (lambda: plain(), lambda: mx.models.lenet5(), "LeNet5: these arrays belong to another model"),
         (lambda: smart(1), lambda: smart(1, width=0.2), r"stem.conv.weight has shape \(2, 3, .* the model \(3,"),
-        (lambda: smart(1), lambda: smart(1, classes=4), r"exit1.fc.weight has shape \(3, 6\), the model \(4, 6\)"),
+        (lambda: smart(1), lambda: smart(1, classes=4), r"exit1.fc.weight has shape \(3, 96\), the model \(4, 96\)"),
         (lambda: smart(1), lambda: smart(1, preset="mnist"), "for preset 'small', this model is preset 'mnist'"),
         (lambda: smart(1), lambda: smart(1, "2x30"), "for blocks '2x20', this model is blocks '2x30'"),
         (lambda: smart(2), lambda: smart(2, "2x20 4x30"), "for blocks '2x20 3x30', this model is blocks '2x20 4x30'"),
