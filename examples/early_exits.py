@@ -5,7 +5,7 @@
     python examples/early_exits.py DATA speed          seconds for 1,000 pictures, with and without leaving
 
 Each network trains for the same minutes of processor time, from several seeds: SmartNet exit by exit, its minutes dealt
-out among them.
+out among them, and a second one with all its exits together.
 Then every picture leaves at the first exit that is sure enough, and how sure that is goes from 0 to 1: a curve. Drawn,
 too: which gates closed, what they save, and pictures that left at once or stayed to the end.
 
@@ -32,16 +32,17 @@ from minialex.study.leaving import Leaving, answers_of, curve, exit_costs, leave
 from minialex.training.command_line import friendly, number, whole_number
 
 RECIPE, WARM_UP = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}, 0.1  # as examples/small_networks.py
-SMARTNET = "SmartNet"
+SMARTNET, TOGETHER = "SmartNet", "SmartNet-together"
 NETWORKS = {
     "cifar": {
         SMARTNET: partial(mx.models.smartnet, preset="small", width=0.5),
+        TOGETHER: partial(mx.models.smartnet, preset="small", width=0.5),
         "ResNet-8": partial(mx.models.resnet, 8, preset="cifar", width=0.5),
         "ResNet-20": partial(mx.models.resnet, 20, preset="cifar", width=0.5),
         "DenseNet-22": partial(mx.models.densenet, 22, preset="small", width=0.5),
         "DenseNet-40": partial(mx.models.densenet, 40, preset="small", width=0.5),
     },
-    "mnist": {SMARTNET: partial(mx.models.smartnet, preset="mnist")},
+    "mnist": dict.fromkeys((SMARTNET, TOGETHER), partial(mx.models.smartnet, preset="mnist")),
 }
 
 
@@ -142,14 +143,14 @@ def gates_of(model):
     }
 
 
-def train_exits(model, batches, args, say):
-    """Exit by exit, each for its share of the minutes."""
-    exits, rows, errors = len(model.exits), [], []
-    for exit in range(1, exits + 1):
+def train_exits(model, batches, args, together, say):
+    """Exit by exit, each for its share of the minutes, or all together; then what is closed is cut out."""
+    turns, rows = [None] if together else range(1, len(model.exits) + 1), []
+    for turn, exit in enumerate(turns):
         model.learn(exit)
-        own = train_for(model, batches, 60 * args.minutes / exits, args.penalty, partial(say, exit))
-        before = 60 * args.minutes * (exit - 1) / exits
-        rows += [{"exit": exit, **row, "seconds": before + row["seconds"]} for row in own]
+        seconds = 60 * args.minutes / len(turns)
+        own = train_for(model, batches, seconds, args.penalty, partial(say, exit))
+        rows += [{"exit": exit, **row, "seconds": turn * seconds + row["seconds"]} for row in own]
     before = answers_of(model, batches.test)
     cost_before = exit_costs(model)
     model.compact()
@@ -182,7 +183,9 @@ def result_of(name, seed, data, args):
     """From the output folder if it is there, and of the same settings; else from a training."""
     path = args.output_dir / f"{name.lower()}-{seed}.json"
     settings = {"minutes": args.minutes, "limit": args.limit, "batch_size": args.batch_size, "seed": seed}
-    settings |= {"pictures": digest_of(data)} | ({"penalty": args.penalty} if name == SMARTNET else {})
+    settings |= {"pictures": digest_of(data)} | (
+        {"penalty": args.penalty} if name in (SMARTNET, TOGETHER) else {}
+    )
     if path.is_file():
         kept = json.loads(path.read_text())
         if kept["settings"] != settings:
@@ -202,8 +205,8 @@ def result_of(name, seed, data, args):
 
     result = {"settings": settings, "parameters": costs.parameters, "multiply_adds": costs.multiply_adds}
     batches = Batches(data, args, seed)
-    if name == SMARTNET:
-        result |= train_exits(model, batches, args, say)
+    if name in (SMARTNET, TOGETHER):
+        result |= train_exits(model, batches, args, name == TOGETHER, say)
         args.output_dir.mkdir(parents=True, exist_ok=True)
         mx.save(model, path.with_suffix(".safetensors"))
     else:
@@ -235,13 +238,17 @@ def draw(args, data, results):
     others = {
         name: [(r["multiply_adds"], 100 * r["error"]) for r in of_seeds]
         for name, of_seeds in results.items()
-        if name != SMARTNET
+        if name not in (SMARTNET, TOGETHER)
     }
     if not smart:
         return
     folder, classes = args.output_dir, data[0][2]
+    curves = {
+        words: [[Leaving(**point) for point in r["curve"]] for r in results[name]]
+        for name, words in ((SMARTNET, "SmartNet, exit by exit"), (TOGETHER, "SmartNet, all exits together"))
+        if name in results
+    }
     title = f"After {args.minutes:g} min of training each; seeds: {len(smart)}"
-    curves = [[Leaving(**point) for point in r["curve"]] for r in smart]
     mx.plot.exit_curve(curves, others, title, folder / "curve.png")
     model = load_smartnet(args, 0, classes)
     mx.plot.gates(model, "SmartNet's gates after training, what is closed cut out", folder / "gates.png")
@@ -303,7 +310,7 @@ def main(argv=None):
     rows = []
     for name, of_seeds in results.items():
         for seed, r in enumerate(of_seeds):
-            if name != SMARTNET:
+            if name not in (SMARTNET, TOGETHER):
                 rows.append([name, str(seed), "", f"{r['multiply_adds']:,}", f"{r['error']:.1%}"])
                 continue
             exits = enumerate(zip(r["costs"], r["errors"], strict=True), start=1)

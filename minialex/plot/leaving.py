@@ -23,7 +23,7 @@ from minialex.plot.look import (
     styled,
 )
 
-COLOURS = (ORANGE, GREEN, PINK, "#E69F00", "#56B4E9", INK)  # of the others
+COLOURS = (ORANGE, PINK, "#E69F00", "#56B4E9", INK)  # of the others
 OPEN = colormaps["Blues"].with_extremes(bad=LINE)
 
 
@@ -31,26 +31,31 @@ OPEN = colormaps["Blues"].with_extremes(bad=LINE)
 def exit_curve(curves, others=None, title=None, path=None) -> Picture:
     """Test error against what a picture costs: curves of networks that pictures leave early, points of others.
 
-    curves: for each seed a list of study.leaving.Leaving, from `curve`; its exits are not marked, but for where none
-    leaves and where all leave at once. others: {name: [(multiply-adds, error in percent) for each seed]}; the larger
-    mark is the mean. Raises ValueError for no curves.
+    curves: {name: a list for each seed of study.leaving.Leaving, from `curve`}; from where all leave at once to where
+    none does. others: {name: [(multiply-adds, error in percent) for each seed]}; the larger mark is the mean.
+    Raises ValueError for no curves.
 
     >>> from minialex.study.leaving import Leaving
     >>> all_leave = Leaving(0.0, [9, 0], [0.2, 0.0], [10, 30], 0.2, 10.0)
     >>> none_does = Leaving(1.0, [0, 9], [0.0, 0.1], [10, 30], 0.1, 30.0)
-    >>> exit_curve([[all_leave, none_does]], {"ResNet": [(20, 12.0)]}).axes[0].get_ylabel()
+    >>> exit_curve({"SmartNet": [[all_leave, none_does]]}, {"ResNet": [(20, 12.0)]}).axes[0].get_ylabel()
     'test error, %'
     """
     if not curves:
         raise ValueError("there are no curves to show; study.leaving.curve gives one")
     figure = new_figure(9.0, 5.4, title)
     axes = figure.subplots()
-    for number, steps in enumerate(curves):
-        costs, errors = [step.cost / 1e6 for step in steps], [100 * step.error for step in steps]
-        axes.plot(
-            costs, errors, color=BLUE, linewidth=1.8, label="" if number else "SmartNet, leaving when sure"
-        )
-        axes.plot([costs[0], costs[-1]], [errors[0], errors[-1]], "o", color=BLUE, markersize=4)
+    for (name, seeds), colour in zip(curves.items(), (BLUE, GREEN), strict=False):
+        for number, steps in enumerate(seeds):
+            costs, errors = [step.cost / 1e6 for step in steps], [100 * step.error for step in steps]
+            axes.plot(
+                costs,
+                errors,
+                color=colour,
+                linewidth=1.8,
+                label="" if number else f"{name}, leaving when sure",
+            )
+            axes.plot([costs[0], costs[-1]], [errors[0], errors[-1]], "o", color=colour, markersize=4)
     for (name, points), colour in zip((others or {}).items(), COLOURS, strict=False):
         costs, errors = np.array(points, float).T
         axes.plot(costs / 1e6, errors, "o", color=colour, markersize=4)

@@ -15,7 +15,9 @@ def answers(count=30, exits=2):
 def test_a_curve_runs_from_the_first_exits_cost_to_the_lasts(tmp_path):
     steps = curve(answers(), [1_000_000, 4_000_000], points=5)
     path = tmp_path / "curve.png"
-    axes = mx.plot.exit_curve([steps, steps], {"ResNet": [(2e6, 30.0), (2e6, 32.0)]}, path=path).axes[0]
+    axes = mx.plot.exit_curve(
+        {"SmartNet": [steps, steps]}, {"ResNet": [(2e6, 30.0), (2e6, 32.0)]}, path=path
+    ).axes[0]
     line = axes.lines[0]
     assert line.get_xdata()[0] == 1.0
     assert line.get_xdata()[-1] == pytest.approx(steps[-1].cost / 1e6)
@@ -26,7 +28,7 @@ def test_a_curve_runs_from_the_first_exits_cost_to_the_lasts(tmp_path):
     assert axes.lines[-1].get_ydata()[0] == 31.0
     assert path.is_file()
     with pytest.raises(ValueError, match="there are no curves"):
-        mx.plot.exit_curve([])
+        mx.plot.exit_curve({})
 
 
 def test_gates_show_what_each_reads_and_what_was_cut():
