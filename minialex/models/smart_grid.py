@@ -213,7 +213,7 @@ def open_reads(grid: Grid) -> dict[str, list[str]]:
 
 
 def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
-    """The same without what is closed: new layers, with copies of the rest. blocks: layers and maps of each."""
+    """The same without what is closed: new layers with the rest of the parameters. blocks: layers and maps of each."""
     reads, old = open_reads(grid), grid.readers()
     small = Grid(grid.trunk["stem"], grid.ends[0][-1], grid.sources["stem"], grid.num_classes, grid.width)
     for block in blocks:
@@ -222,7 +222,7 @@ def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
     for name, new in small.readers().items():
         places = [there.index(source) for source in reads[name]]
         if isinstance(new, Still):
-            new.bias.value = said_to_nothing(old[name]).copy()
+            new.bias.value = said_to_nothing(old[name])
             continue
         before = gate_of(old[name])
         gate_of(new).weight.value = before.weight.value[[before.reads.index(place) for place in places]]
@@ -231,10 +231,10 @@ def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
         kept = [of_old.weight.value[:, at[place]] for place in places]
         of_new.weight.value = of_old.xp.concatenate(kept, axis=1)
         if is_exit:
-            of_new.bias.value = of_old.bias.value.copy()
+            of_new.bias.value = of_old.bias.value
         else:
             for inner in ("weight", "bias", "running_mean", "running_var"):
-                getattr(new.norm, inner).value = getattr(old[name].norm, inner).value.copy()
+                getattr(new.norm, inner).value = getattr(old[name].norm, inner).value
     return small
 
 
