@@ -244,7 +244,7 @@ def open_reads(grid: Grid) -> dict[str, list[str]]:
 
 
 def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
-    """The same without what is closed: new layers, with copies of the rest. blocks: layers and maps of each."""
+    """The same without what is closed: new layers with the rest of the parameters. blocks: layers and maps of each."""
     reads, old = open_reads(grid), grid.readers()
     small = Grid(
         grid.trunk["stem"], grid.ends[0][-1], grid.sources["stem"], grid.num_classes, grid.cells, grid.width
@@ -255,7 +255,7 @@ def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
     for name, new in small.readers().items():
         places = [there.index(source) for source in reads[name]]
         if isinstance(new, Still):
-            new.bias.value = said_to_nothing(old[name]).copy()
+            new.bias.value = said_to_nothing(old[name])
             continue
         before = gate_of(old[name])
         gate_of(new).weight.value = before.weight.value[[before.reads.index(place) for place in places]]
@@ -264,11 +264,11 @@ def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
         weight = before.xp.concatenate(kept, axis=1)
         if is_exit:
             new["fc"].weight.value = weight.reshape(len(weight), -1)
-            new["fc"].bias.value = old[name]["fc"].bias.value.copy()
+            new["fc"].bias.value = old[name]["fc"].bias.value
         else:
             new.conv.weight.value = weight
             for inner in ("weight", "bias", "running_mean", "running_var"):
-                getattr(new.norm, inner).value = getattr(old[name].norm, inner).value.copy()
+                getattr(new.norm, inner).value = getattr(old[name].norm, inner).value
     return small
 
 

@@ -87,6 +87,11 @@ class SGD:
 
     def step(self) -> None:
         """Move every parameter once, by its `grad`."""
+        if not any(p.lr_scale for p in self.parameters):
+            raise ValueError(
+                "SGD: every parameter has lr_scale 0 and would stay as it is; where a network was extended since, make "
+                "the optimizer anew: SGD(model.parameters(), lr=...)"
+            )
         for p in self.parameters:
             if not p.lr_scale:
                 continue
@@ -113,7 +118,10 @@ class SGD:
     def _check_grad(self, p):
         name = p.name or "a parameter"
         if p.grad is None:
-            raise ValueError(f"SGD: {name} has no gradient: call backward before step, which sets its .grad")
+            raise ValueError(
+                f"SGD: {name} has no gradient: call backward before step, which sets its .grad; where a network was "
+                "cut or unloaded since, make the optimizer anew"
+            )
         if p.grad.shape != p.value.shape:
             raise ValueError(f"SGD: {name} has shape {p.value.shape}, its gradient {p.grad.shape}")
         if p.grad.dtype != p.value.dtype:

@@ -123,7 +123,7 @@ def test_the_large_ones_stem_halves_twice_before(side, sides):
 
 
 def test_weights_are_drawn_for_relu():
-    model = tiny(1, "1x400", width=0.5)  # 8 maps in the stem, 200 in the layer
+    model = mx.models.smartnet(1, 200, "small", 0.5, blocks="1x400")  # 8 maps in the stem, 200 in the layer
     for weight, fan_in in (
         (model["stem"]["conv"].weight, 27),
         (model["block1"].nodes["layer1"].conv.weight, 72),

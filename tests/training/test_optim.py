@@ -762,3 +762,12 @@ def test_schedules_give_pythons_numbers_whatever_they_are_set_to(kind, later):
 def test_what_is_no_list_of_parameters_is_refused_with_what_to_write(what):
     with pytest.raises(TypeError, match=r"SGD\(model\.parameters\(\), lr=\.\.\.\)"):
         mx.SGD(what, 0.1)
+
+
+def test_an_optimizer_of_which_nothing_learns_says_so():
+    """As one that was made before a network was extended, whose new block alone learns."""
+    model = mx.models.smartnet(1, num_classes=3, preset="small", width=0.1, image_size=8)
+    optimizer = SGD(model.parameters(), lr=0.1)
+    model.extend()
+    with pytest.raises(ValueError, match=r"every parameter has lr_scale 0 .* make the optimizer anew"):
+        optimizer.step()
