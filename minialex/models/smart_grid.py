@@ -1,13 +1,7 @@
-"""What a SmartNet is put together from: its layers, the grid of blocks and exits, and how what is closed is cut out.
-
-See smartnet.py for what it is about.
-"""
-
-from collections.abc import Mapping, Sequence
+"""What a SmartNet is put together from: its layers, and the grid of blocks and exits. See smartnet.py."""
 
 import numpy as np
 
-from minialex.devices.device import to_numpy
 from minialex.layers import (
     AdaptiveAvgPool2D,
     AvgPool2D,
@@ -22,21 +16,14 @@ from minialex.layers import (
     ReLU,
     Sequential,
 )
-from minialex.layers.init import generator, he_normal
+from minialex.layers.init import he_normal
 from minialex.layers.layer import Array
 from minialex.models.network import backward_through, forward_through, scaled
-from minialex.shapes import positive
+from minialex.models.smart_record import Reads, spelt_reads
 
 LEAST = 4  # pixels a side that pooling between blocks leaves
-# In all blocks, and in all their kernels: more is a slip, or a file's malice.
-MOST_LAYERS, MOST_NUMBERS = 250, 250 * 10**6
-
-Reads = Mapping[str, Sequence[str]]  # for each layer and exit the sources that it reads, by name
-
-
-GATES_LEARN = (
-    4.0  # times as fast as weights: from 1 to 0 the way is long, and a penalty that may be paid for is small
-)
+# Times as fast as weights: from 1 to 0 the way is long, and a penalty that may be paid for is small.
+GATES_LEARN = 4.0
 
 
 class SmartLayer(Layer):
@@ -185,199 +172,3 @@ class Grid:
 def gate_of(reader: SmartLayer | Sequential) -> Gate:
     """Of a layer or an exit."""
     return reader["gate"] if isinstance(reader, Sequential) else reader.gate
-
-
-# ---- an exit begins as the one before ------------------------------------------------------------------
-
-
-def begin_as(head: Sequential, before: Sequential) -> None:
-    """A head that says what another one says: its weights and gates for the sources of both, 0 for those besides."""
-    old = {source: number for number, source in enumerate(before["gate"].reads)}
-    at, old_at = channels_of(head["gate"]), channels_of(before["gate"])
-    weight, old_weight = by_channel(head), by_channel(before)
-    weight[...] = 0
-    for number, source in enumerate(head["gate"].reads):
-        if source in old:
-            weight[:, at[source]] = old_weight[:, old_at[source]]
-            head["gate"].weight.value[number] = before["gate"].weight.value[old[source]]
-    head["fc"].bias.value[...] = before["fc"].bias.value
-
-
-def by_channel(reader: SmartLayer | Sequential) -> Array:
-    """The weights of a layer's convolution or an exit's classifier, a view: (out, channels, ...)."""
-    if isinstance(reader, Sequential):
-        weight = reader["fc"].weight.value
-        return weight.reshape(len(weight), sum(reader["gate"].sizes_read), -1)
-    return reader.conv.weight.value
-
-
-def channels_of(gate: Gate) -> dict[int, slice]:
-    """Of each source that is read: its channels in what the gate hands on."""
-    found, first = {}, 0
-    for source in gate.reads:
-        found[source] = slice(first, first + gate.sizes[source])
-        first += gate.sizes[source]
-    return found
-
-
-# ---- what is closed is cut out -------------------------------------------------------------------------
-
-
-def open_reads(grid: Grid) -> dict[str, list[str]]:
-    """What each layer and exit that is of use reads through gates that are not 0
-
-    From the last to the first: what no exit and no layer in use reads is of no use.
-    """
-    there, used, found = list(grid.sources), set(), {}
-    for name, reader in reversed(grid.readers().items()):
-        is_exit = isinstance(reader, Sequential)
-        if not is_exit and name not in used:
-            continue
-        read = []
-        if not isinstance(reader, Still):
-            gate = gate_of(reader)
-            is_open = to_numpy(gate.weight.value) != 0
-            read = [there[source] for source, through in zip(gate.reads, is_open, strict=True) if through]
-        found[name] = read or ["stem"] * is_exit  # an exit that reads nothing keeps one gate, closed
-        used |= set(found[name])
-    return dict(reversed(found.items()))
-
-
-def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
-    """The same without what is closed: new layers with the rest of the parameters. blocks: layers and maps of each."""
-    reads, old = open_reads(grid), grid.readers()
-    small = Grid(
-        grid.trunk["stem"], grid.ends[0][-1], grid.sources["stem"], grid.num_classes, grid.cells, grid.width
-    )
-    for block in blocks:
-        small.add(*block, rng=generator(), reads=reads)
-    there = list(grid.sources)
-    for name, new in small.readers().items():
-        places = [there.index(source) for source in reads[name]]
-        if isinstance(new, Still):
-            new.bias.value = said_to_nothing(old[name])
-            continue
-        before = gate_of(old[name])
-        gate_of(new).weight.value = before.weight.value[[before.reads.index(place) for place in places]]
-        at, is_exit = channels_of(before), isinstance(new, Sequential)
-        kept = [by_channel(old[name])[:, at[place]] for place in places]
-        weight = before.xp.concatenate(kept, axis=1)
-        if is_exit:
-            new["fc"].weight.value = weight.reshape(len(weight), -1)
-            new["fc"].bias.value = old[name]["fc"].bias.value
-        else:
-            new.conv.weight.value = weight
-            for inner in ("weight", "bias", "running_mean", "running_var"):
-                getattr(new.norm, inner).value = getattr(old[name].norm, inner).value
-    return small
-
-
-def said_to_nothing(layer: SmartLayer | Still) -> Array:
-    """relu(bias - weight * mean / sqrt(variance + eps)), for each map: what a layer makes of zeros in evaluation."""
-    if isinstance(layer, Still):
-        return layer.bias.value
-    norm, xp = layer.norm, layer.xp
-    shift = norm.running_mean.value / xp.sqrt(norm.running_var.value + norm.eps)
-    return xp.maximum(norm.bias.value - norm.weight.value * shift, 0)
-
-
-# ---- as texts, for records -----------------------------------------------------------------------------
-
-
-def parse_blocks(blocks: str | Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """Layers and maps of each block. Raises ValueError for what does not say that.
-
-    >>> parse_blocks("4x12 4x24")
-    [(4, 12), (4, 24)]
-    """
-    try:
-        rows = [block.split("x") for block in blocks.split()] if isinstance(blocks, str) else list(blocks)
-        if isinstance(blocks, str):
-            rows = [[int(number) for number in row] for row in rows]
-        if not rows:
-            raise ValueError
-        return [(positive(layers, "layers"), positive(maps, "maps")) for layers, maps in rows]
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            'blocks says how many layers and maps each block has, "4x12 4x24" or ((4, 12), (4, 24)), not '
-            f"{repr(blocks)[:80]}"
-        ) from error
-
-
-def check_size(blocks: Sequence[tuple[int, int]], stem: int, width: float) -> None:
-    """Raises ValueError where blocks behind a stem of so many maps would be too much, before any is made."""
-    sources, numbers = stem, 0
-    for layers, maps in blocks:
-        maps = scaled(min(maps, MOST_NUMBERS), width)
-        numbers += 9 * maps * (layers * sources + maps * layers * (layers - 1) // 2)
-        sources += layers * maps
-    count = sum(layers for layers, _ in blocks)
-    if count > MOST_LAYERS or numbers > MOST_NUMBERS:
-        raise ValueError(
-            f"blocks {spelt_blocks(blocks)[:80]!r} are too large: {count:,} layers with {numbers:,} numbers in "
-            f"their kernels; the most is {MOST_LAYERS:,} with {MOST_NUMBERS:,}"
-        )
-
-
-def spelt_blocks(blocks: Sequence[tuple[int, int]]) -> str:
-    """The same as a text."""
-    return " ".join(f"{layers}x{maps}" for layers, maps in blocks)
-
-
-def parse_reads(text: str) -> dict[str, list[str]]:
-    """
-    >>> parse_reads("block1.layer1: stem; exit1: stem block1.layer1")
-    {'block1.layer1': ['stem'], 'exit1': ['stem', 'block1.layer1']}
-    """
-    pairs = [part.partition(":") for part in text.split(";")]
-    reads = {name.strip(): sources.split() for name, _, sources in pairs}
-    if not all(colon for _, colon, _ in pairs) or len(reads) < len(pairs):
-        raise ValueError(
-            "reads is a text like 'block1.layer1: stem; exit1: stem block1.layer1', with each name once, not "
-            f"{text[:80]!r}"
-        )
-    return reads
-
-
-def check_reads(reads: Reads) -> None:
-    """Raises TypeError for what has no sequence of names for each name."""
-    if not isinstance(reads, Mapping) or not all(
-        isinstance(name, str) and isinstance(sources, Sequence) and not isinstance(sources, str)
-        for name, sources in reads.items()
-    ):
-        raise TypeError(
-            "reads is a text as model.architecture has it, or {'exit1': ['stem', 'block1.layer1'], ...}, not "
-            f"{repr(reads)[:80]}"
-        )
-
-
-def spelt_reads(reads: Reads) -> str:
-    """The same as a text."""
-    return "; ".join(f"{name}: {' '.join(sources)}".strip() for name, sources in reads.items())
-
-
-def first_columns(reads: Reads, exits: int) -> dict[str, Sequence[str]]:
-    """What the layers and exits of the first columns read."""
-
-    def is_later(name):
-        number = name.partition(".")[0].removeprefix("block").removeprefix("exit")
-        return number.isdecimal() and int(number) > exits
-
-    return {name: sources for name, sources in reads.items() if not is_later(name)}
-
-
-def first_of_record(record: Mapping, exits: int) -> dict:
-    """What the record of a network would say of its first exits.
-
-    >>> first_of_record({"exits": 2, "blocks": "1x4 1x8", "reads": "exit1: stem; exit2: stem"}, 1)
-    {'exits': 1, 'blocks': '1x4', 'reads': 'exit1: stem'}
-    """
-    reads = record.get("reads")
-    if reads is not None:
-        reads = spelt_reads(first_columns(parse_reads(reads), exits))
-    return {
-        **record,
-        "exits": exits,
-        "blocks": spelt_blocks(parse_blocks(record["blocks"])[:exits]),
-        "reads": reads,
-    }

@@ -45,14 +45,12 @@ from minialex.models.network import (
     recorded,
     scaled,
 )
-from minialex.models.smart_grid import (
-    GATES_LEARN,
-    Grid,
+from minialex.models.smart_cut import begin_as, compacted
+from minialex.models.smart_grid import GATES_LEARN, Grid
+from minialex.models.smart_record import (
     Reads,
-    begin_as,
     check_reads,
     check_size,
-    compacted,
     first_columns,
     first_of_record,
     parse_blocks,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minialex.models.names import network
-from minialex.models.smart_grid import first_of_record
+from minialex.models.smart_record import first_of_record
 from minialex.training.command_line import amount, number, share, whole_number
 from minialex.training.networks import freeze
 from minialex.training.optim import Constant, make_schedule

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
-from minialex.models.smart_grid import first_of_record
+from minialex.models.smart_record import first_of_record
 from minialex.weights.files import load_with_metadata
 from minialex.weights.files import save as save_arrays
 from minialex.weights.grouped import export_grouped, import_grouped

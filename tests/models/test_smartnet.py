@@ -10,7 +10,7 @@ import minialex as mx
 from minialex import weights
 from minialex.errors import BackwardBeforeForward
 from minialex.layers.sequential import all_layers
-from minialex.models import smart_grid
+from minialex.models import smart_grid, smart_record
 from minialex.models.names import rebuilt
 from minialex.training.data_parallel import DataParallel
 from minialex.training.networks import freeze
@@ -919,21 +919,21 @@ def test_what_makes_no_network_is_refused_with_what_it_is(how, message):
 
 
 def test_the_numbers_in_kernels_are_counted_before_they_are_made(monkeypatch):
-    parsed = smart_grid.parse_blocks(BLOCKS)
+    parsed = smart_record.parse_blocks(BLOCKS)
     count = sum(p.value.size for name, p in tiny().named_parameters() if "layer" in name and "conv" in name)
-    monkeypatch.setattr(smart_grid, "MOST_NUMBERS", count)
-    smart_grid.check_size(parsed, 2, 0.1)
-    monkeypatch.setattr(smart_grid, "MOST_NUMBERS", count - 1)
+    monkeypatch.setattr(smart_record, "MOST_NUMBERS", count)
+    smart_record.check_size(parsed, 2, 0.1)
+    monkeypatch.setattr(smart_record, "MOST_NUMBERS", count - 1)
     with pytest.raises(ValueError, match=f"7 layers with {count:,} numbers in their kernels; the most is"):
-        smart_grid.check_size(parsed, 2, 0.1)
+        smart_record.check_size(parsed, 2, 0.1)
 
 
 def test_there_is_room_for_wide_and_deep_ones():
-    large = smart_grid.parse_blocks("4x32 6x48 8x64 6x96")
-    smart_grid.check_size(large, 256, 4.0)
-    smart_grid.check_size([(250, 1)], 4, 1.0)
+    large = smart_record.parse_blocks("4x32 6x48 8x64 6x96")
+    smart_record.check_size(large, 256, 4.0)
+    smart_record.check_size([(250, 1)], 4, 1.0)
     with pytest.raises(ValueError, match="24 layers with 264,"):
-        smart_grid.check_size(large, 320, 5.0)
+        smart_record.check_size(large, 320, 5.0)
 
 
 @pytest.mark.parametrize("reads", [5, ["stem"], {"exit1": "stem"}, {1: ["stem"]}])
@@ -994,3 +994,13 @@ def test_layers_and_exits_are_found_by_name():
     assert mx.Exits({"a": mx.Linear(2, 2)}, heads={"early": ("a", head)})["early"] is head
     with pytest.raises(KeyError, match="exit9"):
         model["exit9"]
+
+
+def test_an_exit_begins_as_the_one_before_however_its_weights_lie_in_memory():
+    model, x = drawn(tiny()).eval(), pictures()
+    before = model.answers(x)
+    for exit in ("exit1", "exit2"):
+        p = model[exit]["fc"].weight
+        p.value = np.asfortranarray(p.value)
+    model.learn(2)
+    np.testing.assert_allclose(model.answers(x)[:, 1], before[:, 0], rtol=1e-5, atol=1e-6)
