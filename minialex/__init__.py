@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from minialex.check import strategies
     from minialex.check.gradient import gradcheck
     from minialex.layers import init
-    from minialex.study import anatomy, neighbours, timeline
+    from minialex.study import anatomy, leaving, neighbours, timeline
     from minialex.study.describe import summary
     from minialex.study.equal_costs import allocations
     from minialex.tracing.recorder import trace
@@ -88,16 +88,16 @@ __all__ = [
     "Flatten", "FolderInUse", "Gate", "Gather", "GlobalAvgPool2D", "Identity", "Layer", "Linear", "LocalResponseNorm",
     "MAPLoss", "MaxPool2D", "Model", "NotFinite", "Parameter", "ReLU", "SameMapNorm", "Scale", "Sequential", "Sigmoid",
     "SoftmaxCrossEntropy", "Subsampling", "TableConv2D", "Tanh", "Towers", "allocations", "anatomy", "array_module",
-    "check", "checkpoint", "data", "device_of", "gradcheck", "init", "load", "models", "naive", "neighbours", "optim",
-    "place", "plot", "save", "strategies", "summary", "textbook", "timeline", "to_numpy", "trace", "train", "transfer",
-    "weights",
+    "check", "checkpoint", "data", "device_of", "gradcheck", "init", "leaving", "load", "models", "naive", "neighbours",
+    "optim", "place", "plot", "save", "strategies", "summary", "textbook", "timeline", "to_numpy", "trace", "train",
+    "transfer", "weights",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is first used.
 _ROOMS = {name: name for name in "check data models naive plot weights".split()}
 _ROOMS |= {"checkpoint": "training.checkpoint", "init": "layers.init", "neighbours": "study.neighbours"}
 _ROOMS |= {"optim": "training.optim", "strategies": "check.strategies", "timeline": "study.timeline"}
-_ROOMS |= {"anatomy": "study.anatomy", "train": "training.loop"}
+_ROOMS |= {"anatomy": "study.anatomy", "leaving": "study.leaving", "train": "training.loop"}
 _FROM = {
     "DataParallel": "training.data_parallel",
     "allocations": "study.equal_costs",

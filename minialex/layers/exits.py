@@ -11,7 +11,7 @@ import numpy as np
 from minialex.layers.layer import Array, Layer
 from minialex.layers.leaving import backward_leaving, forward_leaving, nothing_hangs_on
 from minialex.layers.loss import Loss, SoftmaxCrossEntropy
-from minialex.layers.sequential import Sequential, was_used_since
+from minialex.layers.sequential import Sequential, all_layers, was_used_since
 
 
 class Exits(Sequential):
@@ -92,7 +92,7 @@ class Exits(Sequential):
 
     @leave_at.setter
     def leave_at(self, probability):
-        known = probability is None or (isinstance(probability, (int, float)) and 0 <= probability <= 1)
+        known = probability is None or (type(probability) in (int, float) and 0 <= probability <= 1)
         if not known:  # NaN as well
             raise ValueError(f"leave_at is a probability, from 0 to 1, or None, not {probability!r}")
         vars(self)["leave_at"] = None if probability is None else float(probability)
@@ -131,15 +131,24 @@ class Exits(Sequential):
         return grad
 
     def answers(self, x: Array) -> Array:
-        """(N, exits, classes): what each exit says of each picture, in evaluation too. No backward goes with it."""
+        """(N, exits, classes): what each exit says of each picture, in evaluation, whatever the mode that it is in
+
+        No backward goes with it.
+        """
         self.check_input(x)
+        modes = {layer: layer.training for layer in all_layers(self) if not isinstance(layer, Sequential)}
+        self.eval()
         ys = {}
-        with self.device:
-            for name, layer in self.layers.items():
-                x = layer.forward(x)
-                ys |= {head: self.heads[head].forward(x) for head in self.heads_at(name)}
-            self.saved = self._output = None
-            return self._stacked({**ys, "end": x})
+        try:
+            with self.device:
+                for name, layer in self.layers.items():
+                    x = layer.forward(x)
+                    ys |= {head: self.heads[head].forward(x) for head in self.heads_at(name)}
+                self.saved = self._output = None
+                return self._stacked({**ys, "end": x})
+        finally:
+            for layer, mode in modes.items():  # a Sequential's is that of its layers
+                layer.training = mode
 
     def _stacked(self, ys):
         self._check_fit(ys)

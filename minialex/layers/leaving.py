@@ -36,6 +36,8 @@ def forward_leaving(exits, x: Array) -> Array:
     For each exit that somebody came to: came, the numbers of those pictures; ys, what it says of them; sure, how sure
     it is; leave, which of them leave.
     """
+    if not len(x):
+        raise ValueError(f"{exits}: the input is empty, shape {x.shape}; at least one picture is needed")
     rest, outputs = Rest(np.arange(len(x)), x), {}
     came = {}  # a line for each: a trace shows them
     ys = {}

@@ -88,7 +88,8 @@ class SmartNet(NetworkWithExits):
 
     In evaluation y are the logits of the last exit, or with `leave_at` those of the first that is so sure, see Exits;
     in training those of all exits, with one loss for each, until `learn(exit)` chooses one.
-    `learning`: that one, which evaluation ends at too.
+    `learning`: that one, which evaluation ends at too. (A file does not say it: `mx.save(model, path, exits=2)` keeps
+    what has been trained so far.)
     """
 
     learning: int | None = None
@@ -304,10 +305,14 @@ def smartnet(
     rng=None,
     devices="cpu",
 ) -> SmartNet:
-    """SmartNet with so many exits (all that its table has, if left out): see the head of this file.
+    """SmartNet with so many exits (all that its table has, if left out): a network that leaves when it is sure.
 
-    Input (N, 3, 224, 224); output: see SmartNet. The first exits of a network with more are this network: the same rng
-    draws the same weights, and a file of either fits (`mx.save(model, path, exits=2)`, `mx.load`).
+    Input (N, 3, 224, 224); output in evaluation: the logits (N, classes) of the last exit, or with `model.leave_at =
+    0.9` those of the first that gives a class this probability, and `model.left` says which; in training those of all
+    exits (N, exits, classes), or of one, `model.learn(1)`. `model.answers(x)`: of all, in evaluation. `extend`,
+    `unload`, `first` and `compact` change what there is of it.
+    The first exits of a network with more are this network: the same rng draws the same weights, and a file of either
+    fits (`mx.save(model, path, exits=2)`, `mx.load`).
     preset: "large", "small" for pictures of 32x32, "mnist" for (N, 1, 28, 28). width scales all numbers of maps.
     blocks: of each exit, layers and maps, in place of the table's: ((4, 12), (4, 24)), or "4x12 4x24".
     reads: what is read by which layer and exit, of a network that was cut (`compact`), as `model.architecture` has it;

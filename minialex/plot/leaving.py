@@ -1,5 +1,7 @@
 """SmartNet's pictures: error against cost, which gates are open, and which pictures leave where."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.ticker import NullFormatter, ScalarFormatter
@@ -10,6 +12,7 @@ from minialex.plot.look import (
     BLUE,
     GAP,
     GREEN,
+    GREY,
     INK,
     LINE,
     ORANGE,
@@ -31,7 +34,7 @@ OPEN = colormaps["Blues"].with_extremes(bad=LINE)
 def exit_curve(curves, others=None, title=None, path=None) -> Picture:
     """Test error against what a picture costs: curves of networks that pictures leave early, points of others.
 
-    curves: {name: a list for each seed of study.leaving.Leaving, from `curve`}; from where all leave at once to where
+    curves: {name: a list for each seed of leaving.Leaving, from `curve`}; from where all leave at once to where
     none does. others: {name: [(multiply-adds, error in percent) for each seed]}; the larger mark is the mean.
     Raises ValueError for no curves.
 
@@ -41,8 +44,8 @@ def exit_curve(curves, others=None, title=None, path=None) -> Picture:
     >>> exit_curve({"SmartNet": [[all_leave, none_does]]}, {"ResNet": [(20, 12.0)]}).axes[0].get_ylabel()
     'test error, %'
     """
-    if not curves:
-        raise ValueError("there are no curves to show; study.leaving.curve gives one")
+    if not isinstance(curves, Mapping) or not curves:
+        raise ValueError("there are no curves to show, {'SmartNet': [mx.leaving.curve(answers, costs)]}")
     figure = new_figure(9.0, 5.4, title)
     axes = figure.subplots()
     for (name, seeds), colour in zip(curves.items(), (BLUE, GREEN), strict=False):
@@ -78,19 +81,24 @@ def exit_curve(curves, others=None, title=None, path=None) -> Picture:
 def gates(model, title=None, path=None) -> Picture:
     """The gates of a SmartNet: a column for each layer and exit, a row for each source that it may read.
 
-    Dark is open (1), white closed (0), grey what comes later, or was cut out. Frames are around blocks.
+    Dark is open (1), white closed (0), a cross stands where it was cut out, grey is what comes later. A line is behind
+    each exit. Raises ValueError for another network.
 
     >>> from minialex.models import smartnet
     >>> figure = gates(smartnet(2, num_classes=10, preset="mnist"))
     >>> figure.axes[0].images[0].get_array().shape                 # stem and 4 layers; 4 layers and 2 exits
     (5, 6)
     """
+    if not hasattr(model, "grid"):
+        raise ValueError(f"gates shows those of a SmartNet, not of {model}")
     sources, readers = list(model.grid.sources), model.grid.readers()
-    table = np.full((len(sources), len(readers)), np.nan)
+    table, cut = np.full((len(sources), len(readers)), np.nan), []
     for column, (name, reads) in enumerate(model.grid.reads().items()):
         if reads:
             values = to_numpy(gate_of(readers[name]).weight.value)
             table[[sources.index(source) for source in reads], column] = values
+            earlier = sources[: len(gate_of(readers[name]).sizes)]
+            cut += [(column, sources.index(source)) for source in earlier if source not in reads]
     side = 0.42 if len(readers) <= 24 else 0.3
     figure = new_figure(side * len(readers) + 3.4, side * len(sources) + 2.0, title)
     axes = figure.subplots()
@@ -105,7 +113,9 @@ def gates(model, title=None, path=None) -> Picture:
         label.set_weight("bold" if label.get_text().startswith("exit") else "normal")
     for column in (c for c, name in enumerate(readers) if name.startswith("exit")):
         axes.axvline(column + 0.5, color=INK, linewidth=1.2)
-    axes.set(xlabel="read by", ylabel="maps of")
+    for place in cut:
+        axes.text(*place, "×", ha="center", va="center", color=GREY)
+    axes.set(xlabel="read by; ×: cut out" if cut else "read by", ylabel="maps of")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     colour_bar(figure, shown, axes, "gate", shrink=0.8)
@@ -116,7 +126,7 @@ def gates(model, title=None, path=None) -> Picture:
 def leavers(pictures, labels, answers, left, classes, count=10, title=None, path=None) -> Picture:
     """For each exit a row of pictures that left there: the surest of each class in turn; at the last the least sure.
 
-    pictures: (N, C, H, W) or (N, H, W); labels: (N,); answers: of study.leaving.answers_of; left: (N,), the exit of
+    pictures: (N, C, H, W) or (N, H, W); labels: (N,); answers: of mx.leaving.answers_of; left: (N,), the exit of
     each, from 1, as answers.left(leave_at) gives it; classes: their names. Orange is read wrong.
     Raises ValueError where these do not belong together.
     """
@@ -162,7 +172,8 @@ def leavers(pictures, labels, answers, left, classes, count=10, title=None, path
                 fontsize=10,
                 color=INK if right else ORANGE,
             )
-    axes.set(xlim=(-0.02, width + 0.02), ylim=(height, -0.06))
+    axes.text(width, height - 0.05, "below: what was read; orange: wrong", ha="right", va="top", fontsize=10)
+    axes.set(xlim=(-0.02, width + 0.02), ylim=(height + 0.1, -0.06))
     axes.set_axis_off()
     return finished(figure, path)
 

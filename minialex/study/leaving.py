@@ -17,6 +17,7 @@ def exit_costs(model: Exits) -> list[int]:
     >>> exit_costs(smartnet(2, num_classes=10, preset="mnist"))
     [1415040, 2211712]
     """
+    check_exits(model)
     cost = {row.name: row.multiply_adds for row in summary(model).rows}
     costs, so_far = [], 0
     for name in model.layers:
@@ -25,6 +26,14 @@ def exit_costs(model: Exits) -> list[int]:
             so_far += cost[head]
             costs.append(so_far)
     return [*costs, so_far]
+
+
+def check_exits(model) -> None:
+    """Raises ValueError for a network without exits."""
+    if not isinstance(model, Exits):
+        raise ValueError(
+            f"{model} has no exits: models.smartnet has, and googlenet and inception_v3 with auxiliaries"
+        )
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,11 @@ class Answers:
 
 def answers_of(model: Exits, batches) -> Answers:
     """What every exit says of all pictures, in evaluation; the model's mode is put back. batches: as for `evaluate`."""
+    check_exits(model)
+    if not hasattr(batches, "in_order"):
+        raise TypeError(
+            f"answers_of takes batches, as data.ArrayBatches(x, labels, 100), not a {type(batches).__name__}"
+        )
     mode, found = model.training, []
     model.eval()
     try:

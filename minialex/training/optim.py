@@ -65,8 +65,10 @@ class SGD:
                 )
         numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "penalty": penalty}
         for name, value in numbers.items():
-            if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"SGD: {name} must be a number >= 0, not {value}")
+            if isinstance(value, str) or not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"SGD: {name} must be a number >= 0, not {value!r}")
+        if penalty and not any(p.proximal for p in self.parameters):
+            raise ValueError(f"SGD: penalty={penalty} is for gates, and none of these parameters is one")
         self.lr, self.momentum, self.weight_decay, self.penalty = lr, momentum, weight_decay, penalty
         self._velocities: list[Array] = []
         for p in self.parameters:

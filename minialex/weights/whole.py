@@ -46,6 +46,10 @@ def load(model: Layer, path: str | os.PathLike) -> None:
     Raises ValueError for a file of another network, or of other classes, naming what differs first; CheckpointError for
     what is damaged or no such file (`mx.weights.load_pretrained` reads those of other programs); FileNotFoundError.
     """
+    if os.path.isdir(path):
+        raise IsADirectoryError(
+            f"{path} is a folder: name the file in it, {os.path.join(path, 'model.safetensors')}"
+        )
     try:
         arrays, texts = load_with_metadata(path)
     except CheckpointError as error:

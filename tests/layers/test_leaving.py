@@ -333,7 +333,10 @@ def test_answers_are_those_of_the_heads_one_by_one(device, training):
         layer.train(training)
     model["norm"].train(False)
     x = device.asarray(X)
+    modes = [layer.training for layer in (*model, *model.heads.values())]
     answers = to_numpy(model.answers(x))
+    assert [layer.training for layer in (*model, *model.heads.values())] == modes
+    model.eval()
     norm = model["norm"].forward(model["conv"].forward(x))
     fc = model["fc"].forward(model["flat"].forward(model["relu"].forward(norm)))
     by_hand = [
@@ -423,3 +426,25 @@ def test_what_has_no_names_is_refused(trunk, heads, message):
 def test_no_head_is_called_as_the_trunks_own_exit():
     with pytest.raises(ValueError, match=r'^Exits: a head is called "end", which is the trunk\'s own$'):
         mx.Exits({"a": mx.Identity()}, {"end": ("a", mx.Identity())})
+
+
+def test_answers_are_those_of_evaluation_in_training_too_and_move_no_running_mean():
+    trunk = {"norm": mx.BatchNorm2D(2), "flat": mx.Flatten(), "fc": mx.Linear(8, 3, rng=0)}
+    head = mx.Sequential(mx.Flatten(), mx.Linear(8, 3, rng=1))
+    model = mx.Exits(trunk, {"early": ("norm", head)})
+    x = np.random.default_rng(0).normal(3.0, 2.0, (4, 2, 2, 2)).astype(np.float32)
+    wanted, mean = model.eval().answers(x), trunk["norm"].running_mean.value.copy()
+    np.testing.assert_array_equal(model.train().answers(x), wanted)
+    assert model.training
+    np.testing.assert_array_equal(trunk["norm"].running_mean.value, mean)
+
+
+def test_nobody_can_leave_where_nobody_is():
+    model = mx.Exits({"a": mx.Linear(2, 2)}, {"h": ("a", mx.Linear(2, 2))}, leave_at=0.5).eval()
+    with pytest.raises(ValueError, match="the input is empty, shape"):
+        model.forward(np.empty((0, 2), np.float32))
+
+
+def test_true_is_no_probability():
+    with pytest.raises(ValueError, match="leave_at is a probability, from 0 to 1, or None, not True"):
+        mx.Exits({"a": mx.Linear(2, 2)}, {}, leave_at=True)

@@ -38,6 +38,11 @@ def test_gates_show_what_each_reads_and_what_was_cut():
     assert table[:, 1].tolist() == [0.25, 0.0, None, None, None]  # what comes later is grey
     axes = mx.plot.gates(model.compact()).axes[0]
     assert axes.images[0].get_array()[:, 1].tolist() == [0.25, None, None, None, None]
+    assert [(text.get_position(), text.get_text()) for text in axes.texts] == [
+        ((1, 1), "×")
+    ]  # layer1, of layer2
+    with pytest.raises(ValueError, match=r"not of lenet5|not of LeNet5"):
+        mx.plot.gates(mx.models.lenet5())
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names == [f"block1.layer{i}" for i in (1, 2)] + ["exit1"] + [
         f"block2.layer{i}" for i in (1, 2)
@@ -59,3 +64,8 @@ def test_leavers_are_the_surest_of_each_class_and_at_the_last_exit_the_least_sur
     assert words[5] == f"{'abc'[found.best[least, 1]]}\n{100 * found.sure[least, 1]:.0f} %"
     with pytest.raises(ValueError, match="do not belong together"):
         mx.plot.leavers(pictures[:5], found.labels, found, left, ["a", "b", "c"])
+
+
+def test_a_list_in_place_of_curves_says_what_is_wanted():
+    with pytest.raises(ValueError, match="there are no curves to show"):
+        mx.plot.exit_curve(curve(answers(), [1, 2]))

@@ -771,3 +771,10 @@ def test_an_optimizer_of_which_nothing_learns_says_so():
     model.extend()
     with pytest.raises(ValueError, match=r"every parameter has lr_scale 0 .* make the optimizer anew"):
         optimizer.step()
+
+
+def test_a_penalty_without_gates_says_so():
+    with pytest.raises(ValueError, match=r"penalty=0.1 is for gates, and none of these parameters is one"):
+        SGD(mx.Linear(2, 2).parameters(), lr=0.1, penalty=0.1)
+    with pytest.raises(ValueError, match="penalty must be a number >= 0, not 'x'"):
+        SGD([gates([1.0])], lr=0.1, penalty="x")

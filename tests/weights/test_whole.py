@@ -501,3 +501,8 @@ def test_the_record_is_under_the_key_of_all_records(path):
     mx.save(smart(2), path)
     texts = weights.load_with_metadata(path)[1]
     assert list(texts) == [KEY]
+
+
+def test_a_folder_says_which_file_is_wanted(tmp_path):
+    with pytest.raises(IsADirectoryError, match=r"is a folder: name the file in it, .*model\.safetensors"):
+        mx.load(mx.models.lenet5(), tmp_path)

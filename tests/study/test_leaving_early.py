@@ -130,3 +130,12 @@ def test_no_pictures_are_an_error():
 
     with pytest.raises(ValueError, match="there are no pictures"):
         answers_of(mx.models.smartnet(1, num_classes=3, preset="small", width=0.1, image_size=8), Nothing())
+
+
+def test_networks_without_exits_are_named():
+    model = mx.models.resnet(8, 3, preset="cifar", width=0.1)
+    for function in (exit_costs, lambda model: answers_of(model, None)):
+        with pytest.raises(ValueError, match=r"resnet\(8\) has no exits"):
+            function(model)
+    with pytest.raises(TypeError, match="answers_of takes batches"):
+        answers_of(mx.models.smartnet(1, num_classes=3, preset="small", width=0.1), iter(()))
