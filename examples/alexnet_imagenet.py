@@ -10,6 +10,7 @@ interrupted run goes on:    python examples/alexnet_imagenet.py --resume runs/al
 """
 
 import argparse
+import copy
 import sys
 from functools import partial
 from pathlib import Path
@@ -514,8 +515,10 @@ def look(model, pictures, prepare, folder):
     plot.neighbours(
         squares, labels, few.classes, queries, nearest, folder / "codes.png", "Nearest by codes of 28 bits"
     )
+    # A step moves the running means of batch normalisation: a copy makes it, without what the last pass has saved.
+    model = copy.deepcopy(model.to(model.devices)).train()
     for _ in range(3):  # the first step is slower than the others
-        spans = measure_step(model.train(), model.device.asarray(x[0]), np.asarray(labels[: len(x[0])]))
+        spans = measure_step(model, model.device.asarray(x[0]), np.asarray(labels[: len(x[0])]))
     plot.timeline(spans, folder / "timeline.png")
 
 
