@@ -397,7 +397,6 @@ def train_network(args, checkpoint, settings, folder):
     if args.pretrained and not checkpoint:
         begin_with(args, model, settings)
     frozen = freeze(model, settings["freeze"])
-    plan = exits.plan_of(model, settings)
     if is_smart(settings) and not settings["penalty"]:  # which may make the first exit cheaper
         check_budget(model, settings["budget"])
     mean, colour = None, None
@@ -408,6 +407,7 @@ def train_network(args, checkpoint, settings, folder):
     prepare = Prepare.for_input(model.input, mean, colour)
     train_on = pictures.batches(pictures.train_list, prepare)
     validate = pictures.batches(pictures.val_list, prepare)
+    plan = exits.plan_of(model, settings, len(train_on))
     print(mx.summary(model))
     print(
         f"\n{pictures.describe()}\non {' and '.join(dict.fromkeys(d.name for d in model.devices))}, in {folder}"

@@ -188,15 +188,23 @@ class Plan:
     best_from: int = 0
 
 
-def plan_of(model, settings: Mapping) -> Plan:
-    """Of a run with these settings; of other networks than SmartNet, all epochs are one turn."""
+def plan_of(model, settings: Mapping, steps: int | None = None) -> Plan:
+    """Of a run with these settings; of other networks than SmartNet, all epochs are one turn.
+
+    steps: in an epoch. A warm-up of less than one is none: its only step would be at a rate of 0.
+    """
     name, lr, epochs = settings["lr_scheduler"], settings["lr"], settings["epochs"]
+
+    def warmup_in(turn):
+        warmup = min(settings["warmup"], turn / 10)
+        return 0.0 if steps and warmup * steps < 1 else warmup
+
     if settings["arch"] != "smartnet":
-        warmup = min(settings["warmup"], epochs / 10)
+        warmup = warmup_in(epochs)
         losses = sum(getattr(model.loss, "weights", (1.0,)))
         return Plan(make_schedule(name, lr, epochs, warmup), warmup, losses)
     turns = turns_of(model, settings["exits_kept"], settings["freeze"])
-    warmup = min(settings["warmup"], epochs / len(turns) / 10)
+    warmup = warmup_in(epochs / len(turns))
     begin = not settings["pretrained"] or bool(settings["exits_kept"])
     return Plan(
         make_schedule(name, lr, epochs, warmup, len(turns)),

@@ -77,6 +77,15 @@ def test_a_plan_has_a_curve_for_each_exit_and_a_loss_like_that_of_one():
     assert exits.best_from({"arch": "googlenet"}) == 0
 
 
+def test_a_warm_up_that_is_shorter_than_a_step_is_none():
+    googlenet = mx.models.googlenet(3, width=NARROW), {**SETTINGS, "arch": "googlenet"}
+    for model, own in ((smartnet(2), settled({"exits": 2})), googlenet):
+        short = {**own, "epochs": 2}
+        assert exits.plan_of(model, short, steps=100).warmup == exits.plan_of(model, short).warmup > 0
+        plan = exits.plan_of(model, short, steps=1)
+        assert (plan.warmup, plan.schedule(0)) == (0, 0.1)
+
+
 # ---- settings ------------------------------------------------------------------------------------------
 
 
@@ -112,8 +121,10 @@ def test_numbers_may_be_long_and_shares_are_up_to_1():
         with pytest.raises(argparse.ArgumentTypeError, match="a number above 0 is needed"):
             amount(text)
     assert (share("0"), share("1")) == (0, 1)
-    with pytest.raises(argparse.ArgumentTypeError, match=r"a number from 0 to 1 is needed, not '1\.01'"):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"a probability from 0 to 1 is needed, not '1\.01'"):
         share("1.01")
+    with pytest.raises(argparse.ArgumentTypeError, match=r"a probability from 0 to 1 is needed, not '-0\.1'"):
+        share("-0.1")
 
 
 # ---- weights -------------------------------------------------------------------------------------------
