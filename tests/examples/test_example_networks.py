@@ -241,6 +241,17 @@ def test_a_look_leaves_the_network_as_it_was(pictures, tmp_path, monkeypatch):
         assert all(map(np.array_equal, before, state(model))), model
 
 
+def test_small_pictures_in_a_large_network_are_told_of(pictures):
+    args = module.parse_arguments([str(pictures)])
+
+    def hint(arch, small):
+        settings = {**module.DEFAULTS, "data": pictures, "arch": arch, "small": small}
+        return module.enlarged(module.Pictures(args, settings), settings)
+
+    assert hint("resnet18", False).startswith("The first picture is 40x36, and is enlarged to 256x256: ")
+    assert hint("resnet18", True) == hint("alexnet", False) == ""
+
+
 def test_random_numbers_will_do_for_timing_and_drawn_pictures_are_for_small_versions(
     program, tmp_path, monkeypatch
 ):
