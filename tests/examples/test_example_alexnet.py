@@ -942,7 +942,9 @@ def test_what_is_asked_where_a_run_goes_on_is_printed_runs_and_is_kept(
 
 
 def test_a_warm_up_is_printed_as_long_as_it_is(program, pictures, tmp_path):
-    out = program(pictures, *SMALL, "--epochs", 1, "--output-dir", "out").out
+    out = program(pictures, *SMALL, "--epochs", 1, "--output-dir", "short").out
+    assert ", warmup 0.0, " in out  # of three steps a tenth is none
+    out = program(pictures, *SMALL, "-b", 1, "--epochs", 1, "--output-dir", "out").out
     assert ", warmup 0.1, " in out
     out = program("--resume", "out", "--epochs", 2).out
     assert ", warmup 0.2, " in out
