@@ -10,7 +10,9 @@ interrupted run goes on:    python examples/alexnet_imagenet.py --resume runs/al
 """
 
 import argparse
+import copy
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +22,13 @@ import minialex as mx
 from minialex import neighbours, plot, train
 from minialex.data.augment import Colour, Prepare, mean_image
 from minialex.data.classes import differences, index_map
+from minialex.data.decode import FORMATS, open_picture
 from minialex.data.folder import find_pictures
 from minialex.data.loader import DummyBatches, PictureBatches
 from minialex.data.pictures import draw_pictures
 from minialex.errors import CheckpointError, DataError
 from minialex.models.alexnet import PRESETS
-from minialex.models.names import network
+from minialex.models.names import SMALL_NETWORKS, network
 from minialex.study.exit_report import check_budget, keep_cut, report_exits
 from minialex.study.timeline import measure_step
 from minialex.training import exits, results
@@ -158,7 +161,12 @@ def parse_arguments(argv=None):
     add("--preset", choices=list(PRESETS), help="which AlexNet (default: paper)")
     add("--devices", default="auto", help='"auto", "cuda:0,cuda:1", "cpu", ... (default: auto)')
     add_threads(parser)
-    add("--epochs", type=whole, metavar="N", help="default: 90; drawn pictures: 30")
+    add(
+        "--epochs",
+        type=whole,
+        metavar="N",
+        help="default: 90; drawn pictures: 30; smartnet's are shared out among its exits",
+    )
     add("-b", "--batch-size", type=whole, metavar="N", help="default: 128; drawn pictures: 50")
     add(
         "-j",
@@ -253,6 +261,8 @@ def parse_arguments(argv=None):
         parser.error("--ten-crop is without --leave-at and --budget: each crop would leave elsewhere")
     if args.evaluate and not (args.resume or args.pretrained):
         parser.error("-e tests weights: say which with --resume PATH or --pretrained PATH")
+    if args.evaluate and args.penalty is not None:
+        parser.error(f"--penalty {args.penalty:g} is for training, and -e trains nothing: leave it out")
     if args.classes and not (args.evaluate or args.pretrained):
         parser.error("--classes says what weights were trained on: it goes with -e or --pretrained")
     if args.ten_crop and not args.evaluate:
@@ -324,6 +334,22 @@ class Pictures:
         return "\n".join(lines)
 
 
+def enlarged(pictures, settings):
+    """A hint where the first training picture is much smaller than what a network with a small version takes."""
+    if settings["small"] or settings["arch"] not in SMALL_NETWORKS or not pictures.train_list:
+        return ""
+    width = height = np.inf
+    # Whatever a decoder raises: what reads them all says more.
+    with suppress(Exception), open_picture(pictures.train_list.files[0], FORMATS) as first:
+        width, height = first.size
+    if 3 * max(width, height) > pictures_wanted(settings).crop:
+        return ""
+    return (
+        f"The first picture is {width}x{height}, and is enlarged to {settings['side']}x{settings['side']}: "
+        f"for such pictures there is -a {settings['arch']} --small"
+    )
+
+
 def a_few(names):
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
 
@@ -391,12 +417,12 @@ def train_network(args, checkpoint, settings, folder):
         )
     if not settings["dummy"]:
         check_batches(settings, len(pictures.train_list))
+    say(enlarged(pictures, settings))
     model = make_network(settings, len(pictures.classes), args.devices)
     model.classes = pictures.classes
     if args.pretrained and not checkpoint:
         begin_with(args, model, settings)
     frozen = freeze(model, settings["freeze"])
-    plan = exits.plan_of(model, settings)
     if is_smart(settings) and not settings["penalty"]:  # which may make the first exit cheaper
         check_budget(model, settings["budget"])
     mean, colour = None, None
@@ -407,6 +433,7 @@ def train_network(args, checkpoint, settings, folder):
     prepare = Prepare.for_input(model.input, mean, colour)
     train_on = pictures.batches(pictures.train_list, prepare)
     validate = pictures.batches(pictures.val_list, prepare)
+    plan = exits.plan_of(model, settings, len(train_on))
     print(mx.summary(model))
     print(
         f"\n{pictures.describe()}\non {' and '.join(dict.fromkeys(d.name for d in model.devices))}, in {folder}"
@@ -514,8 +541,10 @@ def look(model, pictures, prepare, folder):
     plot.neighbours(
         squares, labels, few.classes, queries, nearest, folder / "codes.png", "Nearest by codes of 28 bits"
     )
+    # A step moves the running means of batch normalisation: a copy makes it, without what the last pass has saved.
+    model = copy.deepcopy(model.to(model.devices)).train()
     for _ in range(3):  # the first step is slower than the others
-        spans = measure_step(model.train(), model.device.asarray(x[0]), np.asarray(labels[: len(x[0])]))
+        spans = measure_step(model, model.device.asarray(x[0]), np.asarray(labels[: len(x[0])]))
     plot.timeline(spans, folder / "timeline.png")
 
 
@@ -552,7 +581,9 @@ def evaluate(args):
         names = names_for(path, of_run.get("classes"), count, args.classes, None)
     pictures = Pictures(args, settings, names)
     model = with_weights(path, arrays, settings, count, args.devices)
-    model = model.first(args.exits) if args.exits else model
+    model = exits.first_exits(model, args.exits, settings, path) if args.exits else model
+    if is_smart(settings):
+        check_budget(model, args.budget, weight_file(path).with_name(COMPACT))
     model.classes = names
     say(unrecorded(path, spelt(**settings)))
     beside = (path if path.is_dir() else path.parent) / INPUT
@@ -686,20 +717,26 @@ def train_in(output, args):
     use_threads(settings["threads"])
     output.name = settings["arch"]
     folder = output.take()
-    if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:
+    finished = checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]
+    if checkpoint and is_smart(settings) and not finished:
+        say(exits.new_penalty(asked, of_run))
+    if finished:
+        if is_smart(settings):
+            settings["penalty"] = of_run.get("penalty", 0.0)  # with which its gates were trained
         last = last_row(checkpoint, "val_acc1")
         print(f"This run is finished: {last['epoch']} epochs, validation Acc@1 {last['val_acc1']:.2f} %.")
         if any((folder / name).exists() for name in PICTURES_LOOK):  # a run from before settings kept it
             settings["look"] = True
         expected = [*PICTURES, *(PICTURES_LOOK if wants_a_look(settings) else [])]
         measured, best_from = measures_its_input(settings), exits.best_from(settings)
-        cut = bool(settings.get("penalty"))
+        cut = bool(settings.get("penalty")) and exits.any_closed(checkpoint.parameters)
         flaws = results.flaws(
             folder, checkpoint, AccuracyReport(), expected, MAY_CHANGE, measured, best_from, cut
         )
         if lost := results.lost_best(folder, checkpoint, AccuracyReport(), best_from):
             print(lost)
         if not flaws:
+            say("\n".join(exits.not_used(asked, folder)))
             on = f"--pretrained {folder}" if is_smart(settings) else f"--epochs {last['epoch'] + 10}"
             return print(f"Its results are in {folder}. To train on: {on}")
         print("Not all of its results were written: writing them now.")

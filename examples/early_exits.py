@@ -44,6 +44,11 @@ NETWORKS = {
     },
     "mnist": dict.fromkeys((SMARTNET, TOGETHER), partial(mx.models.smartnet, preset="mnist")),
 }
+# What was asked for of pictures that leave early: both are set on held-out ones.
+HOW = {
+    "at_half": "half-way between the first and the last exit's cost",
+    "at_equal_error": "as right as the last exit on held-out pictures",
+}
 
 
 def parse_arguments(argv=None):
@@ -57,7 +62,12 @@ def parse_arguments(argv=None):
         help='a folder with train/<class>/ and val/<class>/ or test/<class>/, or "mnist"',
     )
     add("what", choices=["curve", "speed"], nargs="?", default="curve", metavar="{curve,speed}")
-    add("--networks", nargs="+", metavar="NAME", help="these alone (default: all of them)")
+    add(
+        "--networks",
+        nargs="+",
+        metavar="NAME",
+        help="these alone, of " + ", ".join(NETWORKS["cifar"]) + " (mnist: the first two; default: all)",
+    )
     add("--minutes", type=number, default=3.0, help="for each network and seed (default: 3)")
     add("--seeds", type=whole_number(1), default=3, metavar="N", help="0 to N - 1 (default: 3)")
     add("--penalty", type=number, default=0.005, help="of SmartNet's gates (default: 0.005)")
@@ -65,6 +75,8 @@ def parse_arguments(argv=None):
     add("-b", "--batch-size", type=whole_number(2), default=128, help="default: 128")
     add("--output-dir", type=Path, help="default: runs/early-exits-cifar or -mnist")
     args = parser.parse_args(argv)
+    if not args.minutes:
+        parser.error("--minutes 0 is no training at all: 0.1 is enough to try the program")
     args.kind = "mnist" if args.data == "mnist" else "cifar"
     args.output_dir = args.output_dir or Path("runs") / f"early-exits-{args.kind}"
     known = NETWORKS[args.kind]
@@ -197,8 +209,8 @@ def result_of(name, seed, data, args):
 
     def say(exit, row):
         print(
-            f"  {f'exit {exit}, ' if exit else ''}epoch {row['epoch']}: training loss {row['train_loss']:.3f}, error "
-            f"{row['train_error']:.1%}, {row['seconds']:.0f} s"
+            f"  {f'exit {exit}, ' if exit else ''}epoch {row['epoch']}: training loss {row['train_loss']:.3f}, "
+            f"training error {row['train_error']:.1%}, {row['seconds']:.0f} s"
             + (f", {row['open']} of {row['gates']} gates open" if "gates" in row else ""),
             flush=True,
         )
@@ -281,9 +293,9 @@ def speed(args, data):
         return (time.perf_counter() - began) * 1000 / count
 
     arms = {"no gate closed": (whole, None), "closed gates cut out": (model, None)}
-    for name in ("at_equal_error", "at_half"):
+    for name in HOW:
         leave_at = result[name]["leave_at"]
-        arms[f"leaving at {leave_at:.3f}"] = (model, leave_at)
+        arms[f"leaving at {leave_at:.3f}: {HOW[name]}"] = (model, leave_at)
     rounds = [[seconds(*arm) for arm in arms.values()] for _ in range(9)][2:]
     body = []
     for name, own in zip(arms, np.array(rounds).T, strict=True):
@@ -315,9 +327,9 @@ def main(argv=None):
                 continue
             exits = enumerate(zip(r["costs"], r["errors"], strict=True), start=1)
             rows += [[name, str(seed), f"exit {e}, all", f"{c:,}", f"{error:.1%}"] for e, (c, error) in exits]
-            for what in ("at_half", "at_equal_error"):
+            for what in HOW:
                 point = r[what]
-                how = f"leaving at {point['leave_at']:.3f}"
+                how = f"leaving at {point['leave_at']:.3f}: {HOW[what]}"
                 rows.append([name, str(seed), how, f"{point['cost']:,.0f}", f"{point['error']:.1%}"])
     print("\n" + table(["network", "seed", "", "multiply-adds", "test error"], rows))
     draw(args, data, results)

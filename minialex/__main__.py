@@ -208,6 +208,7 @@ def run_classify(args) -> int:
     from minialex.data.augment import square
     from minialex.data.classes import read_names, reorder
     from minialex.data.folder import read_picture
+    from minialex.study.leaving import exit_costs
     from minialex.training.networks import (
         DEFAULTS,
         outputs_in,
@@ -261,7 +262,8 @@ def run_classify(args) -> int:
         for number in np.argsort(-shares, kind="stable")[:5]:
             print(f" {100 * shares[number]:5.1f} %  {names[number]}")
         if args.leave_at is not None:
-            print(f" left at exit {model.left[0]} of {len(model.exits)}")
+            exit, costs = int(model.left[0]), exit_costs(model)
+            print(f" left at exit {exit} of {len(costs)}: {costs[exit - 1]:,} multiply-adds")
     if note:
         print(note, file=sys.stderr)
     return 0

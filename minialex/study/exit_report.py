@@ -13,8 +13,9 @@ from minialex.devices.device import to_numpy
 from minialex.layers.exits import Exits
 from minialex.layers.gate import Gate
 from minialex.layers.sequential import all_layers
-from minialex.study.leaving import Answers, Leaving, answers_of, counted, exit_costs, leave_at_for
-from minialex.weights import as_metadata, export_grouped, record_of, save
+from minialex.models.names import rebuilt
+from minialex.study.leaving import Answers, Leaving, answers_of, counted, exit_costs, leave_at_for, leaving
+from minialex.weights import as_metadata, export_grouped, read_record, record_of, save
 
 
 def by_exit(answers: Answers, costs: list[int]) -> str:
@@ -105,27 +106,35 @@ def report_exits(
     if leave_at is None and budget is None:
         say(by_exit(answers_of(model, batches_of(pictures)), costs))
         return None
-    how = "as was asked"
-    if budget is not None:
+    if budget is None:
+        say(f"Leaving at the first exit with a probability of {leave_at:.4g}, as was asked:")
+    else:
         check_budget(model, budget)
         set_by, pictures = every_second(pictures)
-        leave_at = leave_at_for(budget, answers_of(model, batches_of(set_by)), costs)
-        how = (
-            f"at which {len(set_by):,} of the pictures, every second one, cost no more than {round(budget):,} "
-            f"multiply-adds each in the mean; below are the other {len(pictures):,}"
+        answers = answers_of(model, batches_of(set_by))
+        leave_at = leave_at_for(budget, answers, costs)
+        say(
+            f"On {len(set_by):,} of the pictures, every second one, a probability of {leave_at:.4g} keeps the budget: "
+            f"{round(leaving(answers, costs, leave_at).cost):,} multiply-adds in the mean."
         )
-    say(f"Leaving at the first exit with a probability of {leave_at:.4g}, {how}:")
+        say(f"On the other {len(pictures):,}:")
     left = leave(model, batches_of(pictures), leave_at)
     say(str(left))
     return left
 
 
-def check_budget(model: Exits, budget: float | None) -> None:
-    """Raises ValueError for multiply-adds that no picture can do with."""
-    if budget is not None and budget < (least := exit_costs(model)[0]):
-        raise ValueError(
-            f"--budget {round(budget):,}: the first exit alone costs {least:,} multiply-adds a picture"
-        )
+def check_budget(model: Exits, budget: float | None, cut: str | Path | None = None) -> None:
+    """Raises ValueError for multiply-adds that no picture can do with.
+
+    cut: a file with the same network without what is closed, which costs less; it need not be there.
+    """
+    if budget is None or budget >= (least := exit_costs(model)[0]):
+        return
+    text = f"--budget {round(budget):,}: the first exit alone costs {least:,} multiply-adds a picture"
+    if cut and Path(cut).is_file() and (less := exit_costs(rebuilt(read_record(cut)))[0]) < least:
+        how = f"evaluate that, with -e --pretrained {cut}" if budget >= less else "which is too much, too"
+        text += f"; that of {cut}, without what is closed, costs {less:,}: {how}"
+    raise ValueError(text)
 
 
 def every_second(pictures: PictureList) -> tuple[PictureList, PictureList]:
@@ -137,12 +146,19 @@ def every_second(pictures: PictureList) -> tuple[PictureList, PictureList]:
 
 
 def keep_cut(model: Exits, path: str | Path, settings=None, say: Callable[[str], None] = print) -> Exits:
-    """Write a SmartNet without what is closed, and say what that saves; returns it. The model stays as it is."""
+    """Write a SmartNet without what is closed, and say what that saves; returns it. The model stays as it is.
+
+    Where nothing is closed there is nothing to cut: no file, and the model itself.
+    """
+    gates = [layer.weight.value for layer in all_layers(model) if isinstance(layer, Gate)]
+    total, closed = sum(g.size for g in gates), sum(int((g == 0).sum()) for g in gates)
+    if not closed:
+        Path(path).unlink(missing_ok=True)  # it would be of other weights
+        say(f"0 of {total} gates are closed: there is nothing to cut out, and no {Path(path).name}.")
+        return model
     model.to(model.devices)  # which lets go of what its last pass has saved: no copies of that
     cut = copy.deepcopy(model).compact()
     save(path, export_grouped(cut), as_metadata(record_of(cut, settings)))
-    gates = [layer.weight.value for layer in all_layers(model) if isinstance(layer, Gate)]
-    total, closed = sum(g.size for g in gates), sum(int((g == 0).sum()) for g in gates)
     before, after = exit_costs(model), exit_costs(cut)
     parts = [f"exit {n}: {b:,} -> {a:,}" for n, (b, a) in enumerate(zip(before, after, strict=True), start=1)]
     say(f"{closed} of {total} gates are closed. {path}, without what is behind them, in multiply-adds:")

@@ -89,10 +89,13 @@ def number(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """For argparse: a number from 0 to 1."""
-    value = number(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"a number from 0 to 1 is needed, not {text!r}")
+    """For argparse: a probability."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"a probability from 0 to 1 is needed, not {text!r}")
     return value
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from minialex.models.names import network
 from minialex.models.smart_record import first_of_record
 from minialex.training.command_line import amount, number, share, whole_number
-from minialex.training.networks import freeze
+from minialex.training.networks import freeze, spelt
 from minialex.training.optim import Constant, make_schedule
 from minialex.weights import read_record
 from minialex.weights.foreign import put_pretrained
@@ -24,12 +24,18 @@ SCHEDULES = ("constant", "cosine")
 
 
 def exit_by_exit(
-    model, epochs: int, exits: Sequence[int] | None = None, frozen: str = "", begin: bool = True
+    model,
+    epochs: int,
+    exits: Sequence[int] | None = None,
+    frozen: str = "",
+    begin: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> Callable[[int, bool], None]:
     """For `fit(each_epoch=)`: the same number of epochs for each exit, as near as whole ones can be.
 
     exits: those that are trained, counted from 1; left out, all of them. frozen: layers that stay as they are in every
     exit's turn, as `freeze` has them. begin: an exit begins as a copy of the one before, unless its own is frozen.
+    say: is told whose turn begins, or goes on.
     Raises ValueError for fewer epochs than exits.
 
     >>> from minialex.models import smartnet
@@ -46,18 +52,32 @@ def exit_by_exit(
     names = freeze(model, frozen)
     still = [p for name, p in model.named_parameters() if name in names]
     is_still = {id(p) for p in still}
+    told = set()
     copied = [not any(id(p) in is_still for p in model.path(exit)[-1].parameters()) for exit in turns]
 
     def before_epoch(epoch, begun):
         """begun: an epoch in whose middle a run goes on."""
         turn = exit_of(epoch, len(turns), epochs)
         is_first = epoch == first_epoch(turn, len(turns), epochs) and not begun
+        if say and turn not in told:
+            told.add(turn)
+            say(whose_turn(turns[turn - 1], len(model.exits)))
         model.learn(turns[turn - 1], begin=begin and is_first and copied[turn - 1])
         freeze(model, frozen)  # whose batch normalisation learns otherwise, where it is the exit's own
         for p in still:
             p.lr_scale = 0.0
 
     return before_epoch
+
+
+def whose_turn(exit: int, exits: int) -> str:
+    """For the log.
+
+    >>> whose_turn(3, 4)
+    'Exit 3 of 4 learns; exits 1 to 2 stay as they are.'
+    """
+    stay = {1: "", 2: "; exit 1 stays as it is"}.get(exit, f"; exits 1 to {exit - 1} stay as they are")
+    return f"Exit {exit} of {exits} learns{stay}."
 
 
 def exit_of(epoch: int, exits: int, epochs: int) -> int:
@@ -142,7 +162,10 @@ def check_options(asked: Mapping, arch: str) -> None:
     for name in DEFAULTS:
         if arch != "smartnet" and asked.get(name) is not None:
             option = f"--{name.replace('_', '-')} {asked[name]:g}"
-            raise ValueError(f"{option} is for smartnet; {arch} has no exits to leave by: leave it out")
+            whose, what = (
+                ("smartnet's gates", "none") if name == "penalty" else ("smartnet", "no exits to leave by")
+            )
+            raise ValueError(f"{option} is for {whose}; {arch} has {what}: leave it out")
 
 
 def settle_exits(settings: Mapping, asked: Mapping, there: int | None = None) -> dict:
@@ -155,6 +178,8 @@ def settle_exits(settings: Mapping, asked: Mapping, there: int | None = None) ->
     for one, other in (("leave_at", "budget"), ("budget", "leave_at")):
         if asked.get(one) is not None:
             settings[other] = None
+    if asked.get("exits"):
+        check_exits(asked["exits"], len(sketch_of({**settings, "exits": None}).exits), spelt(**settings))
     sketch = sketch_of(settings)
     settings["exits"] = len(sketch.exits)
     if there is not None:
@@ -169,6 +194,65 @@ def settle_exits(settings: Mapping, asked: Mapping, there: int | None = None) ->
     if settings["dummy"] and (settings["leave_at"] is not None or settings["budget"]):
         raise ValueError("--leave-at and --budget are for pictures, and --dummy has none")
     return settings
+
+
+def check_exits(asked: int, there: int, whose: str, more: str = "") -> None:
+    """Raises ValueError for more exits than there are. more: what else can be done.
+
+    >>> check_exits(7, 3, "smartnet, small")
+    Traceback (most recent call last):
+    ValueError: --exits 7: there is no exit 7, smartnet, small has 3: name 1 to 3
+    """
+    if asked > there:
+        names = "1" if there == 1 else f"1 to {there}"
+        raise ValueError(
+            f"--exits {asked}: there is no exit {asked}, {whose} has {there}: name {names}{more}"
+        )
+
+
+def first_exits(model, asked: int, settings: Mapping, path):
+    """The part of a network that --exits asks for, to be evaluated. path: of its weights.
+
+    Raises ValueError where it has fewer, and says how more are trained, if that many can be.
+    """
+    most = 0 if model.resolved["reads"] else len(sketch_of({**settings, "exits": None}).exits)
+    more = (
+        f"; or train more, with --exits {asked} --pretrained {path} and without -e" if asked <= most else ""
+    )
+    check_exits(asked, len(model.exits), str(path), more)
+    return model.first(asked)
+
+
+def not_used(asked: Mapping, folder) -> list[str]:
+    """What is to be said of options that a finished run has no use for.
+
+    >>> not_used({"leave_at": 0.2}, "runs/smartnet")
+    ['--leave-at 0.2 is not used, since nothing is left to train: add -e to try it.']
+    """
+    hows = {"penalty": f"--pretrained {folder} trains on with it"}
+    hows |= dict.fromkeys(("leave_at", "budget"), "add -e to try it")
+    return [
+        f"--{name.replace('_', '-')} {asked[name]:,g} is not used, since nothing is left to train: {how}."
+        for name, how in hows.items()
+        if asked.get(name) is not None
+    ]
+
+
+def new_penalty(asked: Mapping, was: Mapping) -> str:
+    """What is to be said where a run goes on with another penalty than it had; "" where it has the same.
+
+    >>> new_penalty({"penalty": 0.5}, {"penalty": 0.01})
+    'The penalty on gates was 0.01 and is 0.5 from here on.'
+    """
+    now, before = asked.get("penalty"), was.get("penalty", 0.0)
+    return (
+        "" if now in (None, before) else f"The penalty on gates was {before:g} and is {now:g} from here on."
+    )
+
+
+def any_closed(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Is a gate closed in these weights?"""
+    return any((array == 0).any() for name, array in arrays.items() if name.endswith("gate.weight"))
 
 
 def sketch_of(settings: Mapping):
@@ -188,20 +272,28 @@ class Plan:
     best_from: int = 0
 
 
-def plan_of(model, settings: Mapping) -> Plan:
-    """Of a run with these settings; of other networks than SmartNet, all epochs are one turn."""
+def plan_of(model, settings: Mapping, steps: int | None = None) -> Plan:
+    """Of a run with these settings; of other networks than SmartNet, all epochs are one turn.
+
+    steps: in an epoch. A warm-up of less than one is none: its only step would be at a rate of 0.
+    """
     name, lr, epochs = settings["lr_scheduler"], settings["lr"], settings["epochs"]
+
+    def warmup_in(turn):
+        warmup = min(settings["warmup"], turn / 10)
+        return 0.0 if steps and warmup * steps < 1 else warmup
+
     if settings["arch"] != "smartnet":
-        warmup = min(settings["warmup"], epochs / 10)
+        warmup = warmup_in(epochs)
         losses = sum(getattr(model.loss, "weights", (1.0,)))
         return Plan(make_schedule(name, lr, epochs, warmup), warmup, losses)
     turns = turns_of(model, settings["exits_kept"], settings["freeze"])
-    warmup = min(settings["warmup"], epochs / len(turns) / 10)
+    warmup = warmup_in(epochs / len(turns))
     begin = not settings["pretrained"] or bool(settings["exits_kept"])
     return Plan(
         make_schedule(name, lr, epochs, warmup, len(turns)),
         warmup,
-        each_epoch=exit_by_exit(model, epochs, turns, settings["freeze"], begin),
+        each_epoch=exit_by_exit(model, epochs, turns, settings["freeze"], begin, print),
         best_from=first_epoch(len(turns), len(turns), epochs),
     )
 

@@ -51,6 +51,9 @@ def test_a_curve_is_trained_kept_and_drawn_beside_others_and_timed(program, fold
     assert kept["curve"][0]["cost"] == pytest.approx(kept["costs"][0], rel=1e-4)
     assert kept["at_half"]["cost"] <= kept["costs"][2]
 
+    assert "training error " in result.out
+    for how in module.HOW.values():
+        assert f": {how}  " in result.out
     assert "training loss" not in program(*asked).out
     other = program(folder, "--minutes", 1, *asked[3:])
     assert other.status == 1
@@ -85,3 +88,12 @@ def test_a_network_that_there_is_not_is_named(capsys):
     with pytest.raises(SystemExit):
         module.parse_arguments(["mnist", "--networks", "ResNet-8"])
     assert "--networks 'ResNet-8' is not one of SmartNet" in capsys.readouterr().err
+
+
+def test_no_time_to_train_is_refused_and_the_help_names_the_networks(capsys):
+    with pytest.raises(SystemExit):
+        module.parse_arguments(["mnist", "--minutes", "0"])
+    assert "--minutes 0 is no training at all" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        module.parse_arguments(["--help"])
+    assert "SmartNet-together, ResNet-8" in " ".join(capsys.readouterr().out.split())

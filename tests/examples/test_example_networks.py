@@ -18,6 +18,7 @@ from minialex import plot, train, weights
 from minialex.data.augment import Prepare
 from minialex.data.folder import find_pictures
 from minialex.data.loader import PictureBatches
+from minialex.layers.sequential import all_layers
 from minialex.training import networks, runs
 from minialex.training.command_line import friendly
 
@@ -219,6 +220,36 @@ def test_a_look_at_another_network(program, pictures, tmp_path):
     assert result.status == 0, result
     for name in ("codes.png", "feature_maps.png", "nearest.png", "timeline.png"):
         assert (tmp_path / "out" / name).stat().st_size > 1000
+
+
+def test_a_look_leaves_the_network_as_it_was(pictures, tmp_path, monkeypatch):
+    for name in ("feature_maps", "neighbours", "timeline"):
+        monkeypatch.setattr(plot, name, lambda *args: None)
+    args = module.parse_arguments([str(pictures), "--devices", "cpu", "-j", "0"])
+    settings = {**module.DEFAULTS, "data": pictures, "side": 72, "batch_size": 4, "limit": 6}
+    shown = module.Pictures(args, settings)
+    resnet = mx.models.resnet(8, 3, preset="cifar", width=WIDTH)
+    alexnet = mx.models.alexnet(3, "sim:0,sim:1", width=WIDTH, image_size=67)
+
+    def state(model):
+        drops = [np.array(layer.step) for layer in all_layers(model) if isinstance(layer, mx.Dropout)]
+        return [*weights.export_grouped(model).values(), *drops]
+
+    for model in (resnet, alexnet):
+        before = [array.copy() for array in state(model)]
+        module.look(model, shown, Prepare.for_input(model.input), tmp_path)
+        assert all(map(np.array_equal, before, state(model))), model
+
+
+def test_small_pictures_in_a_large_network_are_told_of(pictures):
+    args = module.parse_arguments([str(pictures)])
+
+    def hint(arch, small):
+        settings = {**module.DEFAULTS, "data": pictures, "arch": arch, "small": small}
+        return module.enlarged(module.Pictures(args, settings), settings)
+
+    assert hint("resnet18", False).startswith("The first picture is 40x36, and is enlarged to 256x256: ")
+    assert hint("resnet18", True) == hint("alexnet", False) == ""
 
 
 def test_random_numbers_will_do_for_timing_and_drawn_pictures_are_for_small_versions(

@@ -107,6 +107,13 @@ def test_a_run_keeps_its_exits_and_its_penalty_and_begins_the_rate_anew_with_eac
     assert rates[:2] == rates[2:]
     assert float(rates[0]) > float(rates[1])
     assert "smartnet(2), input 3x32x32" in said
+    turns = re.findall(r"^(Exit .*|Epoch \[[13]/4\])", said, re.M)
+    assert turns == [
+        "Exit 1 of 2 learns.",
+        "Epoch [1/4]",
+        "Exit 2 of 2 learns; exit 1 stays as it is.",
+        "Epoch [3/4]",
+    ]
 
 
 KILLED = """
@@ -152,25 +159,51 @@ def killed(pictures, tmp_path_factory):
 
 @pytest.mark.skipif(os.name != "posix", reason="kills")
 @pytest.mark.parametrize("step", [BORDER, MIDDLE], ids=["at the border of two exits", "in the middle of one"])
-def test_a_run_that_was_killed_ends_with_the_same_bits(program, whole_run, killed, step):
-    result = program("--resume", killed / str(step), "-j", 0)
+def test_a_run_that_was_killed_ends_with_the_same_bits(program, whole_run, killed, tmp_path, step):
+    shutil.copytree(killed / str(step), tmp_path / "out")
+    result = program("--resume", "out", "-j", 0)
+    assert "The penalty" not in result.out
     assert result.status == 0, result
     assert f"Going on in epoch {BORDER // 3 + 1} at a learning rate" in result.out
     for name in (runs.MODEL, runs.BEST, runs.COMPACT):
-        assert (killed / str(step) / name).read_bytes() == (whole_run[0] / name).read_bytes(), name
+        assert (tmp_path / "out" / name).read_bytes() == (whole_run[0] / name).read_bytes(), name
 
 
 def test_a_finished_run_is_complete_and_its_number_of_epochs_stays(program, whole_run, tmp_path):
     result = program("--resume", whole_run[0])
     assert "This run is finished: 4 epochs" in result.out
     assert f"To train on: --pretrained {whole_run[0]}" in result.out
+    result = program("--resume", whole_run[0], "--penalty", 0.5, "--leave-at", 0.2)
+    assert "Not all of its results" not in result.out
+    assert (
+        f"--penalty 0.5 is not used, since nothing is left to train: --pretrained {whole_run[0]}"
+        in result.out
+    )
+    assert "--leave-at 0.2 is not used, since nothing is left to train: add -e" in result.out
     result = program("--resume", whole_run[0], "--epochs", 6)
     assert "made with epochs 4; this run asks for epochs 6" in result.err
     shutil.copytree(whole_run[0], tmp_path / "lacks")
     (tmp_path / "lacks" / runs.COMPACT).unlink()
-    result = program("--resume", "lacks", "-j", 0)
+    result = program("--resume", "lacks", "-j", 0, "--penalty", 0)  # its gates were trained with one
     assert "compact.safetensors is not there" in result.out
     assert arrays_of(tmp_path / "lacks", runs.COMPACT).keys() == arrays_of(whole_run[0], runs.COMPACT).keys()
+
+
+def test_a_run_without_a_closed_gate_is_complete_without_a_cut_network(program, pictures, tmp_path):
+    quick = [pictures, *SMART[:-1], 1e-9, *RUN[2:], "--epochs", 2, "--exits", 2]
+    result = program(*quick)
+    assert " gates are closed: there is nothing to cut out, and no compact.safetensors" in result.out
+    result = program("--resume", "out", "-j", 0)
+    assert "This run is finished" in result.out
+    assert "compact.safetensors is not there" not in result.out
+    assert not (tmp_path / "out" / runs.COMPACT).exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills")
+def test_another_penalty_is_told_when_a_run_goes_on(program, killed, tmp_path):
+    shutil.copytree(killed / str(MIDDLE), tmp_path / "out")
+    result = program("--resume", "out", "-j", 0, "--penalty", 5)
+    assert "The penalty on gates was 4 and is 5 from here on." in result.out
 
 
 def test_what_is_frozen_stays_at_every_exit_with_its_running_means(program, whole_run, pictures, tmp_path):
@@ -282,11 +315,23 @@ def test_a_budget_is_set_on_every_second_picture_and_tried_on_the_others(program
     compact = [pictures, "--pretrained", whole_run[0] / runs.COMPACT, "-j", 0]
     result = program("-e", *compact, "--budget", f"{budget / 1e6}M")
     assert result.status == 0, result
-    assert f"with a probability of {leave_at:.4g}, at which 5 of the pictures, every second one" in result.out
+    cost = round(leaving.leaving(set_by, costs, leave_at).cost)
+    said = (
+        f"On 5 of the pictures, every second one, a probability of {leave_at:.4g} keeps the budget: {cost:,} "
+    )
+    assert f"{said}multiply-adds in the mean.\nOn the other 5:\nexit  pictures" in result.out
     assert rows_in(result.out)[-1] == ("all", 5, round(wanted.cost))
     result = program("-e", *compact, "--budget", costs[0] - 1)
     assert result.status == 1
     assert f"--budget {costs[0] - 1:,}: the first exit alone costs {costs[0]:,} multiply-adds" in result.err
+    whole = leaving.exit_costs(loaded(whole_run[0] / runs.MODEL))[0]
+    assert whole > costs[0]
+    result = program("-e", "--resume", whole_run[0], "-j", 0, "--budget", costs[0])
+    file = whole_run[0] / runs.COMPACT
+    wanted = f"the first exit alone costs {whole:,} multiply-adds a picture; that of {file}, without what is closed, "
+    assert f"{wanted}costs {costs[0]:,}: evaluate that, with -e --pretrained {file}" in result.err
+    result = program("-e", "--resume", whole_run[0], "-j", 0, "--budget", 7)
+    assert f"costs {costs[0]:,}: which is too much, too" in result.err
 
 
 # ---- what is closed is cut out -------------------------------------------------------------------------
@@ -329,7 +374,8 @@ def test_classify_says_at_which_exit_a_picture_left(whole_run, pictures, capsys)
         for leave_at, exit in ((0, 1), (1, 2)):
             assert program_of_commands.main([*call, "--leave-at", str(leave_at)]) == 0
             *lines, last = capsys.readouterr().out.splitlines()
-            assert last == f" left at exit {exit} of 2"
+            cost = leaving.exit_costs(loaded(whole_run[0] / name))[exit - 1]
+            assert last == f" left at exit {exit} of 2: {cost:,} multiply-adds"
             shares[exit] = lines
         assert program_of_commands.main(call) == 0
         assert capsys.readouterr().out.splitlines() == shares[2] != shares[1]
@@ -342,16 +388,26 @@ def test_classify_says_at_which_exit_a_picture_left(whole_run, pictures, capsys)
     ("arguments", "status", "message"),
     [
         ("--exits 3 --epochs 2", 1, "3 exits, trained one after the other, need 3 epochs, not 2"),
-        ("--exits 4", 1, "there is no exit 4: preset 'small' has 3"),
+        ("--exits 4", 1, "--exits 4: there is no exit 4, smartnet, small has 3: name 1 to 3$"),
         ("--lr-scheduler plateau", 1, "plateau does not go with smartnet, .* Use cosine, which begins anew"),
         ("--dummy --budget 2M", 1, "--leave-at and --budget are for pictures, and --dummy has none"),
         ("--leave-at 0.5 --budget 2M", 2, "name one of them"),
-        ("--leave-at 1.5", 2, "a number from 0 to 1 is needed, not '1.5'"),
+        ("--leave-at 1.5", 2, "a probability from 0 to 1 is needed, not '1.5'"),
         ("--budget 2X", 2, "a number above 0 is needed, as 20000000 or 20M, not '2X'"),
         ("-a resnet18 --exits 2", 1, "--exits 2 is for smartnet; resnet18 has no exits to leave by"),
-        ("-a alexnet --penalty 0.1", 1, "--penalty 0.1 is for smartnet; alexnet has no exits"),
+        (
+            "-a alexnet --penalty 0.1",
+            1,
+            "--penalty 0.1 is for smartnet's gates; alexnet has none: leave it out",
+        ),
+        ("-e --resume RUN --penalty 0.1", 2, "--penalty 0.1 is for training, and -e trains nothing"),
         ("-e --resume RUN --ten-crop --leave-at 0.5", 2, "--ten-crop is without --leave-at and --budget"),
-        ("-e --resume RUN --exits 3", 1, "there is no exit 3, there are 2"),
+        (
+            "-e --resume RUN --exits 3",
+            1,
+            "no exit 3, .* has 2: name 1 to 2; or train more, with --exits 3 --pretrained",
+        ),
+        ("-e --resume RUN --exits 7", 1, "there is no exit 7, .* has 2: name 1 to 2$"),
         ("--resume RUN --exits 1", 1, "made with exits 2; this run asks for exits 1"),
     ],
 )

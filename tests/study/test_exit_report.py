@@ -74,3 +74,11 @@ def test_the_network_that_is_cut_stays_as_it_is(model, tmp_path):
         said[1]
         == f"exit 1: {before[0]:,} -> {exit_costs(cut)[0]:,}, exit 2: {before[1]:,} -> {exit_costs(cut)[1]:,}"
     )
+
+
+def test_where_nothing_is_closed_nothing_is_cut_and_no_file_is_left(tmp_path):
+    whole, said = mx.models.smartnet(2, 3, preset="small", width=0.1, image_size=8), []
+    (tmp_path / "cut.safetensors").touch()  # of other weights
+    assert exit_report.keep_cut(whole, tmp_path / "cut.safetensors", None, said.append) is whole
+    assert not list(tmp_path.iterdir())
+    assert said == ["0 of 50 gates are closed: there is nothing to cut out, and no cut.safetensors."]

@@ -77,6 +77,15 @@ def test_a_plan_has_a_curve_for_each_exit_and_a_loss_like_that_of_one():
     assert exits.best_from({"arch": "googlenet"}) == 0
 
 
+def test_a_warm_up_that_is_shorter_than_a_step_is_none():
+    googlenet = mx.models.googlenet(3, width=NARROW), {**SETTINGS, "arch": "googlenet"}
+    for model, own in ((smartnet(2), settled({"exits": 2})), googlenet):
+        short = {**own, "epochs": 2}
+        assert exits.plan_of(model, short, steps=100).warmup == exits.plan_of(model, short).warmup > 0
+        plan = exits.plan_of(model, short, steps=1)
+        assert (plan.warmup, plan.schedule(0)) == (0, 0.1)
+
+
 # ---- settings ------------------------------------------------------------------------------------------
 
 
@@ -112,8 +121,17 @@ def test_numbers_may_be_long_and_shares_are_up_to_1():
         with pytest.raises(argparse.ArgumentTypeError, match="a number above 0 is needed"):
             amount(text)
     assert (share("0"), share("1")) == (0, 1)
-    with pytest.raises(argparse.ArgumentTypeError, match=r"a number from 0 to 1 is needed, not '1\.01'"):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"a probability from 0 to 1 is needed, not '1\.01'"):
         share("1.01")
+    with pytest.raises(argparse.ArgumentTypeError, match=r"a probability from 0 to 1 is needed, not '-0\.1'"):
+        share("-0.1")
+
+
+def test_a_new_penalty_is_told_of_and_the_same_is_not():
+    assert exits.new_penalty({"penalty": 0.0}, {"penalty": 0.01}) != ""
+    assert (
+        exits.new_penalty({"penalty": 0.01}, {"penalty": 0.01}) == exits.new_penalty({}, {"penalty": 1}) == ""
+    )
 
 
 # ---- weights -------------------------------------------------------------------------------------------
@@ -128,6 +146,15 @@ def test_a_part_of_a_network_is_known_and_made_by_its_record(tmp_path):
     found = with_weights(tmp_path / "two.safetensors", arrays, {**SETTINGS, "exits": None}, 3, "cpu")
     assert found.architecture == model.architecture
     assert make_network({**SETTINGS, "exits": 2}, 3, "cpu").exits == ["exit1", "exit2"]
+
+
+def test_a_closed_gate_is_seen_and_another_zero_is_not():
+    model = smartnet(2)
+    arrays = {name: p.value for name, p in model.named_parameters()}
+    assert (arrays["exit1.fc.bias"] == 0).all()
+    assert not exits.any_closed(arrays)
+    arrays["exit1.gate.weight"][0] = 0
+    assert exits.any_closed(arrays)
 
 
 def test_weights_with_other_numbers_of_exits_go_where_both_have_them(tmp_path):
