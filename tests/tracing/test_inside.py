@@ -765,7 +765,7 @@ def test_a_step_that_a_proximal_one_follows_says_so():
     )
     assert (w.array.tolist(), w.formula) == ([1, 0.875, 0.875], "w += v; shut(w)")
     assert found["sgd.fc.weight.w"].formula == "w += v"
-    assert found["sgd.gate.weight.v"].formula.endswith("v -= lr * grad")
+    assert found["sgd.fc.weight.v"].formula.endswith("v -= lr * grad")
 
 
 def test_the_steps_of_towers_have_numbers():
