@@ -27,7 +27,7 @@ class Rest(NamedTuple):
 
     def without(self, leave: np.ndarray, exits) -> "Rest":
         """Those that do not leave."""
-        return Rest(self.numbers[~leave], self.x[places(exits, ~leave)]) if leave.any() else self
+        return Rest(self.numbers[~leave], some_of(self.x, places(exits, ~leave))) if leave.any() else self
 
 
 def forward_leaving(exits, x: Array) -> Array:
@@ -93,6 +93,19 @@ def backward_leaving(exits, grad_y: Array, input_grad: bool) -> Array | None:
 def places(exits, chosen: np.ndarray) -> Array:
     """Where a host array is true, as an array on the layer's device."""
     return exits.device.asarray(np.flatnonzero(chosen))
+
+
+def some_of(x: Array, rows: Array) -> Array:
+    """These pictures of a batch, the axes in memory as they were: x[rows] copies across them, five times as long.
+
+    >>> x = np.arange(12).reshape(2, 2, 3).transpose(2, 0, 1)                # three pictures, which lie last
+    >>> y = some_of(x, np.array([0, 2]))
+    >>> bool((y == x[[0, 2]]).all()), y.strides[0] < y.strides[2]
+    (True, True)
+    """
+    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+    taken = array_module(x).take(x.transpose(order), rows, axis=order.index(0))
+    return taken.transpose([order.index(axis) for axis in range(x.ndim)])
 
 
 def added(whole: Array, part: Array | None, rows: Array) -> Array:
