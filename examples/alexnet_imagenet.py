@@ -31,7 +31,7 @@ from minialex.models.alexnet import PRESETS
 from minialex.models.names import SMALL_NETWORKS, network
 from minialex.study.exit_report import check_budget, keep_cut, report_exits
 from minialex.study.timeline import measure_step
-from minialex.training import exits, results
+from minialex.training import exit_runs, results
 from minialex.training.command_line import (
     add_threads,
     friendly,
@@ -108,7 +108,7 @@ DEFAULTS = {
     "image_size": None,
     "scale": None,
     "init": "preset",
-    **exits.DEFAULTS,
+    **exit_runs.DEFAULTS,
 }
 # The drawn pictures are small, and so is their network: a quarter of the maps and units, from He's initial weights,
 # on pixels divided by 64. The recipe of 2012 needs its own size of network, and stalls on this one.
@@ -125,7 +125,7 @@ DEFAULTS_DRAWN = {
 }
 MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "max_bad", "checkpoint_every", "threads"}
 MAY_CHANGE |= {"data", "ground_truth", "class_ids"}  # folders move; that the classes are the same is checked
-MAY_CHANGE |= {"look", *exits.MAY_CHANGE}
+MAY_CHANGE |= {"look", *exit_runs.MAY_CHANGE}
 PICTURES = ["conv1.png", "curves.png"]
 PICTURES_LOOK = ["codes.png", "feature_maps.png", "nearest.png", "timeline.png"]
 ARCHITECTURE = ("arch", "small", "pixels", "width", "image_size", "exits", *ALEXNETS)
@@ -251,7 +251,7 @@ def parse_arguments(argv=None):
         metavar="STEPS",
         help="besides each epoch's end (default: 1000; 0: off)",
     )
-    exits.add_exits(parser)
+    exit_runs.add_exits(parser)
     args = parser.parse_args(argv)
     if args.leave_at is not None and args.budget is not None:
         parser.error(
@@ -394,7 +394,7 @@ def begin_with(args, model, settings):
         count = len(arrays[f"{last}.bias"])
         why = last_layer_is_new(path, known.get("classes"), count, args.classes, model.classes)
     if settings["arch"] == "smartnet":
-        fresh = exits.begin_with_exits(model, weight_file(path), arrays, why)
+        fresh = exit_runs.begin_with_exits(model, weight_file(path), arrays, why)
     else:
         fresh = mx.weights.load_pretrained(model, weight_file(path), new_last_layer=True if why else None)
     print(f"Beginning with the weights of {path}" + (f", but for {', '.join(fresh)}: {why}" if fresh else ""))
@@ -433,7 +433,7 @@ def train_network(args, checkpoint, settings, folder):
     prepare = Prepare.for_input(model.input, mean, colour)
     train_on = pictures.batches(pictures.train_list, prepare)
     validate = pictures.batches(pictures.val_list, prepare)
-    plan = exits.plan_of(model, settings, len(train_on))
+    plan = exit_runs.plan_of(model, settings, len(train_on))
     print(mx.summary(model))
     print(
         f"\n{pictures.describe()}\non {' and '.join(dict.fromkeys(d.name for d in model.devices))}, in {folder}"
@@ -581,7 +581,7 @@ def evaluate(args):
         names = names_for(path, of_run.get("classes"), count, args.classes, None)
     pictures = Pictures(args, settings, names)
     model = with_weights(path, arrays, settings, count, args.devices)
-    model = exits.first_exits(model, args.exits, settings, path) if args.exits else model
+    model = exit_runs.first_exits(model, args.exits, settings, path) if args.exits else model
     if is_smart(settings):
         check_budget(model, args.budget, weight_file(path).with_name(COMPACT))
     model.classes = names
@@ -643,13 +643,13 @@ def defaults_for(args, known):
     drawn = not (args.data or args.dummy)
     defaults = {**DEFAULTS, **(DEFAULTS_DRAWN if drawn else {})}
     arch = args.arch or known.get("arch", "alexnet")
-    exits.check_options(vars(args), arch)
+    exit_runs.check_options(vars(args), arch)
     if known.get("arch", arch) != arch:
         known = {}
     if arch == "smartnet":
         defaults["lr_scheduler"] = "cosine"
     else:
-        defaults = {name: value for name, value in defaults.items() if name not in exits.DEFAULTS}
+        defaults = {name: value for name, value in defaults.items() if name not in exit_runs.DEFAULTS}
     if arch == "alexnet":
         network(arch, bool(args.small))
     else:
@@ -702,7 +702,7 @@ def train_in(output, args):
         arrays, of_pretrained = read_weights(args.pretrained)
         check_whose(path, spelt_for(args), arrays, of_pretrained, why="does not fit this model: it ")
         of_pretrained = {**of_pretrained, **whose(args, path, arrays, of_pretrained)}
-        there = exits.exits_in(arrays)
+        there = exit_runs.exits_in(arrays)
     check_preset(args.pretrained, of_pretrained.get("preset"), args.preset)
     settings = settle(
         asked,
@@ -713,13 +713,13 @@ def train_in(output, args):
     if not checkpoint:
         settings.pop("classes", None)  # the pictures say
     if is_smart(settings):
-        settings = exits.settle_exits(settings, asked, there)
+        settings = exit_runs.settle_exits(settings, asked, there)
     use_threads(settings["threads"])
     output.name = settings["arch"]
     folder = output.take()
     finished = checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]
     if checkpoint and is_smart(settings) and not finished:
-        say(exits.new_penalty(asked, of_run))
+        say(exit_runs.new_penalty(asked, of_run))
     if finished:
         if is_smart(settings):
             settings["penalty"] = of_run.get("penalty", 0.0)  # with which its gates were trained
@@ -728,15 +728,15 @@ def train_in(output, args):
         if any((folder / name).exists() for name in PICTURES_LOOK):  # a run from before settings kept it
             settings["look"] = True
         expected = [*PICTURES, *(PICTURES_LOOK if wants_a_look(settings) else [])]
-        measured, best_from = measures_its_input(settings), exits.best_from(settings)
-        cut = bool(settings.get("penalty")) and exits.any_closed(checkpoint.parameters)
+        measured, best_from = measures_its_input(settings), exit_runs.best_from(settings)
+        cut = bool(settings.get("penalty")) and exit_runs.any_closed(checkpoint.parameters)
         flaws = results.flaws(
             folder, checkpoint, AccuracyReport(), expected, MAY_CHANGE, measured, best_from, cut
         )
         if lost := results.lost_best(folder, checkpoint, AccuracyReport(), best_from):
             print(lost)
         if not flaws:
-            say("\n".join(exits.not_used(asked, folder)))
+            say("\n".join(exit_runs.not_used(asked, folder)))
             on = f"--pretrained {folder}" if is_smart(settings) else f"--epochs {last['epoch'] + 10}"
             return print(f"Its results are in {folder}. To train on: {on}")
         print("Not all of its results were written: writing them now.")

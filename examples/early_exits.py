@@ -168,13 +168,12 @@ def train_exits(model, batches, args, together, say):
     model.compact()
     answers, costs = answers_of(model, batches.test), exit_costs(model)
     held_out = answers_of(model, batches.held_out)
-    errors = answers.errors()
     found = {
         "epochs": rows,
         "costs_before": cost_before,
         "costs": costs,
         "errors_before": before.errors(),
-        "errors": errors,
+        "errors": answers.errors(),
         "largest_change": float(np.abs(before.sure - answers.sure).max()),
         "curve": [asdict(point) for point in curve(answers, costs)],
     }
@@ -187,8 +186,12 @@ def train_exits(model, batches, args, together, say):
 
 def at_equal_error(answers, held_out, costs):
     """On the test's pictures, what is cheapest for held-out ones that are as often right as at the last exit."""
-    points = [p for p in curve(held_out, costs, 200) if p.error <= held_out.errors()[-1]]
-    return asdict(leaving(answers, costs, min(points, key=lambda point: point.cost).leave_at))
+    points = curve(held_out, costs, 200)
+    as_right = [point for point in points if point.error <= held_out.errors()[-1]]
+    cheapest = min(
+        as_right, key=lambda point: point.cost, default=points[-1]
+    )  # none: 1.0 itself lets some leave
+    return asdict(leaving(answers, costs, cheapest.leave_at))
 
 
 def result_of(name, seed, data, args):

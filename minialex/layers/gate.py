@@ -130,8 +130,7 @@ def shut(gates: Array) -> None:
     array([1. , 0.4, 0. ])
     """
     widest = gates.argmax()
-    held = (
-        array_module(gates).sign(gates.max()).clip(0)
-    )  # 1; 0 where all are closed; what is not a number stays so
+    # 1; 0 where all are closed; what is not a number stays so.
+    held = array_module(gates).sign(gates.max()).clip(0)
     gates.clip(0, 1, out=gates)
     gates[widest] = held

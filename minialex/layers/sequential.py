@@ -138,9 +138,8 @@ class Sequential(Layer):
     def __getitem__(self, key: str | int) -> Layer:
         if not isinstance(key, str):
             return list(self.layers.values())[key]
-        return (
-            self.layers[key] if key in self.layers else self.children()[key]
-        )  # a head is no layer of the trunk
+        # A head is no layer of the trunk.
+        return self.layers[key] if key in self.layers else self.children()[key]
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())

@@ -120,13 +120,8 @@ class NetworkWithExits(Exits, Network):
         return super().backward(grad_logits, input_grad=input_grad)
 
 
-BY_NUMBER = (
-    "vgg",
-    "resnet",
-    "densenet",
-    "inception_resnet",
-    "smartnet",
-)  # families whose first argument says which one
+# Families whose first argument says which one.
+BY_NUMBER = ("vgg", "resnet", "densenet", "inception_resnet", "smartnet")
 
 
 class Mixed(Layer):

@@ -113,9 +113,8 @@ class Grid:
         if nodes:
             self.trunk[block] = Dense(**nodes)
         cells, sizes = self.cells**2, list(self.sources.values())
-        unit = (
-            9 * maps**2 * self.side**2 / (cells * self.num_classes)
-        )  # of as many multiply-adds as a layer's is
+        # So many maps cost an exit as many multiply-adds as a source of `maps` maps costs a layer.
+        unit = 9 * maps**2 * self.side**2 / (cells * self.num_classes)
         opening = gate(sizes, self._places(exit, reads), unit)
         fc = Linear(cells * sum(opening.sizes_read), self.num_classes, rng=rng, init=he_normal)
         head = Sequential(pool=AdaptiveAvgPool2D(self.cells), gate=opening, flatten=Flatten(), fc=fc)

@@ -102,9 +102,9 @@ class SGD:
                 self._check_grad(p)
         base, momentum, weight_decay = float(self.lr), float(self.momentum), float(self.weight_decay)
         for p, v in zip(self.parameters, self.velocities, strict=True):
-            lr = base * float(p.lr_scale)
             if not p.lr_scale:
                 continue
+            lr = base * float(p.lr_scale)
             device = device_of(p.value)
             with device:
                 move = twins.update_on(device) or update

@@ -30,7 +30,7 @@ from minialex.data.augment import Colour, Prepare
 from minialex.data.folder import GROUND_TRUTH, find_pictures
 from minialex.data.loader import PictureBatches
 from minialex.devices.device import cuda_count
-from minialex.training import exits, runs
+from minialex.training import exit_runs, runs
 from minialex.training.checkpoint import load_checkpoint, save_checkpoint
 from minialex.training.command_line import friendly
 from minialex.weights import files, seal
@@ -922,7 +922,7 @@ def test_what_is_asked_where_a_run_goes_on_is_printed_runs_and_is_kept(
         "ground_truth",
         "class_ids",
         "look",
-    } | exits.MAY_CHANGE == alexnet_imagenet.MAY_CHANGE  # nothing is forgotten here
+    } | exit_runs.MAY_CHANGE == alexnet_imagenet.MAY_CHANGE  # nothing is forgotten here
     flag = [] if name in ("nothing", "data") else [f"--{name.replace('_', '-')}"]
     asked = [*flag, *([] if name == "nothing" else [other[name]])]
     before = mx.Device("cpu").threads

@@ -7,7 +7,7 @@ import pytest
 
 import minialex as mx
 from minialex import weights
-from minialex.training import exits, runs
+from minialex.training import exit_runs, exits, runs
 from minialex.training.command_line import amount, share
 from minialex.training.networks import check_batches, make_network, outputs_in, with_weights
 from minialex.training.optim import Cosine, Cosines
@@ -30,7 +30,7 @@ def smartnet(count=2, **others):
 
 def settled(asked=(), there=None, **settings):
     asked = dict(asked)
-    return exits.settle_exits({**SETTINGS, **settings, **asked}, asked, there)
+    return exit_runs.settle_exits({**SETTINGS, **settings, **asked}, asked, there)
 
 
 # ---- turns ---------------------------------------------------------------------------------------------
@@ -65,24 +65,24 @@ def test_only_some_exits_have_turns_where_others_stay():
 
 def test_a_plan_has_a_curve_for_each_exit_and_a_loss_like_that_of_one():
     settings = settled({"exits": 3})
-    plan = exits.plan_of(smartnet(3), settings)
+    plan = exit_runs.plan_of(smartnet(3), settings)
     assert repr(plan.schedule) == repr(Cosines(0.1, 12, 3, 0.4))
     assert (plan.warmup, plan.best_from, plan.losses) == (0.4, 8, 1.0)
-    assert exits.best_from(settings) == 8
-    assert exits.best_from({**settings, "exits_kept": 1}) == 6
-    assert exits.best_from({**settings, "exits_kept": 2}) == 0
-    other = exits.plan_of(mx.models.googlenet(3, width=NARROW), {**SETTINGS, "arch": "googlenet"})
+    assert exit_runs.best_from(settings) == 8
+    assert exit_runs.best_from({**settings, "exits_kept": 1}) == 6
+    assert exit_runs.best_from({**settings, "exits_kept": 2}) == 0
+    other = exit_runs.plan_of(mx.models.googlenet(3, width=NARROW), {**SETTINGS, "arch": "googlenet"})
     assert repr(other.schedule) == repr(Cosine(0.1, 12, 1.2))
     assert (other.best_from, other.losses, other.each_epoch) == (0, 1.6, None)
-    assert exits.best_from({"arch": "googlenet"}) == 0
+    assert exit_runs.best_from({"arch": "googlenet"}) == 0
 
 
 def test_a_warm_up_that_is_shorter_than_a_step_is_none():
     googlenet = mx.models.googlenet(3, width=NARROW), {**SETTINGS, "arch": "googlenet"}
     for model, own in ((smartnet(2), settled({"exits": 2})), googlenet):
         short = {**own, "epochs": 2}
-        assert exits.plan_of(model, short, steps=100).warmup == exits.plan_of(model, short).warmup > 0
-        plan = exits.plan_of(model, short, steps=1)
+        assert exit_runs.plan_of(model, short, steps=100).warmup == exit_runs.plan_of(model, short).warmup > 0
+        plan = exit_runs.plan_of(model, short, steps=1)
         assert (plan.warmup, plan.schedule(0)) == (0, 0.1)
 
 
@@ -128,9 +128,11 @@ def test_numbers_may_be_long_and_shares_are_up_to_1():
 
 
 def test_a_new_penalty_is_told_of_and_the_same_is_not():
-    assert exits.new_penalty({"penalty": 0.0}, {"penalty": 0.01}) != ""
+    assert exit_runs.new_penalty({"penalty": 0.0}, {"penalty": 0.01}) != ""
     assert (
-        exits.new_penalty({"penalty": 0.01}, {"penalty": 0.01}) == exits.new_penalty({}, {"penalty": 1}) == ""
+        exit_runs.new_penalty({"penalty": 0.01}, {"penalty": 0.01})
+        == exit_runs.new_penalty({}, {"penalty": 1})
+        == ""
     )
 
 
@@ -152,9 +154,9 @@ def test_a_closed_gate_is_seen_and_another_zero_is_not():
     model = smartnet(2)
     arrays = {name: p.value for name, p in model.named_parameters()}
     assert (arrays["exit1.fc.bias"] == 0).all()
-    assert not exits.any_closed(arrays)
+    assert not exit_runs.any_closed(arrays)
     arrays["exit1.gate.weight"][0] = 0
-    assert exits.any_closed(arrays)
+    assert exit_runs.any_closed(arrays)
 
 
 def test_weights_with_other_numbers_of_exits_go_where_both_have_them(tmp_path):
@@ -162,11 +164,11 @@ def test_weights_with_other_numbers_of_exits_go_where_both_have_them(tmp_path):
     theirs = smartnet(2, rng=5)
     mx.save(theirs, path)
     arrays = weights.load(path)
-    assert exits.exits_in(arrays) == 2
+    assert exit_runs.exits_in(arrays) == 2
     for count in (1, 3):
         model = smartnet(count, rng=6)
         before = weights.export_grouped(model)
-        assert exits.begin_with_exits(model, path, arrays) == []
+        assert exit_runs.begin_with_exits(model, path, arrays) == []
         after = weights.export_grouped(model)
         for name in after:
             wanted = arrays[name] if name in arrays else before[name]
@@ -174,7 +176,7 @@ def test_weights_with_other_numbers_of_exits_go_where_both_have_them(tmp_path):
         assert model.learning is None
     wide = smartnet(2, width=0.25)
     with pytest.raises(ValueError, match=r"two\.safetensors does not fit this model: .*has shape"):
-        exits.begin_with_exits(wide, path, arrays)
+        exit_runs.begin_with_exits(wide, path, arrays)
 
 
 def test_one_picture_alone_is_enough_for_maps_of_many_pixels():
