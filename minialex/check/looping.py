@@ -12,7 +12,6 @@ from minialex.layers import Linear, SoftmaxCrossEntropy
 from minialex.training.optim import SGD
 
 LOOP = "f(model, loss, optimizer, batches) -> losses"
-OLD_GRADIENT = 1.0  # what every gradient is before the epoch: a loop that steps too early moves by it
 
 
 def training_loop(f) -> Verdict:
@@ -78,7 +77,9 @@ def on_a_small_model(f):
         model, loss = Linear(*weight.shape[::-1]).astype(np.float64), SoftmaxCrossEntropy().astype(np.float64)
         for parameter, value in ((model.weight, weight), (model.bias, bias)):
             parameter.value[...] = value
-            parameter.grad = np.full(value.shape, OLD_GRADIENT)
+            parameter.grad = np.arange(1.0, 1 + value.size).reshape(
+                value.shape
+            )  # old: who steps too early moves
         optimizer, calls = SGD(model.parameters(), lr=lr, momentum=momentum), []
 
         def seen(method):
