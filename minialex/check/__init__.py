@@ -9,6 +9,7 @@ smallest case that shows it.
 >>> relu_forward(my_relu)
 relu_forward: wrong, 130 cases tried
   y  wrong: 1 of 1 numbers, the worst at [0, 0]: 1, not 0
+  y: the same numbers as the planted mistake "absolute value": Negative numbers lose their sign instead of becoming 0.
 <BLANKLINE>
 The smallest case found for y, wrong:
   x (1, 1)
@@ -20,8 +21,8 @@ The smallest case found for y, wrong:
 Each check's help names the function's inputs, what it returns, and the equation: `help(check.conv2d_forward)`.
 A verdict is truthy when all is right. A function that returns None or `...` is *not written yet*. What it prints is
 swallowed, and it must not write into its inputs. `check.planted` has right answers and wrong ones, to read
-afterwards; `check.catches` tries a test of yours on them. Of batch normalisation, joins, the bottleneck, gates and
-early exits a verdict also says if yours does what one of the planted wrong answers does.
+afterwards; `check.catches` tries a test of yours on them. A verdict says of each array that is wrong whether it has the
+numbers of one of the planted wrong answers, also when your other arrays are unwritten, or wrong in another way.
 """
 
 from minialex.check import planted

@@ -27,6 +27,7 @@ class Finding:
     yours: np.ndarray | None = None
     expected: np.ndarray | None = None
     case: dict = field(default_factory=dict)  # the inputs, by name
+    printed: str = ""  # by the learner's function, in this case
 
     @property
     def difference(self) -> np.ndarray | None:
@@ -41,7 +42,7 @@ class Verdict:
     """What a check found. Truthy when all is right; printed, it says so array by array.
 
     check: its name. signature: how it calls the learner's function. cases: how many were tried.
-    arrays: what the function returns, in order; findings: what is wrong, by where. mistake: its name, if it is known.
+    arrays: what the function returns, in order. findings: what is wrong, by where; mistakes: what is known of it.
     """
 
     check: str
@@ -50,7 +51,7 @@ class Verdict:
     cases: int = 0
     findings: dict[str, Finding] = field(default_factory=dict)
     judged: set[str] = field(default_factory=set)  # the arrays that could be compared at least once
-    mistake: str = ""  # the planted mistake that does the same, in words
+    mistakes: dict[str, str] = field(default_factory=dict)  # `"its name": what it is`, where it does the same
 
     def __bool__(self):
         return not self.findings and set(self.arrays) <= self.judged
@@ -60,6 +61,11 @@ class Verdict:
         """Of all: "right", "wrong" or "not written yet"."""
         states = {finding.state for finding in self.findings.values()}
         return RIGHT if self else NOT_WRITTEN if states == {NOT_WRITTEN} and not self.judged else WRONG
+
+    @property
+    def mistake(self) -> str:
+        """The planted mistakes that do the same, in words; "" if none does."""
+        return "; ".join(dict.fromkeys(self.mistakes.values()))
 
     def of(self, where: str) -> str:
         """The state of one array: "right", "wrong", "wrong shape", ...; "not seen" if no call came so far."""
@@ -81,7 +87,7 @@ class Verdict:
             if self.of(where) == RIGHT and "the call" in self.findings:
                 text = "in the cases that ran"
             found.append(f"  {where:<{width}}  {self.of(where)}" + (f": {text}" if text else ""))
-        found += [f"  This is a known mistake, {self.mistake}"] if self.mistake else []
+        found += [f"  {line}" for line in self.named()]
         together = {}  # findings that one and the same case shows
         for finding in self.findings.values():
             if finding.state in SHOWN:
@@ -93,6 +99,18 @@ class Verdict:
             for finding in findings:
                 found += [f"  {line}" for line in _compared(finding)]
         return found
+
+    def named(self) -> list[str]:
+        """The planted mistakes that were recognised, each with the arrays that have its numbers."""
+        places = {}
+        for where, mistake in self.mistakes.items():
+            places.setdefault(mistake, []).append(where)
+        return [
+            f"{' and '.join(wheres)}: "
+            + ("raises as" if wheres == ["the call"] else "the same numbers as")
+            + f" the planted mistake {mistake}"
+            for mistake, wheres in places.items()
+        ]
 
     __repr__ = __str__
 

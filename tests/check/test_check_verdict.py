@@ -37,6 +37,8 @@ def test_a_verdict_on_an_overwriting_col2im_reads_well():
 COL2IM = """\
 col2im: wrong, 130 cases tried
   grad_x  wrong: 1 of 3 numbers, the worst at [0, 0, 0, 1]: 0, not 1
+  grad_x: the same numbers as the planted mistake "overwrites": = instead of +=: where windows overlap, \
+the last one wins.
 
 The smallest case found for grad_x, wrong:
   columns (1, 2, 2)
