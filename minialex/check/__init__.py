@@ -17,12 +17,15 @@ The smallest case found for y, wrong:
   y:
   yours    expected    difference
   1        0           1
+<BLANKLINE>
+Hints: mx.check.hint("relu_forward"), then mx.check.hint("relu_forward", 2)
 
 Each check's help names the function's inputs, what it returns, and the equation: `help(check.conv2d_forward)`.
-A verdict is truthy when all is right. A function that returns None or `...` is *not written yet*. What it prints is
-swallowed, and it must not write into its inputs. `check.planted` has right answers and wrong ones, to read
-afterwards; `check.catches` tries a test of yours on them. A verdict says of each array that is wrong whether it has the
-numbers of one of the planted wrong answers, also when your other arrays are unwritten, or wrong in another way.
+A verdict is truthy when all is right. A function that returns None or `...` is *not written yet*. It must not write
+into its inputs. What it prints is swallowed, but for what it prints in the smallest case. A verdict says of each array
+that is wrong whether it has the numbers of one of the planted wrong answers, also when your other arrays are unwritten,
+or wrong in another way. `check.hint` gives two hints, one after the other. `check.planted` has right answers and wrong
+ones, to read afterwards; `check.catches` tries a test of yours on them.
 """
 
 from minialex.check import planted
@@ -38,6 +41,7 @@ from minialex.check.blocks import (
     gate_forward,
 )
 from minialex.check.catch import catches
+from minialex.check.hints import hint
 from minialex.check.layers import (
     avgpool_backward,
     avgpool_forward,
@@ -78,7 +82,7 @@ __all__ = [
     "add_backward", "avgpool_backward", "avgpool_forward", "batchnorm_backward", "batchnorm_forward",
     "bottleneck_backward", "bottleneck_forward", "catches", "col2im", "concat_backward", "conv2d_backward",
     "conv2d_forward", "dropout_backward", "dropout_forward", "dropout_mask", "early_exit", "exchange_backward",
-    "exchange_forward", "gate_backward", "gate_forward", "gradcheck", "im2col", "linear_backward",
+    "exchange_forward", "gate_backward", "gate_forward", "gradcheck", "hint", "im2col", "linear_backward",
     "linear_forward", "lrn_backward", "lrn_forward", "maxpool_backward", "maxpool_forward", "planted",
     "relu_backward", "relu_forward", "sgd_step", "sigmoid_backward", "sigmoid_forward",
     "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "step_schedule", "subsampling_backward",

@@ -84,7 +84,7 @@ def compare(name, yours, expected, size) -> Finding:
         at = first_of(~finite)
         text = f"{(~finite).sum()} of {yours.size} numbers are nan or inf, the first{place(at)}: {yours[at]}"
         text = text if yours.ndim else f"{yours[()]}, not {expected[()]:.6g}"
-        return Finding(name, "nan", text, yours, expected)
+        return Finding(name, "nan", text, yours, expected, cells=~finite)
     tolerance, difference = TOLERANCE[yours.dtype.name], np.abs(yours - expected)
     if (
         difference <= tolerance * 1e-3 * np.abs(expected).max(initial=0.0)
@@ -97,7 +97,7 @@ def compare(name, yours, expected, size) -> Finding:
     text = told_apart(yours[at], expected[at])
     if yours.ndim:
         text = f"{(difference > tolerance).sum()} of {yours.size} numbers, the worst{place(at)}: {text}"
-    return Finding(name, WRONG, text, yours, expected)
+    return Finding(name, WRONG, text, yours, expected, cells=difference > tolerance)
 
 
 def told_apart(yours, expected) -> str:
