@@ -5,6 +5,7 @@ import io
 import traceback
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -103,7 +104,9 @@ def in_words(error, called_as="") -> str:
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if hasattr(error, "in_words"):  # it was raised in another process, and put into words there
         return error.in_words
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
+    frames = traceback.extract_tb(error.__traceback__)
+    while frames and Path(frames[0].filename).parent == Path(__file__).parent:
+        del frames[0]  # ours
     if not frames:
         return text + (f"; it is called as {called_as}" if called_as else "")
     learners = [frame for frame in frames if frame.filename == frames[0].filename]

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 
 from minialex.check.call import Call, call
-from minialex.check.planted.registry import RIGHT, WRONG
+from minialex.check.planted.registry import RIGHT, WRONG, adapted
 
 SAME, APART = 1e-4, 1e-3  # of an array's largest number: what float32 rounds, and ten times as much
 
@@ -42,7 +42,7 @@ def known_mistakes(check: str, names, seen, wrong) -> dict[str, str]:
     """
     right, found = {}, {}
     for bug, f in WRONG.get(check, {}).items():
-        for where in _explained(f, RIGHT[check], names, seen, wrong, right):
+        for where in _explained(adapted(check, f), adapted(check, RIGHT[check]), names, seen, wrong, right):
             found.setdefault(where, []).append(bug)
     explains = {bug: sum(bug in bugs for bugs in found.values()) for bug in WRONG.get(check, {})}
     said = {bug: f'"{bug}": {inspect.getdoc(f).splitlines()[0]}' for bug, f in WRONG.get(check, {}).items()}

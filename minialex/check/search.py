@@ -8,11 +8,14 @@ import contextlib
 import numpy as np
 
 from minialex.check.call import Seed, attempt, call, in_words, judged, quietly
-from minialex.check.compare import by_magnitudes, compared
+from minialex.check.compare import by_magnitudes, compare, compared
+from minialex.check.planted.registry import SIGNATURES, adapted
 from minialex.check.recognise import known_mistakes, outcome
 from minialex.check.verdict import NOT_WRITTEN, RIGHT, SHOWN, WRONG, Verdict
 
-__all__ = ["Draw", "Seed", "attempt", "by_magnitudes", "compared", "in_words", "quietly", "run", "search"]
+__all__ = [
+    "Draw", "Seed", "attempt", "by_magnitudes", "compare", "compared", "in_words", "quietly", "run", "search",
+]  # fmt: skip
 
 # How many cases are tried: with arrays of small whole numbers; of others; of whole numbers times a thousand, a million,
 # a thousandth, of either sign or all negative; of others, in larger arrays.
@@ -36,12 +39,9 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
         raise TypeError(
             f"check.{check} tries a function: give it the function, without calling it; this is {f!r}"
         )
+    f = adapted(check, f)
     arrays, verdict, sizes, modes, tapes = arrays.split(), None, {}, {}, {}
-    drawn, first, shown = (
-        [],
-        [],
-        {},
-    )  # first: what f gave in the first cases; shown: in those that the verdict shows
+    drawn, first, shown = [], [], {}  # what f gave in the first cases, and in those that the verdict shows
 
     def make(draw):
         drawn[:] = [draw.tape]
@@ -51,7 +51,8 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
         """Try one case; True when it fails at the target in the same way as before."""
         nonlocal verdict
         if verdict is None:
-            verdict = Verdict(check, f"f({', '.join(case)}) -> {', '.join(arrays)}", arrays)
+            signature = f"f({', '.join(case)}) -> {', '.join(arrays)}"
+            verdict = Verdict(check, SIGNATURES.get(check, signature), arrays)
         verdict.cases += target is None
         failed, done = False, call(f, case)
         if target is None and len(first) < COMPARED:

@@ -8,13 +8,26 @@ gives a forward and a backward which agree, and are both wrong.
 >>> y
 array([2., 1.])
 >>> len(RIGHT), min(len(bugs) for bugs in WRONG.values())
-(40, 3)
+(51, 3)
 """
 
-from minialex.check.planted import batch_norm, gates, joins, pairs, pooling, steps, units, windows
+from minialex.check.planted import (
+    batch_norm,
+    counting,
+    crossing,
+    gates,
+    joins,
+    looping,
+    outputs,
+    pairs,
+    pooling,
+    steps,
+    units,
+    windows,
+)
 from minialex.check.planted.registry import PAIRS, RIGHT, WRONG, describe, source
 
 __all__ = [
-    "PAIRS", "RIGHT", "WRONG", "batch_norm", "describe", "gates", "joins", "pairs", "pooling", "source", "steps",
-    "units", "windows",
+    "PAIRS", "RIGHT", "WRONG", "batch_norm", "counting", "crossing", "describe", "gates", "joins", "looping", "outputs",
+    "pairs", "pooling", "source", "steps", "units", "windows",
 ]  # fmt: skip
