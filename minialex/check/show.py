@@ -56,6 +56,16 @@ def matrices(array, wrong) -> tuple[list[tuple[int, ...]], int]:
     return shown, len(found) - len(shown)
 
 
+def listed(names) -> str:
+    """Names in a row.
+
+    >>> listed(["y"]), listed(["y0", "y1", "crossed"])
+    ('y', 'y0, y1 and crossed')
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def others_are(count: int, state: str) -> str:
     """In words: what the matrices are that are not shown."""
     right = "as before" if state == "changed" else "right"

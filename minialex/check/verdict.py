@@ -6,7 +6,7 @@ import numpy as np
 
 from minialex.check.hints import for_state
 from minialex.check.html import verdict_html
-from minialex.check.show import argument, lines, matrices, others_are, output_of, side_by_side
+from minialex.check.show import argument, lines, listed, matrices, others_are, output_of, side_by_side
 
 RIGHT, WRONG, NOT_WRITTEN = "right", "wrong", "not written yet"
 SHOWN = (
@@ -145,12 +145,11 @@ class Verdict:
     def named(self) -> list[str]:
         """The planted mistakes that were recognised, each with the arrays that have its numbers."""
         places = {}
-        for where, mistake in self.mistakes.items():
-            places.setdefault(mistake, []).append(where)
+        for where in [where for where, _, _ in self.rows() if where in self.mistakes]:
+            places.setdefault(self.mistakes[where], []).append(where)
         return [
-            f"{' and '.join(wheres)}: "
-            + ("raises as" if wheres == ["the call"] else "the same numbers as")
-            + f" the planted mistake {mistake}"
+            f"{listed(wheres)}: {'raises as' if wheres == ['the call'] else 'the same numbers as'} the planted mistake "
+            + mistake
             for mistake, wheres in places.items()
         ]
 
