@@ -132,9 +132,58 @@ def ten_crop(picture, size):
     return np.concatenate([five, five[..., ::-1]])
 
 
+def rbf_backward(x, codes, grad_y):
+    difference = x[:, None, :] - codes[None, :, :]
+    return (grad_y[:, :, None] * -2 * difference).sum(axis=1)
+
+
+def map_loss_forward(logits, labels, j):
+    N = len(logits)
+    more = np.concatenate([logits, np.full((N, 1), -j)], axis=1)
+    largest = more.max(axis=1)
+    logarithm = largest + np.log(np.exp(more - largest[:, None]).sum(axis=1))
+    return (logarithm - logits[np.arange(N), labels]).mean()
+
+
+def map_loss_backward(logits, labels, j):
+    N = len(logits)
+    more = np.concatenate([logits, np.full((N, 1), -j)], axis=1)
+    p = np.exp(more - more.max(axis=1, keepdims=True))
+    p = (p / p.sum(axis=1, keepdims=True))[:, :-1]
+    p[np.arange(N), labels] -= 1
+    return p / N
+
+
+def conv_counts(side, channels, maps, kernel, stride, padding, groups):
+    new = 1 + (side + 2 * padding - kernel) // stride
+    weights = maps * (channels // groups) * kernel**2
+    return new, weights + maps, weights * new**2
+
+
+def colour_covariance(pictures):
+    rows = np.moveaxis(pictures, 1, 0).reshape(3, -1)
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    return rows @ rows.T / rows.shape[1]
+
+
+def training_loop(model, loss, optimizer, batches):
+    losses = []
+    for x, labels in batches:
+        losses.append(loss.forward(model.forward(x), labels))
+        model.backward(loss.backward())
+        optimizer.step()
+    return losses
+
+
+def device_exchange_backward(grad_y0, grad_y1, channels0, send):
+    grad_x0 = grad_y0[:, :channels0] + send(grad_y1[:, :channels0], 0)
+    return grad_x0, send(grad_y0[:, channels0:], 1) + grad_y1[:, channels0:]
+
+
 WRITTEN_OUT = [
     conv2d_backward, maxpool_backward, subsampling_backward, sigmoid_forward, lrn_backward, batchnorm_backward,
-    gate_backward, early_exit, ten_crop,
+    gate_backward, early_exit, ten_crop, rbf_backward, map_loss_forward, map_loss_backward, conv_counts,
+    colour_covariance, training_loop, device_exchange_backward,
 ]  # fmt: skip
 
 

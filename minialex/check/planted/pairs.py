@@ -6,7 +6,7 @@ show it: worked out by hand, by a loop, or by another library. Each function her
 
 import numpy as np
 
-from minialex.check.planted import batch_norm, joins, pooling, steps, units, windows
+from minialex.check.planted import batch_norm, crossing, joins, outputs, pooling, steps, units, windows
 from minialex.check.planted.gates import gate_backward, gate_forward_order
 from minialex.check.planted.registry import pair
 
@@ -184,6 +184,22 @@ def loss_summed():
     return steps.loss_summed, steps.loss_backward_summed
 
 
+@pair("rbf", "mean instead of sum in both")
+def rbf_mean():
+    """The mean over the D numbers of a code, there and back."""
+
+    def backward(x, codes, grad_y):
+        return outputs.rbf_backward(x, codes, grad_y) / x.shape[1]
+
+    return outputs.rbf_mean, backward
+
+
+@pair("map_loss", "rubbish forgotten in both")
+def map_loss_no_rubbish():
+    """Without exp(-j), there and back: this is the cross-entropy."""
+    return outputs.map_loss_no_rubbish, outputs.map_loss_backward_no_rubbish
+
+
 @pair("dropout", "not scaled in both")
 def dropout_not_scaled():
     """The 1 / (1 - p) of inverted dropout is missing, there and back."""
@@ -200,6 +216,18 @@ def exchange_own_first():
         return steps.exchange_backward(grad_y0, turned, channels0)
 
     return steps.exchange_own_first, backward
+
+
+@pair("device_exchange", "each its own first in both")
+def device_exchange_own_first():
+    """Device 1 puts its own channels first, and cuts its gradient in that order."""
+
+    def backward(grad_y0, grad_y1, channels0, send):
+        channels1 = grad_y1.shape[1] - channels0
+        turned = np.concatenate([grad_y1[:, channels1:], grad_y1[:, :channels1]], axis=1)
+        return crossing.device_exchange_backward(grad_y0, turned, channels0, send)
+
+    return crossing.device_exchange_own_first, backward
 
 
 @pair("bottleneck", "ReLU before the addition in both")
