@@ -85,14 +85,13 @@ from minialex.check.training import (
 
 __all__ = [
     "add_backward", "avgpool_backward", "avgpool_forward", "batchnorm_backward", "batchnorm_forward",
-    "bottleneck_backward", "bottleneck_forward", "catches", "col2im", "colour_covariance",
-    "concat_backward", "conv2d_backward", "conv2d_forward", "conv_counts", "device_exchange_backward",
-    "device_exchange_forward", "differing", "distances", "dropout_backward", "dropout_forward",
-    "dropout_mask", "early_exit", "exchange_backward", "exchange_forward", "gate_backward",
-    "gate_forward", "gradcheck", "hint", "im2col", "keep", "keep_in", "linear_backward", "linear_forward",
-    "lrn_backward", "lrn_forward", "map_loss_backward", "map_loss_forward", "maxpool_backward",
-    "maxpool_forward", "mine", "names", "planted", "rbf_backward", "rbf_forward", "relu_backward",
-    "relu_forward", "sgd_step", "sigmoid_backward", "sigmoid_forward", "softmax_cross_entropy_backward",
-    "softmax_cross_entropy_forward", "step_schedule", "subsampling_backward", "subsampling_forward",
-    "tanh_backward", "tanh_forward", "ten_crop", "training_loop",
+    "bottleneck_backward", "bottleneck_forward", "catches", "col2im", "colour_covariance", "concat_backward",
+    "conv2d_backward", "conv2d_forward", "conv_counts", "device_exchange_backward", "device_exchange_forward",
+    "differing", "distances", "dropout_backward", "dropout_forward", "dropout_mask", "early_exit",
+    "exchange_backward", "exchange_forward", "gate_backward", "gate_forward", "gradcheck", "hint", "im2col",
+    "keep", "keep_in", "linear_backward", "linear_forward", "lrn_backward", "lrn_forward", "map_loss_backward",
+    "map_loss_forward", "maxpool_backward", "maxpool_forward", "mine", "names", "planted", "rbf_backward",
+    "rbf_forward", "relu_backward", "relu_forward", "sgd_step", "sigmoid_backward", "sigmoid_forward",
+    "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "step_schedule", "subsampling_backward",
+    "subsampling_forward", "tanh_backward", "tanh_forward", "ten_crop", "training_loop",
 ]  # fmt: skip

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from minialex.check import blocks, layers, training
+from minialex.check import blocks, counting, crossing, layers, looping, outputs, training
 from minialex.check.catch import catches
 from minialex.check.planted import RIGHT
 
-CHECKS = (layers, blocks, training)
+CHECKS = (layers, outputs, blocks, training, looping, counting, crossing)
 
 TESTS = {"test_linear": "linear", "test_maxpool": "maxpool"}  # of lesson 06: what `catches` tries them on
 
@@ -18,11 +18,14 @@ LESSONS = {  # the exercises of each, in order
     "04": "sigmoid_forward tanh_forward tanh_backward",
     "05": "linear_forward linear_backward softmax_cross_entropy_forward softmax_cross_entropy_backward",
     "06": "gradcheck test_linear test_maxpool",
-    "07": "sgd_step step_schedule",
-    "08": "subsampling_forward subsampling_backward",
+    "07": "sgd_step step_schedule training_loop",
+    "08": "subsampling_forward subsampling_backward rbf_forward rbf_backward map_loss_forward map_loss_backward",
     "10": "lrn_forward lrn_backward",
-    "11": "dropout_mask dropout_forward dropout_backward",
+    "11": "dropout_mask dropout_forward dropout_backward colour_covariance",
+    "12": "conv_counts",
+    "13": "device_exchange_forward device_exchange_backward",
     "14": "ten_crop",
+    "15": "distances differing",
     "16": "early_exit gate_forward gate_backward",
 }
 
