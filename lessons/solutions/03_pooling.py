@@ -74,5 +74,5 @@ def subsample_backward(x, weight, bias, grad_y):
 #    of 2x2 whose four weights are the one weight of the map, stride 2, groups = channels, and the bias. Tried
 #    on (2, 3, 8, 8): the largest difference is 5e-7.
 # 3. Neither y nor the gradient changes: ReLU never turns the order of two numbers round, and where the largest
-#    is negative both give
-# 0. But there is less work: ReLU looks at 6 * 6 * 256 = 9,216 numbers in place of 13 * 13 * 256 = 43,264, 21 %.
+#    is negative both give zero. But there is less work: ReLU looks at 6 * 6 * 256 = 9,216 numbers in place of
+#    13 * 13 * 256 = 43,264, 21 %.
