@@ -37,6 +37,8 @@ from minialex.check.blocks import (
     gate_forward,
 )
 from minialex.check.catch import catches
+from minialex.check.counting import colour_covariance, conv_counts, differing, distances
+from minialex.check.crossing import device_exchange_backward, device_exchange_forward
 from minialex.check.kept import keep, keep_in, mine, names
 from minialex.check.layers import (
     avgpool_backward,
@@ -60,6 +62,8 @@ from minialex.check.layers import (
     tanh_backward,
     tanh_forward,
 )
+from minialex.check.looping import training_loop
+from minialex.check.outputs import map_loss_backward, map_loss_forward, rbf_backward, rbf_forward
 from minialex.check.training import (
     dropout_backward,
     dropout_forward,
@@ -76,11 +80,13 @@ from minialex.check.training import (
 
 __all__ = [
     "add_backward", "avgpool_backward", "avgpool_forward", "batchnorm_backward", "batchnorm_forward",
-    "bottleneck_backward", "bottleneck_forward", "catches", "col2im", "concat_backward", "conv2d_backward",
-    "conv2d_forward", "dropout_backward", "dropout_forward", "dropout_mask", "early_exit", "exchange_backward",
-    "exchange_forward", "gate_backward", "gate_forward", "gradcheck", "im2col", "keep", "keep_in",
-    "linear_backward", "linear_forward", "lrn_backward", "lrn_forward", "maxpool_backward", "maxpool_forward", "mine",
-    "names", "planted", "relu_backward", "relu_forward", "sgd_step", "sigmoid_backward", "sigmoid_forward",
+    "bottleneck_backward", "bottleneck_forward", "catches", "col2im", "colour_covariance", "concat_backward",
+    "conv2d_backward", "conv2d_forward", "conv_counts", "device_exchange_backward", "device_exchange_forward",
+    "differing", "distances", "dropout_backward", "dropout_forward", "dropout_mask", "early_exit",
+    "exchange_backward", "exchange_forward", "gate_backward", "gate_forward", "gradcheck", "im2col", "keep",
+    "keep_in", "linear_backward", "linear_forward", "lrn_backward", "lrn_forward", "map_loss_backward",
+    "map_loss_forward", "maxpool_backward", "maxpool_forward", "mine", "names", "planted", "rbf_backward",
+    "rbf_forward", "relu_backward", "relu_forward", "sgd_step", "sigmoid_backward", "sigmoid_forward",
     "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "step_schedule", "subsampling_backward",
-    "subsampling_forward", "tanh_backward", "tanh_forward", "ten_crop",
+    "subsampling_forward", "tanh_backward", "tanh_forward", "ten_crop", "training_loop",
 ]  # fmt: skip

@@ -60,8 +60,8 @@ def catches(test, of: str) -> Caught:
     test(forward, backward) -> True when the two are right, else False; an assert that fails counts as False. It gets
     a pair of functions with the inputs of `check.<of>_forward` and `check.<of>_backward`, of which one may be wrong.
     of: "conv2d", "maxpool", "avgpool", "subsampling", "relu", "sigmoid", "tanh", "linear", "lrn", "dropout",
-    "softmax_cross_entropy", "exchange", "batchnorm", "bottleneck", "gate"; "im2col", for test(im2col, col2im); or the
-    name of a check that has no pair, "sgd_step" say, for test(sgd_step).
+    "softmax_cross_entropy", "exchange", "device_exchange", "rbf", "map_loss", "batchnorm", "bottleneck", "gate";
+    "im2col", for test(im2col, col2im); or the name of a check that has no pair, "sgd_step" say, for test(sgd_step).
     Raises TypeError when test is no function, and ValueError for an unknown name.
 
     >>> def my_test(forward, backward):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minialex.check.planted.registry import RIGHT, WRONG
+from minialex.check.planted.registry import RIGHT, WRONG, adapted
 
 
 def known_mistake(check: str, f, cases, copies_of) -> str:
@@ -10,14 +10,14 @@ def known_mistake(check: str, f, cases, copies_of) -> str:
 
     copies_of(case) -> its inputs by name, copied. One of the cases at least shows f to be wrong.
     """
-    yours = [_outcome(copies_of, f, case) for case in cases]
+    right, yours = adapted(check, RIGHT[check]), [_outcome(copies_of, f, case) for case in cases]
     for bug, wrong in WRONG[check].items():
         told_apart = False
         for case, mine in zip(cases, yours, strict=True):
-            theirs = _outcome(copies_of, wrong, case)
+            theirs = _outcome(copies_of, adapted(check, wrong), case)
             if not _alike(mine, theirs):
                 break
-            told_apart |= not _alike(theirs, _outcome(copies_of, RIGHT[check], case))
+            told_apart |= not _alike(theirs, _outcome(copies_of, right, case))
         else:
             if told_apart:
                 return f'"{bug}": {wrong.__doc__.splitlines()[0]}'

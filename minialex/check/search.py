@@ -9,9 +9,11 @@ import functools
 import io
 import traceback
 import warnings
+from pathlib import Path
 
 import numpy as np
 
+from minialex.check.planted.registry import SIGNATURES, adapted
 from minialex.check.recognise import known_mistake
 from minialex.check.verdict import NOT_WRITTEN, RIGHT, SHOWN, WRONG, Finding, Verdict
 
@@ -42,6 +44,7 @@ def search(check, f, make_case, judge, arrays, recognise=False) -> Verdict:
         raise TypeError(
             f"check.{check} tries a function: give it the function, without calling it; this is {f!r}"
         )
+    f = adapted(check, f)
     arrays, verdict, sizes, modes, tapes = arrays.split(), None, {}, {}, {}
     drawn, tried = [], []
 
@@ -53,7 +56,8 @@ def search(check, f, make_case, judge, arrays, recognise=False) -> Verdict:
         """Try one case; True when it fails at the target in the same way as before."""
         nonlocal verdict
         if verdict is None:
-            verdict = Verdict(check, f"f({', '.join(case)}) -> {', '.join(arrays)}", arrays)
+            signature = f"f({', '.join(case)}) -> {', '.join(arrays)}"
+            verdict = Verdict(check, SIGNATURES.get(check, signature), arrays)
         verdict.cases += target is None
         failed = False
         for finding in attempt(f, case, judge, verdict.signature):
@@ -280,7 +284,9 @@ def in_words(error, called_as="") -> str:
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if hasattr(error, "in_words"):  # it was raised in another process, and put into words there
         return error.in_words
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
+    frames = traceback.extract_tb(error.__traceback__)
+    while frames and Path(frames[0].filename).parent == Path(__file__).parent:
+        del frames[0]  # ours
     if not frames:
         return text + (f"; it is called as {called_as}" if called_as else "")
     learners = [frame for frame in frames if frame.filename == frames[0].filename]

@@ -206,7 +206,7 @@ def test_im2col_and_col2im_are_a_pair():
 
 def test_catches_names_what_it_has():
     with pytest.raises(
-        ValueError, match=r"nothing called 'pool'; it has add_backward, .*im2col.*maxpool, relu, sgd"
+        ValueError, match=r"nothing called 'pool'; it has add_backward, .*im2col.*maxpool, rbf, relu, sgd"
     ):
         check.catches(relu_test, of="pool")
     with pytest.raises(TypeError, match="tries a test, a function; this is True"):

@@ -7,12 +7,25 @@ first line of its docstring names: mistakes that people make, and that some of t
 >>> y
 array([2., 1.])
 >>> len(RIGHT), min(len(bugs) for bugs in WRONG.values())
-(40, 3)
+(51, 3)
 """
 
-from minialex.check.planted import batch_norm, gates, joins, pooling, steps, units, windows
+from minialex.check.planted import (
+    batch_norm,
+    counting,
+    crossing,
+    gates,
+    joins,
+    looping,
+    outputs,
+    pooling,
+    steps,
+    units,
+    windows,
+)
 from minialex.check.planted.registry import RIGHT, WRONG, describe, source
 
 __all__ = [
-    "RIGHT", "WRONG", "batch_norm", "describe", "gates", "joins", "pooling", "source", "steps", "units", "windows",
+    "RIGHT", "WRONG", "batch_norm", "counting", "crossing", "describe", "gates", "joins", "looping", "outputs",
+    "pooling", "source", "steps", "units", "windows",
 ]  # fmt: skip

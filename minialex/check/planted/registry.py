@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 RIGHT: dict[str, Callable] = {}
 WRONG: dict[str, dict[str, Callable]] = {}
+ADAPTERS: dict[str, Callable] = {}
+SIGNATURES: dict[str, str] = {}
 
 
 def right(function):
@@ -21,6 +23,24 @@ def wrong(check: str, bug: str):
         return function
 
     return enter
+
+
+def adapter(check: str, signature: str):
+    """Enter how a check calls its functions, where a case's arrays are not all that they take: a model, say.
+
+    The decorated one gets such a function, and gives one of the case's inputs. signature: as the learner's is written.
+    """
+
+    def enter(adapt):
+        ADAPTERS[check], SIGNATURES[check] = adapt, signature
+        return adapt
+
+    return enter
+
+
+def adapted(check: str, function):
+    """The function as the check calls it: with the inputs of a case."""
+    return ADAPTERS[check](function) if check in ADAPTERS else function
 
 
 def describe(check: str | None = None) -> str:
