@@ -10,8 +10,3 @@ def ten_crop(picture, size):
     starts.append(((H - size) // 2, (W - size) // 2))
     five = np.stack([picture[:, y : y + size, x : x + size] for y, x in starts])
     return np.concatenate([five, five[:, :, :, ::-1]])
-
-
-# exercise: step_schedule
-def step_schedule(lr, epoch, at, factor):
-    return lr * factor ** sum(epoch >= start for start in at)
