@@ -37,6 +37,7 @@ from minialex.check.blocks import (
     gate_forward,
 )
 from minialex.check.catch import catches
+from minialex.check.kept import keep, keep_in, mine, names
 from minialex.check.layers import (
     avgpool_backward,
     avgpool_forward,
@@ -77,9 +78,9 @@ __all__ = [
     "add_backward", "avgpool_backward", "avgpool_forward", "batchnorm_backward", "batchnorm_forward",
     "bottleneck_backward", "bottleneck_forward", "catches", "col2im", "concat_backward", "conv2d_backward",
     "conv2d_forward", "dropout_backward", "dropout_forward", "dropout_mask", "early_exit", "exchange_backward",
-    "exchange_forward", "gate_backward", "gate_forward", "gradcheck", "im2col", "linear_backward",
-    "linear_forward", "lrn_backward", "lrn_forward", "maxpool_backward", "maxpool_forward", "planted",
-    "relu_backward", "relu_forward", "sgd_step", "sigmoid_backward", "sigmoid_forward",
+    "exchange_forward", "gate_backward", "gate_forward", "gradcheck", "im2col", "keep", "keep_in",
+    "linear_backward", "linear_forward", "lrn_backward", "lrn_forward", "maxpool_backward", "maxpool_forward", "mine",
+    "names", "planted", "relu_backward", "relu_forward", "sgd_step", "sigmoid_backward", "sigmoid_forward",
     "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "step_schedule", "subsampling_backward",
     "subsampling_forward", "tanh_backward", "tanh_forward", "ten_crop",
 ]  # fmt: skip

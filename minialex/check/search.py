@@ -1,9 +1,10 @@
 """Try a learner's function on many small cases, and make those that fail as small as they get. By hypothesis.
 
-The cases are the same on every run. Nothing is kept between runs.
+The cases are the same on every run, unless `seed_of_cases` is set. Nothing is kept between runs.
 """
 
 import contextlib
+import contextvars
 import functools
 import io
 import traceback
@@ -26,6 +27,7 @@ TOLERANCE = {
 }  # relative to the magnitudes that are added up for an array, at most
 SCALES = (1e3, -1e3, 1e-3, 1.0, -1.0, 1e6, -1e6)  # below 0: all numbers are negative
 HUGE = (1e37, -1e37)  # for what only moves or compares numbers; float32 ends at 3e38
+seed_of_cases = contextvars.ContextVar("seed_of_cases", default=None)  # None: the same cases on every run
 BINARY = (2.0**10, -(2.0**10), 2.0**-10, 1.0, -1.0, 2.0**20, -(2.0**20))  # SCALES that round nothing
 
 
@@ -104,7 +106,7 @@ def run(make_case, mode, fails):
     """Call `fails(case, mode)` for each case; after one for which it is true, for smaller and smaller ones."""
     hypothesis = import_hypothesis()
     st = hypothesis.strategies
-    first, left = None, SMALLER
+    first, left, seed = None, SMALLER, seed_of_cases.get()
 
     # Two runs draw the same tapes up to the first that fails: hypothesis takes its seed from the text of `one_case`.
     @hypothesis.settings(
@@ -127,6 +129,8 @@ def run(make_case, mode, fails):
         if failed:
             raise _Failed
 
+    if seed is not None:  # it goes before derandomize
+        one_case = hypothesis.seed(seed)(one_case)
     # A function that gives something else each time makes hypothesis complain: what was seen so far counts.
     with contextlib.suppress(_Failed, _Enough, hypothesis.errors.HypothesisException):
         one_case()
@@ -274,6 +278,8 @@ def alike(after, before):
 def in_words(error, called_as="") -> str:
     """An exception with the learner's line that raised it; without one, how the function is called."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if hasattr(error, "in_words"):  # it was raised in another process, and put into words there
+        return error.in_words
     frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
     if not frames:
         return text + (f"; it is called as {called_as}" if called_as else "")

@@ -1,0 +1,148 @@
+"""An answer in a process of its own: a function here that runs there, with NumPy alone, limited in time and memory.
+
+The verdict stays on this side: cases are made here, results come back as numbers, and are judged here. Nothing that
+comes back is unpickled or run. It is no sandbox: the answer may read and write files as the user may.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from minialex.check.kept import wire
+
+SECONDS = 60.0  # of waiting for an answer, all its calls together
+MEMORY = (
+    4 * 2**30
+)  # bytes of addresses; NumPy's libraries take half a GiB of them before anything is computed
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class Raised(Exception):
+    """The answer raised; `in_words` says what and where, for a verdict."""
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self.in_words = text
+
+
+class Refused(Exception):
+    """The file could not be run, or has no such function."""
+
+
+class Stopped(BaseException):
+    """The answer took too long, or its process has ended. No Exception: it goes through whoever catches these."""
+
+
+class TimedOut(Stopped):
+    """It took longer than it may."""
+
+
+class Apart:
+    """A function of a file, called in a process of its own: `with Apart(path, "relu") as f: f(x)`
+
+    What it prints is printed here; what it writes into its arrays is written into those that were given. A function
+    that it is given (or an object's methods, of a SimpleNamespace) it may call: they run here.
+    Raises Refused where the file doesn't run or has no such function, Raised for what the answer raises (an
+    AssertionError or a NotImplementedError as themselves), TimedOut and Stopped.
+    """
+
+    def __init__(self, path: str | Path, name: str, seconds: float = SECONDS, memory: int = MEMORY):
+        self.path, self.__name__ = Path(path).resolve(), name
+        self.seconds, self.left, self.memory = seconds, seconds, memory
+        self.wanted: set[str] = set()  # what it wanted to import and does not get
+
+    def __enter__(self):
+        here, packages = Path(__file__).parent, Path(np.__file__).parents[1]
+        command = [sys.executable, "-I", "-S", here / "worker.py", packages, self.path, self.__name__]
+        environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
+        self._process = subprocess.Popen(
+            [*map(str, command), str(self.memory)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+            cwd=self.path.parent,
+        )  # fmt: skip
+        try:
+            first = self._waited()
+        except BaseException:
+            self.__exit__()
+            raise
+        if "refused" in first:
+            self.__exit__()
+            raise Refused(first["refused"])
+        if not first["ready"]:
+            self.__exit__()
+            raise Refused(f"{self.__name__} is no function")
+        return self
+
+    def __exit__(self, *error):
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                pipe.close()
+        self._process.wait()
+
+    def __call__(self, *args, **kwargs):
+        answer = self._answered({"args": args, "kwargs": kwargs}, args)
+        return answer["result"]
+
+    def seconds_for(self, args: tuple, times: int) -> float:
+        """The least processor time, of so many calls with the same arguments."""
+        return min(self._answered({"args": args, "kwargs": {}, "times": times}, args)["seconds"])
+
+    def _answered(self, message, args):
+        calls = wire.Calls()
+        self._send({name: wire.Encoded(value, calls) for name, value in message.items()})
+        while "callback" in (answer := self._waited()):
+            try:
+                value = calls[answer["callback"]](*answer["args"], **answer["kwargs"])
+                reply = {"value": wire.Encoded(value, calls)}
+            except Exception as error:
+                reply = {"raised": f"{type(error).__name__}: {error}"}
+            self._send(reply)
+        if answer["printed"]:
+            print(answer["printed"], end="")
+        if "raised" in answer:
+            for kind in (AssertionError, NotImplementedError):
+                if answer["kind"] == kind.__name__:
+                    raise kind(answer["raised"])
+            raise Raised(answer["raised"])
+        for given, after in zip(args, answer["given"], strict=True):
+            if isinstance(given, np.ndarray) and isinstance(after, np.ndarray):
+                given[...] = after
+            elif isinstance(given, np.random.Generator) and isinstance(after, np.random.Generator):
+                given.bit_generator.state = after.bit_generator.state
+        return answer
+
+    def _send(self, message):
+        try:
+            wire.send(self._process.stdin, message)
+        except OSError:
+            raise Stopped("its process has ended") from None
+
+    def _waited(self):
+        """The next message of the answer's process, which has so much time left."""
+        late = threading.Event()
+
+        def stop():
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(max(self.left, 0), stop)
+        started = time.perf_counter()
+        timer.start()
+        try:
+            message = wire.receive(self._process.stdout)
+        except EOFError:
+            if late.is_set():
+                raise TimedOut(f"it took more than {self.seconds:g} s, and was stopped") from None
+            raise Stopped("its process has ended") from None
+        finally:
+            timer.cancel()
+            self.left -= time.perf_counter() - started
+        self.wanted |= set(message.get("wanted", ()))
+        return message

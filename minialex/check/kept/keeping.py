@@ -1,0 +1,153 @@
+"""`keep`: a right answer becomes a file of the learner's own, checked anew in a fresh process with NumPy alone."""
+
+import difflib
+import tempfile
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+from minialex.check.kept import quickness
+from minialex.check.kept.apart import Apart, Refused, Stopped, TimedOut
+from minialex.check.kept.exercises import check_of, names
+from minialex.check.kept.folder import Answer, as_file, file_of, folder, read, shown
+from minialex.check.kept.source import CannotBeKept, standing_alone
+from minialex.check.verdict import NOT_WRITTEN
+from minialex.weights import write_whole
+
+MOST_LINES = 40  # of what changed
+
+
+@dataclass
+class Kept:
+    """What became of an answer. Truthy when it is kept; printed, it says where, or why not.
+
+    state: "right", "slow" (right, but too slow to train with: the learner's oracle), "wrong", "not written yet",
+    "timed out", "stopped" or "refused". seconds: on one LeNet-5 batch. changed: the lines that differ from before.
+    """
+
+    name: str
+    state: str
+    said: str
+    path: Path | None = None
+    seconds: float | None = None
+    changed: list[str] = field(default_factory=list)
+    verdict: object = None
+
+    def __bool__(self):
+        return self.state in ("right", "slow")
+
+    def __str__(self):
+        if not self:
+            return f"{self.name}: nothing kept" + (f": {self.said}" if self.said else " yet")
+        lines = [f"{self.name}: kept in {shown(self.path)}; {self.said}"]
+        if self.changed:
+            more = len(self.changed) - MOST_LINES
+            lines += ["What changed:", *(f"  {line}" for line in self.changed[:MOST_LINES])]
+            lines += [f"  ... {more} lines more"] if more > 0 else []
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        return f'<pre style="padding-left: 1em; line-height: 1.3">{escape(str(self))}</pre>'
+
+
+def keep(name: str, function=None) -> Kept:
+    """Keep a right answer to the check of this name, as a file in the learner's folder (see `keep_in`).
+
+    The function's source goes there with all that it reads: the imports, constants and functions of its notebook. What
+    is written is checked anew, in a fresh process that has NumPy and Python's own library alone. Only right answers are
+    kept; the file before stays until then. Keeping again shows what changed.
+    A function that is part of a LeNet-5 is timed on one batch of 64 pictures. One that is right, but slower than the
+    limit which is stated, goes to the folder `oracles`: training with it would take hours, and it stays of use as what
+    a quick one is compared with.
+    function: left out, the file that is there is checked again, after it was edited, say.
+    Returns what became of it; print it. Raises ValueError for a name that no check has.
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
+        raise ValueError(
+            f"no check is called {name!r}"
+            + (f"; near it: {', '.join(near)}" if near else "; see mx.check.names()")
+        )
+    where = folder()
+    if function is None:
+        path = next((p for p in (file_of(name, where), file_of(name, where, slow=True)) if p.is_file()), None)
+        if path is None:
+            return Kept(name, "missing", f"there is no {name}.py in {shown(where)}")
+        return put_in_place(name, read(path).text, where)
+    try:
+        text = with_name(name, function)
+    except CannotBeKept as error:
+        return Kept(name, "refused", str(error))
+    return put_in_place(name, text, where)
+
+
+def with_name(name: str, function) -> str:
+    """The text of a function that stands alone and is called as the check is: `relu_forward = my_relu` at its end."""
+    text = standing_alone(function)
+    if function.__name__ == name:
+        return text
+    if f"\ndef {name}(" in f"\n{text}" or f"\n{name} = " in f"\n{text}":
+        raise CannotBeKept(
+            f"{function.__name__} is to be kept as {name}, and reads something else that is called so: rename that"
+        )
+    return f"{text}\n\n{name} = {function.__name__}\n"
+
+
+def put_in_place(name: str, text: str, where: Path) -> Kept:
+    """Check a text; if it is right, it becomes the file of that name, whole or not at all."""
+    found = tried(name, text)
+    if not found:
+        return found
+    slow = found.state == "slow"
+    path = file_of(name, where, slow)
+    before = read(path).text if path.is_file() else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, as_file(name, text, found.state, found.seconds, found.said))
+    found.path = path
+    if before is not None and before != text:
+        found.changed = list(
+            difflib.unified_diff(before.splitlines(), text.splitlines(), "before", "now", lineterm="", n=1)
+        )
+    elif before == text:
+        found.said += "; as it was"
+    return found
+
+
+def tried(name: str, text: str) -> Kept:
+    """Check a text in a process of its own, and time it; nothing is written."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / f"{name}.py"
+        path.write_text(text, encoding="utf8")
+        try:
+            with Apart(path, name) as f:
+                verdict = check_of(name)(f)
+                if verdict.state == NOT_WRITTEN:
+                    return Kept(name, NOT_WRITTEN, "", verdict=verdict)
+                if not verdict:
+                    return Kept(name, "wrong", _why(verdict), verdict=verdict)
+                timed = quickness.TIMED.get(name)
+                seconds = quickness.seconds_of(f, timed) if timed else None
+        except Refused as error:
+            return Kept(name, "refused", f"on its own, with NumPy alone, it does not run: {error}")
+        except Stopped as error:
+            return Kept(name, "timed out" if isinstance(error, TimedOut) else "stopped", str(error))
+    if seconds is None:
+        return Kept(name, "right", "right", verdict=verdict)
+    said = f"{seconds:.2g} s for a LeNet-5 batch of {quickness.BATCH}, limit {timed.limit:g} s"
+    if seconds > timed.limit:
+        return Kept(name, "slow", f"right, but slow: your oracle ({said})", seconds=seconds, verdict=verdict)
+    return Kept(name, "right", f"right, and quick enough ({said})", seconds=seconds, verdict=verdict)
+
+
+def _why(verdict):
+    """The lines of a verdict that name what is wrong."""
+    rows = [line.strip() for line in str(verdict).split("\n\n")[0].splitlines()[1:]]
+    return "; ".join(" ".join(row.split()) for row in rows if not row.endswith("right"))
+
+
+def all_kept(where: Path, slow: bool = False) -> dict[str, Answer]:
+    """The answers in a folder, by name; files of other names are left alone."""
+    paths = {name: file_of(name, where, slow) for name in names()}
+    return {name: read(path) for name, path in paths.items() if path.is_file()}

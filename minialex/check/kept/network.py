@@ -1,0 +1,225 @@
+"""`mine`: a network made of what the learner wrote and kept, ours in the place of what is missing or too slow."""
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from minialex.check.kept.folder import ORACLES, folder, shown
+from minialex.check.kept.keeping import all_kept, put_in_place
+from minialex.check.kept.layers import MAKERS, fits, layer_of
+from minialex.devices.device import to_numpy
+from minialex.layers import Layer, Loss
+from minialex.layers.sequential import all_layers
+from minialex.models.lenet import LeNet5, lenet5
+from minialex.training.loop import train_step
+from minialex.training.optim import SGD
+
+# Of each layer: what its two functions are kept as.
+FUNCTIONS = {
+    "Conv2D": "conv2d", "MaxPool2D": "maxpool", "AvgPool2D": "avgpool", "Subsampling": "subsampling", "ReLU": "relu",
+    "Sigmoid": "sigmoid", "Tanh": "tanh", "Linear": "linear", "RBF": "rbf", "LocalResponseNorm": "lrn",
+    "Dropout": "dropout", "SoftmaxCrossEntropy": "softmax_cross_entropy", "MAPLoss": "map_loss",
+    "Exchange": "device_exchange",
+}  # fmt: skip
+OURS = {ours.__name__: ours for ours in MAKERS}
+LENET = ("Conv2D", "Tanh", "MaxPool2D", "Linear", "SoftmaxCrossEntropy")  # what "modern" is made of
+SINGLE = {"SGD step": "sgd_step", "training loop": "training_loop"}
+NEITHER = ("-", "not kept")
+
+
+@dataclass
+class Row:
+    """One part of the table: what is kept of forward and backward (or of the one function), and which is used."""
+
+    part: str
+    kept: tuple[str, ...]
+    yours: bool
+
+
+class Mine:
+    """What a learner has kept, as layers, an optimizer and a training loop; printed, a table of it.
+
+    A layer is the learner's when its forward and its backward both are kept and quick enough; else it is ours. Their
+    functions run in this process, as they stand in the files: an error shows their line.
+
+    mine.Conv2D, mine.MaxPool2D, ...: classes with the arguments of ours. mine.has("lrn_forward"): is it kept?
+    mine.oracle("conv2d_forward"): the right but slow function, to compare with; None if there is none.
+    """
+
+    def __init__(self, where: Path):
+        self.folder = where
+        self.notes: list[str] = []
+        kept, slow = self._checked(all_kept(where)), self._checked(all_kept(where, slow=True))
+        self._functions = {name: _function(answer) for name, answer in kept.items()}
+        self._oracles = {name: _function(answer) for name, answer in slow.items()}
+        self._classes = {
+            name: layer_of(ours, *(self._functions[one] for one in _both(name)))
+            for name, ours in OURS.items()
+            if all(self.has(one) for one in _both(name))
+        }
+
+    def _checked(self, answers):
+        """Those that are right; one that was edited since it was kept is checked first."""
+        found = {}
+        for name, answer in answers.items():
+            if answer.state == "unchecked":
+                slow = answer.path.parent.name == ORACLES
+                again = put_in_place(name, answer.text, self.folder)
+                if not again:
+                    self.notes.append(
+                        f"{shown(answer.path)} was edited, and is not used: {again.said or 'not written yet'}"
+                    )
+                    continue
+                self.notes.append(f"{shown(answer.path)} was edited, and checked again: {again.said}")
+                if (again.state == "slow") != slow:
+                    answer.path.unlink()  # it lies in the other folder now
+                    continue
+            found[name] = answer
+        return found
+
+    def has(self, name: str) -> bool:
+        """Is a right and quick answer of this name kept?"""
+        return name in self._functions
+
+    def function(self, name: str):
+        """The kept function of this name. Raises KeyError, naming those that are there."""
+        if name not in self._functions:
+            there = ", ".join(self._functions) or "nothing"
+            raise KeyError(f"{name} is not kept in {shown(self.folder)}, which has {there}")
+        return self._functions[name]
+
+    def oracle(self, name: str):
+        """The kept function that is right and slow; None where there is none."""
+        return self._oracles.get(name)
+
+    def __getattr__(self, name):
+        if name in OURS:
+            return self._classes.get(name, OURS[name])
+        raise AttributeError(f"mine has no {name!r}; it has {', '.join(OURS)}, SGD, train, lenet5, put_into")
+
+    # ---- what is made of it ----
+
+    def lenet5(self, variant: str = "modern", rng=None) -> LeNet5:
+        """A LeNet-5 of the learner's layers, ours in the place of what is missing; the same weights as ours."""
+        model = lenet5(variant, rng=rng)
+        self.put_into(model)
+        return model
+
+    def put_into(self, model: Layer) -> list[str]:
+        """Exchange the layers of a model for the learner's, where there are some; weights and names stay.
+
+        Its loss too. Returns the names of the layers that are the learner's now.
+        """
+        names = []
+        loss = getattr(model, "loss", None)
+        for layer in [*all_layers(model), *([loss] if isinstance(loss, Loss) else [])]:
+            yours = self._classes.get(type(layer).__name__) if type(layer) in MAKERS else None
+            if yours is not None and fits(yours, layer):
+                object.__setattr__(layer, "__class__", yours)  # all that it holds, and its name, stay
+                names.append(layer.name or type(layer).__name__)
+        return list(dict.fromkeys(names))
+
+    def SGD(self, parameters, lr: float, momentum: float = 0.9, weight_decay: float = 0.0) -> SGD:
+        """An optimizer that steps as the learner's `sgd_step` does; ours where it is not kept."""
+        if not self.has("sgd_step"):
+            return SGD(parameters, lr, momentum, weight_decay)
+        return _stepping(self.function("sgd_step"))(parameters, lr, momentum, weight_decay)
+
+    def train(self, model, optimizer, batches) -> np.ndarray:
+        """One epoch by the learner's `training_loop`, or by ours: the loss of each batch.
+
+        batches: (x, labels) after (x, labels), as ArrayBatches.shuffled(epoch) gives them. The model has its loss.
+        """
+        batches = list(batches)
+        if self.has("training_loop"):
+            losses = self.function("training_loop")(model, model.loss, optimizer, batches)
+            losses = np.asarray(losses, float)
+            if losses.shape != (len(batches),):
+                raise ValueError(
+                    f"your training loop gave losses of shape {losses.shape} for {len(batches)} batches"
+                )
+            return losses
+        return np.array([to_numpy(train_step(model, optimizer, x, labels))[0] for x, labels in batches])
+
+    # ---- the table ----
+
+    def rows(self) -> list[Row]:
+        found = []
+        for name in OURS:
+            kept = tuple(self._state(one) for one in _both(name))
+            if name in LENET or any(state != "-" for state in kept):
+                found.append(Row(name, kept, name in self._classes))
+        for part, name in SINGLE.items():
+            found.append(Row(part, (self._state(name),), self.has(name)))
+        order = {name: number for number, name in enumerate((*LENET, *SINGLE))}
+        return sorted(found, key=lambda row: order.get(row.part, len(order)))
+
+    def _state(self, name):
+        return "yours" if self.has(name) else "slow" if name in self._oracles else "-"
+
+    def __str__(self):
+        lines = [f"{'part':<20} {'forward':<8} {'backward':<9} in the network"]
+        for row in self.rows():
+            forward, backward = row.kept if len(row.kept) == 2 else (row.kept[0], "")
+            used = (
+                "yours"
+                if row.yours
+                else "ours in its place" + (", yours is slow" if "slow" in row.kept else "")
+            )
+            lines.append(f"{row.part:<20} {forward:<8} {backward:<9} {used}")
+        return "\n".join([*lines, *self.notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        colours = {True: "#2e8b57", False: "#888888"}
+        head = "".join(
+            f"<th style='text-align:left'>{name}</th>"
+            for name in ("part", "forward", "backward", "in the network")
+        )
+        rows = []
+        for line, row in zip(str(self).splitlines()[1:], self.rows(), strict=False):
+            used = line[39:].strip()
+            kept = (*row.kept, "")[:2]
+            cells = "".join(f"<td style='text-align:left'>{escape(text)}</td>" for text in (row.part, *kept))
+            colour = colours[row.yours]
+            rows.append(
+                f"<tr>{cells}<td style='text-align:left; border-left: 4px solid {colour}'>{escape(used)}</td></tr>"
+            )
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return f"<table><tr>{head}</tr>{''.join(rows)}</table>{notes}"
+
+
+def mine(where=None) -> Mine:
+    """What is kept in the learner's folder (or in `where`), as layers and as a table: print it.
+
+    An answer that was edited since it was kept is checked again first; one that is not right any more is not used.
+    """
+    return Mine(Path(where).expanduser().absolute() if where is not None else folder())
+
+
+def _both(layer: str) -> tuple[str, str]:
+    return f"{FUNCTIONS[layer]}_forward", f"{FUNCTIONS[layer]}_backward"
+
+
+def _function(answer):
+    """The function of a kept file, run as a module of its own; errors show its lines."""
+    names = {"__name__": f"mine.{answer.name}", "__file__": str(answer.path)}
+    exec(compile(answer.path.read_text(encoding="utf8"), str(answer.path), "exec"), names)
+    return names[answer.name]
+
+
+def _stepping(step_of):
+    class YourSGD(SGD):
+        def step(self):
+            for p, v in zip(self.parameters, self.velocities, strict=True):
+                if not p.lr_scale:
+                    continue
+                self._check_grad(p)
+                decay = self.weight_decay if p.decay else 0.0
+                new_w, new_v = step_of(p.value, v, p.grad, self.lr * p.lr_scale, self.momentum, decay)
+                p.value[...], v[...] = new_w, new_v  # in place: who holds these arrays sees the new numbers
+
+    return YourSGD

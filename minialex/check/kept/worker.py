@@ -1,0 +1,147 @@
+"""The process in which an answer runs: with NumPy and Python's own library, and nothing else.
+
+    python -I -S worker.py FOLDER_OF_NUMPY ANSWER.py FUNCTION BYTES
+
+It reads what to call from its standard input, and writes what came of it to its standard output (see wire.py). This is
+no sandbox: it keeps an answer that is wrong, slow or copied from being taken for a right one, and a mistake from doing
+harm. Who means harm is not stopped.
+"""
+
+import contextlib
+import importlib.abc
+import io
+import linecache
+import os
+import sys
+import time
+import traceback
+import warnings
+
+OURS = "minialex"
+SHOWN = 2000  # characters of what an answer prints
+wanted: set[str] = set()  # what the answer wanted to import and does not get
+
+
+class NumPyAlone(importlib.abc.MetaPathFinder):
+    """Finds nothing but NumPy and Python's own library."""
+
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top == "numpy" or top in sys.stdlib_module_names or top in sys.builtin_module_names:
+            return None
+        wanted.add(top)
+        raise ModuleNotFoundError(f"an answer runs with NumPy alone, and imports {top}", name=name)
+
+
+def limited(size: int) -> None:
+    """No more memory than so many bytes, where the system can say so (not on Windows)."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def loaded(path: str) -> dict:
+    """The names that a file defines, run as a module of its own."""
+    with open(path, encoding="utf8") as file:
+        source = file.read()
+    names = {"__name__": "answer", "__file__": path}
+    exec(compile(source, path, "exec"), names)
+    return names
+
+
+def in_words(error: BaseException, path: str) -> str:
+    """An exception with the answer's line that raised it."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    if not frames:
+        return text
+    last = frames[-1]
+    line = last.line or linecache.getline(path, last.lineno or 0).strip()
+    return f"{text}; {last.name}, line {last.lineno}: {line}"
+
+
+class Raised(Exception):
+    """A function that the answer called raised this, on the other side."""
+
+
+def serve(function, path: str, wire, calls_in, results_out) -> None:
+    """Answer calls until the other side has no more."""
+
+    def function_of(number):
+        def call(*args, **kwargs):
+            wire.send(results_out, {"callback": number, "args": args, "kwargs": kwargs})
+            answer = wire.receive(calls_in, function_of)
+            if "raised" in answer:
+                raise Raised(answer["raised"])
+            return answer["value"]
+
+        return call
+
+    while True:
+        try:
+            message = wire.receive(calls_in, function_of)
+        except EOFError:
+            return
+        args = message["args"]
+        given = [arg.copy() if hasattr(arg, "dtype") else None for arg in args]
+        printed, answer, seconds = io.StringIO(), {}, []
+        try:
+            with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for _ in range(message.get("times", 1)):
+                    started = time.process_time()
+                    result = function(*args, **message.get("kwargs", {}))
+                    seconds.append(time.process_time() - started)
+            answer = {"result": result if not message.get("times") else None, "seconds": seconds}
+        except BaseException as error:
+            answer = {"raised": in_words(error, path), "kind": type(error).__name__}
+        # What the answer wrote into its inputs, and how far it drew from generators.
+        kept = [_changed(arg, before) for arg, before in zip(args, given, strict=True)]
+        wire.send(results_out, {**answer, "printed": printed.getvalue()[:SHOWN], "given": kept,
+                                "wanted": sorted(wanted)})  # fmt: skip
+
+
+def _changed(arg, before):
+    """An argument as it is now, where it may have changed; else None."""
+    if before is None:
+        return arg if hasattr(arg, "bit_generator") else None
+    return arg if arg.tobytes() != before.tobytes() else None
+
+
+def main() -> None:
+    packages, path, name, size = sys.argv[1:5]
+    sys.path[:] = [*sys.path[1:], packages]  # not the folder of this file
+    results_out = os.fdopen(os.dup(1), "wb")
+    calls_in = os.fdopen(os.dup(0), "rb")
+    if sys.platform == "win32":  # no line ends are changed
+        import msvcrt
+
+        for stream in (results_out, calls_in):
+            msvcrt.setmode(stream.fileno(), os.O_BINARY)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    limited(int(size))
+    import numpy
+
+    names: dict = {}
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "wire.py"), encoding="utf8") as file:
+        exec(compile(file.read(), "wire.py", "exec"), names)
+    wire = __import__("types").SimpleNamespace(**{key: names[key] for key in ("send", "receive")})
+    sys.meta_path.insert(0, NumPyAlone())
+    numpy.seterr(all="ignore")
+    try:
+        function = loaded(path)[name]
+    except KeyError:
+        wire.send(results_out, {"refused": f"the file defines no {name}", "wanted": sorted(wanted)})
+        return
+    except BaseException as error:
+        wire.send(results_out, {"refused": in_words(error, path), "wanted": sorted(wanted)})
+        return
+    wire.send(results_out, {"ready": callable(function)})
+    serve(function, path, wire, calls_in, results_out)
+
+
+if __name__ == "__main__":
+    main()
