@@ -24,8 +24,8 @@ def device_exchange_backward(grad_y0, grad_y1, channels0, send):
 #    saved, and fc7 has half of its 16.8 million weights. What either costs in error nobody can say from the table.
 # 2. Up to conv3 the towers hear nothing of each other: conv1 and conv2 of one tower never read the other's maps, and
 #    each normalises its own 48. conv3 then reads all 256. So there is no gain in finding the same twice, and the random
-#    start makes the two unlike. Why it came out as colour and form the paper does not say. In lesson 15's short
-#    training it does not happen: 67 % and 69 % of the kernels' size is colour.
+#    start makes the two unlike. The paper calls it a result of the restricted connectivity. In lesson 15, in a short
+#    training it does not happen: 67 % and 68 % of the kernels are colour.
 # 3. Each of the four has a quarter of the maps and sends it to three others: 4 · 3/4 = 3 times all maps, where two
 #    devices send 2 · 1/2 = once all. Before conv3 that is 519,168 bytes a picture for 173,056. With D devices it is
 #    D - 1 times.
