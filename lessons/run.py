@@ -5,7 +5,9 @@ lesson's name, a section with the same first line. A cell tagged "check" ends in
 """
 
 import argparse
+import os
 import re
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -25,11 +27,14 @@ def read(path: Path):
     return nbformat.read(path, as_version=4)
 
 
-def executed(notebook):
-    """The notebook after a run in a fresh kernel; an error in a cell is raised. Its own outputs are replaced."""
+def executed(notebook, mine: Path):
+    """The notebook after a run in a fresh kernel; an error in a cell is raised. Its own outputs are replaced.
+
+    mine: the learner's folder in this run.
+    """
     NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": LESSONS}}
-    ).execute()
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": LESSONS}}
+    ).execute(env={**os.environ, "MINIALEX_MINE": str(mine)})
     return notebook
 
 
@@ -58,8 +63,8 @@ def printed(cell) -> str:
     return "\n".join(texts)
 
 
-def tidy(notebook):
-    """Without what differs from run to run and machine to machine."""
+def tidy(notebook, mine: Path):
+    """Without what differs from run to run and machine to machine; the learner's folder is beside the notebooks."""
     notebook.metadata = nbformat.from_dict(
         {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
          "language_info": {"name": "python"}}
@@ -69,7 +74,16 @@ def tidy(notebook):
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = joined(cell.outputs)
+            for output in cell.outputs:
+                output.update(as_beside(output, str(mine)))
     return notebook
+
+
+def as_beside(value, folder: str):
+    """All texts in an output, with the plain name `mine` for the folder that was used."""
+    if isinstance(value, dict):
+        return {name: as_beside(inner, folder) for name, inner in value.items()}
+    return value.replace(folder, "mine") if isinstance(value, str) else value
 
 
 def joined(outputs: list) -> list:
@@ -92,5 +106,8 @@ if __name__ == "__main__":
         parser.error(f"there is no lesson {number}; there are {known[0]} to {known[-1]}")
     for path in lesson_files():
         if not wanted or path.name[:2] in wanted:
-            write_whole(path, (nbformat.writes(tidy(executed(read(path)))).rstrip("\n") + "\n").encode())
+            with tempfile.TemporaryDirectory() as scratch:
+                mine = Path(scratch) / "mine"
+                notebook = tidy(executed(read(path), mine), mine)
+            write_whole(path, (nbformat.writes(notebook).rstrip("\n") + "\n").encode())
             print(path.name)

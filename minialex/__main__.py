@@ -1,4 +1,4 @@
-"""python -m minialex doctor | summary | predict | classify"""
+"""python -m minialex doctor | summary | predict | classify | marks"""
 
 import argparse
 import importlib.metadata
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import minialex as mx
+from minialex.check.kept import marks
 from minialex.devices.twins import fast_by_default, twins_of
 from minialex.errors import CheckpointError, DataError
 from minialex.models.alexnet import PRESETS
@@ -21,7 +22,7 @@ from minialex.training.command_line import network_name, share
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m minialex", allow_abbrev=False)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="doctor | summary | predict | classify"
+        dest="command", required=True, metavar="doctor | summary | predict | classify | marks"
     )
 
     doctor = commands.add_parser(
@@ -92,6 +93,16 @@ def main(argv=None) -> int:
     )
     classify.add_argument("--devices", default="cpu", help="cpu, auto, cuda:0, ... (default: cpu)")
     classify.set_defaults(run=run_classify)
+
+    mark = commands.add_parser(
+        "marks",
+        allow_abbrev=False,
+        help="try the answers that learners kept: a row for each folder, a column for each exercise",
+        description=marks.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    marks.add_options(mark)
+    mark.set_defaults(run=marks.run)
 
     args = parser.parse_args(argv)
     try:

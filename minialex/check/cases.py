@@ -152,6 +152,20 @@ def classification(draw):
     return {"logits": logits, "labels": np.array([draw.between(0, K - 1) for _ in range(N)])}
 
 
+def rbf(draw):
+    N, K, D = draw.between(1, 3, 6), draw.between(1, 3, 5), draw.between(1, 3, 5)
+    return {"x": draw.array(N, D), "codes": draw.array(K, D)}
+
+
+def rbf_backward(draw):
+    case = rbf(draw)
+    return {**case, "grad_y": draw.array(len(case["x"]), len(case["codes"]))}
+
+
+def classification_with_rubbish(draw):
+    return {**classification(draw), "j": draw.one_of(1.0, 0.5, 2.0, more=(0.0, 10.0))}
+
+
 def normalisation(draw):
     size = draw.one_of(3, 1, 5, more=(7, 9))
     x = draw.array(
@@ -319,3 +333,27 @@ def picture(draw):
     size = draw.between(1, 3, 5)
     sides = draw.between(1, 3, 6), *(draw.between(size, 5, 9) for _ in "HW")
     return {"picture": draw.array(*sides, huge=True), "size": size}
+
+
+def pictures(draw):
+    """Two pixels at least."""
+    N, H, W = draw.between(1, 2, 4), draw.between(1, 2, 4), draw.between(2, 3, 5)
+    return {"pictures": draw.array(N, 3, H, W)}
+
+
+def convolution_counts(draw):
+    groups = draw.between(1, 2, 4)
+    side, kernel = draw.between(3, 7, 40), draw.between(1, 3, 11)
+    channels, maps = groups * draw.between(1, 3, 8), groups * draw.between(1, 3, 8)
+    stride, padding = draw.between(1, 3, 4), draw.between(0, 2, 5)
+    case = {"side": max(side, kernel), "channels": channels, "maps": maps, "kernel": kernel}
+    return {**case, "stride": stride, "padding": padding, "groups": groups}
+
+
+def rows(draw, of=(0, 1, -1, 2, -2, 3, -3)):
+    N, D = draw.between(1, 4, 6), draw.between(1, 4, 12)
+    return {"table": draw.array(N, D, of=of), "query": draw.between(0, 3, 5) % N}
+
+
+def bits(draw):
+    return rows(draw, of=(0, 1))

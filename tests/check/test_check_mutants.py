@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from minialex import check
-from minialex.check import blocks, chance, layers, search, training
+from minialex.check import blocks, chance, counting, crossing, layers, looping, outputs, search, training
 from minialex.check.planted import RIGHT, pooling
+from minialex.check.planted.registry import adapted
 from minialex.check.planted.units import sum_near
 from minialex.check.planted.windows import pad, unpad
 
@@ -84,11 +85,11 @@ MOVES = [
     "relu_forward",
     "relu_backward",
 ]
-ARRAYS = sorted(set(RIGHT) - {"dropout_mask", "step_schedule"})
+ARRAYS = sorted(set(RIGHT) - {"dropout_mask", "step_schedule", "training_loop", "conv_counts", "differing"})
 for name in ARRAYS:
     mutants(name, half_precision=half(name))
-    mutants(name, too_large_cut=changed(name, lambda y: np.clip(y, -6, 6)) if "softmax" not in name and not
-            name.startswith(("sigmoid_f", "tanh_f")) else changed(name, lambda y: np.clip(y, -0.3, 0.3)))  # fmt: skip
+    small = "softmax" in name or name in ("sigmoid_forward", "tanh_forward", "map_loss_backward")
+    mutants(name, too_large_cut=changed(name, lambda y, most=0.3 if small else 6: np.clip(y, -most, most)))
     mutants(name, small_ones_dropped=changed(name, lambda y: np.where(np.abs(y) < 1e-2, 0.0, y)))
     if name not in ("gradcheck",):
         mutants(name, writes_into_its_input=negates_its_input(name))
@@ -677,6 +678,188 @@ equals(
     drawn_and_thrown_away=lambda shape, p, rng: rng.random((2, *shape))[1] >= p,
 )
 
+# ---- RBF, MAP loss ---------------------------------------------------------------------------------
+
+rbf, rbf_back = RIGHT["rbf_forward"], RIGHT["rbf_backward"]
+map_loss, map_back = RIGHT["map_loss_forward"], RIGHT["map_loss_backward"]
+mutants(
+    "rbf_forward",
+    halved=lambda x, codes: rbf(x, codes) / 2,
+    codes_of_signs=lambda x, codes: rbf(x, np.where(codes > 0, 1.0, -1.0)),
+    near_ones_alone=lambda x, codes: np.maximum(rbf(x, codes), -1e3),
+    three_numbers=lambda x, codes: rbf(x[:, :3], codes[:, :3]),
+    first_code=lambda x, codes: rbf(x, np.repeat(codes[:1], len(codes), axis=0)),
+    sum_of_both=lambda x, codes: rbf(x, -codes),
+    bell=lambda x, codes: np.exp(rbf(x, codes)),
+)
+mutants(
+    "rbf_backward",
+    nearest_alone=lambda x, codes, g: rbf_back(
+        x, codes, g * (rbf(x, codes) == rbf(x, codes).max(axis=1, keepdims=True))),
+    clipped=lambda x, codes, g: rbf_back(x, codes, np.clip(g, -5, 5)),
+    first_picture=lambda x, codes, g: rbf_back(np.repeat(x[:1], len(x), axis=0), codes, g),
+    gradient_of_the_codes=lambda x, codes, g: -rbf_back(x, codes, g),
+    by_pictures=lambda x, codes, g: rbf_back(x, codes, g) / len(x),
+    three_codes=lambda x, codes, g: rbf_back(x, codes[:3], g[:, :3]),
+)  # fmt: skip
+equals(
+    "rbf_forward",
+    products=lambda x, codes: 2 * x @ codes.T - (x**2).sum(axis=1)[:, None] - (codes**2).sum(axis=1),
+    loops=lambda x, codes: -np.array([[((row - code) ** 2).sum() for code in codes] for row in x]),
+)
+equals("rbf_backward", products=lambda x, codes, g: 2 * g @ codes - 2 * x * g.sum(axis=1)[:, None])
+mutants(
+    "map_loss_forward",
+    j_of_one=lambda z, labels, j: map_loss(z, labels, 1.0),
+    rubbish_once=lambda z, labels, j: map_loss(z, labels, j + np.log(len(z))),
+    rubbish_for_each_class=lambda z, labels, j: map_loss(z, labels, j - np.log(z.shape[1])),
+    without_the_right_one=lambda z, labels, j: (
+        np.logaddexp(np.logaddexp.reduce(np.where(np.eye(z.shape[1])[labels] > 0, -np.inf, z), axis=1), -j)
+        - z[np.arange(len(z)), labels]).mean(),
+    by_classes=lambda z, labels, j: map_loss(z, labels, j) / z.shape[1],
+    logits_clipped=lambda z, labels, j: map_loss(np.clip(z, -500, 500), labels, j),
+    negative_alone=lambda z, labels, j: map_loss(-np.abs(z), labels, j),
+    distances_alone=lambda z, labels, j: -z[np.arange(len(z)), labels].mean(),
+    first_label=lambda z, labels, j: map_loss(z, np.full_like(labels, labels[0]), j),
+)  # fmt: skip
+mutants(
+    "map_loss_backward",
+    j_of_one=lambda z, labels, j: map_back(z, labels, 1.0),
+    j_of_zero=lambda z, labels, j: map_back(z, labels, 0.0),
+    by_classes=lambda z, labels, j: map_back(z, labels, j) * len(z) / z.size,
+    clipped=lambda z, labels, j: np.clip(map_back(z, labels, j), -0.4, 0.4),
+    rubbish_for_each_class=lambda z, labels, j: map_back(z, labels, j - np.log(z.shape[1])),
+    four_classes=lambda z, labels, j: np.where(np.arange(z.shape[1]) < 4, map_back(z, labels, j), 0.0),
+)  # fmt: skip
+equals(
+    "map_loss_forward",
+    log_add_exp=lambda z, labels, j: (
+        np.logaddexp(np.logaddexp.reduce(z, axis=1), -j) - z[np.arange(len(z)), labels]).mean(),
+)  # fmt: skip
+equals(
+    "map_loss_backward",
+    log_add_exp=lambda z, labels, j: (
+        np.exp(z - np.logaddexp(np.logaddexp.reduce(z, axis=1), -j)[:, None]) - np.eye(z.shape[1])[labels]) / len(z),
+)  # fmt: skip
+
+# ---- counts, distances, colours --------------------------------------------------------------------
+
+counts, apart, unlike = RIGHT["conv_counts"], RIGHT["distances"], RIGHT["differing"]
+colours = RIGHT["colour_covariance"]
+mutants(
+    "conv_counts",
+    one_bias=lambda side, c, m, k, s, p, g: (
+        counts(side, c, m, k, s, p, g)[0], counts(side, c, m, k, s, p, g)[1] - m + 1,
+        counts(side, c, m, k, s, p, g)[2]),
+    bias_for_each_channel=lambda side, c, m, k, s, p, g: (
+        counts(side, c, m, k, s, p, g)[0], counts(side, c, m, k, s, p, g)[1] - m + c,
+        counts(side, c, m, k, s, p, g)[2]),
+    old_side=lambda side, c, m, k, s, p, g: (
+        *counts(side, c, m, k, s, p, g)[:2], counts(side, c, m, k, s, p, g)[2]
+        // counts(side, c, m, k, s, p, g)[0] ** 2 * side**2),
+    kernel_of_three=lambda side, c, m, k, s, p, g: counts(side, c, m, min(k, 3), s, p, g),
+    two_groups=lambda side, c, m, k, s, p, g: counts(side, c, m, k, s, p, min(g, 2)),
+    no_stride=lambda side, c, m, k, s, p, g: counts(side, c, m, k, 1, p, g),
+    no_padding=lambda side, c, m, k, s, p, g: counts(side, c, m, k, s, 0, g),
+    flat_kernel=lambda side, c, m, k, s, p, g: (
+        counts(side, c, m, k, s, p, g)[0], (counts(side, c, m, k, s, p, g)[1] - m) // k + m,
+        counts(side, c, m, k, s, p, g)[2] // k),
+)  # fmt: skip
+equals("conv_counts", floats=lambda *case: list(map(float, counts(*case))), arrays=lambda *case: tuple(
+    np.array(number) for number in counts(*case)))  # fmt: skip
+mutants(
+    "distances",
+    three_numbers=lambda table, query: apart(table[:, :3], query),
+    largest=lambda table, query: np.abs(table - table[query]).max(axis=1),
+    last_row=lambda table, query: apart(table, -1),
+    from_zero=lambda table, query: np.sqrt((table**2).sum(axis=1)),
+    next_row=lambda table, query: apart(table, (query + 1) % len(table)),
+    sorted_=lambda table, query: np.sort(apart(table, query)),
+)
+equals("distances", norm=lambda table, query: np.linalg.norm(table - table[query], axis=1),
+       loops=lambda table, query: np.array([sum((row - table[query]) ** 2) ** 0.5 for row in table]))  # fmt: skip
+mutants(
+    "differing",
+    seven=lambda table, query: np.minimum(unlike(table, query), 6),
+    four_places=lambda table, query: unlike(table[:, :4], query),
+    last_row=lambda table, query: unlike(table, -1),
+    sorted_=lambda table, query: np.sort(unlike(table, query)),
+    yes_or_no=lambda table, query: np.minimum(unlike(table, query), 1),
+    roots=lambda table, query: apart(table, query),
+)
+equals(
+    "differing",
+    floats=lambda table, query: np.abs(table - table[query]).sum(axis=1),
+    bytes_=lambda table, query: np.logical_xor(table, table[query]).sum(axis=1, dtype=np.uint8),
+    single=lambda table, query: np.float32(unlike(table, query)),
+)
+mutants(
+    "colour_covariance",
+    diagonal=lambda pictures: colours(pictures) * np.eye(3),
+    first_picture=lambda pictures: colours(pictures[:1]),
+    two_pictures=lambda pictures: colours(pictures[:2]),
+    mean_of_means=lambda pictures: np.mean([colours(one[None]) for one in pictures], axis=0),
+    of_255=lambda pictures: colours(pictures / 255.0),
+    deviations=lambda pictures: np.sqrt(np.abs(colours(pictures))),
+    blue_green_red=lambda pictures: colours(pictures[:, ::-1]),
+    clipped=lambda pictures: colours(np.clip(pictures, -255, 255)),
+)
+equals(
+    "colour_covariance",
+    cov=lambda pictures: np.cov(pictures.swapaxes(0, 1).reshape(3, -1), bias=True),
+    difference=lambda pictures: (
+        np.einsum("nahw,nbhw->ab", pictures, pictures) / pictures[:, 0].size
+        - np.outer(pictures.mean(axis=(0, 2, 3)), pictures.mean(axis=(0, 2, 3)))),
+)  # fmt: skip
+
+# ---- a training loop, the exchange between devices -------------------------------------------------
+
+loop, forth, back = (RIGHT[name] for name in (
+    "training_loop", "device_exchange_forward", "device_exchange_backward"))  # fmt: skip
+
+
+def two_steps(model, loss, optimizer, batches):
+    losses = loop(model, loss, optimizer, batches)
+    optimizer.step()
+    return losses
+
+
+mutants(
+    "training_loop",
+    two_steps=two_steps,
+    added_up=lambda model, loss, optimizer, batches: np.cumsum(loop(model, loss, optimizer, batches)),
+    mean=lambda model, loss, optimizer, batches: np.full(
+        len(batches), loop(model, loss, optimizer, batches).mean()),
+    turned=lambda model, loss, optimizer, batches: loop(model, loss, optimizer, batches[::-1])[::-1] + 0,
+    three_batches=lambda model, loss, optimizer, batches: np.append(
+        loop(model, loss, optimizer, batches[:3]), np.zeros(max(0, len(batches) - 3))),
+    summed=lambda model, loss, optimizer, batches: loop(model, loss, optimizer, batches)
+    * [len(x) for x, _ in batches],
+    two_epochs=lambda model, loss, optimizer, batches: loop(model, loss, optimizer, 2 * batches)[: len(batches)],
+)  # fmt: skip
+mutants(
+    "device_exchange_forward",
+    x1_halved=lambda x0, x1, send: (
+        np.concatenate([x0, x1 / 2], axis=1),
+        np.concatenate([2 * x0, x1], axis=1),
+    ),
+    turned=lambda x0, x1, send: forth(x0, x1, send)[::-1],
+    sent_and_thrown_away=lambda x0, x1, send: [send(x0, 1), forth(x0, x1, send)][1],
+    there_and_back=lambda x0, x1, send: forth(send(send(x0, 1), 0), x1, send),
+    first_picture=lambda x0, x1, send: forth(np.repeat(x0[:1], len(x0), axis=0), x1, send),
+)
+mutants(
+    "device_exchange_backward",
+    minus=lambda g0, g1, n, send: (g0[:, :n] - send(g1[:, :n], 0), send(g0[:, n:], 1) - g1[:, n:]),
+    mean=lambda g0, g1, n, send: tuple(g / 2 for g in back(g0, g1, n, send)),
+    swapped=lambda g0, g1, n, send: back(g1, g0, n, send),
+    grad_y1_halved=lambda g0, g1, n, send: (g0[:, :n] + g1[:, :n] / 2, 2 * g0[:, n:] + g1[:, n:]),
+    sum_sent=lambda g0, g1, n, send: (
+        send(send(g0[:, :n], 1) + g1[:, :n], 0),
+        send(g0[:, n:], 1) + g1[:, n:],
+    ),
+)
+
 # ---- one step, the exchange ------------------------------------------------------------------------
 
 step = RIGHT["sgd_step"]
@@ -1095,7 +1278,9 @@ def finds(name, f):
     """What a check finds first, in the cases that it tries: quicker than a verdict, which looks for a small case."""
     found = []
 
-    def until_it_fails(check, f, make_case, judge, arrays, recognise=False):
+    def until_it_fails(check, f, make_case, judge, arrays):
+        f = adapted(check, f)
+
         def fails(case, mode):
             found.extend(one for one in search.attempt(f, case, judge, "") if one.state != "right")
             if found:
@@ -1106,9 +1291,8 @@ def finds(name, f):
                 search.run(make_case, mode, fails)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "search", until_it_fails)
-        patch.setattr(layers, "search", until_it_fails)
-        patch.setattr(training, "search", until_it_fails)
+        for module in (blocks, counting, crossing, layers, looping, outputs, training):
+            patch.setattr(module, "search", until_it_fails)
         getattr(check, name)(f)
     return found
 

@@ -7,13 +7,14 @@ from html import escape
 from pathlib import Path
 
 from minialex.check.kept import quickness
-from minialex.check.kept.apart import Apart, Refused, Stopped, TimedOut
+from minialex.check.kept.apart import MEMORY, SECONDS, Apart, Refused, Stopped, TimedOut
 from minialex.check.kept.exercises import check_of, names
 from minialex.check.kept.folder import Answer, as_file, file_of, folder, read, shown
 from minialex.check.kept.source import CannotBeKept, standing_alone
 from minialex.check.verdict import NOT_WRITTEN
 from minialex.weights import write_whole
 
+OURS = "minialex"  # what no answer may import
 MOST_LINES = 40  # of what changed
 
 
@@ -115,26 +116,38 @@ def put_in_place(name: str, text: str, where: Path) -> Kept:
     return found
 
 
-def tried(name: str, text: str) -> Kept:
-    """Check a text in a process of its own, and time it; nothing is written."""
+def tried(name: str, text: str, seconds: float = SECONDS, memory: int = MEMORY) -> Kept:
+    """Check a text in a process of its own, limited in time and memory, and time it; nothing is written."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{name}.py"
         path.write_text(text, encoding="utf8")
+        answer = Apart(path, name, seconds, memory)
         try:
-            with Apart(path, name) as f:
-                verdict = check_of(name)(f)
-                if verdict.state == NOT_WRITTEN:
-                    return Kept(name, NOT_WRITTEN, "", verdict=verdict)
-                if not verdict:
-                    return Kept(name, "wrong", _why(verdict), verdict=verdict)
-                timed = quickness.TIMED.get(name)
-                seconds = quickness.seconds_of(f, timed) if timed else None
+            found = _tried(name, answer)
         except Refused as error:
-            return Kept(name, "refused", f"on its own, with NumPy alone, it does not run: {error}")
+            found = Kept(name, "refused", f"on its own, with NumPy alone, it does not run: {error}")
+        except TimedOut as error:
+            found = Kept(name, "timed out", str(error))
         except Stopped as error:
-            return Kept(name, "timed out" if isinstance(error, TimedOut) else "stopped", str(error))
-    if seconds is None:
-        return Kept(name, "right", "right", verdict=verdict)
+            found = Kept(name, "stopped", str(error))
+    if OURS in answer.wanted:
+        return Kept(
+            name, "uses the library", f"it imports {OURS}: an answer stands on NumPy and Python alone"
+        )
+    return found
+
+
+def _tried(name, answer):
+    with answer as f:
+        verdict = check_of(name)(f)
+        if verdict.state == NOT_WRITTEN:
+            return Kept(name, NOT_WRITTEN, "", verdict=verdict)
+        if not verdict:
+            return Kept(name, "wrong", _why(verdict), verdict=verdict)
+        timed = quickness.TIMED.get(name)
+        if timed is None:
+            return Kept(name, "right", "right", verdict=verdict)
+        seconds = quickness.seconds_of(f, timed)
     said = f"{seconds:.2g} s for a LeNet-5 batch of {quickness.BATCH}, limit {timed.limit:g} s"
     if seconds > timed.limit:
         return Kept(name, "slow", f"right, but slow: your oracle ({said})", seconds=seconds, verdict=verdict)

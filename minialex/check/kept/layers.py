@@ -34,7 +34,7 @@ def layer_of(ours: type, forward: Callable, backward: Callable) -> type:
     """A subclass of one of our layers that runs these two functions."""
     made = MAKERS[ours](forward, backward)
     made.__name__, made.__qualname__ = f"Your{ours.__name__}", f"Your{ours.__name__}"
-    made.answers = {"forward": forward, "backward": backward}
+    made.traced = (forward, backward)  # mx.trace shows their lines
     check_input = made.check_input
 
     def checked(self, x):

@@ -116,16 +116,16 @@ class Mine:
         """
         if only is not None and only not in OURS:
             raise ValueError(f"put_into exchanges {', '.join(OURS)}, not {only!r}")
-        names = []
-        loss = getattr(model, "loss", None)
-        for layer in [*all_layers(model), *([loss] if isinstance(loss, Loss) else [])]:
+        loss, found = getattr(model, "loss", None), {}
+        named = [(layer.name or str(layer), layer) for layer in all_layers(model)]
+        for name, layer in named + [("loss", loss)] * isinstance(loss, Loss):
             kind = type(layer).__name__
             wanted = type(layer) in MAKERS and only in (None, kind)
             yours = self._classes.get(kind) if wanted else None
             if yours is not None and fits(yours, layer):
                 object.__setattr__(layer, "__class__", yours)  # all that it holds, and its name, stay
-                names.append(layer.name or type(layer).__name__)
-        return list(dict.fromkeys(names))
+                found[name] = True  # both towers' halves of a layer have one name
+        return list(found)
 
     def SGD(self, parameters, lr: float, momentum: float = 0.9, weight_decay: float = 0.0) -> SGD:
         """An optimizer that steps as the learner's `sgd_step` does; ours where it is not kept."""

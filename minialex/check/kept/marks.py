@@ -1,0 +1,196 @@
+"""Marks for a class: `python -m minialex marks FOLDER...` tries the answers of many learners, each on its own.
+
+Each answer runs in a process of its own, with NumPy alone, limited in time and memory; cases are drawn from the
+teacher's seed, and results are judged outside. It is no sandbox: an answer may read and write files as whoever runs it
+may, and one that is made to deceive can. For answers of people you do not know, use a machine that you can lose.
+"""
+
+import csv
+import io
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from minialex.check.kept.apart import MEMORY
+from minialex.check.kept.exercises import LESSONS, names, of_lessons
+from minialex.check.kept.folder import DEFAULT, file_of, read
+from minialex.check.kept.keeping import tried
+from minialex.check.search import seed_of_cases
+from minialex.check.verdict import NOT_WRITTEN
+from minialex.weights import write_whole
+
+SECONDS = 20.0
+GIBI = 2**30
+MISSING = "missing"
+LETTERS = {
+    "right": "R", "slow": "S", "wrong": "w", "timed out": "t", "stopped": "t", "uses the library": "u", "refused": "x",
+    NOT_WRITTEN: "-", MISSING: ".",
+}  # fmt: skip
+LEGEND = "R right  S right, but slow  w wrong  t timed out or ended  u uses the library  x does not run  - . missing"
+
+
+@dataclass
+class Marks:
+    """One learner's: for each exercise a state, and in words what is to be said of it."""
+
+    learner: str
+    states: dict[str, str] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
+
+    def cell(self, name: str) -> str:
+        """For the table: "right", "wrong: grad_weight", "uses the library", ..."""
+        state = MISSING if self.states[name] == NOT_WRITTEN else self.states[name]
+        arrays = self.said.get(name, "") if state == "wrong" else ""
+        return f"{state}: {arrays}" if arrays else state
+
+    @property
+    def right(self) -> int:
+        return sum(state in ("right", "slow") for state in self.states.values())
+
+
+def marks_of(
+    folder: Path, learner: str, exercises, seed: int, seconds=SECONDS, memory=MEMORY, tell=None
+) -> Marks:
+    """Try all answers in one folder; a folder `mine` inside it is taken for it."""
+    found = Marks(learner)
+    inside = folder / DEFAULT
+    if inside.is_dir() and not any(file_of(name, folder).is_file() for name in names()):
+        folder = inside
+    for name in exercises:
+        if tell:
+            tell(learner, name)
+        found.states[name], found.said[name] = _mark(folder, name, seed, seconds, memory)
+    return found
+
+
+def _mark(folder, name, seed, seconds, memory):
+    paths = (file_of(name, folder), file_of(name, folder, slow=True))
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        return MISSING, ""
+    try:
+        text = read(path).text
+    except ValueError as error:
+        return "refused", str(error)
+    token = seed_of_cases.set(seed)
+    try:
+        found = tried(name, text, seconds, memory)
+    finally:
+        seed_of_cases.reset(token)
+    if found.state == "wrong":
+        return "wrong", _where(found.verdict)
+    return found.state, found.said
+
+
+def _where(verdict) -> str:
+    """The arrays that are wrong; of a test, the planted mistakes that escaped it."""
+    if hasattr(verdict, "escaped"):
+        escaped = [bug for _, bug in verdict.escaped]
+        return ", ".join(escaped) if escaped else f"the right answer {verdict.right}"
+    return ", ".join(
+        f"{where} ({text})" if (text := verdict.findings[where].text) and where == "the call" else where
+        for where in verdict.findings
+    )
+
+
+def as_text(rows: list[Marks], exercises: list[str]) -> str:
+    """A row for each learner, a letter for each exercise, by lesson; below it, what is not right, in words."""
+    groups = _groups(exercises)
+    width = max(len("lesson"), *(len(row.learner) for row in rows))
+    head = f"{'lesson':<{width}}  " + "  ".join(f"{number:<{len(inside)}}" for number, inside in groups)
+    lines = [head + "  right"]
+    for row in rows:
+        cells = "  ".join(
+            f"{''.join(LETTERS[row.states[name]] for name in inside):<{len(number)}}"
+            for number, inside in groups
+        )
+        lines.append(f"{row.learner:<{width}}  {cells}  {row.right} of {len(exercises)}")
+    lines += ["", LEGEND, ""]
+    for row in rows:
+        if all(state in (MISSING, NOT_WRITTEN) for state in row.states.values()):
+            lines.append(f"{row.learner}: no answer in {len(exercises)} exercises")
+            continue
+        for name in exercises:
+            if row.states[name] not in ("right", MISSING, NOT_WRITTEN):
+                said = row.said[name]
+                lines.append(f"{row.learner}: {name} {row.states[name]}" + (f": {said}" if said else ""))
+    return "\n".join(lines).rstrip()
+
+
+def _groups(exercises):
+    """(lesson, its exercises among these); those of no lesson at the end."""
+    groups = [
+        (number, [name for name in text.split() if name in exercises]) for number, text in LESSONS.items()
+    ]
+    others = [name for name in exercises if not any(name in inside for _, inside in groups)]
+    return [(number, inside) for number, inside in [*groups, ("--", others)] if inside]
+
+
+def as_csv(rows: list[Marks], exercises: list[str]) -> str:
+    """A row for each learner, a column for each exercise."""
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(["learner", *exercises, "right"])
+    for row in rows:
+        table.writerow([row.learner, *(row.cell(name) for name in exercises), row.right])
+    return file.getvalue()
+
+
+def learners(folders: list[Path]) -> dict[str, Path]:
+    """A name for each folder: its last part that tells them apart."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise NotADirectoryError(
+                f"{folder} is no folder: name the learners' folders, each with their answers"
+            )
+    whole = [folder.resolve() for folder in folders]
+    named = [path.parent.name if path.name == DEFAULT else path.name for path in whole]
+    found = {}
+    for name, path in zip(named, whole, strict=True):
+        found[name if named.count(name) == 1 else str(path)] = path
+    return found
+
+
+# ---- the command ----
+
+
+def add_options(parser) -> None:
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="folder", help="the folder of one learner's answers"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the cases that are tried (default: 0)")
+    parser.add_argument("--lessons", nargs="+", metavar="NN", help="only these, as 01 02 (default: all)")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help=f"for one answer, at most (default: {SECONDS:g})"
+    )
+    parser.add_argument("--memory", type=float, default=MEMORY / GIBI, metavar="GIB",
+                        help=f"for one answer, at most, in GiB of addresses (default: {MEMORY / GIBI:g})")  # fmt: skip
+    parser.add_argument(
+        "--output", type=Path, default=Path("marks.csv"), help="the table (default: marks.csv)"
+    )
+
+
+def run(args) -> int:
+    """Print the table, and write it."""
+    if not args.seconds > 0 or not args.memory > 0:
+        raise ValueError(f"--seconds {args.seconds:g} --memory {args.memory:g}: both must be more than 0")
+    exercises, output = of_lessons(args.lessons), args.output
+    if output.is_file() and not output.read_text(encoding="utf8", errors="replace").startswith("learner,"):
+        raise FileExistsError(f"{output} is there, and no table of marks: name another --output")
+    people = learners(args.folders)
+
+    def tell(learner, name):
+        if sys.stderr.isatty():
+            print(f"\r\033[K{learner}: {name}", end="", file=sys.stderr, flush=True)
+
+    memory = int(args.memory * GIBI)
+    rows = [
+        marks_of(path, who, exercises, args.seed, args.seconds, memory, tell) for who, path in people.items()
+    ]
+    tell("", "\r\033[K")
+    write_whole(output, as_csv(rows, exercises).encode())
+    print(as_text(rows, exercises))
+    print(
+        f"\ncases of seed {args.seed}; the table is in {output}. It is no sandbox: see `python -m minialex marks -h`"
+    )
+    return 0
