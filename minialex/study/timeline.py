@@ -56,7 +56,7 @@ def measure_step(model: Model, x, labels, optimizer: SGD | None = None) -> list[
     >>> model = alexnet(num_classes=3, devices="cpu", width=0.0625, image_size=67)
     >>> spans = measure_step(model, np.zeros((2, 3, 67, 67), dtype=np.float32), np.array([0, 2]))
     >>> [(span.name, span.device, span.bytes) for span in spans if span.kind == "crossing"][:2]
-    [('conv1', 'cpu, cpu', 107736), ('conv3', 'cpu, cpu', 1728)]
+    [('conv1', 'cpu, cpu', 107736), ('conv3', 'cpu, cpu', 1152)]
     """
     lanes = next((layer.devices for layer in model if isinstance(layer, Towers)), (model.device,))
     clocks = {device: _Clock(device) for device in (model.device, *lanes)}
