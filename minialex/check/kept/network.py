@@ -107,15 +107,21 @@ class Mine:
         self.put_into(model)
         return model
 
-    def put_into(self, model: Layer) -> list[str]:
+    def put_into(self, model: Layer, only: str | None = None) -> list[str]:
         """Exchange the layers of a model for the learner's, where there are some; weights and names stay.
 
-        Its loss too. Returns the names of the layers that are the learner's now.
+        Its loss too. only: one kind of them, "Exchange", say; so on simulated devices, where few functions run that
+        were written for NumPy's own arrays. Returns the names of the layers that are the learner's now.
+        Raises ValueError for a kind that there is not.
         """
+        if only is not None and only not in OURS:
+            raise ValueError(f"put_into exchanges {', '.join(OURS)}, not {only!r}")
         loss, found = getattr(model, "loss", None), {}
         named = [(layer.name or str(layer), layer) for layer in all_layers(model)]
         for name, layer in named + [("loss", loss)] * isinstance(loss, Loss):
-            yours = self._classes.get(type(layer).__name__) if type(layer) in MAKERS else None
+            kind = type(layer).__name__
+            wanted = type(layer) in MAKERS and only in (None, kind)
+            yours = self._classes.get(kind) if wanted else None
             if yours is not None and fits(yours, layer):
                 object.__setattr__(layer, "__class__", yours)  # all that it holds, and its name, stay
                 found[name] = True  # both towers' halves of a layer have one name
