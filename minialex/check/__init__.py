@@ -9,6 +9,7 @@ smallest case that shows it.
 >>> relu_forward(my_relu)
 relu_forward: wrong, 130 cases tried
   y  wrong: 1 of 1 numbers, the worst at [0, 0]: 1, not 0
+  y: the same numbers as the planted mistake "absolute value": Negative numbers lose their sign instead of becoming 0.
 <BLANKLINE>
 The smallest case found for y, wrong:
   x (1, 1)
@@ -16,12 +17,15 @@ The smallest case found for y, wrong:
   y:
   yours    expected    difference
   1        0           1
+<BLANKLINE>
+Hints: mx.check.hint("relu_forward"), then mx.check.hint("relu_forward", 2)
 
 Each check's help names the function's inputs, what it returns, and the equation: `help(check.conv2d_forward)`.
-A verdict is truthy when all is right. A function that returns None or `...` is *not written yet*. What it prints is
-swallowed, and it must not write into its inputs. `check.planted` has right answers and wrong ones, to read
-afterwards; `check.catches` tries a test of yours on them. Of batch normalisation, joins, the bottleneck, gates and
-early exits a verdict also says if yours does what one of the planted wrong answers does.
+A verdict is truthy when all is right. A function that returns None or `...` is *not written yet*. It must not write
+into its inputs. What it prints is swallowed, but for what it prints in the smallest case. A verdict says of each array
+that is wrong whether it has the numbers of one of the planted wrong answers, also when your other arrays are unwritten,
+or wrong in another way. `check.hint` gives two hints, one after the other. `check.planted` has right answers and wrong
+ones, to read afterwards; `check.catches` tries a test of yours on them.
 """
 
 from minialex.check import planted
@@ -39,6 +43,7 @@ from minialex.check.blocks import (
 from minialex.check.catch import catches
 from minialex.check.counting import colour_covariance, conv_counts, differing, distances
 from minialex.check.crossing import device_exchange_backward, device_exchange_forward
+from minialex.check.hints import hint
 from minialex.check.kept import keep, keep_in, mine, names
 from minialex.check.layers import (
     avgpool_backward,
@@ -83,8 +88,8 @@ __all__ = [
     "bottleneck_backward", "bottleneck_forward", "catches", "col2im", "colour_covariance", "concat_backward",
     "conv2d_backward", "conv2d_forward", "conv_counts", "device_exchange_backward", "device_exchange_forward",
     "differing", "distances", "dropout_backward", "dropout_forward", "dropout_mask", "early_exit",
-    "exchange_backward", "exchange_forward", "gate_backward", "gate_forward", "gradcheck", "im2col", "keep",
-    "keep_in", "linear_backward", "linear_forward", "lrn_backward", "lrn_forward", "map_loss_backward",
+    "exchange_backward", "exchange_forward", "gate_backward", "gate_forward", "gradcheck", "hint", "im2col",
+    "keep", "keep_in", "linear_backward", "linear_forward", "lrn_backward", "lrn_forward", "map_loss_backward",
     "map_loss_forward", "maxpool_backward", "maxpool_forward", "mine", "names", "planted", "rbf_backward",
     "rbf_forward", "relu_backward", "relu_forward", "sgd_step", "sigmoid_backward", "sigmoid_forward",
     "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "step_schedule", "subsampling_backward",

@@ -40,7 +40,7 @@ def batchnorm_forward(f) -> Verdict:
 
     names = "y running_mean running_var"
     judge = compared(names, expected, size)
-    return search("batchnorm_forward", f, cases.batch_norm_forward, judge, names, recognise=True)
+    return search("batchnorm_forward", f, cases.batch_norm_forward, judge, names)
 
 
 def batchnorm_backward(f) -> Verdict:
@@ -66,7 +66,7 @@ def batchnorm_backward(f) -> Verdict:
 
     names = "grad_x grad_weight grad_bias"
     judge = compared(names, expected, size)
-    return search("batchnorm_backward", f, cases.batch_norm_backward, judge, names, recognise=True)
+    return search("batchnorm_backward", f, cases.batch_norm_backward, judge, names)
 
 
 def _sizes(x, eps):
@@ -96,7 +96,7 @@ def concat_backward(f) -> Verdict:
 
     names = "grad_a grad_b grad_c"
     judge = by_magnitudes(names, expected)
-    return search("concat_backward", f, cases.concatenation, judge, names, recognise=True)
+    return search("concat_backward", f, cases.concatenation, judge, names)
 
 
 def add_backward(f) -> Verdict:
@@ -116,7 +116,7 @@ def add_backward(f) -> Verdict:
         return np.abs(grad_y).max() + factor * np.abs(body(grad_y)).max()
 
     judge = compared("grad_x", expected, size)
-    return search("add_backward", f, cases.addition, judge, "grad_x", recognise=True)
+    return search("add_backward", f, cases.addition, judge, "grad_x")
 
 
 # -- the bottleneck ----------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def bottleneck_forward(f) -> Verdict:
         return naive.relu(_passes(**case)[2])
 
     judge = by_magnitudes("y", expected)
-    return search("bottleneck_forward", f, cases.bottleneck, judge, "y", recognise=True)
+    return search("bottleneck_forward", f, cases.bottleneck, judge, "y")
 
 
 def bottleneck_backward(f) -> Verdict:
@@ -162,7 +162,7 @@ def bottleneck_backward(f) -> Verdict:
 
     names = "grad_x grad_weight1 grad_weight2 grad_weight3 grad_projection"
     judge = by_magnitudes(names, expected)
-    return search("bottleneck_backward", f, cases.bottleneck_backward, judge, names, recognise=True)
+    return search("bottleneck_backward", f, cases.bottleneck_backward, judge, names)
 
 
 def _passes(x, weight1, weight2, weight3, projection, stride):
@@ -188,7 +188,7 @@ def gate_forward(f) -> Verdict:
     def expected(x, gates, sizes):
         return naive.gate(x, gates, sizes)
 
-    return search("gate_forward", f, cases.gate, by_magnitudes("y", expected), "y", recognise=True)
+    return search("gate_forward", f, cases.gate, by_magnitudes("y", expected), "y")
 
 
 def gate_backward(f) -> Verdict:
@@ -205,7 +205,7 @@ def gate_backward(f) -> Verdict:
 
     names = "grad_x grad_gates"
     judge = by_magnitudes(names, expected)
-    return search("gate_backward", f, cases.gate_backward, judge, names, recognise=True)
+    return search("gate_backward", f, cases.gate_backward, judge, names)
 
 
 def early_exit(f) -> Verdict:
@@ -226,4 +226,4 @@ def early_exit(f) -> Verdict:
             result = y, left.astype(float) if whole else left
         return judge(result, case)
 
-    return search("early_exit", f, cases.early_exit, judge_whole, "y left", recognise=True)
+    return search("early_exit", f, cases.early_exit, judge_whole, "y left")

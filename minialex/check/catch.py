@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from minialex.check import planted
+from minialex.check.call import in_words, quietly
+from minialex.check.hints import HINTS
+from minialex.check.html import caught_html
 from minialex.check.planted import RIGHT, WRONG
-from minialex.check.search import in_words, quietly
-from minialex.check.verdict import NOT_WRITTEN, as_html
+from minialex.check.verdict import NOT_WRITTEN
 
 PAIRS = {"im2col": ("im2col", "col2im")}  # the others are NAME_forward and NAME_backward
 
@@ -15,7 +18,8 @@ PAIRS = {"im2col": ("im2col", "col2im")}  # the others are NAME_forward and NAME
 class Caught:
     """What became of the right answer and of each wrong one. Truthy when the test passes the one, and fails the others.
 
-    right: "passes", or how the test failed. bugs: (check, bug) -> "caught ..." or "ESCAPED".
+    right: "passes", or how the test failed. bugs: (check, bug) -> "caught ..." or "ESCAPED"; (of, bug) for a pair of
+    forward and backward which agree, and are both wrong.
     """
 
     of: str
@@ -38,27 +42,47 @@ class Caught:
 
     def __str__(self):
         if self.state == NOT_WRITTEN:
-            return f"catches, {self.of}: {NOT_WRITTEN}\n  test({', '.join(self.names)}) -> True or False"
-        count = len(self.bugs) - len(self.escaped)
-        lines = [f"catches, {self.of}: {self.state}, {count} of {len(self.bugs)} planted bugs caught"]
-        lines.append(
-            f"  the right answer {self.right}" + ("" if self.right == "passes" else ": it must pass")
-        )
+            return f"{self.title()}\n  {self.signature}"
         rows = {f"{check}, {bug}": fate for (check, bug), fate in self.bugs.items()}
         width = max(map(len, rows))
-        return "\n".join(lines + [f"  {row:<{width}}  {fate}" for row, fate in rows.items()])
+        lines = [self.title(), f"  the right answer {self.of_right()}"]
+        lines += [f"  {row:<{width}}  {fate}" for row, fate in rows.items()]
+        if self.hints and self.state == "wrong":
+            lines += ["", f'Hints: mx.check.hint("test_{self.of}"), then mx.check.hint("test_{self.of}", 2)']
+        return "\n".join(lines)
 
     __repr__ = __str__
 
+    @property
+    def signature(self) -> str:
+        """How the test is called."""
+        return f"test({', '.join(self.names)}) -> True or False"
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """Two, if there are some, for a test that does not catch all."""
+        return () if self else HINTS.get(f"test_{self.of}", ())
+
+    def title(self) -> str:
+        """The first line: the state, and how many were caught."""
+        count = len(self.bugs) - len(self.escaped)
+        counted = f", {count} of {len(self.bugs)} planted bugs caught"
+        return f"catches, {self.of}: {self.state}" + ("" if self.state == NOT_WRITTEN else counted)
+
+    def of_right(self) -> str:
+        """What became of the right answer."""
+        return self.right if self.right == "passes" else f"{self.right}: it must pass"
+
     def _repr_html_(self):
-        return as_html(str(self), self.state)
+        return caught_html(self)
 
 
 def catches(test, of: str) -> Caught:
     """Try a test of yours on the right answer and on every planted wrong one.
 
     test(forward, backward) -> True when the two are right, else False; an assert that fails counts as False. It gets
-    a pair of functions with the inputs of `check.<of>_forward` and `check.<of>_backward`, of which one may be wrong.
+    a pair of functions with the inputs of `check.<of>_forward` and `check.<of>_backward`. One of them may be wrong; or
+    both, so that they agree, and a measured slope sees nothing: for these a test needs numbers from elsewhere.
     of: "conv2d", "maxpool", "avgpool", "subsampling", "relu", "sigmoid", "tanh", "linear", "lrn", "dropout",
     "softmax_cross_entropy", "exchange", "device_exchange", "rbf", "map_loss", "batchnorm", "bottleneck", "gate";
     "im2col", for test(im2col, col2im); or the name of a check that has no pair, "sgd_step" say, for test(sgd_step).
@@ -68,7 +92,7 @@ def catches(test, of: str) -> Caught:
     ...     x, grad_y = np.array([-1.0, 0.0, 2.0]), np.array([10.0, -20.0, 30.0])
     ...     return (forward(x) == [0, 0, 2]).all() and (backward(x, grad_y) == [0, 0, 30]).all()
     >>> catches(my_test, of="relu")
-    catches, relu: right, 6 of 6 planted bugs caught
+    catches, relu: right, 8 of 8 planted bugs caught
       the right answer passes
       relu_forward, absolute value        caught
       relu_forward, leaky                 caught
@@ -76,6 +100,8 @@ def catches(test, of: str) -> Caught:
       relu_backward, forward's sign       caught
       relu_backward, 1 at zero            caught
       relu_backward, mask forgotten       caught
+      relu, leaky in both                 caught
+      relu, absolute value in both        caught
     """
     if not callable(test):
         raise TypeError(f"check.catches tries a test, a function; this is {test!r}")
@@ -89,11 +115,16 @@ def catches(test, of: str) -> Caught:
     right = [RIGHT[name] for name in names]
     fate, text = _tried(test, right)
     result, written = Caught(of, names, "passes" if fate in (True, None) else text), fate is not None
-    for number, name in enumerate(names):
-        for bug, function in WRONG[name].items():
-            caught, text = _tried(test, [*right[:number], function, *right[number + 1 :]])
-            result.bugs[name, bug] = "ESCAPED" if caught in (True, None) else text.replace("fails", "caught")
-            written |= caught is not None
+    wrong = {
+        (name, bug): [*right[:number], function, *right[number + 1 :]]
+        for number, name in enumerate(names)
+        for bug, function in WRONG[name].items()
+    }
+    wrong |= {(of, bug): make() for bug, make in planted.PAIRS.get(of, {}).items()}
+    for bug, functions in wrong.items():
+        caught, text = _tried(test, functions)
+        result.bugs[bug] = "ESCAPED" if caught in (True, None) else text.replace("fails", "caught")
+        written |= caught is not None
     if not written:  # it gave nothing, and no assert failed: a stub
         result.right, result.bugs = NOT_WRITTEN, {}
     return result

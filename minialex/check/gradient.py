@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minialex.check.holdings import unlisted, writers
+from minialex.check.html import as_html
 from minialex.check.layouts import laid_out_like
 from minialex.check.passes import in_passes, unsteady
 from minialex.devices.device import to_numpy
@@ -120,6 +121,10 @@ class Report:
 
     def _repr_pretty_(self, printer, cycle):
         printer.text(str(self))  # notebooks show it whole
+
+    def _repr_html_(self):
+        """Green down its side where all pass, grey where nothing is wrong but a kink, red for a bug."""
+        return as_html(str(self), "right" if self else "wrong" if self.bugs or self.faults else "not seen")
 
 
 def gradcheck(layer: Layer, x: Array, labels=None, rng=0, max_entries: int = 5000) -> Report:

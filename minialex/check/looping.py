@@ -17,14 +17,15 @@ LOOP = "f(model, loss, optimizer, batches) -> losses"
 def training_loop(f) -> Verdict:
     """f(model, loss, optimizer, batches) -> losses
 
-    One epoch, for each (x, labels) of batches:  logits = model.forward(x);  losses gets loss.forward(logits, labels),
-    then model.backward(loss.backward());  optimizer.step()
+    for each (x, labels) of batches, in this order:
+    losses[b] = loss.forward(model.forward(x), labels);  model.backward(loss.backward());  optimizer.step()
 
-    losses: an array or a list, one number for each batch, as it was before the batch's own step. The check judges the
-    model's weight after the epoch as well. It makes a Linear layer, SoftmaxCrossEntropy and SGD from the arrays of a
-    case, x and labels of all pictures among them, and gives your function objects with the methods named above, and no
-    others: model and loss have forward and backward, the optimizer has step. batches is a list; its last one may be
-    smaller. The model was trained before, so that its gradients are old ones until backward makes new ones.
+    One epoch. losses: an array or a list, one number for each batch b, as it was before the batch's own step. The
+    check judges the model's weight after the epoch, too.
+    Your function gets objects with the methods named here and no others: model and loss have forward and backward, the
+    optimizer has step. They are a Linear layer, SoftmaxCrossEntropy and SGD, made from the arrays of a case, of which x
+    and labels are those of all pictures. batches is a list, whose last one may be smaller. The gradients of weight and
+    bias are old ones, 1, 2, 3, ..., until backward makes new ones: who steps too early moves by them.
     """
 
     def expected(x, labels, weight, bias, lr, momentum, batch_size):
@@ -60,7 +61,7 @@ def epoch(draw):
         numbers = draw.array(*shape, small=True)
         return numbers * min(1.0, 3 / max(1e-9, np.abs(numbers).max()))
 
-    N, D, K = draw.between(1, 4, 7), draw.between(1, 3, 5), draw.between(2, 3, 5)
+    N, D, K = draw.between(1, 3, 7), draw.between(1, 3, 5), draw.between(2, 3, 5)
     batch_size, lr = draw.between(1, 3), draw.one_of(0.5, 0.25, more=(0.1,))
     momentum = draw.one_of(0.5, 0.9, more=(0.0,))
     x, weight, bias = array(N, D), array(K, D), array(K)
@@ -77,9 +78,7 @@ def on_a_small_model(f):
         model, loss = Linear(*weight.shape[::-1]).astype(np.float64), SoftmaxCrossEntropy().astype(np.float64)
         for parameter, value in ((model.weight, weight), (model.bias, bias)):
             parameter.value[...] = value
-            parameter.grad = np.arange(1.0, 1 + value.size).reshape(
-                value.shape
-            )  # old: who steps too early moves
+            parameter.grad = np.arange(1.0, 1 + value.size).reshape(value.shape)  # old
         optimizer, calls = SGD(model.parameters(), lr=lr, momentum=momentum), []
 
         def seen(method):

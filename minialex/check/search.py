@@ -5,17 +5,18 @@ The cases are the same on every run, unless `seed_of_cases` is set. Nothing is k
 
 import contextlib
 import contextvars
-import functools
-import io
-import traceback
-import warnings
-from pathlib import Path
 
 import numpy as np
 
+from minialex.check.call import Seed, attempt, call, in_words, judged, quietly
+from minialex.check.compare import by_magnitudes, compare, compared
 from minialex.check.planted.registry import SIGNATURES, adapted
-from minialex.check.recognise import known_mistake
-from minialex.check.verdict import NOT_WRITTEN, RIGHT, SHOWN, WRONG, Finding, Verdict
+from minialex.check.recognise import known_mistakes, outcome
+from minialex.check.verdict import NOT_WRITTEN, RIGHT, SHOWN, WRONG, Verdict
+
+__all__ = [
+    "Draw", "Seed", "attempt", "by_magnitudes", "compare", "compared", "in_words", "quietly", "run", "search",
+]  # fmt: skip
 
 # How many cases are tried: with arrays of small whole numbers; of others; of whole numbers times a thousand, a million,
 # a thousandth, of either sign or all negative; of others, in larger arrays.
@@ -23,21 +24,17 @@ CASES = {"whole": 45, "fractions": 15, "scales": 45, "large": 25}
 PLAIN = {"whole": "plain", "fractions": "plain"}  # the modes with numbers of everyday size
 COMPARED = 20  # so many cases in which a wrong answer must do as a planted one does, to be taken for it
 SMALLER = 250  # so many attempts to find a smaller case, for each array that is wrong
-TOLERANCE = {
-    "float64": 1e-9,
-    "float32": 1e-5,
-}  # relative to the magnitudes that are added up for an array, at most
 SCALES = (1e3, -1e3, 1e-3, 1.0, -1.0, 1e6, -1e6)  # below 0: all numbers are negative
 HUGE = (1e37, -1e37)  # for what only moves or compares numbers; float32 ends at 3e38
 seed_of_cases = contextvars.ContextVar("seed_of_cases", default=None)  # None: the same cases on every run
 BINARY = (2.0**10, -(2.0**10), 2.0**-10, 1.0, -1.0, 2.0**20, -(2.0**20))  # SCALES that round nothing
 
 
-def search(check, f, make_case, judge, arrays, recognise=False) -> Verdict:
+def search(check, f, make_case, judge, arrays) -> Verdict:
     """Try f on the cases that `make_case(draw)` makes, dicts of inputs by name; `judge(result, case)` says what it is.
 
     judge returns a Finding for each array; its state may be "right".
-    recognise: say so if f makes one of the planted mistakes.
+    Where f is wrong as a planted answer is wrong, the verdict says so.
     Raises TypeError when f is no function, and ImportError when hypothesis is not installed.
     """
     if not callable(f):
@@ -46,7 +43,7 @@ def search(check, f, make_case, judge, arrays, recognise=False) -> Verdict:
         )
     f = adapted(check, f)
     arrays, verdict, sizes, modes, tapes = arrays.split(), None, {}, {}, {}
-    drawn, tried = [], []
+    drawn, first, shown = [], [], {}  # what f gave in the first cases, and in those that the verdict shows
 
     def make(draw):
         drawn[:] = [draw.tape]
@@ -59,26 +56,27 @@ def search(check, f, make_case, judge, arrays, recognise=False) -> Verdict:
             signature = f"f({', '.join(case)}) -> {', '.join(arrays)}"
             verdict = Verdict(check, SIGNATURES.get(check, signature), arrays)
         verdict.cases += target is None
-        failed = False
-        for finding in attempt(f, case, judge, verdict.signature):
+        failed, done = False, call(f, case)
+        if target is None and len(first) < COMPARED:
+            first.append((case, outcome(done, arrays)))
+        for finding in judged(done, judge, verdict.signature):
             where = finding.where
             verdict.judged |= {where} if finding.state in (RIGHT, WRONG, "nan") else set()
             if finding.state == RIGHT:
                 continue
             known = verdict.findings.get(where)
-            finding.case, size = case, size_of(case)
+            size = size_of(case)
             modes.setdefault(where, mode)
             as_plain = PLAIN.get(mode, mode) == PLAIN.get(
                 modes[where], modes[where]
             )  # a million reads worse than 2
             if known is None or (finding.state == known.state and as_plain and size < sizes[where]):
                 verdict.findings[where], sizes[where], tapes[where] = finding, size, drawn[0]
+                shown[where] = case, outcome(done, arrays)
             failed |= where == target and finding.state == verdict.findings[where].state
         return failed
 
     def explore(case, mode):
-        if len(tried) < COMPARED:
-            tried.append(case)
         attempt_once(case, mode)
         if verdict.state == NOT_WRITTEN:
             raise _Enough
@@ -91,10 +89,9 @@ def search(check, f, make_case, judge, arrays, recognise=False) -> Verdict:
         run(make, mode, lambda case, mode, where=where: attempt_once(case, mode, where))
         if mode not in PLAIN:  # few numbers may still be of a large scale
             sizes_first(tapes[where], lambda tape: attempt_once(make(Draw(tape, mode)), mode, where))  # noqa: B023
-    if recognise and verdict.state == WRONG:
-        shown = [finding.case for finding in verdict.findings.values() if finding.case]
-        with quietly():
-            verdict.mistake = known_mistake(check, f, [*shown, *tried], copies_of)
+    if verdict.state == WRONG:
+        seen = [*shown.values(), *first]
+        verdict.mistakes = known_mistakes(check, arrays, seen, list(verdict.findings))
     return verdict
 
 
@@ -220,178 +217,3 @@ def size_of(case) -> tuple[int, int, float]:
     values = np.concatenate(values)
     entries = sum(value.size for value in case.values() if isinstance(value, np.ndarray))
     return entries, int((values % 1 != 0).sum()), float(np.abs(values).sum())
-
-
-# -- one case ----------------------------------------------------------------------------------------------
-
-
-def attempt(f, case, judge, signature) -> list[Finding]:
-    """Call f on copies of a case's inputs, quietly; what the judge says, and whether f wrote into its inputs."""
-    given = copies_of(case)
-    with quietly():
-        try:
-            result = f(*given.values())
-        except NotImplementedError:
-            result = None
-        except Exception as error:
-            return [Finding("the call", "raised", in_words(error, signature))]
-        findings = judge(result, case)
-    for name, before in case.items():
-        if isinstance(before, np.ndarray) and not alike(given[name], before):
-            text = f"your function wrote into {name}; it must make a new array"
-            findings.append(Finding(f"input {name}", "changed", text, given[name], before))
-    return findings
-
-
-def copies_of(case):
-    return {name: copy_of(value) for name, value in case.items()}
-
-
-@contextlib.contextmanager
-def quietly():
-    """A function that is tried a hundred times prints nothing, and does not warn."""
-    with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def copy_of(value):
-    """A fresh copy of an array or a generator, so that each call starts alike."""
-    if isinstance(value, Seed):
-        return value.generator()
-    return value.copy() if isinstance(value, np.ndarray) else value
-
-
-class Seed(int):
-    """A seed in a case: the learner's function gets a new generator made from it."""
-
-    def generator(self) -> np.random.Generator:
-        return np.random.default_rng(int(self))
-
-    def __repr__(self):
-        return f"np.random.default_rng({int(self)})"
-
-    __str__ = __repr__
-
-
-def alike(after, before):
-    """Did an array keep its numbers? One that was moved a little and moved back did."""
-    return after.shape == before.shape and np.allclose(after, before, rtol=1e-9, atol=1e-12, equal_nan=True)
-
-
-def in_words(error, called_as="") -> str:
-    """An exception with the learner's line that raised it; without one, how the function is called."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if hasattr(error, "in_words"):  # it was raised in another process, and put into words there
-        return error.in_words
-    frames = traceback.extract_tb(error.__traceback__)
-    while frames and Path(frames[0].filename).parent == Path(__file__).parent:
-        del frames[0]  # ours
-    if not frames:
-        return text + (f"; it is called as {called_as}" if called_as else "")
-    learners = [frame for frame in frames if frame.filename == frames[0].filename]
-    return f"{text}; {learners[-1].name}, line {learners[-1].lineno}: {learners[-1].line}"
-
-
-def by_magnitudes(arrays, expected):
-    """A judge for what multiplies and adds up: the same sums with each number as large as the largest of its array."""
-
-    def largest(x):
-        return np.full_like(x, np.abs(x).max(initial=0)) if isinstance(x, np.ndarray) else x
-
-    def size(**case):
-        right = expected(**{name: largest(x) for name, x in case.items()})
-        return tuple(
-            np.abs(array).max(initial=0.0) for array in (right if isinstance(right, tuple) else (right,))
-        )
-
-    return compared(arrays, expected, size)
-
-
-def compared(arrays, expected, size=None):
-    """A judge: the arrays that a function returned against what `expected(**case)` returns.
-
-    size(**case): the largest magnitude that is added up for an array, or a tuple with one for each; numbers may differ
-    by a small share of it. Left out: the largest number that is expected, 1 at least.
-    """
-    names = arrays.split()
-
-    def judge(result, case):
-        right = expected(**case)
-        right = right if isinstance(right, tuple) else (right,)
-        if result is None or result is Ellipsis:
-            result = (None,) * len(names)
-        elif len(names) == 1:
-            result = (result,)
-        elif not isinstance(result, (tuple, list)):
-            text = f"one {type(result).__name__}, where a tuple of {len(names)} is wanted: {', '.join(names)}"
-            return [Finding("the call", "wrong type", text)]
-        if len(result) != len(names):
-            text = f"{len(result)}, where {len(names)} are wanted: {', '.join(names)}"
-            return [Finding("the call", "wrong number of arrays", text)]
-
-        @functools.cache
-        def sizes():
-            found = (
-                size(**case) if size else tuple(max(1.0, np.abs(array).max(initial=0.0)) for array in right)
-            )
-            return found if isinstance(found, tuple) else (found,)
-
-        found = enumerate(zip(names, result, right, strict=True))
-        return [compare(*three, lambda number=number: sizes()[number]) for number, three in found]
-
-    return judge
-
-
-def compare(name, yours, expected, size) -> Finding:
-    """One array against the right one: type, shape, nan, then the numbers; size(): as for `compared`."""
-    expected = np.asarray(expected)
-    if yours is None or yours is Ellipsis:
-        return Finding(name, NOT_WRITTEN)
-    numbers = (float, np.floating) if expected.ndim == 0 else ()
-    if not isinstance(yours, (np.ndarray, *numbers)):
-        kind = f"type {type(yours).__name__}"
-        wanted = "a number with a fraction (float)" if expected.ndim == 0 else "a NumPy array"
-        return Finding(name, "wrong type", f"{kind}, where {wanted} is wanted")
-    yours = np.asarray(yours).copy()
-    if yours.dtype.name not in TOLERANCE:
-        return Finding(
-            name, "wrong type", f"{yours.dtype}, where float64 is wanted (float32 will do)", yours, expected
-        )
-    if yours.shape != expected.shape:
-        return Finding(name, "wrong shape", f"{yours.shape}, not {expected.shape}", yours, expected)
-    finite = np.isfinite(yours)
-    if not finite.all():
-        at = first_of(~finite)
-        text = f"{(~finite).sum()} of {yours.size} numbers are nan or inf, the first{place(at)}: {yours[at]}"
-        text = text if yours.ndim else f"{yours[()]}, not {expected[()]:.6g}"
-        return Finding(name, "nan", text, yours, expected)
-    tolerance, difference = TOLERANCE[yours.dtype.name], np.abs(yours - expected)
-    if (
-        difference <= tolerance * 1e-3 * np.abs(expected).max(initial=0.0)
-    ).all():  # nearly always; quickly done
-        return Finding(name, RIGHT)
-    tolerance *= size()
-    if (difference <= tolerance).all():
-        return Finding(name, RIGHT)
-    at = np.unravel_index(difference.argmax(), difference.shape)
-    text = told_apart(yours[at], expected[at])
-    if yours.ndim:
-        text = f"{(difference > tolerance).sum()} of {yours.size} numbers, the worst{place(at)}: {text}"
-    return Finding(name, WRONG, text, yours, expected)
-
-
-def told_apart(yours, expected) -> str:
-    """Both numbers, with so many digits that they differ: at least six."""
-    texts = (f"{yours:.{digits}g}, not {expected:.{digits}g}" for digits in (6, 9, 12, 17))
-    return next(
-        (text for text in texts if len(set(text.split(", not "))) > 1), f"{yours!r}, not {expected!r}"
-    )
-
-
-def first_of(mask):
-    return tuple(np.argwhere(mask)[0]) if mask.ndim else ()
-
-
-def place(index) -> str:
-    return f" at {[int(i) for i in index]}" if index else ""

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-MOST = 12  # rows, columns or matrices that are shown; smallest cases have far fewer
+MOST = 12  # rows, columns or matrices that are shown; smallest cases have far fewer; and lines of what is printed
+WIDEST = 100  # characters of a line that was printed
 
 
 def number(value) -> str:
@@ -21,8 +22,8 @@ def number(value) -> str:
     return text
 
 
-def lines(array) -> list[str]:
-    """An array, its last two axes as a matrix; several matrices each behind their index.
+def lines(array, only=None) -> list[str]:
+    """An array, its last two axes as a matrix; several matrices each behind their index. only: the indices of some.
 
     >>> print("\\n".join(lines(np.array([[[1.0, -2.0], [3.0, 4.0]], [[10.0, 0.5], [5.0, 6.0]]]))))
     [0]  1  -2
@@ -33,15 +34,56 @@ def lines(array) -> list[str]:
     array = np.asarray(array)
     if array.ndim < 2:
         return _matrix(array.reshape(1, -1))
-    stacked = list(np.ndindex(array.shape[:-2]))
+    stacked, _ = matrices(array, None)
     if len(stacked) == 1:
         return _matrix(array[stacked[0]])
-    found = []
+    found, stacked = [], stacked if only is None else only
     for index in stacked[:MOST]:
         first, *others = _matrix(array[index])
         label = str(list(index)) + "  "
         found += [label + first, *(" " * len(label) + line for line in others)]
     return found + (["..."] if len(stacked) > MOST else [])
+
+
+def matrices(array, wrong) -> tuple[list[tuple[int, ...]], int]:
+    """The indices of an array's matrices that have a wrong cell, and how many others there are; of None: all.
+
+    >>> matrices(np.zeros((3, 1, 2)), np.array([[[0, 0]], [[0, 1]], [[0, 0]]]))
+    ([(1,)], 2)
+    """
+    found = [*np.ndindex(array.shape[:-2])]
+    shown = found if wrong is None else [index for index in found if np.any(wrong[index])]
+    return shown, len(found) - len(shown)
+
+
+def listed(names) -> str:
+    """Names in a row.
+
+    >>> listed(["y"]), listed(["y0", "y1", "crossed"])
+    ('y', 'y0, y1 and crossed')
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def others_are(count: int, state: str) -> str:
+    """In words: what the matrices are that are not shown."""
+    right = "as before" if state == "changed" else "right"
+    if count == 0:
+        return ""
+    return f"(the other matrix is {right})" if count == 1 else f"(the other {count} matrices are {right})"
+
+
+def output_of(text: str) -> list[str]:
+    """What a function printed, in MOST lines at most, none of them longer than WIDEST.
+
+    >>> output_of("x is 3\\ny is 4\\n")
+    ['x is 3', 'y is 4']
+    """
+    found = text.rstrip("\n").split("\n")
+    more = [f"... and {len(found) - MOST + 1} more lines"] if len(found) > MOST else []
+    found = found[: MOST - len(more)]
+    return [line if len(line) <= WIDEST else line[: WIDEST - 3] + "..." for line in found] + more
 
 
 def _matrix(matrix):

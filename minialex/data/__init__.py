@@ -4,6 +4,7 @@ from minialex.data.digits import draw_digits, load_drawn_digits
 from minialex.data.loader import ArrayBatches, DummyBatches, PictureBatches
 from minialex.data.mnist import load_mnist, read_idx
 from minialex.data.photo import as_text, digit_from_picture
+from minialex.data.typed import digit_from_text
 
 __all__ = [
     "ArrayBatches",
@@ -11,6 +12,7 @@ __all__ = [
     "PictureBatches",
     "as_text",
     "digit_from_picture",
+    "digit_from_text",
     "draw_digits",
     "load_drawn_digits",
     "load_mnist",

@@ -65,12 +65,12 @@ def digit_from_picture(picture: "str | os.PathLike | Image | np.ndarray") -> Pre
     even = _without_paper(grey, notes)
     ink = _ink(even, name, notes)
     cropped = _cropped(ink, shrunk, name, notes)
-    image = _centred(_scaled(_thick_enough(cropped, notes)))
+    image = centred(scaled(thick_enough(cropped, notes)))
     notes.append(f"scaled into {BOX}x{BOX} pixels and centred by its centre of mass")
 
     stages = {"as read": grey, "paper removed": even, "ink alone": ink, "cropped": cropped, "as MNIST": image}
-    steps = [(stage, _as_uint8(array)) for stage, array in stages.items()]
-    return PreparedDigit(_as_uint8(image), steps, notes)
+    steps = [(stage, as_uint8(array)) for stage, array in stages.items()]
+    return PreparedDigit(as_uint8(image), steps, notes)
 
 
 def as_text(image: np.ndarray, cells: str = " ▄▀█") -> str:
@@ -109,7 +109,7 @@ def _read(picture, name: str, notes: list[str]) -> tuple[np.ndarray, float]:
             f"{name} cannot be read as a picture ({error}). Save it anew as PNG or JPEG and try again."
         ) from error
     shrunk = max(1.0, max(grey.shape) / WORKING_SIDE)
-    return _resized(grey, 1 / shrunk), shrunk
+    return resized(grey, 1 / shrunk), shrunk
 
 
 def _open(path, notes: list[str]) -> np.ndarray:
@@ -198,11 +198,11 @@ def _shade(raised: np.ndarray) -> np.ndarray:
     window; taking the highest value of those brings back the rest (an "opening"). Shades are smooth, so a small
     copy will do.
     """
-    small = _resized(raised, min(1.0, 96 / max(raised.shape)))
+    small = resized(raised, min(1.0, 96 / max(raised.shape)))
     reach = round(max(small.shape) * BROADEST_STROKE / 2)
     opened = _highest_around(-_highest_around(-small, reach), reach)
-    smooth = _resized(opened, min(1.0, 24 / max(opened.shape)))
-    return _resized(smooth, shape=raised.shape)
+    smooth = resized(opened, min(1.0, 24 / max(opened.shape)))
+    return resized(smooth, shape=raised.shape)
 
 
 def _ink(even: np.ndarray, name: str, notes: list[str]) -> np.ndarray:
@@ -303,9 +303,9 @@ def _cropped(ink: np.ndarray, shrunk: float, name: str, notes: list[str]) -> np.
     return cropped
 
 
-def _thick_enough(ink: np.ndarray, notes: list[str]) -> np.ndarray:
+def thick_enough(ink: np.ndarray, notes: list[str]) -> np.ndarray:
     """The digit with its strokes grown if they would vanish at 20x20 pixels: a pen is thin on a large sheet."""
-    ink = _resized(ink, min(1.0, 4 * BOX / max(ink.shape)))  # no finer than needs be
+    ink = resized(ink, min(1.0, 4 * BOX / max(ink.shape)))  # no finer than needs be
     scale = max(ink.shape) / BOX
     stroke = _stroke_width(ink) / scale
     if stroke >= THINNEST_STROKE:
@@ -325,13 +325,13 @@ def _stroke_width(ink: np.ndarray) -> float:
     return 2 * ink.sum() / (outline * np.pi / 4)
 
 
-def _scaled(ink: np.ndarray) -> np.ndarray:
+def scaled(ink: np.ndarray) -> np.ndarray:
     """The digit with its longer side BOX pixels, its brightest pixel 1."""
-    scaled = _resized(ink, BOX / max(ink.shape))
-    return scaled / scaled.max()
+    small = resized(ink, BOX / max(ink.shape))
+    return small / small.max()
 
 
-def _centred(ink: np.ndarray) -> np.ndarray:
+def centred(ink: np.ndarray) -> np.ndarray:
     """The digit laid into (28, 28), its centre of mass in the middle, as far as it does not stick out."""
     corner = []
     for axis, side in enumerate(ink.shape):
@@ -342,7 +342,7 @@ def _centred(ink: np.ndarray) -> np.ndarray:
     return image
 
 
-def _resized(picture: np.ndarray, factor: float = 1.0, shape: tuple[int, int] | None = None) -> np.ndarray:
+def resized(picture: np.ndarray, factor: float = 1.0, shape: tuple[int, int] | None = None) -> np.ndarray:
     """The picture scaled by `factor`, each side at least one pixel, or to `shape`; smooth in either direction."""
     from PIL import Image
 
@@ -353,5 +353,5 @@ def _resized(picture: np.ndarray, factor: float = 1.0, shape: tuple[int, int] | 
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _as_uint8(picture: np.ndarray) -> np.ndarray:
+def as_uint8(picture: np.ndarray) -> np.ndarray:
     return np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)

@@ -1278,7 +1278,7 @@ def finds(name, f):
     """What a check finds first, in the cases that it tries: quicker than a verdict, which looks for a small case."""
     found = []
 
-    def until_it_fails(check, f, make_case, judge, arrays, recognise=False):
+    def until_it_fails(check, f, make_case, judge, arrays):
         f = adapted(check, f)
 
         def fails(case, mode):

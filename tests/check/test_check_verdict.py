@@ -4,6 +4,7 @@ import functools
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 
 from minialex import check
 from minialex.check import planted, show
-from minialex.check.verdict import NOT_WRITTEN, Verdict
+from minialex.check.compare import compare
+from minialex.check.gradient import gradcheck
+from minialex.check.verdict import NOT_WRITTEN, Finding, Verdict
+from minialex.layers import ReLU, Tanh
 
 
 @functools.cache
@@ -37,6 +41,8 @@ def test_a_verdict_on_an_overwriting_col2im_reads_well():
 COL2IM = """\
 col2im: wrong, 130 cases tried
   grad_x  wrong: 1 of 3 numbers, the worst at [0, 0, 0, 1]: 0, not 1
+  grad_x: the same numbers as the planted mistake "overwrites": = instead of +=: where windows overlap, \
+the last one wins.
 
 The smallest case found for grad_x, wrong:
   columns (1, 2, 2)
@@ -47,7 +53,9 @@ The smallest case found for grad_x, wrong:
   stride = 1
   grad_x:
   yours      expected    difference
-  0  0  0    0  1  0     0  -1  0"""
+  0  0  0    0  1  0     0  -1  0
+
+Hints: mx.check.hint("col2im"), then mx.check.hint("col2im", 2)"""
 
 
 def test_a_right_verdict_is_short():
@@ -82,14 +90,136 @@ def test_notebooks_show_a_verdict_in_its_colour():
     assert "&lt;" in check.relu_forward(lambda: 0)._repr_html_()  # <lambda>
 
 
+class Cells(HTMLParser):
+    """The cells of a page's tables that have a background: (colour, text); fails where tags do not match."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.found, self.details = [], [], []
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        assert tag in "div b span table tr td pre details summary code".split(), tag
+        assert {name for name, _ in attrs} <= {"style"}  # no script, no address; details are closed
+        style = dict(attrs).get("style") or ""
+        self.open.append(
+            (tag, "yours" if "213,94,0" in style else "expected" if "0,114,178" in style else "")
+        )
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1][1]:
+            self.found.append((self.open[-1][1], data))
+        if self.open and self.open[-1][0] == "summary":
+            self.details.append(data)
+
+
+def test_notebooks_mark_the_wrong_cells_alone():
+    cells = Cells(verdict_on("col2im", "overwrites")._repr_html_())
+    assert cells.found == [("yours", "0"), ("expected", "1"), ("yours", "-1")]
+    assert cells.details == ["Hint 1", "Hint 2"]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.full(x.shape, np.nan),
+        lambda x: x[..., None],
+        lambda x: 1 / 0,
+        lambda x: "<b>",
+        lambda x: None,
+        lambda x: np.zeros((0, 3)),
+        lambda x: np.maximum(x, 0, out=x),
+        lambda x: np.zeros((20, 30)),
+        lambda x: np.float64(1),
+        lambda: 0,
+    ],
+)
+def test_whatever_is_wrong_can_be_shown_in_a_notebook(f):
+    verdict = check.relu_forward(f)
+    assert not verdict
+    assert "<b><b>" not in verdict._repr_html_()
+    assert Cells(verdict._repr_html_()).details == ["Hint 1", "Hint 2"]
+
+
+def test_a_right_verdict_has_no_cells_and_no_hints():
+    cells = Cells(verdict_on("conv2d_backward")._repr_html_())
+    assert cells.found == cells.details == []
+    assert "Hints" not in str(verdict_on("conv2d_backward"))
+
+
+def test_of_many_matrices_those_that_are_right_are_counted_and_not_shown():
+    verdict = verdict_on("ten_crop", "upside down")
+    text, html = str(verdict), verdict._repr_html_()
+    for page in (text, html):
+        assert all(f"[{number}, 0]" in page for number in range(5, 10))
+        assert not any(f"[{number}, 0]" in page for number in range(5))
+        assert page.count("(the other 5 matrices are right)") == 1
+    assert len(Cells(html).found) == 3 * 10
+    assert show.others_are(1, "changed") == "(the other matrix is as before)"
+
+
+def test_a_number_that_differs_by_rounding_alone_is_not_marked():
+    right = np.array([[1.0, 2.0], [3.0, 4.0]])
+    finding = compare("y", right * (1 + 1e-15) + [[0, 1], [0, 0]], right, lambda: 4.0)
+    assert finding.wrong_cells.tolist() == [[False, True], [False, False]]
+    by_hand = Finding("y", "wrong", "", right * (1 + 1e-15) + [[0, 1], [0, 0]], right)
+    assert by_hand.wrong_cells.tolist() == [[False, True], [False, False]]
+
+
+def test_a_gradient_checks_report_has_a_colour_too():
+    right = gradcheck(Tanh(), np.array([[1.0]]))
+    assert "#2e8b57" in right._repr_html_()
+    assert "gradcheck of Tanh" in right._repr_html_()
+    assert "#888888" in gradcheck(ReLU(), np.array([[0.0]]))._repr_html_()
+
+
 def test_what_a_function_prints_is_swallowed(capsys):
     def talks(x):
         print("x is", x)
         np.exp(np.array(1e9))  # an overflow, and a warning
         return np.maximum(x, 0)
 
-    assert check.relu_forward(talks)
+    verdict = check.relu_forward(talks)
+    assert verdict
+    assert "x is" not in str(verdict) + verdict._repr_html_()
     assert capsys.readouterr().out == ""
+
+
+def test_what_the_smallest_case_printed_is_shown_and_nothing_else(capsys):
+    def talks(x):
+        print("x is", x)
+        print("<y>", 200 * "-")
+        return np.abs(x)
+
+    verdict = check.relu_forward(talks)
+    text = f"  your function printed:\n  | x is [[-1.]]\n  | <y> {93 * '-'}...\n  y:\n"
+    assert text in str(verdict)
+    assert str(verdict).count("x is") == 1
+    html = verdict._repr_html_()
+    assert f">x is [[-1.]]\n&lt;y&gt; {93 * '-'}...</pre>" in html
+    assert html.count("x is") == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_printed_before_a_call_raises_is_shown_in_twelve_lines_at_most():
+    def talks(x):
+        print(*range(20), sep="\n")
+        raise ValueError("no")
+
+    printed = re.findall(r"^  \| (.*)$", str(check.relu_forward(talks)), re.MULTILINE)
+    assert printed == [*map(str, range(11)), "... and 9 more lines"]
+
+
+def test_a_mask_that_is_drawn_again_prints_what_its_own_case_printed():
+    def talks(shape, p, rng):
+        print("shape", shape)
+        return rng.random(shape) < p
+
+    assert str(check.dropout_mask(talks)).count("| shape") == 1
 
 
 def test_large_arrays_are_shown_in_part():
@@ -127,9 +257,12 @@ def test_an_unfinished_verdict_is_not_true():
 
 def test_the_table_of_wrong_answers_has_them_all():
     table = planted.describe()
-    assert len(table.splitlines()) == len(planted.WRONG) + sum(map(len, planted.WRONG.values()))
-    with pytest.raises(KeyError, match=r"no wrong answers for 'relu'; it has them for .*relu_backward"):
-        planted.describe("relu")
+    tables = [*planted.WRONG.values(), *planted.PAIRS.values()]
+    assert len(table.splitlines()) == len(tables) + sum(map(len, tables))
+    with pytest.raises(
+        KeyError, match=r"no wrong answers for 'pool'; it has them for .*relu_backward.*, maxpool"
+    ):
+        planted.describe("pool")
 
 
 def test_the_source_of_an_answer_can_be_read():
@@ -156,7 +289,7 @@ def test_a_weak_test_lets_bugs_escape():
     assert ("relu_backward", "mask forgotten") not in caught.escaped
     assert "relu_backward, 1 at zero             ESCAPED" in str(caught)
     assert str(caught).startswith(
-        "catches, relu: wrong, 2 of 6 planted bugs caught\n  the right answer passes\n"
+        "catches, relu: wrong, 4 of 8 planted bugs caught\n  the right answer passes\n"
     )
 
 

@@ -4,6 +4,7 @@ The verdict stays on this side: cases are made here, results come back as number
 comes back is unpickled or run. It is no sandbox: the answer may read and write files as the user may.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 from minialex.check.kept import wire
 
 SECONDS = 60.0  # of waiting for an answer, all its calls together
+LOOK = 0.05  # so often the clock is looked at
 MEMORY = (
     4 * 2**30
 )  # bytes of addresses; NumPy's libraries take half a GiB of them before anything is computed
@@ -66,6 +68,8 @@ class Apart:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
             cwd=self.path.parent,
         )  # fmt: skip
+        self._until, self._late, self._over = math.inf, False, threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
         try:
             first = self._waited()
         except BaseException:
@@ -80,6 +84,7 @@ class Apart:
         return self
 
     def __exit__(self, *error):
+        self._over.set()
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
@@ -126,23 +131,24 @@ class Apart:
 
     def _waited(self):
         """The next message of the answer's process, which has so much time left."""
-        late = threading.Event()
-
-        def stop():
-            late.set()
-            self._process.kill()
-
-        timer = threading.Timer(max(self.left, 0), stop)
         started = time.perf_counter()
-        timer.start()
+        self._until = started + max(self.left, 0)
         try:
             message = wire.receive(self._process.stdout)
         except EOFError:
-            if late.is_set():
+            if self._late:
                 raise TimedOut(f"it took more than {self.seconds:g} s, and was stopped") from None
             raise Stopped("its process has ended") from None
         finally:
-            timer.cancel()
+            self._until = math.inf
             self.left -= time.perf_counter() - started
         self.wanted |= set(message.get("wanted", ()))
         return message
+
+    def _watch(self):
+        """In a thread of its own: stop the process when it is late."""
+        while not self._over.wait(LOOK):
+            if time.perf_counter() > self._until:
+                self._late = True
+                self._process.kill()
+                return

@@ -91,9 +91,3 @@ def loop_labels_late(model, loss, optimizer, batches):
         late.append((x, np.resize(known, len(x))))
         known = labels
     return training_loop(model, loss, optimizer, late)
-
-
-@wrong("training_loop", "the first batch again and again")
-def loop_first_batch(model, loss, optimizer, batches):
-    """x and labels are those of the first batch, every time."""
-    return training_loop(model, loss, optimizer, [batches[0] for _ in batches])

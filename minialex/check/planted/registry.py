@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 RIGHT: dict[str, Callable] = {}
 WRONG: dict[str, dict[str, Callable]] = {}
+PAIRS: dict[str, dict[str, Callable]] = {}  # by what `check.catches` calls them: "linear"
 ADAPTERS: dict[str, Callable] = {}
 SIGNATURES: dict[str, str] = {}
 
@@ -20,6 +21,16 @@ def wrong(check: str, bug: str):
 
     def enter(function):
         WRONG.setdefault(check, {})[bug] = function
+        return function
+
+    return enter
+
+
+def pair(of: str, bug: str):
+    """Enter a function that gives a forward and a backward which agree, and are both wrong."""
+
+    def enter(function):
+        PAIRS.setdefault(of, {})[bug] = function
         return function
 
     return enter
@@ -46,6 +57,7 @@ def adapted(check: str, function):
 def describe(check: str | None = None) -> str:
     """The wrong answers of one check, or of all, as a table: the bug, and what is wrong.
 
+    check: a check's name; or "linear", say, for the wrong pairs of forward and backward.
     Raises KeyError for a check that does not exist.
 
     >>> print(describe("relu_backward"))
@@ -54,20 +66,22 @@ def describe(check: str | None = None) -> str:
       1 at zero          At x = 0 the gradient passes.
       mask forgotten     The gradient passes everywhere.
     """
-    if check is not None and check not in WRONG:
-        raise KeyError(f"planted has no wrong answers for {check!r}; it has them for {', '.join(WRONG)}")
+    titled = [(name, name, bugs) for name, bugs in WRONG.items()]
+    titled += [(name, f"{name}, forward and backward alike", bugs) for name, bugs in PAIRS.items()]
+    names = list(dict.fromkeys(name for name, _, _ in titled))
+    if check is not None and check not in names:
+        raise KeyError(f"planted has no wrong answers for {check!r}; it has them for {', '.join(names)}")
     lines = []
-    for name in [check] if check else WRONG:
-        width = max(map(len, WRONG[name]))
-        lines.append(name)
-        lines += [
-            f"  {bug:<{width}}     {inspect.getdoc(f).splitlines()[0]}" for bug, f in WRONG[name].items()
-        ]
+    for name, title, bugs in titled:
+        if check in (None, name):
+            width = max(map(len, bugs))
+            lines.append(title)
+            lines += [f"  {bug:<{width}}     {inspect.getdoc(f).splitlines()[0]}" for bug, f in bugs.items()]
     return "\n".join(lines)
 
 
 def source(check: str, bug: str | None = None) -> str:
-    """The lines of a wrong answer; of the right one, where no bug is named.
+    """The lines of a wrong answer, or of a wrong pair; of the right answer, where no bug is named.
 
     >>> print(source("relu_forward"))
     @right
@@ -75,4 +89,6 @@ def source(check: str, bug: str | None = None) -> str:
         return np.maximum(x, 0)
     <BLANKLINE>
     """
-    return inspect.getsource(RIGHT[check] if bug is None else WRONG[check][bug])
+    if bug is None:
+        return inspect.getsource(RIGHT[check])
+    return inspect.getsource(PAIRS[check][bug] if bug in PAIRS.get(check, {}) else WRONG[check][bug])

@@ -1,0 +1,113 @@
+"""One call of a learner's function: what it was given and what it gave, what it raised, and what it printed."""
+
+import contextlib
+import io
+import traceback
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minialex.check.verdict import RIGHT, Finding
+
+
+@dataclass
+class Call:
+    """What became of a call. given: the inputs as the function left them; result: None where it raised."""
+
+    case: dict  # the inputs, by name
+    given: dict
+    result: object = None
+    error: Exception | None = None
+    printed: str = ""
+
+
+def call(f, case) -> Call:
+    """Call f on copies of a case's inputs, quietly. NotImplementedError is as good as None: not written yet."""
+    done, printed = Call(case, copies_of(case)), io.StringIO()
+    with quietly(printed):
+        try:
+            done.result = f(*done.given.values())
+        except NotImplementedError:
+            pass
+        except Exception as error:
+            done.error = error
+    done.printed = printed.getvalue()
+    return done
+
+
+def attempt(f, case, judge, signature) -> list[Finding]:
+    """Call f; what the judge says, and whether f wrote into its inputs."""
+    return judged(call(f, case), judge, signature)
+
+
+def judged(done: Call, judge, signature) -> list[Finding]:
+    """What the judge says of a call, and whether it wrote into its inputs."""
+    if done.error is not None:
+        findings = [Finding("the call", "raised", in_words(done.error, signature))]
+    else:
+        with quietly():
+            findings = judge(done.result, done.case)
+        for name, before in done.case.items():
+            if isinstance(before, np.ndarray) and not alike(done.given[name], before):
+                text = f"your function wrote into {name}; it must make a new array"
+                findings.append(Finding(f"input {name}", "changed", text, done.given[name], before))
+    for finding in findings:
+        if finding.state != RIGHT:
+            finding.case, finding.printed = done.case, done.printed
+    return findings
+
+
+def copies_of(case):
+    return {name: copy_of(value) for name, value in case.items()}
+
+
+def copy_of(value):
+    """A fresh copy of an array or a generator, so that each call starts alike."""
+    if isinstance(value, Seed):
+        return value.generator()
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+@contextlib.contextmanager
+def quietly(printed=None):
+    """A function that is tried a hundred times does not warn, and prints into the file `printed` alone, if that."""
+    with (
+        contextlib.redirect_stdout(printed or io.StringIO()),
+        np.errstate(all="ignore"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+class Seed(int):
+    """A seed in a case: the learner's function gets a new generator made from it."""
+
+    def generator(self) -> np.random.Generator:
+        return np.random.default_rng(int(self))
+
+    def __repr__(self):
+        return f"np.random.default_rng({int(self)})"
+
+    __str__ = __repr__
+
+
+def alike(after, before):
+    """Did an array keep its numbers? One that was moved a little and moved back did."""
+    return after.shape == before.shape and np.allclose(after, before, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+def in_words(error, called_as="") -> str:
+    """An exception with the learner's line that raised it; without one, how the function is called."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if hasattr(error, "in_words"):  # it was raised in another process, and put into words there
+        return error.in_words
+    frames = traceback.extract_tb(error.__traceback__)
+    while frames and Path(frames[0].filename).parent == Path(__file__).parent:
+        del frames[0]  # ours
+    if not frames:
+        return text + (f"; it is called as {called_as}" if called_as else "")
+    learners = [frame for frame in frames if frame.filename == frames[0].filename]
+    return f"{text}; {learners[-1].name}, line {learners[-1].lineno}: {learners[-1].line}"
