@@ -1,6 +1,9 @@
 """Two hints for each check, in stages: where to look, then nearly the line."""
 
+import textwrap
 from dataclasses import dataclass
+
+from minialex.check.html import bar, prose
 
 HINTS: dict[str, tuple[str, str]] = {
     # -- convolution, pooling
@@ -331,9 +334,14 @@ class Hint:
     text: str
 
     def __str__(self):
-        return f"{self.check}, hint {self.stage} of 2: {self.text}"
+        text = f"{self.check}, hint {self.stage} of 2: {self.text}"
+        return textwrap.fill(text, 88, break_long_words=False, break_on_hyphens=False)
 
     __repr__ = __str__
+
+    def _repr_html_(self):
+        title = f"<b>{self.check}, hint {self.stage} of 2:</b> "
+        return bar(f'<div style="max-width:60em">{title}{prose(self.text)}</div>', "not seen")
 
 
 def hint(name: str, stage: int = 1) -> Hint:

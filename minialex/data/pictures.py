@@ -14,11 +14,13 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
+from minialex.data.augment import square
 from minialex.data.walk import Finder, Passed
 from minialex.errors import DataError
 from minialex.weights.files import remove_unfinished, unfinished_name
@@ -121,6 +123,35 @@ def draw_picture(label: int, size: int, rng: np.random.Generator):
         ground + mask[:, :, None] * (figure - ground) + rng.normal(0, rng.uniform(0, 0.04), ground.shape)
     )
     return Image.fromarray(np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8))
+
+
+def draw_arrays(
+    count: int, size: int = 72, classes: Sequence[str] = CLASSES, split: str = "train", seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures as arrays, without files: uint8 (count, 3, size, size), and labels (count,), the classes in turn.
+
+    classes: some of CLASSES; label 0 is the first of them. split: "train" or "val", which share no picture. Of each
+    drawn picture it is the middle square, scaled to size x size. The first pictures do not depend on `count`.
+    Raises ValueError for another class or split, and for no picture at all.
+
+    >>> pictures, labels = draw_arrays(6, size=32, classes=["circle-cool", "star-warm"])
+    >>> pictures.shape, pictures.dtype.name, labels
+    ((6, 3, 32, 32), 'uint8', array([0, 1, 0, 1, 0, 1]))
+    """
+    if not len(classes) or any(name not in CLASSES for name in classes):
+        raise ValueError(
+            f"classes are some of {', '.join(CLASSES)}, not {', '.join(map(str, classes)) or 'none'}"
+        )
+    if split not in SPLITS:
+        raise ValueError(f"a split is {' or '.join(SPLITS)}, not {split!r}")
+    if count < 1:
+        raise ValueError(f"draw_arrays draws one picture at least, not {count}")
+    labels = np.arange(count) % len(classes)
+    squares = []
+    for i, label in enumerate(labels):
+        rng = np.random.default_rng((seed, SPLITS.index(split), i))
+        squares.append(square(draw_picture(CLASSES.index(classes[label]), size, rng), size))
+    return np.stack(squares), labels
 
 
 def _check_is_there(folder: Path, wanted: dict) -> None:

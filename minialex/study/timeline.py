@@ -1,4 +1,4 @@
-"""When each tower computes and when arrays cross: one training step, measured layer by layer.
+"""When each tower computes and when arrays cross: one training step, measured layer by layer, or planned.
 
 The step is the model's own: its layers are asked to note the time before and after, and nothing else changes.
 On a CPU, and on `sim`, time is the host's clock. On CUDA it is that of events on each device's stream, so that nothing
@@ -6,7 +6,7 @@ waits inside the step; the devices are brought to a stop before it, where their 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from minialex.devices.device import Device
 from minialex.layers.layer import Layer
 from minialex.layers.sequential import Model
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
+from minialex.study.describe import Row
 from minialex.training.optim import SGD
 
 CROSSINGS = (Broadcast, Exchange, Gather)
@@ -54,8 +55,8 @@ def measure_step(model: Model, x, labels, optimizer: SGD | None = None) -> list[
     >>> from minialex.models import alexnet
     >>> model = alexnet(num_classes=3, devices="cpu", width=0.0625, image_size=67)
     >>> spans = measure_step(model, np.zeros((2, 3, 67, 67), dtype=np.float32), np.array([0, 2]))
-    >>> [(span.name, span.tower, span.kind, span.bytes) for span in spans[:3]]
-    [('conv1', None, 'crossing', 107736), ('conv1', 0, 'forward', 0), ('conv1', 1, 'forward', 0)]
+    >>> [(span.name, span.device, span.bytes) for span in spans if span.kind == "crossing"][:2]
+    [('conv1', 'cpu, cpu', 107736), ('conv3', 'cpu, cpu', 1152)]
     """
     lanes = next((layer.devices for layer in model if isinstance(layer, Towers)), (model.device,))
     clocks = {device: _Clock(device) for device in (model.device, *lanes)}
@@ -103,6 +104,46 @@ def measure_step(model: Model, x, labels, optimizer: SGD | None = None) -> list[
         for what, times in marks
     ]
     return sorted(spans, key=lambda span: span.start_s)
+
+
+def plan_step(
+    rows: Iterable[Row], batch: int, macs_per_s: float = 400e9, bytes_per_s: float = 4e9
+) -> list[Span]:
+    """A training step as it would be if nothing but multiply-adds and crossings took time: counts over two speeds.
+
+        seconds = batch * multiply_adds / towers / macs_per_s,    of a crossing: batch * bytes one way / bytes_per_s
+
+    rows: those of `summary(model).rows`, for one picture; a network of one or two towers. Forward as the rows come,
+    backward reversed: two products each, in the first layer one, as nobody needs the pictures' gradient. An exchange
+    sends both ways at once. Layers without multiply-adds, loss and update are left out, and a tower waits where it has
+    nothing to do. The speeds left out are assumptions: about half of what a GTX 580 (2010) and its bus do at best.
+    Raises ValueError for a batch or a speed that is not positive.
+
+    >>> from minialex.models import alexnet
+    >>> from minialex.study.describe import summary
+    >>> planned = plan_step(summary(alexnet(devices="cpu", width=0.0625, image_size=67)).rows, batch=128)
+    >>> [(span.name, span.tower, span.kind, span.bytes) for span in planned[:2]]
+    [('conv1', None, 'crossing', 6895104), ('conv1', 0, 'forward', 0)]
+    """
+    for what, number in (("batch", batch), ("macs_per_s", macs_per_s), ("bytes_per_s", bytes_per_s)):
+        if not number > 0:
+            raise ValueError(f"plan_step: {what} is more than 0, not {number}")
+    spans, now, rows = [], 0.0, list(rows)
+    first = next((row for row in rows if row.multiply_adds), None)
+    for row, back in [(row, False) for row in rows] + [(row, True) for row in reversed(rows)]:
+        if row.crossing_bytes and not (back and row.kind == "Broadcast"):
+            one_way = batch * row.crossing_bytes / (2 if row.kind == "Exchange" else 1)
+            seconds = one_way / bytes_per_s
+            what = (row.name.partition("_")[2] or row.name, None, "GPU 0, GPU 1", "crossing")
+            spans.append(Span(*what, now, now + seconds, batch * row.crossing_bytes, back))
+        else:
+            products = 2 if back and row is not first else 1
+            seconds = products * batch * row.multiply_adds / row.towers / macs_per_s
+            kind = "backward" if back else "forward"
+            for tower in range(row.towers if seconds else 0):
+                spans.append(Span(row.name, tower, f"GPU {tower}", kind, now, now + seconds, back=back))
+        now += seconds
+    return spans
 
 
 @contextmanager

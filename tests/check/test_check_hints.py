@@ -29,8 +29,17 @@ def test_the_first_hint_says_where_to_look_and_the_second_has_code():
 
 
 def test_a_hint_is_printed_with_its_stage():
-    assert str(hint("col2im")) == f"col2im, hint 1 of 2: {HINTS['col2im'][0]}"
-    assert repr(check.hint("col2im", 2)) == f"col2im, hint 2 of 2: {HINTS['col2im'][1]}"
+    text = str(hint("col2im"))
+    assert " ".join(text.split()) == f"col2im, hint 1 of 2: {HINTS['col2im'][0]}"
+    assert " ".join(repr(check.hint("col2im", 2)).split()) == f"col2im, hint 2 of 2: {HINTS['col2im'][1]}"
+    assert max(map(len, text.splitlines())) <= 88
+
+
+def test_in_a_notebook_a_hints_code_is_set_as_code():
+    html = hint("relu_backward", 2)._repr_html_()
+    assert "<code" in html
+    assert ">grad_y * (x &gt; 0)</code>" in html
+    assert "`" not in html
 
 
 def test_unknown_names_and_stages_are_refused():

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from minialex.data import pictures
+from minialex.data.augment import square
 from minialex.data.folder import find_pictures, read_picture
-from minialex.data.pictures import CLASSES, draw_picture, draw_pictures
+from minialex.data.pictures import CLASSES, draw_arrays, draw_picture, draw_pictures
 from minialex.errors import DataError
 
 
@@ -144,3 +145,33 @@ def test_a_split_needs_every_class(tmp_path, split):
 def test_what_was_asked_for_is_written_beside_the_pictures(drawn):
     record = json.loads((drawn / "drawn.json").read_text())
     assert record == {"train": 40, "val": 20, "size": 48, "seed": 5, "version": 1}
+
+
+def test_arrays_hold_the_middle_square_of_each_drawn_picture():
+    two = ["star-warm", "circle-cool"]
+    images, labels = draw_arrays(4, size=24, classes=two, split="val", seed=5)
+    assert labels.tolist() == [0, 1, 0, 1]
+    for i, label in enumerate(labels):
+        image = draw_picture(CLASSES.index(two[label]), 24, np.random.default_rng((5, 1, i)))
+        np.testing.assert_array_equal(images[i], square(image, 24))
+
+
+def test_arrays_of_another_seed_or_split_are_others_and_more_leave_the_first():
+    first, _ = draw_arrays(10, size=16)
+    np.testing.assert_array_equal(draw_arrays(12, size=16)[0][:10], first)
+    for other in ({"split": "val"}, {"seed": 1}):
+        assert (draw_arrays(10, size=16, **other)[0] != first).any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"classes": ["star", "circle-cool"]}, "not star, circle-cool"),
+        ({"classes": []}, "not none"),
+        ({"split": "test"}, "a split is train or val, not 'test'"),
+        ({"count": 0}, "one picture at least, not 0"),
+    ],
+)
+def test_arrays_of_what_is_not_there_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        draw_arrays(**{"count": 2, "size": 16, **wrong})

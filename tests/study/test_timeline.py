@@ -9,7 +9,8 @@ import pytest
 
 import minialex as mx
 from minialex.devices import simdevice
-from minialex.study.timeline import Span, _Clock, measure_step
+from minialex.study.describe import Row
+from minialex.study.timeline import Span, _Clock, measure_step, plan_step
 from minialex.training.loop import train_step
 
 
@@ -174,3 +175,52 @@ def test_on_cuda_the_time_is_that_of_events():
     clock.wait()
     assert asked == ["enter", "record", "exit"] * 2 + ["enter", "synchronize", "exit"]
     assert clock.seconds(later) == later - clock.zero == 3
+
+
+def row(name, kind, macs=0, crossing=0, towers=2):
+    return Row(name, kind, (1,), towers, 0, macs, 0, crossing)
+
+
+def test_a_planned_step_by_hand():
+    rows = [
+        row("broadcast_a", "Broadcast", crossing=40),
+        row("a", "Conv2D", macs=20),
+        row("relu", "ReLU"),
+        row("exchange_b", "Exchange", crossing=40),
+        row("b", "Linear", macs=60),
+        row("gather_c", "Gather", crossing=30, towers=1),
+        row("c", "Linear", macs=10, towers=1),
+    ]
+    spans = plan_step(rows, batch=2, macs_per_s=10, bytes_per_s=20)
+    found = [(s.name, s.tower, s.kind, s.back, s.bytes, s.start_s, s.end_s) for s in spans]
+    assert found == [
+        ("a", None, "crossing", False, 80, 0, 4),
+        ("a", 0, "forward", False, 0, 4, 6),
+        ("a", 1, "forward", False, 0, 4, 6),
+        ("b", None, "crossing", False, 80, 6, 8),  # both ways at once
+        ("b", 0, "forward", False, 0, 8, 14),
+        ("b", 1, "forward", False, 0, 8, 14),
+        ("c", None, "crossing", False, 60, 14, 17),
+        ("c", 0, "forward", False, 0, 17, 19),  # tower 1 waits
+        ("c", 0, "backward", True, 0, 19, 23),  # two products
+        ("c", None, "crossing", True, 60, 23, 26),
+        ("b", 0, "backward", True, 0, 26, 38),
+        ("b", 1, "backward", True, 0, 26, 38),
+        ("b", None, "crossing", True, 80, 38, 40),
+        ("a", 0, "backward", True, 0, 40, 42),  # one product: nobody needs the pictures' gradient
+        ("a", 1, "backward", True, 0, 40, 42),
+    ]
+
+
+def test_a_step_planned_for_one_tower_crosses_nothing():
+    rows = mx.summary(small_alexnet("cpu", towers=1)).rows
+    spans = plan_step(iter(rows), batch=8)
+    assert {span.kind for span in spans} == {"forward", "backward"}
+    assert {span.device for span in spans} == {"GPU 0"}
+    assert len(spans) == 16
+
+
+@pytest.mark.parametrize("what", ["batch", "macs_per_s", "bytes_per_s"])
+def test_a_plan_names_the_speed_that_is_none(what):
+    with pytest.raises(ValueError, match=f"{what} is more than 0, not 0"):
+        plan_step([], **{"batch": 1, what: 0})

@@ -1,11 +1,11 @@
 """`mine`: a network made of what the learner wrote and kept, ours in the place of what is missing or too slow."""
 
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
 
+from minialex.check.html import table_html
 from minialex.check.kept.folder import ORACLES, folder, shown
 from minialex.check.kept.keeping import all_kept, put_in_place
 from minialex.check.kept.layers import MAKERS, fits, layer_of
@@ -107,15 +107,21 @@ class Mine:
         self.put_into(model)
         return model
 
-    def put_into(self, model: Layer) -> list[str]:
+    def put_into(self, model: Layer, only: str | None = None) -> list[str]:
         """Exchange the layers of a model for the learner's, where there are some; weights and names stay.
 
-        Its loss too. Returns the names of the layers that are the learner's now.
+        Its loss too. only: one kind of them, "Exchange", say; so on simulated devices, where few functions run that
+        were written for NumPy's own arrays. Returns the names of the layers that are the learner's now.
+        Raises ValueError for a kind that there is not.
         """
+        if only is not None and only not in OURS:
+            raise ValueError(f"put_into exchanges {', '.join(OURS)}, not {only!r}")
         loss, found = getattr(model, "loss", None), {}
         named = [(layer.name or str(layer), layer) for layer in all_layers(model)]
         for name, layer in named + [("loss", loss)] * isinstance(loss, Loss):
-            yours = self._classes.get(type(layer).__name__) if type(layer) in MAKERS else None
+            kind = type(layer).__name__
+            wanted = type(layer) in MAKERS and only in (None, kind)
+            yours = self._classes.get(kind) if wanted else None
             if yours is not None and fits(yours, layer):
                 object.__setattr__(layer, "__class__", yours)  # all that it holds, and its name, stay
                 found[name] = True  # both towers' halves of a layer have one name
@@ -160,36 +166,31 @@ class Mine:
         return "yours" if self.has(name) else "slow" if name in self._oracles else "-"
 
     def __str__(self):
-        lines = [f"{'part':<20} {'forward':<8} {'backward':<9} in the network"]
-        for row in self.rows():
-            forward, backward = row.kept if len(row.kept) == 2 else (row.kept[0], "")
-            used = (
-                "yours"
-                if row.yours
-                else "ours in its place" + (", yours is slow" if "slow" in row.kept else "")
-            )
-            lines.append(f"{row.part:<20} {forward:<8} {backward:<9} {used}")
+        lines = [
+            f"{first:<20} {second:<8} {third:<9} {last}".rstrip()
+            for first, second, third, last in self._table()
+        ]
         return "\n".join([*lines, *self.notes])
 
     __repr__ = __str__
 
     def _repr_html_(self):
-        colours = {True: "#2e8b57", False: "#888888"}
-        head = "".join(
-            f"<th style='text-align:left'>{name}</th>"
-            for name in ("part", "forward", "backward", "in the network")
-        )
-        rows = []
-        for line, row in zip(str(self).splitlines()[1:], self.rows(), strict=False):
-            used = line[39:].strip()
-            kept = (*row.kept, "")[:2]
-            cells = "".join(f"<td style='text-align:left'>{escape(text)}</td>" for text in (row.part, *kept))
-            colour = colours[row.yours]
-            rows.append(
-                f"<tr>{cells}<td style='text-align:left; border-left: 4px solid {colour}'>{escape(used)}</td></tr>"
+        head, *lines = self._table()
+        rows = [(line, row.yours) for line, row in zip(lines, self.rows(), strict=True)]
+        return table_html(head, rows, self.notes)
+
+    def _table(self):
+        """Four texts a line, the head first."""
+        found = [["part", "forward", "backward", "in the network"]]
+        for row in self.rows():
+            forward, backward = (*row.kept, "")[:2]
+            used = (
+                "yours"
+                if row.yours
+                else "ours in its place" + (", yours is slow" if "slow" in row.kept else "")
             )
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        return f"<table><tr>{head}</tr>{''.join(rows)}</table>{notes}"
+            found.append([row.part, forward, backward, used])
+        return found
 
 
 def mine(where=None) -> Mine:
