@@ -21,7 +21,6 @@ __all__ = [
 # How many cases are tried: with arrays of small whole numbers; of others; of whole numbers times a thousand, a million,
 # a thousandth, of either sign or all negative; of others, in larger arrays.
 CASES = {"whole": 45, "fractions": 15, "scales": 45, "large": 25}
-PLAIN = {"whole": "plain", "fractions": "plain"}  # the modes with numbers of everyday size
 COMPARED = 20  # so many cases in which a wrong answer must do as a planted one does, to be taken for it
 SMALLER = 250  # so many attempts to find a smaller case, for each array that is wrong
 SCALES = (1e3, -1e3, 1e-3, 1.0, -1.0, 1e6, -1e6)  # below 0: all numbers are negative
@@ -67,9 +66,7 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
             known = verdict.findings.get(where)
             size = size_of(case)
             modes.setdefault(where, mode)
-            as_plain = PLAIN.get(mode, mode) == PLAIN.get(
-                modes[where], modes[where]
-            )  # a million reads worse than 2
+            as_plain = mode == modes[where]  # a million reads worse than 2, and so does 2.61
             if known is None or (finding.state == known.state and as_plain and size < sizes[where]):
                 verdict.findings[where], sizes[where], tapes[where] = finding, size, drawn[0]
                 shown[where] = case, outcome(done, arrays)
@@ -87,8 +84,8 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
     for where in [where for where, finding in verdict.findings.items() if finding.state in SHOWN]:
         mode = modes[where]
         run(make, mode, lambda case, mode, where=where: attempt_once(case, mode, where))
-        if mode not in PLAIN:  # few numbers may still be of a large scale
-            sizes_first(tapes[where], lambda tape: attempt_once(make(Draw(tape, mode)), mode, where))  # noqa: B023
+        # The smallest so far may still have a side too many, or few numbers of a large scale.
+        sizes_first(tapes[where], lambda tape: attempt_once(make(Draw(tape, mode)), mode, where))  # noqa: B023
     if verdict.state == WRONG:
         seen = [*shown.values(), *first]
         verdict.mistakes = known_mistakes(check, arrays, seen, list(verdict.findings))
