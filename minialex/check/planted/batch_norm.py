@@ -96,7 +96,7 @@ def batchnorm_swapped(x, weight, bias, running_mean, running_var, eps, momentum)
 
 @wrong("batchnorm_forward", "momentum turned round")
 def batchnorm_papers_momentum(x, weight, bias, running_mean, running_var, eps, momentum):
-    """momentum is the share of the old, as in the papers; here it is the share of the new."""
+    """momentum is taken for the share of the old, as in the papers; here it is the share of the new."""
     return batchnorm_forward(x, weight, bias, running_mean, running_var, eps, 1 - momentum)
 
 

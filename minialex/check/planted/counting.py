@@ -27,7 +27,7 @@ def conv_counts_groups_twice(side, channels, maps, kernel, stride, padding, grou
 
 @wrong("conv_counts", "bias forgotten")
 def conv_counts_no_bias(side, channels, maps, kernel, stride, padding, groups):
-    """The biases are parameters too, one for each map."""
+    """The weights alone are counted: the biases are parameters too, one for each map."""
     side, parameters, macs = conv_counts(side, channels, maps, kernel, stride, padding, groups)
     return side, parameters - maps, macs
 
@@ -42,7 +42,7 @@ def conv_counts_rounds_up(side, channels, maps, kernel, stride, padding, groups)
 
 @wrong("conv_counts", "padding on one side")
 def conv_counts_padded_once(side, channels, maps, kernel, stride, padding, groups):
-    """There is padding on the left and on the right."""
+    """The padding is added once, where there is some on the left and on the right."""
     side = 1 + (side + padding - kernel) // stride
     weights = maps * (channels // groups) * kernel * kernel
     return side, weights + maps, weights * side * side
@@ -50,7 +50,7 @@ def conv_counts_padded_once(side, channels, maps, kernel, stride, padding, group
 
 @wrong("conv_counts", "places not squared")
 def conv_counts_one_side(side, channels, maps, kernel, stride, padding, groups):
-    """The places of one row: a window moves down as well."""
+    """The places of one row alone are counted, where a window moves down as well."""
     side, parameters, macs = conv_counts(side, channels, maps, kernel, stride, padding, groups)
     return side, parameters, macs // side
 
@@ -125,7 +125,7 @@ def differing_share(table, query):
 
 @wrong("differing", "difference of the counts")
 def differing_counts(table, query):
-    """How many ones has each row, and how many that one? They may lie in other places."""
+    """The counts of ones are compared, row by row: as many ones may lie in other places."""
     ones = table.sum(axis=1)
     return np.abs(ones - ones[query])
 

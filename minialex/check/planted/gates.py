@@ -21,6 +21,12 @@ def gate_forward_channels(x, gates, sizes):
     return np.resize(gates, x.shape[1])[:, None, None] * x
 
 
+@wrong("gate_forward", "gates along the columns")
+def gate_forward_columns(x, gates, sizes):
+    """The gates lie along the columns, one a column, where each channel has one: [:, None, None]."""
+    return np.repeat(gates, sizes) * x
+
+
 @wrong("gate_forward", "sources of one size")
 def gate_forward_one_size(x, gates, sizes):
     """Each source is taken to have as many channels as the next: right where it is so."""

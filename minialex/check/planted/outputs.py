@@ -61,7 +61,7 @@ def rbf_backward_sign(x, codes, grad_y):
 
 @wrong("rbf_backward", "2 forgotten")
 def rbf_backward_halved(x, codes, grad_y):
-    """The derivative of a square has a 2."""
+    """The 2 is left out that the derivative of a square has."""
     return rbf_backward(x, codes, grad_y) / 2
 
 
@@ -79,7 +79,7 @@ def rbf_backward_no_codes(x, codes, grad_y):
 
 @wrong("rbf_backward", "mean over the classes")
 def rbf_backward_mean(x, codes, grad_y):
-    """x has a part in every class's number: what comes back is added up."""
+    """What comes back from the classes is averaged, where it adds up: x has a part in every class's number."""
     return rbf_backward(x, codes, grad_y) / len(codes)
 
 
@@ -101,7 +101,7 @@ def map_loss_forward(logits, labels, j):
 
 @wrong("map_loss_forward", "rubbish forgotten")
 def map_loss_no_rubbish(logits, labels, j):
-    """Without exp(-j) this is the cross-entropy."""
+    """exp(-j) is not added: this is the cross-entropy."""
     return map_loss_forward(logits, labels, np.inf)
 
 
@@ -134,6 +134,45 @@ def map_loss_overflows(logits, labels, j):
     """The largest logit is not taken off: exp(10000) is inf."""
     total = np.exp(-j) + np.exp(logits).sum(axis=1)
     return (np.log(total) - logits[np.arange(len(labels)), labels]).mean()
+
+
+@wrong("map_loss_forward", "largest of all")
+def map_loss_largest_of_all(logits, labels, j):
+    """The largest of the whole array is taken off, not each row's own: the sum of a row far below it is 0."""
+    everything = with_rubbish(logits, j)
+    log_total = everything.max() + np.log(np.exp(everything - everything.max()).sum(axis=1))
+    return (log_total - logits[np.arange(len(labels)), labels]).mean()
+
+
+def as_a_table(logits, labels, j, largest):
+    total = np.exp(-j - largest) + np.exp(logits - largest).sum(axis=1)  # (N, 1) + (N,): (N, N)
+    return (largest + np.log(total) - logits[np.arange(len(labels)), labels]).mean()
+
+
+@wrong("map_loss_forward", "shapes (N, 1) and (N,)")
+def map_loss_table(logits, labels, j):
+    """Rubbish's share is (N, 1), the classes' sums are (N,): they add up to a table (N, N), each picture with each."""
+    return as_a_table(logits, labels, j, np.maximum(logits.max(axis=1, keepdims=True), -j))
+
+
+@wrong("map_loss_forward", "shapes (N, 1) and (N,), overflow")
+def map_loss_table_overflows(logits, labels, j):
+    """Shares of (N, 1) and (N,) add up to a table, (N, N); and the largest is that of the logits alone."""
+    return as_a_table(logits, labels, j, logits.max(axis=1, keepdims=True))
+
+
+@wrong("map_loss_forward", "rubbish left out of the sum")
+def map_loss_rubbish_cut(logits, labels, j):
+    """Rubbish has a say in the largest, and is then left out of the sum: there is no exp(-j) in it."""
+    largest = with_rubbish(logits, j).max(axis=1)
+    log_total = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
+    return (log_total - logits[np.arange(len(labels)), labels]).mean()
+
+
+@wrong("map_loss_forward", "rubbish and largest forgotten")
+def map_loss_neither(logits, labels, j):
+    """exp(-j) is not added, and the largest logit is not taken off: exp(10000) is inf."""
+    return (np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]).mean()
 
 
 @wrong("map_loss_forward", "rubbish overflows")
@@ -188,3 +227,25 @@ def map_loss_backward_overflows(logits, labels, j):
     exp = np.exp(logits)
     p = exp / (np.exp(-j) + exp.sum(axis=1, keepdims=True))
     return (p - np.eye(logits.shape[1])[labels]) / len(labels)
+
+
+@wrong("map_loss_backward", "largest of all")
+def map_loss_backward_largest_of_all(logits, labels, j):
+    """The largest of the whole array is taken off, not each row's own: a row far below it becomes 0 / 0."""
+    everything = with_rubbish(logits, j)
+    exp = np.exp(everything - everything.max())
+    return ((exp / exp.sum(axis=1, keepdims=True))[:, :-1] - np.eye(logits.shape[1])[labels]) / len(labels)
+
+
+@wrong("map_loss_backward", "rubbish left out of the sum")
+def map_loss_backward_rubbish_cut(logits, labels, j):
+    """Rubbish has a say in the largest, and is then left out of the sum: the p of the classes add up to 1."""
+    exp = np.exp(logits - with_rubbish(logits, j).max(axis=1, keepdims=True))
+    return (exp / exp.sum(axis=1, keepdims=True) - np.eye(logits.shape[1])[labels]) / len(labels)
+
+
+@wrong("map_loss_backward", "rubbish and largest forgotten")
+def map_loss_backward_neither(logits, labels, j):
+    """exp(-j) is not in the sum below p, and the largest logit is not taken off: inf / inf is nan."""
+    exp = np.exp(logits)
+    return (exp / exp.sum(axis=1, keepdims=True) - np.eye(logits.shape[1])[labels]) / len(labels)

@@ -180,6 +180,12 @@ def subsampling_without_bias(x, weight, bias):
     return subsampling_forward(x, weight, 0 * bias)
 
 
+@wrong("subsampling_forward", "weight along the columns")
+def subsampling_columns(x, weight, bias):
+    """The weights and biases lie along the columns, one a column, where each channel has one: [:, None, None]."""
+    return weight * fours(x) + bias
+
+
 @wrong("subsampling_forward", "largest of the four")
 def subsampling_max(x, weight, bias):
     """A max-pooling, as popular articles draw it."""
@@ -199,6 +205,13 @@ def subsampling_backward(x, weight, bias, grad_y):
 def subsampling_backward_without_weight(x, weight, bias, grad_y):
     """grad_x: the gradient is not multiplied with the weight."""
     return subsampling_backward(x, np.ones(len(weight)), bias, grad_y)
+
+
+@wrong("subsampling_backward", "a quarter for each")
+def subsampling_backward_quarter(x, weight, bias, grad_y):
+    """grad_x: each of the four pixels gets a quarter, as of a mean; of a sum each gets all."""
+    grad_x, grad_weight, grad_bias = subsampling_backward(x, weight, bias, grad_y)
+    return grad_x / 4, grad_weight, grad_bias
 
 
 @wrong("subsampling_backward", "mean instead of sum")

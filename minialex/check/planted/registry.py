@@ -63,7 +63,7 @@ def describe(check: str | None = None) -> str:
     >>> print(describe("relu_backward"))
     relu_backward
       forward's sign     The gradient passes where grad_y is positive, not where x is.
-      1 at zero          At x = 0 the gradient passes.
+      1 at zero          It lets the gradient pass at x = 0, where nothing passes.
       mask forgotten     The gradient passes everywhere.
     """
     titled = [(name, name, bugs) for name, bugs in WRONG.items()]

@@ -25,14 +25,14 @@ def loss_summed(logits, labels):
 
 @wrong("softmax_cross_entropy_forward", "overflow")
 def loss_overflows(logits, labels):
-    """exp(10000) is inf, and inf / inf is nan."""
+    """The largest logit is not taken off: exp(10000) is inf, and inf / inf is nan."""
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return -np.log(p[np.arange(len(labels)), labels]).mean()
 
 
 @wrong("softmax_cross_entropy_forward", "log of zero")
 def loss_log_of_zero(logits, labels):
-    """The softmax survives large logits, but the log of a p that became 0 does not."""
+    """The log of p is taken: p survives large logits, but the log of one that became 0 does not."""
     return -np.log(softmax(logits)[np.arange(len(labels)), labels]).mean()
 
 
@@ -40,6 +40,22 @@ def loss_log_of_zero(logits, labels):
 def loss_wrong_axis(logits, labels):
     """The softmax runs over the pictures, where it should run over the classes."""
     log_p = logits - logits.max(axis=0) - np.log(np.exp(logits - logits.max(axis=0)).sum(axis=0))
+    return -log_p[np.arange(len(labels)), labels].mean()
+
+
+@wrong("softmax_cross_entropy_forward", "largest of all")
+def loss_largest_of_all(logits, labels):
+    """The largest of the whole array is taken off, not each row's own: the sum of a row far below it is 0."""
+    shifted = logits - logits.max()
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return -log_p[np.arange(len(labels)), labels].mean()
+
+
+@wrong("softmax_cross_entropy_forward", "keepdims forgotten")
+def loss_sums_across(logits, labels):
+    """The sums, (N,), are laid along the classes: each row has its own, which stands in a column, (N, 1)."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1))
     return -log_p[np.arange(len(labels)), labels].mean()
 
 
@@ -65,6 +81,27 @@ def loss_backward_softmax(logits, labels):
 def loss_backward_sign(logits, labels):
     """one_hot - p: uphill."""
     return -softmax_cross_entropy_backward(logits, labels)
+
+
+@wrong("softmax_cross_entropy_backward", "largest of all")
+def loss_backward_largest_of_all(logits, labels):
+    """The largest of the whole array is taken off, not each row's own: a row far below it becomes 0 / 0."""
+    exp = np.exp(logits - logits.max())
+    return (exp / exp.sum(axis=1, keepdims=True) - np.eye(logits.shape[1])[labels]) / len(labels)
+
+
+@wrong("softmax_cross_entropy_backward", "overflow")
+def loss_backward_overflows(logits, labels):
+    """The largest logit is not taken off: exp(10000) is inf, and inf / inf is nan."""
+    exp = np.exp(logits)
+    return (exp / exp.sum(axis=1, keepdims=True) - np.eye(logits.shape[1])[labels]) / len(labels)
+
+
+@wrong("softmax_cross_entropy_backward", "keepdims forgotten")
+def loss_backward_sums_across(logits, labels):
+    """The sums, (N,), are laid along the classes: each row has its own, which stands in a column, (N, 1)."""
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (exp / exp.sum(axis=1) - np.eye(logits.shape[1])[labels]) / len(labels)
 
 
 # -- dropout -----------------------------------------------------------------------------------------------
@@ -141,7 +178,7 @@ def dropout_mask_own_rng(shape, p, rng):
 
 @wrong("dropout_mask", "scaled already")
 def dropout_mask_scaled(shape, p, rng):
-    """The 1 / (1 - p) belongs to forward: a mask is 0 or 1."""
+    """The mask is divided by 1 - p, which belongs to forward: a mask is 0 or 1."""
     return (rng.random(shape) >= p) / (1 - p)
 
 

@@ -41,7 +41,7 @@ def relu_backward_sign(x, grad_y):
 
 @wrong("relu_backward", "1 at zero")
 def relu_backward_at_zero(x, grad_y):
-    """At x = 0 the gradient passes."""
+    """It lets the gradient pass at x = 0, where nothing passes."""
     return np.where(x >= 0, grad_y, 0)
 
 
@@ -118,7 +118,7 @@ def tanh_overflows(x):
 
 @wrong("tanh_forward", "half as steep")
 def tanh_half(x):
-    """2 * sigmoid(x) - 1 is tanh(x / 2)."""
+    """2 * sigmoid(x) - 1, which is tanh(x / 2)."""
     return np.tanh(x / 2)
 
 
@@ -131,6 +131,13 @@ def tanh_backward(x, grad_y):
 def tanh_backward_x(x, grad_y):
     """1 - x**2, where 1 - y**2 belongs."""
     return grad_y * (1 - x**2)
+
+
+@wrong("tanh_backward", "sigmoid's")
+def tanh_backward_sigmoid(x, grad_y):
+    """y * (1 - y): the derivative of the sigmoid."""
+    y = np.tanh(x)
+    return grad_y * y * (1 - y)
 
 
 @wrong("tanh_backward", "square forgotten")
@@ -253,7 +260,7 @@ def lrn_backward_no_cross(x, size, alpha, beta, k, grad_y):
 
 @wrong("lrn_backward", "cross term of its own channel alone")
 def lrn_backward_own_cross(x, size, alpha, beta, k, grad_y):
-    """x[c] also stands in its neighbours' s: their gradients are forgotten."""
+    """The gradients of the neighbours are forgotten, in whose s x[c] stands too."""
     s = k + alpha * sum_near(x**2, size)
     return grad_y * s**-beta - 2 * alpha * beta * x * grad_y * x * s ** (-beta - 1)
 

@@ -47,6 +47,19 @@ def conv2d_without_bias(x, weight, bias, stride, padding):
     return conv2d_forward(x, weight, 0 * bias, stride, padding)
 
 
+@wrong("conv2d_forward", "bias along the windows")
+def conv2d_bias_windows(x, weight, bias, stride, padding):
+    """The biases lie along the windows, one a window, where each map has one: bias[:, None]."""
+    y = conv2d_forward(x, weight, 0 * bias, stride, padding)
+    return (y.reshape(*y.shape[:2], -1) + bias).reshape(y.shape)
+
+
+@wrong("conv2d_forward", "bias along the columns")
+def conv2d_bias_columns(x, weight, bias, stride, padding):
+    """The biases lie along y's columns, one a column, where each map has one: bias[:, None, None]."""
+    return conv2d_forward(x, weight, 0 * bias, stride, padding) + bias
+
+
 @wrong("conv2d_forward", "wrong stride")
 def conv2d_wrong_stride(x, weight, bias, stride, padding):
     """Windows move by one pixel: only the size of y follows the stride."""
@@ -140,6 +153,17 @@ def im2col_down_first(x, kernel, stride):
     return columns.reshape(*columns.shape[:2], OH, OW).swapaxes(2, 3).reshape(columns.shape)
 
 
+@wrong("im2col", "rows as long as columns")
+def im2col_row_length(x, kernel, stride):
+    """Window (i, j) gets the place i*OH + j, where a row has OW windows: i*OW + j. Right where OH = OW."""
+    N, (OH, OW) = len(x), positions(x, kernel, stride)
+    columns = np.zeros((N, x.shape[1] * kernel[0] * kernel[1], OH * OW))
+    for i, j in np.ndindex(OH, OW):
+        rows, cols = window(i, j, kernel, stride)
+        columns[:, :, i * OH + j] = x[:, :, rows, cols].reshape(N, -1)
+    return columns
+
+
 @right
 def col2im(columns, x_shape, kernel, stride):
     grad_x = np.zeros(x_shape)
@@ -184,3 +208,14 @@ def col2im_swapped(columns, x_shape, kernel, stride):
     OH, OW = positions(np.empty(x_shape), kernel, stride)
     swapped = columns.reshape(*columns.shape[:2], OW, OH).swapaxes(2, 3).reshape(columns.shape)
     return col2im(swapped, x_shape, kernel, stride)
+
+
+@wrong("col2im", "rows as long as columns")
+def col2im_row_length(columns, x_shape, kernel, stride):
+    """Window (i, j) is looked for at i*OH + j, where a row has OW windows: i*OW + j. Right where OH = OW."""
+    grad_x = np.zeros(x_shape)
+    OH, OW = positions(grad_x, kernel, stride)
+    for i, j in np.ndindex(OH, OW):
+        rows, cols = window(i, j, kernel, stride)
+        grad_x[:, :, rows, cols] += columns[:, :, i * OH + j].reshape(*x_shape[:2], *kernel)
+    return grad_x
