@@ -5,18 +5,18 @@ says of each array that it returns whether it is right. Where it is not: yours, 
 smallest case that shows it.
 
 >>> def my_relu(x):
-...     return np.abs(x)
+...     return np.where(x > 0, x, 0.01 * x)
 >>> relu_forward(my_relu)
 relu_forward: wrong, 130 cases tried
-  y  wrong: 1 of 1 numbers, the worst at [0, 0]: 1, not 0
-  y: the same numbers as the planted mistake "absolute value": Negative numbers lose their sign instead of becoming 0.
+  y  wrong: 1 of 1 numbers, the worst at [0, 0]: -0.01, not 0
+  y: the same numbers as the planted mistake "leaky". Yours does this, and must not: Below 0 a hundredth of x remains.
 <BLANKLINE>
 The smallest case found for y, wrong:
   x (1, 1)
     -1
   y:
   yours    expected    difference
-  1        0           1
+  -0.01    0           -0.01
 <BLANKLINE>
 Hints: mx.check.hint("relu_forward"), then mx.check.hint("relu_forward", 2)
 
@@ -24,8 +24,9 @@ Each check's help names the function's inputs, what it returns, and the equation
 A verdict is truthy when all is right. A function that returns None or `...` is *not written yet*. It must not write
 into its inputs. What it prints is swallowed, but for what it prints in the smallest case. A verdict says of each array
 that is wrong whether it has the numbers of one of the planted wrong answers, also when your other arrays are unwritten,
-or wrong in another way. `check.hint` gives two hints, one after the other. `check.planted` has right answers and wrong
-ones, to read afterwards; `check.catches` tries a test of yours on them.
+or wrong in another way. `check.hint` gives two hints, one after the other, and of some checks a third, for the way
+without loops. `check.planted` has right answers and wrong ones, to read afterwards; `check.catches` tries a test of
+yours on them.
 """
 
 from minialex.check import planted

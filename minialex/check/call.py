@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import traceback
 import warnings
 from dataclasses import dataclass
@@ -99,11 +100,25 @@ def alike(after, before):
     return after.shape == before.shape and np.allclose(after, before, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
+CAST = re.compile(
+    r"Cannot cast ufunc '\w+' (?:output|input(?: \d)?) from dtype\('\w+'\) to dtype\('u?int\d+'\)[^;]*"
+)
+
+
+def with_advice(text: str) -> str:
+    """An exception's words, with a plain sentence where NumPy's own say too little."""
+    advice = (
+        "the array holds whole numbers, and takes no fractions: make it np.zeros(shape), which is float64"
+    )
+    return CAST.sub(rf"\g<0> ({advice})", text)
+
+
 def in_words(error, called_as="") -> str:
     """An exception with the learner's line that raised it; without one, how the function is called."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if hasattr(error, "in_words"):  # it was raised in another process, and put into words there
-        return error.in_words
+        return with_advice(error.in_words)
+    text = with_advice(text)
     frames = traceback.extract_tb(error.__traceback__)
     while frames and Path(frames[0].filename).parent == Path(__file__).parent:
         del frames[0]  # ours

@@ -6,7 +6,8 @@ import numpy as np
 
 from minialex.check import planted
 from minialex.check.call import in_words, quietly
-from minialex.check.hints import HINTS
+from minialex.check.handed import what_it_gave, where_it_failed, with_floats
+from minialex.check.hints import HINTS, where_hints_are
 from minialex.check.html import caught_html
 from minialex.check.planted import RIGHT, WRONG
 from minialex.check.verdict import NOT_WRITTEN
@@ -18,7 +19,8 @@ PAIRS = {"im2col": ("im2col", "col2im")}  # the others are NAME_forward and NAME
 class Caught:
     """What became of the right answer and of each wrong one. Truthy when the test passes the one, and fails the others.
 
-    right: "passes", or how the test failed. bugs: (check, bug) -> "caught ..." or "ESCAPED"; (of, bug) for a pair of
+    right: "passes", or how the test failed; shown: what was compared there, if that is known.
+    bugs: (check, bug) -> "caught ..." or "ESCAPED"; (of, bug) for a pair of
     forward and backward which agree, and are both wrong.
     """
 
@@ -26,6 +28,7 @@ class Caught:
     names: tuple[str, ...]
     right: str
     bugs: dict[tuple[str, str], str] = field(default_factory=dict)
+    shown: list[str] = field(default_factory=list)
 
     def __bool__(self):
         return self.right == "passes" and bool(self.bugs) and not self.escaped
@@ -46,9 +49,10 @@ class Caught:
         rows = {f"{check}, {bug}": fate for (check, bug), fate in self.bugs.items()}
         width = max(map(len, rows))
         lines = [self.title(), f"  the right answer {self.of_right()}"]
+        lines += [f"    {line}".rstrip() for line in self.shown] + [""] * bool(self.shown)
         lines += [f"  {row:<{width}}  {fate}" for row, fate in rows.items()]
         if self.hints and self.state == "wrong":
-            lines += ["", f'Hints: mx.check.hint("test_{self.of}"), then mx.check.hint("test_{self.of}", 2)']
+            lines += ["", where_hints_are(f"test_{self.of}", self.hints)]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -64,14 +68,17 @@ class Caught:
         return () if self else HINTS.get(f"test_{self.of}", ())
 
     def title(self) -> str:
-        """The first line: the state, and how many were caught."""
+        """The first line: the state, whether the right answer fails, and how many were caught."""
         count = len(self.bugs) - len(self.escaped)
         counted = f", {count} of {len(self.bugs)} planted bugs caught"
-        return f"catches, {self.of}: {self.state}" + ("" if self.state == NOT_WRITTEN else counted)
+        if self.state == NOT_WRITTEN:
+            return f"catches, {self.of}: {self.state}"
+        first = "" if self.right == "passes" else ": the right answer fails"
+        return f"catches, {self.of}: {self.state}{first}{counted}"
 
     def of_right(self) -> str:
         """What became of the right answer."""
-        return self.right if self.right == "passes" else f"{self.right}: it must pass"
+        return f"{self.right}: it must pass" if self.right == "fails" else self.right
 
     def _repr_html_(self):
         return caught_html(self)
@@ -81,8 +88,9 @@ def catches(test, of: str) -> Caught:
     """Try a test of yours on the right answer and on every planted wrong one.
 
     test(forward, backward) -> True when the two are right, else False; an assert that fails counts as False. It gets
-    a pair of functions with the inputs of `check.<of>_forward` and `check.<of>_backward`. One of them may be wrong; or
-    both, so that they agree, and a measured slope sees nothing: for these a test needs numbers from elsewhere.
+    a pair of functions with the inputs of `check.<of>_forward` and `check.<of>_backward`; whole numbers will do. One of
+    them may be wrong; or both, so that they agree, and a measured slope sees nothing: for these a test needs numbers
+    from elsewhere.
     of: "conv2d", "maxpool", "avgpool", "subsampling", "relu", "sigmoid", "tanh", "linear", "lrn", "dropout",
     "softmax_cross_entropy", "exchange", "device_exchange", "rbf", "map_loss", "batchnorm", "bottleneck", "gate";
     "im2col", for test(im2col, col2im); or the name of a check that has no pair, "sgd_step" say, for test(sgd_step).
@@ -113,8 +121,14 @@ def catches(test, of: str) -> Caught:
         there = ", ".join(sorted(pairs | set(RIGHT) - both))
         raise ValueError(f"check.catches has nothing called {of!r}; it has {there}")
     right = [RIGHT[name] for name in names]
-    fate, text = _tried(test, right)
-    result, written = Caught(of, names, "passes" if fate in (True, None) else text), fate is not None
+    seen = []
+    fate, error = _tried(test, [with_floats(function, seen) for function in right])
+    result, written = Caught(of, names, "passes"), fate is not None
+    if fate is False:
+        said, shown = in_words(error) if error else "", []
+        if isinstance(error, AssertionError):
+            said, shown = where_it_failed(error)
+        result.right, result.shown = f"fails: {said}" if said else "fails", shown or what_it_gave(seen)
     wrong = {
         (name, bug): [*right[:number], function, *right[number + 1 :]]
         for number, name in enumerate(names)
@@ -122,8 +136,10 @@ def catches(test, of: str) -> Caught:
     }
     wrong |= {(of, bug): make() for bug, make in planted.PAIRS.get(of, {}).items()}
     for bug, functions in wrong.items():
-        caught, text = _tried(test, functions)
-        result.bugs[bug] = "ESCAPED" if caught in (True, None) else text.replace("fails", "caught")
+        caught, error = _tried(test, [with_floats(function) for function in functions])
+        raised = error is not None and not isinstance(error, AssertionError)
+        fate = f"caught: {in_words(error)}" if raised else "caught"
+        result.bugs[bug] = "ESCAPED" if caught in (True, None) else fate
         written |= caught is not None
     if not written:  # it gave nothing, and no assert failed: a stub
         result.right, result.bugs = NOT_WRITTEN, {}
@@ -131,16 +147,14 @@ def catches(test, of: str) -> Caught:
 
 
 def _tried(test, functions):
-    """True, False or None, as the test says; and in words, for False: "fails", with the exception that was raised."""
+    """True, False or None, as the test says; and for False the exception that was raised, if one was."""
     with quietly():
         try:
             result = test(*functions)
         except NotImplementedError:
-            return None, ""
-        except AssertionError:
-            return False, "fails"
+            return None, None
         except Exception as error:
-            return False, f"fails: {in_words(error)}"
+            return False, error
     if result is None or result is Ellipsis:
-        return None, ""
-    return bool(np.all(result)), "fails"
+        return None, None
+    return bool(np.all(result)), None

@@ -71,6 +71,8 @@ def compare(name, yours, expected, size) -> Finding:
     if not isinstance(yours, (np.ndarray, *numbers)):
         kind = f"type {type(yours).__name__}"
         wanted = "a number with a fraction (float)" if expected.ndim == 0 else "a NumPy array"
+        if expected.ndim and isinstance(yours, (int, float, np.number, np.bool_)):
+            kind, wanted = "one number", f"shape {expected.shape}"
         return Finding(name, "wrong type", f"{kind}, where {wanted} is wanted")
     yours = np.asarray(yours).copy()
     if yours.dtype.name not in TOLERANCE:
@@ -78,7 +80,11 @@ def compare(name, yours, expected, size) -> Finding:
             name, "wrong type", f"{yours.dtype}, where float64 is wanted (float32 will do)", yours, expected
         )
     if yours.shape != expected.shape:
-        return Finding(name, "wrong shape", f"{yours.shape}, not {expected.shape}", yours, expected)
+        text = f"{yours.shape}, not {expected.shape}"
+        if () in (yours.shape, expected.shape):
+            shapes = [f"shape {array.shape}" if array.ndim else "one number" for array in (yours, expected)]
+            text = f"{shapes[0]}, where {shapes[1]} is wanted"
+        return Finding(name, "wrong shape", text, yours, expected)
     finite = np.isfinite(yours)
     if not finite.all():
         at = first_of(~finite)

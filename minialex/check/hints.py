@@ -1,9 +1,10 @@
-"""Two hints for each check, in stages: where to look, then nearly the line."""
+"""Two hints for each check, in stages: where to look, then nearly the line; a third for what is done without loops."""
 
 import textwrap
 from dataclasses import dataclass
 
 from minialex.check.html import bar, prose
+from minialex.check.quick_hints import WITHOUT_LOOPS
 
 HINTS: dict[str, tuple[str, str]] = {
     # -- convolution, pooling
@@ -302,19 +303,21 @@ HINTS: dict[str, tuple[str, str]] = {
     ),
     # -- lesson 06's lab
     "test_linear": (
-        "A slope says that backward belongs to this forward, no more. Which tests have you got: the shapes, "
-        "the slopes of all three arrays, and y itself in numbers from elsewhere?",
-        "First y by hand: of x = [[1, 2]], weight = [[3, 4], [5, 6]] and bias = [10, 20] it is [[21, 37]]. "
-        "Then, with N = 4, in = 3, out = 2 and a random grad_y: each gradient has its array's shape, and "
-        "`np.allclose(gradient, numerical_gradient(of_one, array, grad_y, 1e-5))`, where of_one is forward "
-        "as a function of that one array.",
+        "What must be true of a right pair, whatever its numbers? Each gradient has its array's shape. Backward "
+        "is the slope of this forward, in all three arrays. And forward is the layer that was asked for: that "
+        "no slope says, it takes a y from elsewhere. Which of the three does your test leave out?",
+        "y, on paper: of x = [[1, 2]], weight = [[3, 4], [5, 6]] and bias = [10, 20] the first number is 1*3 + "
+        "2*4 + 10 = 21, the second is yours to work out. A slope, of the bias alone: entry `at` of grad_bias is "
+        "`slope(lambda b: forward(x, weight, b), bias, grad_y, at, 1e-5)`; x and weight go the same way. Let N, in and "
+        "out be three different numbers.",
     ),
     "test_maxpool": (
-        "Measure nothing here: take one small picture of negative numbers, with a padding of 1, a tie, and "
-        "windows that overlap and are not square, and work out y and grad_x on paper.",
-        "`x = np.array([[[[-1., -5.], [-3., -3.], [-6., -3.]]]])`, kernel (3, 2), stride 1, padding 1. Then "
-        "y is [[-1, -1, -3], [-1, -1, -3], [-3, -3, -3]]; and for grad_y from 1 to 9, row by row, grad_x is "
-        "[[12, 0], [15, 18], [0, 0]]. Compare both, and the shapes.",
+        "Measure nothing here: work out y and grad_x of one small picture on paper. What must be in it so that "
+        "each mistake shows: what wins over a padding of 0, what is equal to its neighbour, which windows share a "
+        "pixel, and which shape of window shows rows that are taken for columns?",
+        "y, of a picture of one row: `x = np.array([[[[-2.0, -1.0]]]])`, kernel (2, 2), stride 1, padding 1. Each "
+        "row of y is [-2, -1, -1], and there are two. In grad_x the pixel -2 gets what two windows send back, the "
+        "pixel -1 what four send. Now a picture of your own: more rows, a tie, a window that is not square.",
     ),
 }
 
@@ -333,37 +336,56 @@ class Hint:
     stage: int
     text: str
 
+    @property
+    def _title(self):
+        return f"{self.check}, hint {self.stage} of {len(hints_of(self.check))}"
+
     def __str__(self):
-        text = f"{self.check}, hint {self.stage} of 2: {self.text}"
+        text = f"{self._title}: {self.text}"
         return textwrap.fill(text, 88, break_long_words=False, break_on_hyphens=False)
 
     __repr__ = __str__
 
     def _repr_html_(self):
-        title = f"<b>{self.check}, hint {self.stage} of 2:</b> "
+        title = f"<b>{self._title}:</b> "
         return bar(f'<div style="max-width:60em">{title}{prose(self.text)}</div>', "not seen")
+
+
+def hints_of(name: str) -> tuple[str, ...]:
+    """All hints of a check, by stage: two, or three where a second exercise does the same without loops."""
+    more = (WITHOUT_LOOPS[name],) if name in WITHOUT_LOOPS else ()
+    return (*HINTS[name], *more) if name in HINTS else ()
+
+
+def where_hints_are(name: str, texts) -> str:
+    """How to ask for the hints of a check."""
+    line = f'Hints: mx.check.hint("{name}"), then mx.check.hint("{name}", 2)'
+    return line + (f'; without loops: mx.check.hint("{name}", 3)' if len(texts) > 2 else "")
 
 
 def hint(name: str, stage: int = 1) -> Hint:
     """A hint on what check `name` wants: stage 1 says where to look, stage 2 nearly the line.
 
-    name: a check's, or "test_linear" and "test_maxpool", lesson 06's.
-    Raises ValueError for a name that has no hints, and for a stage that is neither 1 nor 2.
+    name: a check's, or "test_linear" and "test_maxpool", lesson 06's. "conv2d_forward", "conv2d_backward"
+    and "maxpool_backward" have a stage 3, for the exercises without loops.
+    Raises ValueError for a name that has no hints, and for a stage that it does not have.
 
     >>> hint("col2im")
     col2im, hint 1 of 2: It is im2col turned round. What should happen to a pixel that two windows read?
     """
     if name not in HINTS:
         raise ValueError(f"check.hint has nothing for {name!r}; it has hints for {', '.join(sorted(HINTS))}")
-    if stage not in (1, 2):
-        raise ValueError(f"check.hint: a stage is 1 or 2, not {stage!r}")
-    return Hint(name, int(stage), HINTS[name][stage - 1])
+    texts = hints_of(name)
+    if stage not in range(1, len(texts) + 1):
+        stages = "1, 2 or 3" if len(texts) > 2 else "1 or 2"
+        raise ValueError(f"check.hint: a stage is {stages}, not {stage!r}; of {name}")
+    return Hint(name, int(stage), texts[stage - 1])
 
 
 def for_state(name: str, states) -> tuple[str, ...]:
-    """Both hints of a check that has some; the first begins with what the states of its findings suggest."""
+    """All hints of a check that has some; the first begins with what the states of its findings suggest."""
     if name not in HINTS:
         return ()
-    first, second = HINTS[name]
+    first, *others = hints_of(name)
     begin = [sentence for state, sentence in BY_STATE.items() if state in states]
-    return " ".join([*begin[:1], first]), second
+    return " ".join([*begin[:1], first]), *others

@@ -77,7 +77,7 @@ def prose(text: str) -> str:
 
 
 def verdict_html(verdict, hints) -> str:
-    """A Verdict; hints: two texts, or none."""
+    """A Verdict; hints: two texts, three, or none."""
     if verdict.state == "not written yet":
         parts = [
             f"<div><b>{verdict.check}: {verdict.state}</b> (it returns None)</div>",
@@ -94,8 +94,14 @@ def verdict_html(verdict, hints) -> str:
         for findings in verdict.together():
             parts.append(_smallest_case(findings))
     if not verdict:
-        parts += [details(f"Hint {stage}", text) for stage, text in enumerate(hints, start=1)]
+        parts += _hints(hints)
     return bar("".join(parts), verdict.state)
+
+
+def _hints(texts):
+    """One line for each, that opens; the third, where there is one, is for the way without loops."""
+    titles = ("Hint 1", "Hint 2", "Hint: without loops")
+    return [details(title, text) for title, text in zip(titles, texts, strict=False)]
 
 
 def caught_html(caught) -> str:
@@ -108,7 +114,13 @@ def caught_html(caught) -> str:
         rows = [_row("the right answer", "", passes, caught.of_right())]
         rows += [_row(check, bug, fate != "ESCAPED", fate) for (check, bug), fate in caught.bugs.items()]
         parts = [head, _table(rows)]
-    parts += [details(f"Hint {stage}", text) for stage, text in enumerate(caught.hints, start=1)]
+        if caught.shown:
+            style = (
+                f"margin:2px 0 6px 0;padding:0 0 0 .6em;border-left:1px solid {GREY};background:none;{CODE}"
+            )
+            shown = f'<pre style="{style}">{escape(chr(10).join(caught.shown))}</pre>'
+            parts = [head, _table(rows[:1]), shown, _table(rows[1:])]
+    parts += _hints(caught.hints)
     return bar("".join(parts), caught.state)
 
 
@@ -150,7 +162,7 @@ def _table(rows):
 
 
 def _smallest_case(findings):
-    whats = " and ".join(f"{finding.where}, {finding.state}" for finding in findings)
+    whats = " and ".join(f"{finding.where}, {finding.said}" for finding in findings)
     parts = [f'<div style="{GAP}"><b>The smallest case found for {escape(whats)}:</b></div>']
     parts += [_inputs(findings[0].case), _printed(findings[0].printed)]
     parts += [_compared(finding) for finding in findings]

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minialex.check.hints import for_state
+from minialex.check.hints import for_state, where_hints_are
 from minialex.check.html import verdict_html
 from minialex.check.show import argument, lines, listed, matrices, others_are, output_of, side_by_side
 
+SAID = {"nan": "not finite"}  # how a state is called where its own name says too little: inf is no nan
 RIGHT, WRONG, NOT_WRITTEN = "right", "wrong", "not written yet"
 SHOWN = (
     WRONG,
@@ -30,6 +31,11 @@ class Finding:
     case: dict = field(default_factory=dict)  # the inputs, by name
     printed: str = ""  # by the learner's function, in this case
     cells: np.ndarray | None = None  # which numbers are wrong; left out: those that differ
+
+    @property
+    def said(self) -> str:
+        """The state, as it is shown."""
+        return SAID.get(self.state, self.state)
 
     @property
     def difference(self) -> np.ndarray | None:
@@ -102,7 +108,7 @@ class Verdict:
             text = self.findings[where].text if where in self.findings else ""
             if self.of(where) == RIGHT and "the call" in self.findings:
                 text = "in the cases that ran"
-            found.append((where, self.of(where), text))
+            found.append((where, SAID.get(self.of(where), self.of(where)), text))
         return found
 
     def together(self) -> list[list[Finding]]:
@@ -116,7 +122,7 @@ class Verdict:
 
     @property
     def hints(self) -> tuple[str, ...]:
-        """Two, for what is wrong or not written yet: where to look, then nearly the line."""
+        """For what is wrong or not written yet: where to look, then nearly the line; of some a third, without loops."""
         states = [finding.state for finding in self.findings.values()]
         return () if self else for_state(self.check, states)
 
@@ -130,7 +136,7 @@ class Verdict:
         ]
         found += [f"  {line}" for line in self.named()]
         for findings in self.together():
-            whats = " and ".join(f"{finding.where}, {finding.state}" for finding in findings)
+            whats = " and ".join(f"{finding.where}, {finding.said}" for finding in findings)
             inputs = [line for item in findings[0].case.items() for line in argument(*item)]
             found += ["", f"The smallest case found for {whats}:", *(f"  {line}" for line in inputs)]
             if findings[0].printed:
@@ -139,17 +145,20 @@ class Verdict:
             for finding in findings:
                 found += [f"  {line}" for line in _compared(finding)]
         if self.hints:
-            found += ["", f'Hints: mx.check.hint("{self.check}"), then mx.check.hint("{self.check}", 2)']
+            found += ["", where_hints_are(self.check, self.hints)]
         return found
 
     def named(self) -> list[str]:
-        """The planted mistakes that were recognised, each with the arrays that have its numbers."""
+        """The planted mistakes that were recognised, each with the arrays that have its numbers.
+
+        What it does is said to be what must not be: read in haste, "at 0 it passes" sounds like a rule.
+        """
         places = {}
         for where in [where for where, _, _ in self.rows() if where in self.mistakes]:
             places.setdefault(self.mistakes[where], []).append(where)
         return [
             f"{listed(wheres)}: {'raises as' if wheres == ['the call'] else 'the same numbers as'} the planted mistake "
-            + mistake
+            + mistake.replace('": ', '". Yours does this, and must not: ', 1)
             for mistake, wheres in places.items()
         ]
 

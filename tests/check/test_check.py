@@ -12,7 +12,8 @@ import pytest
 
 from minialex import check
 from minialex.check import planted, recognise, search
-from minialex.check.call import call
+from minialex.check.call import call, with_advice
+from minialex.check.compare import compare
 from minialex.check.verdict import NOT_WRITTEN
 
 CHECKS = sorted(planted.RIGHT)
@@ -151,7 +152,7 @@ def test_a_planted_mistake_is_called_by_its_name_wherever_it_shows(name, bug):
     says = inspect.getdoc(planted.WRONG[name][bug]).splitlines()[0]
     assert set(verdict.mistakes) == set(verdict.findings)
     assert set(verdict.mistakes.values()) == {f'"{bug}": {says}'}
-    assert f'the planted mistake "{bug}": {says}' in str(verdict)
+    assert f'the planted mistake "{bug}". Yours does this, and must not: {says}' in str(verdict)
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -475,3 +476,69 @@ def test_a_mask_that_stays_the_same_is_found_out():
 )
 def test_a_mask_may_be_drawn_in_any_way(f):
     assert check.dropout_mask(f)
+
+
+# -- what is said in plain words ---------------------------------------------------------------------------
+
+
+def test_one_number_where_an_array_is_wanted_is_called_so(quick):
+    def summed(x, weight, bias, grad_y):
+        return grad_y @ weight, grad_y.T @ x, grad_y.sum()
+
+    for number in (np.float64, float, int):
+        verdict = check.linear_backward(
+            lambda *inputs, number=number: (*summed(*inputs)[:2], number(summed(*inputs)[2]))
+        )
+        shape = verdict.findings["grad_bias"].case["bias"].shape
+        assert verdict.findings["grad_bias"].text == f"one number, where shape {shape} is wanted"
+    found = compare("y", np.array(3.0), np.zeros(2), lambda: 1.0)
+    assert (found.state, found.text) == ("wrong shape", "one number, where shape (2,) is wanted")
+    found = compare("loss", np.zeros(2), np.array(3.0), lambda: 1.0)
+    assert (found.state, found.text) == ("wrong shape", "shape (2,), where one number is wanted")
+
+
+@pytest.mark.parametrize(("bug", "number"), [("rubbish overflows", "inf"), ("overflow", "inf")])
+def test_a_number_that_is_infinite_is_not_called_nan(bug, number):
+    verdict = verdict_on("map_loss_forward", bug)
+    assert verdict.of("loss") == "nan"
+    assert f"  loss  not finite: {number}, not " in str(verdict)
+    for text in (str(verdict), verdict._repr_html_()):
+        assert "The smallest case found for loss, not finite:" in text
+        assert "nan" not in text
+
+
+@pytest.mark.parametrize("kind", [int, np.uint8, np.int32])
+def test_fractions_that_an_array_of_whole_numbers_refuses_are_explained(kind, quick):
+    def col2im(columns, x_shape, kernel, stride):
+        grad_x = np.zeros(x_shape, kind)
+        grad_x += columns.sum()
+        return grad_x
+
+    text = check.col2im(col2im).findings["the call"].text
+    assert (
+        " (the array holds whole numbers, and takes no fractions: make it np.zeros(shape), which is float64); col"
+        in text
+    )
+    assert text.endswith("grad_x += columns.sum()")
+    assert with_advice("TypeError: no") == "TypeError: no"
+
+
+@pytest.mark.parametrize(
+    ("name", "bug"),
+    [("subsampling_backward", "a quarter for each"), ("subsampling_backward", "weight forgotten"),
+     ("linear_backward", "bias summed along the wrong axis"), ("gate_backward", "y instead of x"),
+     ("bottleneck_forward", "last ReLU missing")],
+)  # fmt: skip
+def test_the_smallest_case_is_of_whole_numbers_where_some_show_the_mistake(name, bug):
+    for finding in verdict_on(name, bug).findings.values():
+        for array in finding.case.values():
+            if isinstance(array, np.ndarray):
+                assert (array % 1 == 0).all()
+
+
+def test_every_planted_description_says_what_is_done():
+    # It follows "Yours does this, and must not:".
+    for bugs in planted.WRONG.values():
+        for bug, f in bugs.items():
+            text = inspect.getdoc(f).splitlines()[0]
+            assert not re.match(r"The (derivative|biases) \w+ (has|parameters)|There is ", text), bug

@@ -1,4 +1,4 @@
-"""Two hints for each check: there, one after the other, and right."""
+"""Two hints for each check, and a third for some: there, one after the other, and right."""
 
 import re
 
@@ -7,7 +7,9 @@ import pytest
 
 from minialex import check
 from minialex.check import planted
-from minialex.check.hints import HINTS, for_state, hint
+from minialex.check.hints import HINTS, for_state, hint, hints_of
+from minialex.check.quick_hints import WITHOUT_LOOPS
+from minialex.check.verdict import Finding, Verdict
 
 TESTS = {"test_linear", "test_maxpool"}  # of lesson 06's lab
 
@@ -47,6 +49,49 @@ def test_unknown_names_and_stages_are_refused():
         hint("col2img")
     with pytest.raises(ValueError, match="a stage is 1 or 2, not 3"):
         hint("col2im", 3)
+
+
+def test_checks_with_a_second_exercise_have_a_hint_for_the_way_without_loops():
+    assert set(WITHOUT_LOOPS) == {"conv2d_forward", "conv2d_backward", "maxpool_backward"}
+    for name, text in WITHOUT_LOOPS.items():
+        assert text.startswith("Without loops")
+        assert text[-1] == "."
+        assert text.count("`") % 2 == 0
+        assert hints_of(name) == (*HINTS[name], text)
+        assert " ".join(str(hint(name, 3)).split()) == f"{name}, hint 3 of 3: {text}"
+        assert f"<b>{name}, hint 1 of 3:</b>" in hint(name)._repr_html_()
+    with pytest.raises(ValueError, match="a stage is 1, 2 or 3, not 4"):
+        hint("conv2d_forward", 4)
+
+
+def test_a_verdict_shows_the_third_hint_where_there_is_one():
+    verdict = Verdict(
+        "conv2d_backward", "f(x) -> y", ["y"], findings={"y": Finding("y", "wrong", "1, not 2")}
+    )
+    assert str(verdict).endswith('; without loops: mx.check.hint("conv2d_backward", 3)')
+    assert re.findall(r"<summary[^>]*>([^<]*)<", verdict._repr_html_()) == [
+        "Hint 1",
+        "Hint 2",
+        "Hint: without loops",
+    ]
+    verdict.check = "col2im"
+    assert str(verdict).endswith('then mx.check.hint("col2im", 2)')
+    assert "without loops" not in verdict._repr_html_()
+
+
+def test_what_the_hints_for_tests_say_is_right():
+    y = planted.RIGHT["linear_forward"](
+        np.array([[1.0, 2]]), np.array([[3.0, 4], [5, 6]]), np.array([10.0, 20])
+    )
+    assert "1*3 + 2*4 + 10 = 21" in HINTS["test_linear"][1]
+    assert y[0, 0] == 1 * 3 + 2 * 4 + 10 == 21
+    x = np.array([[[[-2.0, -1.0]]]])
+    assert (
+        "`x = np.array([[[[-2.0, -1.0]]]])`, kernel (2, 2), stride 1, padding 1" in HINTS["test_maxpool"][1]
+    )
+    assert planted.RIGHT["maxpool_forward"](x, (2, 2), 1, 1).tolist() == [[2 * [[-2, -1, -1]]]]
+    sent = planted.RIGHT["maxpool_backward"](x, (2, 2), 1, 1, np.ones((1, 1, 2, 3)))
+    assert sent.tolist() == [[[[2, 4]]]]
 
 
 def test_the_first_hint_looks_at_what_happened():
@@ -187,6 +232,57 @@ def training_loop(model, loss, optimizer, batches):
 def device_exchange_backward(grad_y0, grad_y1, channels0, send):
     grad_x0 = grad_y0[:, :channels0] + send(grad_y1[:, :channels0], 0)
     return grad_x0, send(grad_y0[:, channels0:], 1) + grad_y1[:, channels0:]
+
+
+# -- what the third hints say, written out; `windows` stands for im2col
+
+
+def windows(padded, kernel, stride):
+    kh, kw = kernel
+    view = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(2, 3))[:, :, ::stride, ::stride]
+    N, C, OH, OW = view.shape[:4]
+    return view.transpose(0, 1, 4, 5, 2, 3).reshape(N, C * kh * kw, OH * OW), OH, OW
+
+
+def without_loops_conv2d_forward(x, weight, bias, stride, padding):
+    padded = np.pad(x, [(0, 0), (0, 0), (padding, padding), (padding, padding)])
+    N, F = len(x), len(weight)
+    columns, OH, OW = windows(padded, weight.shape[2:], stride)
+    return (weight.reshape(F, -1) @ columns).reshape(N, F, OH, OW) + bias[:, None, None]
+
+
+def without_loops_conv2d_backward(x, weight, bias, stride, padding, grad_y):
+    padded = np.pad(x, [(0, 0), (0, 0), (padding, padding), (padding, padding)])
+    (N, F, OH, OW), (H, W) = grad_y.shape, x.shape[2:]
+    columns, _, _ = windows(padded, weight.shape[2:], stride)
+    rows = grad_y.reshape(N, F, OH * OW)
+    grad_weight = (rows @ columns.transpose(0, 2, 1)).sum(axis=0).reshape(weight.shape)
+    grad_columns = weight.reshape(F, -1).T @ rows
+    grad_padded = planted.RIGHT["col2im"](grad_columns, padded.shape, weight.shape[2:], stride)
+    grad_x = grad_padded[:, :, padding : padding + H, padding : padding + W]
+    return grad_x, grad_weight, grad_y.sum(axis=(0, 2, 3))
+
+
+def without_loops_maxpool_backward(x, kernel, stride, padding, grad_y):
+    sides, (H, W), (OH, OW) = (
+        [(0, 0), (0, 0), (padding, padding), (padding, padding)],
+        x.shape[2:],
+        grad_y.shape[2:],
+    )
+    padded = np.pad(x, sides, constant_values=-np.inf)
+    cells = [
+        np.s_[:, :, a : a + stride * OH : stride, b : b + stride * OW : stride] for a, b in np.ndindex(kernel)
+    ]
+    slices = [padded[cell] for cell in cells]
+    winner, grad_padded = np.stack(slices).argmax(axis=0), np.zeros(padded.shape)
+    for number, cell in enumerate(cells):
+        grad_padded[cell] += grad_y * (winner == number)
+    return grad_padded[:, :, padding : padding + H, padding : padding + W]
+
+
+@pytest.mark.parametrize("name", WITHOUT_LOOPS)
+def test_what_a_third_hint_says_is_right(name):
+    assert getattr(check, name)(globals()[f"without_loops_{name}"])
 
 
 WRITTEN_OUT = [

@@ -41,8 +41,8 @@ def test_a_verdict_on_an_overwriting_col2im_reads_well():
 COL2IM = """\
 col2im: wrong, 130 cases tried
   grad_x  wrong: 1 of 3 numbers, the worst at [0, 0, 0, 1]: 0, not 1
-  grad_x: the same numbers as the planted mistake "overwrites": = instead of +=: where windows overlap, \
-the last one wins.
+  grad_x: the same numbers as the planted mistake "overwrites". Yours does this, and must not: = instead \
+of +=: where windows overlap, the last one wins.
 
 The smallest case found for grad_x, wrong:
   columns (1, 2, 2)
@@ -296,7 +296,8 @@ def test_a_weak_test_lets_bugs_escape():
 def test_a_test_that_fails_everything_is_told_that_the_right_answer_must_pass():
     caught = check.catches(lambda forward, backward: False, of="lrn")
     assert not caught
-    assert "the right answer fails: it must pass" in str(caught)
+    assert str(caught).startswith("catches, lrn: wrong: the right answer fails, ")
+    assert "\n  the right answer fails: it must pass\n" in str(caught)
     assert caught.state == "wrong"
 
 
