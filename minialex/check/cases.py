@@ -103,7 +103,7 @@ def pooling_backward(draw, huge=False):
 
 def subsampling(draw):
     N, C = draw.between(1, 2, 4), draw.between(1, 2, 5)
-    x = draw.array(N, C, draw.between(2, 5, 9), draw.between(2, 5, 9))
+    x = draw.array(N, C, draw.between(2, 5, 9), draw.between(2, 7, 9))  # 2 channels and 3 columns of y, too
     return {"x": x, "weight": draw.array(C), "bias": draw.array(C)}
 
 
