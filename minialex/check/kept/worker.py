@@ -122,7 +122,7 @@ def serve(function, path: str, wire, calls_in, results_out) -> None:
             return
         args = message["args"]
         given = [arg.copy() if hasattr(arg, "dtype") else None for arg in args]
-        printed, answer, seconds = Printed(), {}, []
+        printed, answer, seconds, results = Printed(), {}, [], []
         try:
             with contextlib.redirect_stdout(printed), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -130,7 +130,9 @@ def serve(function, path: str, wire, calls_in, results_out) -> None:
                     started = time.process_time()
                     result = function(*args, **message.get("kwargs", {}))
                     seconds.append(time.process_time() - started)
-            answer = {"result": result if not message.get("times") else None, "seconds": seconds}
+                    if message.get("results"):
+                        results.append(result.copy() if hasattr(result, "dtype") else result)
+            answer = {"result": results if "times" in message else result, "seconds": seconds}
         except BaseException as error:
             answer = {"raised": in_words(error, path), "kind": type(error).__name__}
         # What the answer wrote into its inputs, and how far it drew from generators.
