@@ -132,7 +132,9 @@ class Apart:
         if "raised" in answer:
             for kind in (AssertionError, NotImplementedError):
                 if answer.get("kind") == kind.__name__:
-                    raise kind(answer["raised"])
+                    error = kind(answer["raised"])
+                    error.in_words = answer["raised"]
+                    raise error
             raise Raised(answer["raised"])
         if not ("result" in answer and "seconds" in answer and len(answer.get("given", ())) == len(args)):
             raise Stopped(GARBLED)

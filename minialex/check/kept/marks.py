@@ -21,6 +21,7 @@ from minialex.weights import write_whole
 
 SECONDS = 20.0
 GIBI = 2**30
+LEAST = 0.5  # GiB of addresses
 MISSING = "missing"
 LETTERS = {
     "right": "R", "slow": "S", "wrong": "w", "timed out": "t", "stopped": "t", "uses the library": "u", "refused": "x",
@@ -218,9 +219,17 @@ def run(args) -> int:
     """Print the table, and write it."""
     if not args.seconds > 0 or not args.memory > 0:
         raise ValueError(f"--seconds {args.seconds:g} --memory {args.memory:g}: both must be more than 0")
+    if args.memory < LEAST:
+        raise ValueError(
+            f"--memory {args.memory:g}: NumPy alone takes {LEAST:g} GiB of addresses; give it more"
+        )
+    if args.seed < 0:
+        raise ValueError(f"--seed {args.seed}: a whole number from 0 on")
     exercises, output = of_lessons(args.lessons), args.output
     if output.is_file() and not output.read_text(encoding="utf8", errors="replace").startswith("learner,"):
         raise FileExistsError(f"{output} is there, and no table of marks: name another --output")
+    if not output.parent.is_dir():
+        raise NotADirectoryError(f"{output.parent} is no folder: make it, or name another --output")
     people = learners(args.folders)
 
     def tell(learner, name):
@@ -240,8 +249,8 @@ def run(args) -> int:
         return 130
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)
-    write_whole(output, as_csv(rows, exercises).encode())
     print(as_text(rows, exercises))
+    write_whole(output, as_csv(rows, exercises).encode())
     print(
         f"\ncases of seed {args.seed}; the table is in {output}. It is no sandbox: see `python -m minialex marks -h`"
     )

@@ -64,7 +64,11 @@ def source_of(thing) -> str:
     defined = _defined(text)
     if isinstance(defined, ast.AsyncFunctionDef):
         raise CannotBeKept(f"{thing.__name__} is an `async def`: write it as `def`")
-    if thing.__name__ == "<lambda>" or defined is None:
+    if thing.__name__ != "<lambda>" and defined is None:
+        raise CannotBeKept(
+            f"{thing.__name__} is not to be cut out of its cell: begin its `def` at the left margin"
+        )
+    if thing.__name__ == "<lambda>":
         raise CannotBeKept(f"a lambda has no lines of its own: write it as `def`:\n{text.strip()}")
     if defined.name != thing.__name__:
         raise CannotBeKept(

@@ -48,7 +48,7 @@ def limited(size: int) -> None:
         return
     limits = {"AS": size, "NPROC": 0, "FSIZE": WRITTEN, "CORE": 0}
     for name, most in limits.items():
-        with contextlib.suppress(AttributeError, ValueError, OSError):
+        with contextlib.suppress(AttributeError, ValueError, OSError, OverflowError):
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
 
 
