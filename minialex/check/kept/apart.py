@@ -66,11 +66,14 @@ class Apart:
         here, packages = Path(__file__).parent, Path(np.__file__).parents[1]
         command = [sys.executable, "-I", "-S", here / "worker.py", packages, self.path, self.__name__]
         environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
-        self._process = subprocess.Popen(
-            [*map(str, command), str(self.memory)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-            cwd=self.path.parent, start_new_session=True,  # a Ctrl-C is for this side; see _kill
-        )  # fmt: skip
+        try:
+            self._process = subprocess.Popen(
+                [*map(str, command), str(self.memory)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+                cwd=self.path.parent, start_new_session=True,  # a Ctrl-C is for this side; see _kill
+            )  # fmt: skip
+        except OSError as error:
+            raise Stopped(f"no process for it could be started: {error}") from None
         self._until, self._late, self._over = math.inf, False, threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
         try:

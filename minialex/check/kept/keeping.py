@@ -134,7 +134,7 @@ def placed(found: Kept, text: str, where: Path) -> Kept:
 
 def tried(name: str, text: str, seconds: float = SECONDS, memory: int = MEMORY) -> Kept:
     """Check a text in a process of its own, limited in time and memory, and time it; nothing is written."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         path = Path(scratch) / f"{name}.py"
         path.write_text(
             text, encoding="utf8", errors="backslashreplace"

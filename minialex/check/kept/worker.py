@@ -160,7 +160,8 @@ def _changed(arg, before):
 
 def main() -> None:
     packages, path, name, size = sys.argv[1:5]
-    sys.path[:] = [*sys.path[1:], packages]  # not the folder of this file
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [*(folder for folder in sys.path if os.path.abspath(folder) != here), packages]
     results_out = os.fdopen(os.dup(1), "wb")
     calls_in = os.fdopen(os.dup(0), "rb")
     if sys.platform == "win32":  # no line ends are changed
@@ -178,7 +179,7 @@ def main() -> None:
     limited(int(size))  # NumPy's own threads are there
 
     names: dict = {}
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "wire.py"), encoding="utf8") as file:
+    with open(os.path.join(here, "wire.py"), encoding="utf8") as file:
         exec(compile(file.read(), "wire.py", "exec"), names)
     wire = __import__("types").SimpleNamespace(**{key: names[key] for key in ("send", "receive")})
     sys.meta_path.insert(0, NumPyAlone())
