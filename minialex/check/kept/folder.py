@@ -37,8 +37,15 @@ def folder() -> Path:
     """The folder in use: chosen here, by another notebook beside this one, by MINIALEX_MINE, or the default."""
     if _chosen:
         return _chosen[0]
-    if Path(CHOSEN).is_file() and (line := Path(CHOSEN).read_text(encoding="utf8").strip()):
-        return Path(line)
+    if Path(CHOSEN).is_file():
+        try:
+            line = Path(CHOSEN).read_text(encoding="utf-8-sig").strip()
+        except UnicodeDecodeError:
+            raise ValueError(
+                f"{CHOSEN} beside this notebook is no text: choose the folder again with mx.check.keep_in(...)"
+            ) from None
+        if line:
+            return Path(line)
     return _whole(os.environ.get("MINIALEX_MINE") or DEFAULT)
 
 
@@ -58,8 +65,8 @@ def shown(path: Path) -> str:
 class Answer:
     """One kept answer, as its file says it.
 
-    state: "right", "slow" (right, and too slow to train with), or "unchecked": the text is not the one that was
-    checked. seconds: on one LeNet-5 batch; None where that says nothing.
+    state: "right", "slow" (right, and too slow to train with), "unchecked": the text is not the one that was checked,
+    or "unreadable": the text is why. seconds: on one LeNet-5 batch; None where that says nothing.
     """
 
     name: str
@@ -87,7 +94,9 @@ def read(path: Path) -> Answer:
     try:
         whole = path.read_bytes().decode("utf8").replace("\r\n", "\n").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start})") from None
+        raise ValueError(
+            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
+        ) from None
     first, _, rest = whole.partition("\n")
     mark, _, text = rest.partition("\n")
     if not (first.startswith("#") and mark.startswith(MARK)):

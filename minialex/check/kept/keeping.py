@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minialex.check.html import kept_html
 from minialex.check.kept import quickness
-from minialex.check.kept.apart import MEMORY, SECONDS, Apart, Refused, Stopped, TimedOut
+from minialex.check.kept.apart import MEMORY, SECONDS, Apart, Raised, Refused, Stopped, TimedOut
 from minialex.check.kept.exercises import check_of, names
 from minialex.check.kept.folder import Answer, as_file, file_of, folder, read, shown
 from minialex.check.kept.source import CannotBeKept, standing_alone
@@ -67,6 +67,10 @@ def keep(name: str, function=None) -> Kept:
     function: left out, the file that is there is checked again, after it was edited, say.
     Returns what became of it; print it. Raises ValueError for a name that no check has.
     """
+    if not isinstance(name, str):
+        raise TypeError(
+            f"keep takes the name of a check first, then your function: keep('relu_forward', relu), not {name!r} first"
+        )
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
         raise ValueError(
@@ -78,7 +82,13 @@ def keep(name: str, function=None) -> Kept:
         path = next((p for p in (file_of(name, where), file_of(name, where, slow=True)) if p.is_file()), None)
         if path is None:
             return Kept(name, "missing", f"there is no {name}.py in {shown(where)}")
-        return put_in_place(name, read(path).text, where)
+        try:
+            found = put_in_place(name, read(path).text, where)
+        except (ValueError, OSError) as error:
+            return Kept(name, "refused", str(error))
+        if found and found.path != path:  # it was slow and is quick now, or the other way
+            path.unlink()
+        return found
     try:
         text = with_name(name, function)
     except CannotBeKept as error:
@@ -101,13 +111,19 @@ def with_name(name: str, function) -> str:
 def put_in_place(name: str, text: str, where: Path) -> Kept:
     """Check a text; if it is right, it becomes the file of that name, whole or not at all."""
     found = tried(name, text)
-    if not found:
-        return found
-    slow = found.state == "slow"
-    path = file_of(name, where, slow)
-    before = read(path).text if path.is_file() else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, as_file(name, text, found.state, found.seconds, found.said))
+    return placed(found, text, where) if found else found
+
+
+def placed(found: Kept, text: str, where: Path) -> Kept:
+    """Write a text that was found right. Where that can't be done, nothing is kept, and it says why."""
+    name, path = found.name, file_of(found.name, where, slow=found.state == "slow")
+    try:
+        before = read(path).text if path.is_file() else None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, as_file(name, text, found.state, found.seconds, found.said))
+    except (ValueError, OSError) as error:
+        said = f"it is right, but can't be written: {error}. Mend that, or choose another folder: mx.check.keep_in(...)"
+        return Kept(name, "refused", said, verdict=found.verdict)
     found.path = path
     if before is not None and before != text:
         lines = difflib.unified_diff(before.splitlines(), text.splitlines(), lineterm="", n=1)
@@ -119,9 +135,11 @@ def put_in_place(name: str, text: str, where: Path) -> Kept:
 
 def tried(name: str, text: str, seconds: float = SECONDS, memory: int = MEMORY) -> Kept:
     """Check a text in a process of its own, limited in time and memory, and time it; nothing is written."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         path = Path(scratch) / f"{name}.py"
-        path.write_text(text, encoding="utf8")
+        path.write_text(
+            text, encoding="utf8", errors="backslashreplace"
+        )  # what is no character says so there
         answer = Apart(path, name, seconds, memory)
         try:
             found = _tried(name, answer)
@@ -148,7 +166,11 @@ def _tried(name, answer):
         timed = quickness.TIMED.get(name)
         if timed is None:
             return Kept(name, "right", "right", verdict=verdict)
-        seconds = quickness.seconds_of(f, timed)
+        try:
+            seconds = quickness.seconds_of(f, timed)
+        except (Raised, AssertionError, NotImplementedError) as error:
+            said = f"right in small cases, but with a LeNet-5 batch of {quickness.BATCH} it raised {error}"
+            return Kept(name, "wrong", said, verdict=verdict)
     said = f"{seconds:.2g} s for a LeNet-5 batch of {quickness.BATCH}, limit {timed.limit:g} s"
     if seconds > timed.limit:
         return Kept(name, "slow", f"right, but slow: your oracle ({said})", seconds=seconds, verdict=verdict)
@@ -162,6 +184,14 @@ def _why(verdict):
 
 
 def all_kept(where: Path, slow: bool = False) -> dict[str, Answer]:
-    """The answers in a folder, by name; files of other names are left alone."""
-    paths = {name: file_of(name, where, slow) for name in names()}
-    return {name: read(path) for name, path in paths.items() if path.is_file()}
+    """The answers in a folder, by name; files of other names are left alone. One that can't be read is "unreadable"."""
+    found = {}
+    for name in names():
+        path = file_of(name, where, slow)
+        if not path.is_file():
+            continue
+        try:
+            found[name] = read(path)
+        except (ValueError, OSError) as error:
+            found[name] = Answer(name, path, str(error), "unreadable")
+    return found

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from minialex.check.html import table_html
-from minialex.check.kept.folder import ORACLES, folder, shown
-from minialex.check.kept.keeping import all_kept, put_in_place
+from minialex.check.kept.folder import file_of, folder, shown
+from minialex.check.kept.keeping import all_kept, placed, tried
 from minialex.check.kept.layers import MAKERS, fits, layer_of
 from minialex.devices.device import to_numpy
 from minialex.layers import Layer, Loss
@@ -51,7 +51,11 @@ class Mine:
     def __init__(self, where: Path):
         self.folder = where
         self.notes: list[str] = []
-        kept, slow = self._checked(all_kept(where)), self._checked(all_kept(where, slow=True))
+        kept, slow = {}, {}
+        for answer in [*all_kept(where).values(), *all_kept(where, slow=True).values()]:
+            state = self._state_of(answer)
+            if state:
+                (slow if state == "slow" else kept).setdefault(answer.name, answer)
         self._functions = {name: _function(answer) for name, answer in kept.items()}
         self._oracles = {name: _function(answer) for name, answer in slow.items()}
         self._classes = {
@@ -60,24 +64,29 @@ class Mine:
             if all(self.has(one) for one in _both(name))
         }
 
-    def _checked(self, answers):
-        """Those that are right; one that was edited since it was kept is checked first."""
-        found = {}
-        for name, answer in answers.items():
-            if answer.state == "unchecked":
-                slow = answer.path.parent.name == ORACLES
-                again = put_in_place(name, answer.text, self.folder)
-                if not again:
-                    self.notes.append(
-                        f"{shown(answer.path)} was edited, and is not used: {again.said or 'not written yet'}"
-                    )
-                    continue
-                self.notes.append(f"{shown(answer.path)} was edited, and checked again: {again.said}")
-                if (again.state == "slow") != slow:
-                    answer.path.unlink()  # it lies in the other folder now
-                    continue
-            found[name] = answer
-        return found
+    def _state_of(self, answer):
+        """ "right" or "slow"; None for what can't be used, with a note. One that was edited is checked first."""
+        here = shown(answer.path)
+        if answer.state == "unreadable":
+            self.notes.append(f"{here} is not used: {answer.text}")
+            return None
+        if answer.state != "unchecked":
+            return answer.state
+        again = tried(answer.name, answer.text)
+        if not again:
+            self.notes.append(f"{here} was edited, and is not used: {again.said or 'not written yet'}")
+            return None
+        place = file_of(answer.name, self.folder, slow=again.state == "slow")
+        if place != answer.path and place.exists():
+            self.notes.append(
+                f"{here} was edited, and is not used: {again.said}; its place is taken by {shown(place)}"
+            )
+            return None
+        self.notes.append(f"{here} was edited, and checked again: {again.said}")
+        if placed(again, answer.text, self.folder) and place != answer.path:
+            answer.path.unlink()
+            answer.path = place
+        return again.state
 
     def has(self, name: str) -> bool:
         """Is a right and quick answer of this name kept?"""
@@ -208,7 +217,7 @@ def _both(layer: str) -> tuple[str, str]:
 def _function(answer):
     """The function of a kept file, run as a module of its own; errors show its lines."""
     names = {"__name__": f"mine.{answer.name}", "__file__": str(answer.path)}
-    exec(compile(answer.path.read_text(encoding="utf8"), str(answer.path), "exec"), names)
+    exec(compile(answer.path.read_text(encoding="utf-8-sig"), str(answer.path), "exec"), names)
     return names[answer.name]
 
 
