@@ -39,6 +39,30 @@ def bar(inside: str, state: str) -> str:
     )
 
 
+def kept_html(first: str, changed: list[str], state: str) -> str:
+    """What became of an answer that should be kept: a line, and what changed, with a colour for what came and went."""
+    parts = [f"<div>{prose(first)}</div>"]
+    for line in changed:
+        colour = {"+": "background:rgba(0,114,178,.2)", "-": "background:rgba(213,94,0,.2)"}.get(line[:1], "")
+        parts.append(f'<div style="{CODE};white-space:pre-wrap;{colour}">{escape(line) or "&nbsp;"}</div>')
+    return bar("".join(parts), state)
+
+
+def table_html(head: list[str], rows: list[tuple[list[str], bool]], notes: list[str]) -> str:
+    """Rows of texts; the last cell of each has a bar: green where the row is the learner's, grey where not."""
+    cells = "".join(f'<th style="{PLAIN}">{escape(text)}</th>' for text in head)
+    lines = [f"<tr>{cells}</tr>"]
+    for texts, yours in rows:
+        *others, last = (escape(text) for text in texts)
+        edge = f"{PLAIN};border-left:5px solid {GREEN if yours else GREY};padding-left:.6em"
+        cells = (
+            "".join(f'<td style="{PLAIN}">{text}</td>' for text in others) + f'<td style="{edge}">{last}</td>'
+        )
+        lines.append(f"<tr>{cells}</tr>")
+    notes = [f'<div style="margin-top:.4em">{prose(note)}</div>' for note in notes]
+    return f'<table style="border-collapse:collapse;border:none">{"".join(lines)}</table>{"".join(notes)}'
+
+
 def details(title: str, text: str) -> str:
     """A line that opens when it is clicked."""
     return (

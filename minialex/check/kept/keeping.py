@@ -3,9 +3,9 @@
 import difflib
 import tempfile
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 
+from minialex.check.html import kept_html
 from minialex.check.kept import quickness
 from minialex.check.kept.apart import MEMORY, SECONDS, Apart, Raised, Refused, Stopped, TimedOut
 from minialex.check.kept.exercises import check_of, names
@@ -50,7 +50,9 @@ class Kept:
     __repr__ = __str__
 
     def _repr_html_(self):
-        return f'<pre style="padding-left: 1em; line-height: 1.3">{escape(str(self))}</pre>'
+        first, *changed = str(self).splitlines()
+        state = "right" if self else self.state if self.state == "wrong" else NOT_WRITTEN
+        return kept_html(first, [line.removeprefix("  ") for line in changed], state)
 
 
 def keep(name: str, function=None) -> Kept:
@@ -124,9 +126,8 @@ def placed(found: Kept, text: str, where: Path) -> Kept:
         return Kept(name, "refused", said, verdict=found.verdict)
     found.path = path
     if before is not None and before != text:
-        found.changed = list(
-            difflib.unified_diff(before.splitlines(), text.splitlines(), "before", "now", lineterm="", n=1)
-        )
+        lines = difflib.unified_diff(before.splitlines(), text.splitlines(), lineterm="", n=1)
+        found.changed = ["..." if line.startswith("@@") else line for line in lines][2:]  # not the two names
     elif before == text:
         found.said += "; as it was"
     return found

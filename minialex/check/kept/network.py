@@ -1,11 +1,11 @@
 """`mine`: a network made of what the learner wrote and kept, ours in the place of what is missing or too slow."""
 
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
 
+from minialex.check.html import table_html
 from minialex.check.kept.folder import file_of, folder, shown
 from minialex.check.kept.keeping import all_kept, placed, tried
 from minialex.check.kept.layers import MAKERS, fits, layer_of
@@ -175,36 +175,31 @@ class Mine:
         return "yours" if self.has(name) else "slow" if name in self._oracles else "-"
 
     def __str__(self):
-        lines = [f"{'part':<20} {'forward':<8} {'backward':<9} in the network"]
-        for row in self.rows():
-            forward, backward = row.kept if len(row.kept) == 2 else (row.kept[0], "")
-            used = (
-                "yours"
-                if row.yours
-                else "ours in its place" + (", yours is slow" if "slow" in row.kept else "")
-            )
-            lines.append(f"{row.part:<20} {forward:<8} {backward:<9} {used}")
+        lines = [
+            f"{first:<20} {second:<8} {third:<9} {last}".rstrip()
+            for first, second, third, last in self._table()
+        ]
         return "\n".join([*lines, *self.notes])
 
     __repr__ = __str__
 
     def _repr_html_(self):
-        colours = {True: "#2e8b57", False: "#888888"}
-        head = "".join(
-            f"<th style='text-align:left'>{name}</th>"
-            for name in ("part", "forward", "backward", "in the network")
-        )
-        rows = []
-        for line, row in zip(str(self).splitlines()[1:], self.rows(), strict=False):
-            used = line[39:].strip()
-            kept = (*row.kept, "")[:2]
-            cells = "".join(f"<td style='text-align:left'>{escape(text)}</td>" for text in (row.part, *kept))
-            colour = colours[row.yours]
-            rows.append(
-                f"<tr>{cells}<td style='text-align:left; border-left: 4px solid {colour}'>{escape(used)}</td></tr>"
+        head, *lines = self._table()
+        rows = [(line, row.yours) for line, row in zip(lines, self.rows(), strict=True)]
+        return table_html(head, rows, self.notes)
+
+    def _table(self):
+        """Four texts a line, the head first."""
+        found = [["part", "forward", "backward", "in the network"]]
+        for row in self.rows():
+            forward, backward = (*row.kept, "")[:2]
+            used = (
+                "yours"
+                if row.yours
+                else "ours in its place" + (", yours is slow" if "slow" in row.kept else "")
             )
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
-        return f"<table><tr>{head}</tr>{''.join(rows)}</table>{notes}"
+            found.append([row.part, forward, backward, used])
+        return found
 
 
 def mine(where=None) -> Mine:
