@@ -23,7 +23,9 @@ class Kept:
     """What became of an answer. Truthy when it is kept; printed, it says where, or why not.
 
     state: "right", "slow" (right, but too slow to train with: the learner's oracle), "wrong", "not written yet",
-    "timed out", "stopped" or "refused". seconds: on one LeNet-5 batch. changed: the lines that differ from before.
+    "timed out", "stopped" (its process ended), "refused" (it does not run by itself, or can't be written), "uses the
+    library" or "missing" (there is no such file). seconds: on one LeNet-5 batch. changed: the lines that differ from
+    before.
     """
 
     name: str

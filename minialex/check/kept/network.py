@@ -8,7 +8,7 @@ import numpy as np
 from minialex.check.html import table_html
 from minialex.check.kept.folder import file_of, folder, shown
 from minialex.check.kept.keeping import all_kept, placed, tried
-from minialex.check.kept.layers import MAKERS, fits, layer_of
+from minialex.check.kept.layers import MAKERS, fits, layer_of, parts, taken
 from minialex.devices.device import to_numpy
 from minialex.layers import Layer, Loss
 from minialex.layers.sequential import all_layers
@@ -229,7 +229,12 @@ def _stepping(step_of):
                     continue
                 self._check_grad(p)
                 decay = self.weight_decay if p.decay else 0.0
-                new_w, new_v = step_of(p.value, v, p.grad, self.lr * p.lr_scale, self.momentum, decay)
+                found = step_of(p.value, v, p.grad, self.lr * p.lr_scale, self.momentum, decay)
+                new_w, new_v = parts(f"step of {p}", found, "w v")
+                new_w, new_v = (
+                    taken(f"step of {p}", new_w, p.value, "w"),
+                    taken(f"step of {p}", new_v, v, "v"),
+                )
                 p.value[...], v[...] = new_w, new_v  # in place: who holds these arrays sees the new numbers
 
     return YourSGD

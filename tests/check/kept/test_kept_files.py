@@ -159,3 +159,13 @@ def test_a_kept_file_says_what_was_found(mine_folder):
     path.write_bytes(as_file("relu_forward", QUICK, "slow", 3.0, "slow"))
     assert not mx.check.mine().has("relu_forward")  # moved here by hand: it is no quicker for it
     assert mx.check.mine().oracle("relu_forward") is not None
+
+
+def test_a_choice_that_cannot_be_noted_holds_for_this_notebook(mine_folder, capsys):
+    (mine_folder.parent / folder.CHOSEN).mkdir()
+    chosen = mx.check.keep_in("elsewhere")
+    out = capsys.readouterr().out
+    assert (
+        "your answers are kept in elsewhere, for this notebook alone: .minialex-mine can't be written" in out
+    )
+    assert folder.folder() == chosen

@@ -280,3 +280,19 @@ def test_what_holds_no_real_numbers_is_refused():
     loss = layer_of(mx.SoftmaxCrossEntropy, lambda logits, labels: None, answers.cross_entropy_backward)()
     with pytest.raises(TypeError, match="your loss holds object"):
         loss.forward(x, np.array([0, 1]))
+
+
+def test_a_step_of_another_shape_is_refused(mine):
+    from minialex.check.kept.network import _stepping
+
+    p = mx.Parameter(np.array([1.0, -2.0]))
+    p.grad = np.ones(2)
+    for step, says in (
+        (lambda *given: (1.0, given[1]), "your w is a float"),
+        (lambda w, *_: w, "returns w, v"),
+    ):
+        with pytest.raises(TypeError, match=says):
+            _stepping(step)([p], 0.1).step()
+    with pytest.raises(ValueError, match=r"your v has shape \(1,\), where \(2,\) is wanted"):
+        _stepping(lambda w, v, *_: (w, v[:1]))([p], 0.1).step()
+    assert p.value.tolist() == [1, -2]
