@@ -145,9 +145,11 @@ class Mine:
     def train(self, model, optimizer, batches) -> np.ndarray:
         """One epoch by the learner's `training_loop`, or by ours: the loss of each batch.
 
-        batches: (x, labels) after (x, labels), as ArrayBatches.shuffled(epoch) gives them. The model has its loss.
+        batches: (x, labels) after (x, labels), as ArrayBatches.shuffled(epoch) gives them. The model has its loss, and
+        is in training mode then.
         """
         batches = list(batches)
+        model.train()  # it may have been tested since: dropout is for training
         if self.has("training_loop"):
             losses = self.function("training_loop")(model, model.loss, optimizer, batches)
             losses = np.asarray(losses, float)
