@@ -247,6 +247,8 @@ def run(args) -> int:
             f"\nstopped at {who}: {len(rows)} of {len(people)} learners have marks, nothing is written",
             file=sys.stderr,
         )
+        if rows:
+            print(as_text(rows, exercises))
         return 130
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)

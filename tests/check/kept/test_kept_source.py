@@ -8,6 +8,7 @@ import types
 import numpy as np
 import pytest
 
+from minialex.check.kept.keeping import with_name
 from minialex.check.kept.source import CannotBeKept, standing_alone, written
 
 NUMBERS = itertools.count()
@@ -92,6 +93,15 @@ def test_what_a_notebook_holds_comes_along(cells, what):
     names = {}
     exec(text, names)
     assert names["relu"](X).tolist() == [[0, 2]]
+
+
+def test_what_a_function_reads_under_the_name_it_is_kept_by_is_said(cells):
+    for above in ("from math import floor as relu_forward", "class relu_forward: ...", "relu_forward = 1"):
+        relu = cells(above, "def relu(x):\n    return relu_forward")
+        with pytest.raises(
+            CannotBeKept, match="relu is to be kept as relu_forward, and reads something else"
+        ):
+            with_name("relu_forward", relu)
 
 
 REFUSED = {
