@@ -184,6 +184,7 @@ def main() -> None:
     wire = __import__("types").SimpleNamespace(**{key: names[key] for key in ("send", "receive")})
     sys.meta_path.insert(0, NumPyAlone())
     numpy.seterr(all="ignore")
+    wire.send(results_out, {"started": True})
     try:
         with contextlib.redirect_stdout(Printed()), warnings.catch_warnings():
             warnings.simplefilter("ignore")

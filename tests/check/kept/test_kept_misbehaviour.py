@@ -53,8 +53,8 @@ def test_what_cannot_be_taken_is_said_and_the_next_call_is_answered(apart, body)
 
 
 STOPPED = {
-    "os._exit(3)": r"ended Python \(exit code 3\)",
-    "os.kill(os.getpid(), 9)": r"crashed or was ended while your function ran \(signal 9\)",
+    "os._exit(3)": r"Python was ended \(exit code 3\)",
+    "os.kill(os.getpid(), 9)": r"crashed or was ended \(signal 9\)",
     "for number in range(3, 20):\n    try: os.write(number, b'rubbish' * 9)\n    except OSError: pass": "is no result",
 }
 
@@ -112,6 +112,18 @@ def test_a_library_that_came_in_by_another_way_is_seen(apart, tmp_path):
 
 def test_a_top_level_that_raises_a_key_error_is_not_taken_for_a_missing_function(apart):
     with pytest.raises(Refused, match="KeyError: 'a'; <module>, line 3"), apart("return x", above="{}['a']"):
+        pass
+
+
+def test_a_python_that_does_not_start_is_no_fault_of_the_answer(apart, monkeypatch, tmp_path):
+    monkeypatch.setattr(np, "__file__", str(tmp_path / "nowhere" / "numpy" / "__init__.py"))
+    with (
+        pytest.raises(Stopped, match="could not be started with NumPy alone, for this or for any other"),
+        apart("..."),
+    ):
+        pass
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
+    with pytest.raises(Stopped, match="no process for it could be started"), apart("..."):
         pass
 
 
