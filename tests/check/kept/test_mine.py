@@ -81,8 +81,15 @@ def test_an_edited_answer_is_checked_again_before_it_is_used(kept):
     mine = mx.check.mine()
     assert not mine.has("relu_forward")
     assert "mine/relu_forward.py was edited, and is not used: y wrong" in str(mine)
+    assert any(line.split()[:3] == ["ReLU", "not", "used"] for line in str(mine).splitlines())
     path.write_text(path.read_text(encoding="utf8").replace("np.abs(x)", "x.clip(0)"), encoding="utf8")
     assert mx.check.mine().has("relu_forward")
+
+
+def test_what_is_no_part_of_a_network_is_named_below_the_table(kept):
+    kept("im2col", answers.columns_of)
+    kept("relu_forward", answers.relu)
+    assert str(mx.check.mine()).splitlines()[-1] == "kept besides: im2col"
 
 
 def test_their_step_moves_weights_as_ours_does(mine):
