@@ -12,7 +12,7 @@ from minialex.check.kept import quickness
 from minialex.check.kept.apart import MEMORY, SECONDS, Apart, Raised, Refused, Stopped, TimedOut
 from minialex.check.kept.exercises import check_of, names
 from minialex.check.kept.folder import Answer, as_file, file_of, folder, read, shown
-from minialex.check.kept.source import CannotBeKept, standing_alone
+from minialex.check.kept.source import CannotBeKept, names_bound, standing_alone
 from minialex.check.verdict import NOT_WRITTEN
 from minialex.weights import write_whole
 
@@ -25,7 +25,9 @@ class Kept:
     """What became of an answer. Truthy when it is kept; printed, it says where, or why not.
 
     state: "right", "slow" (right, but too slow to train with: the learner's oracle), "wrong", "not written yet",
-    "timed out", "stopped" or "refused". seconds: on one LeNet-5 batch. changed: the lines that differ from before.
+    "timed out", "stopped" (its process ended), "refused" (it does not run by itself, or can't be written), "uses the
+    library" or "missing" (there is no such file). seconds: on one LeNet-5 batch. changed: the lines that differ from
+    before.
     """
 
     name: str
@@ -109,7 +111,7 @@ def with_name(name: str, function) -> str:
     text = standing_alone(function)
     if function.__name__ == name:
         return text
-    if f"\ndef {name}(" in f"\n{text}" or f"\n{name} = " in f"\n{text}":
+    if name in names_bound(text):
         raise CannotBeKept(
             f"{function.__name__} is to be kept as {name}, and reads something else that is called so: rename that"
         )

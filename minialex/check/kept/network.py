@@ -9,7 +9,7 @@ from minialex.check.html import table_html
 from minialex.check.kept.exercises import names
 from minialex.check.kept.folder import file_of, folder, shown
 from minialex.check.kept.keeping import all_kept, placed, tried
-from minialex.check.kept.layers import MAKERS, fits, layer_of
+from minialex.check.kept.layers import MAKERS, fits, layer_of, parts, taken
 from minialex.devices.device import to_numpy
 from minialex.layers import Layer, Loss
 from minialex.layers.sequential import all_layers
@@ -149,9 +149,11 @@ class Mine:
     def train(self, model, optimizer, batches) -> np.ndarray:
         """One epoch by the learner's `training_loop`, or by ours: the loss of each batch.
 
-        batches: (x, labels) after (x, labels), as ArrayBatches.shuffled(epoch) gives them. The model has its loss.
+        batches: (x, labels) after (x, labels), as ArrayBatches.shuffled(epoch) gives them. The model has its loss, and
+        is in training mode then.
         """
         batches = list(batches)
+        model.train()  # it may have been tested since: dropout is for training
         if self.has("training_loop"):
             losses = self.function("training_loop")(model, model.loss, optimizer, batches)
             losses = np.asarray(losses, float)
@@ -241,7 +243,12 @@ def _stepping(step_of):
                     continue
                 self._check_grad(p)
                 decay = self.weight_decay if p.decay else 0.0
-                new_w, new_v = step_of(p.value, v, p.grad, self.lr * p.lr_scale, self.momentum, decay)
+                found = step_of(p.value, v, p.grad, self.lr * p.lr_scale, self.momentum, decay)
+                new_w, new_v = parts(f"step of {p}", found, "w v")
+                new_w, new_v = (
+                    taken(f"step of {p}", new_w, p.value, "w"),
+                    taken(f"step of {p}", new_v, v, "v"),
+                )
                 p.value[...], v[...] = new_w, new_v  # in place: who holds these arrays sees the new numbers
 
     return YourSGD

@@ -194,6 +194,7 @@ def main() -> None:
     wire = __import__("types").SimpleNamespace(**{key: names[key] for key in ("send", "receive")})
     sys.meta_path.insert(0, NumPyAlone(own))
     numpy.seterr(all="ignore")
+    wire.send(results_out, {"started": True})
     try:
         with contextlib.redirect_stdout(Printed()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
