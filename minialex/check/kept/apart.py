@@ -77,6 +77,7 @@ class Apart:
         self._until, self._late, self._over = math.inf, False, threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
         try:
+            self._started()
             first = self._waited()
         except BaseException:
             self.__exit__()
@@ -96,6 +97,16 @@ class Apart:
             with suppress(OSError):
                 pipe.close()
         self._process.wait()
+
+    def _started(self):
+        try:
+            self._waited()
+        except TimedOut:
+            raise
+        except Stopped as error:
+            raise Stopped(
+                f"Python could not be started with NumPy alone, for this or for any other answer: {error}"
+            ) from None
 
     def _kill(self):
         """The process, and those that it started."""
@@ -185,8 +196,8 @@ class Apart:
         with suppress(subprocess.TimeoutExpired):
             code = self._process.wait(timeout=1)
             if code < 0:
-                return f"Python itself crashed or was ended while your function ran (signal {-code})"
-            return f"your function ended Python (exit code {code}): it must return"
+                return f"Python itself crashed or was ended (signal {-code})"
+            return f"Python was ended (exit code {code}): a function must return"
         return "your function closed its connection to this side: it must leave the system's files alone"
 
     def _watch(self):

@@ -25,11 +25,15 @@ def keep_in(folder: str | os.PathLike | None = None) -> Path:
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file: name a folder for your answers")
     _chosen[:] = [path]
-    if folder is not None and path != _whole(DEFAULT):
-        Path(CHOSEN).write_text(f"{path}\n", encoding="utf8")
-    elif folder is not None or not os.environ.get("MINIALEX_MINE"):
-        Path(CHOSEN).unlink(missing_ok=True)
-    print(f"your answers are kept in {shown(path)}")
+    alone = ""
+    try:
+        if folder is not None and path != _whole(DEFAULT):
+            Path(CHOSEN).write_text(f"{path}\n", encoding="utf8")
+        elif folder is not None or not os.environ.get("MINIALEX_MINE"):
+            Path(CHOSEN).unlink(missing_ok=True)
+    except OSError as error:
+        alone = f", for this notebook alone: {CHOSEN} can't be written ({error.strerror})"
+    print(f"your answers are kept in {shown(path)}{alone}")
     return path
 
 

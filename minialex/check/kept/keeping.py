@@ -1,16 +1,18 @@
 """`keep`: a right answer becomes a file of the learner's own, checked anew in a fresh process with NumPy alone."""
 
 import difflib
+import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from minialex.check.catch import Caught
 from minialex.check.html import kept_html
 from minialex.check.kept import quickness
 from minialex.check.kept.apart import MEMORY, SECONDS, Apart, Raised, Refused, Stopped, TimedOut
 from minialex.check.kept.exercises import check_of, names
 from minialex.check.kept.folder import Answer, as_file, file_of, folder, read, shown
-from minialex.check.kept.source import CannotBeKept, standing_alone
+from minialex.check.kept.source import CannotBeKept, names_bound, standing_alone
 from minialex.check.verdict import NOT_WRITTEN
 from minialex.weights import write_whole
 
@@ -23,7 +25,9 @@ class Kept:
     """What became of an answer. Truthy when it is kept; printed, it says where, or why not.
 
     state: "right", "slow" (right, but too slow to train with: the learner's oracle), "wrong", "not written yet",
-    "timed out", "stopped" or "refused". seconds: on one LeNet-5 batch. changed: the lines that differ from before.
+    "timed out", "stopped" (its process ended), "refused" (it does not run by itself, or can't be written), "uses the
+    library" or "missing" (there is no such file). seconds: on one LeNet-5 batch. changed: the lines that differ from
+    before.
     """
 
     name: str
@@ -92,7 +96,13 @@ def keep(name: str, function=None) -> Kept:
     try:
         text = with_name(name, function)
     except CannotBeKept as error:
-        return Kept(name, "refused", str(error))
+        said = str(error)
+        for missing in re.findall(r"reads (\w+), which nothing defines", said):
+            if file_of(missing, where).is_file():
+                said += (
+                    f"; yours is in {shown(file_of(missing, where))}: copy it into a cell of this notebook"
+                )
+        return Kept(name, "refused", said)
     return put_in_place(name, text, where)
 
 
@@ -101,7 +111,7 @@ def with_name(name: str, function) -> str:
     text = standing_alone(function)
     if function.__name__ == name:
         return text
-    if f"\ndef {name}(" in f"\n{text}" or f"\n{name} = " in f"\n{text}":
+    if name in names_bound(text):
         raise CannotBeKept(
             f"{function.__name__} is to be kept as {name}, and reads something else that is called so: rename that"
         )
@@ -137,9 +147,8 @@ def tried(name: str, text: str, seconds: float = SECONDS, memory: int = MEMORY) 
     """Check a text in a process of its own, limited in time and memory, and time it; nothing is written."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         path = Path(scratch) / f"{name}.py"
-        path.write_text(
-            text, encoding="utf8", errors="backslashreplace"
-        )  # what is no character says so there
+        # Two lines stand above it in the kept file. What is no character says so there.
+        path.write_text(f"#\n#\n{text}", encoding="utf8", errors="backslashreplace")
         answer = Apart(path, name, seconds, memory)
         try:
             found = _tried(name, answer)
@@ -177,10 +186,19 @@ def _tried(name, answer):
     return Kept(name, "right", f"right, and quick enough ({said})", seconds=seconds, verdict=verdict)
 
 
-def _why(verdict):
-    """The lines of a verdict that name what is wrong."""
-    rows = [line.strip() for line in str(verdict).split("\n\n")[0].splitlines()[1:]]
-    return "; ".join(" ".join(row.split()) for row in rows if not row.endswith("right"))
+def _why(verdict) -> str:
+    """What is wrong, shortly: the first finding whole, the names of the others; of a test, what escapes it."""
+    if isinstance(verdict, Caught):
+        if verdict.right != "passes":
+            return f"the right answer {verdict.right}"
+        escaped = "; ".join(f"{check}, {bug}" for check, bug in verdict.escaped)
+        return f"{len(verdict.escaped)} of {len(verdict.bugs)} planted mistakes escape it: {escaped}"
+    first, *others = [*verdict.findings.values()] or [None]
+    if first is None:
+        return f"no case showed {', '.join(set(verdict.arrays) - verdict.judged)}"
+    said = f"{first.where} {first.state}" + (f": {first.text}" if first.text else "")
+    names = " and ".join(other.where for other in others)
+    return said + (f"; {names} as well" if others else "")
 
 
 def all_kept(where: Path, slow: bool = False) -> dict[str, Answer]:

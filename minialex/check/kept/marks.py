@@ -1,8 +1,9 @@
 """Marks for a class: `python -m minialex marks FOLDER...` tries the answers of many learners, each on its own.
 
-Each answer runs in a process of its own, with NumPy alone, limited in time and memory; cases are drawn from the
-teacher's seed, and results are judged outside. It is no sandbox: an answer may read and write files as whoever runs it
-may, and one that is made to deceive can. For answers of people you do not know, use a machine that you can lose.
+Each answer runs in a process of its own, with NumPy alone, limited in time and memory, and may start no process (on
+Linux and macOS, unless a superuser runs it); cases are drawn from the teacher's seed, and results are judged outside.
+It is no sandbox: an answer may read and write files as whoever runs it may, another learner's among them, and one that
+is made to deceive can. For answers of people you do not know, use a machine that you can lose.
 """
 
 import csv
@@ -246,6 +247,8 @@ def run(args) -> int:
             f"\nstopped at {who}: {len(rows)} of {len(people)} learners have marks, nothing is written",
             file=sys.stderr,
         )
+        if rows:
+            print(as_text(rows, exercises))
         return 130
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)

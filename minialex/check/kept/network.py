@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from minialex.check.html import table_html
+from minialex.check.kept.exercises import names
 from minialex.check.kept.folder import file_of, folder, shown
 from minialex.check.kept.keeping import all_kept, placed, tried
-from minialex.check.kept.layers import MAKERS, fits, layer_of
+from minialex.check.kept.layers import MAKERS, fits, layer_of, parts, taken
 from minialex.devices.device import to_numpy
 from minialex.layers import Layer, Loss
 from minialex.layers.sequential import all_layers
@@ -51,11 +52,14 @@ class Mine:
     def __init__(self, where: Path):
         self.folder = where
         self.notes: list[str] = []
-        kept, slow = {}, {}
+        kept, slow, refused = {}, {}, set()
         for answer in [*all_kept(where).values(), *all_kept(where, slow=True).values()]:
             state = self._state_of(answer)
             if state:
                 (slow if state == "slow" else kept).setdefault(answer.name, answer)
+            else:
+                refused.add(answer.name)
+        self._refused = refused
         self._functions = {name: _function(answer) for name, answer in kept.items()}
         self._oracles = {name: _function(answer) for name, answer in slow.items()}
         self._classes = {
@@ -145,9 +149,11 @@ class Mine:
     def train(self, model, optimizer, batches) -> np.ndarray:
         """One epoch by the learner's `training_loop`, or by ours: the loss of each batch.
 
-        batches: (x, labels) after (x, labels), as ArrayBatches.shuffled(epoch) gives them. The model has its loss.
+        batches: (x, labels) after (x, labels), as ArrayBatches.shuffled(epoch) gives them. The model has its loss, and
+        is in training mode then.
         """
         batches = list(batches)
+        model.train()  # it may have been tested since: dropout is for training
         if self.has("training_loop"):
             losses = self.function("training_loop")(model, model.loss, optimizer, batches)
             losses = np.asarray(losses, float)
@@ -172,21 +178,29 @@ class Mine:
         return sorted(found, key=lambda row: order.get(row.part, len(order)))
 
     def _state(self, name):
-        return "yours" if self.has(name) else "slow" if name in self._oracles else "-"
+        if self.has(name):
+            return "yours"
+        return "slow" if name in self._oracles else "not used" if name in self._refused else "-"
 
     def __str__(self):
         lines = [
             f"{first:<20} {second:<8} {third:<9} {last}".rstrip()
             for first, second, third, last in self._table()
         ]
-        return "\n".join([*lines, *self.notes])
+        return "\n".join([*lines, *self._besides(), *self.notes])
 
     __repr__ = __str__
 
     def _repr_html_(self):
         head, *lines = self._table()
         rows = [(line, row.yours) for line, row in zip(lines, self.rows(), strict=True)]
-        return table_html(head, rows, self.notes)
+        return table_html(head, rows, [*self._besides(), *self.notes])
+
+    def _besides(self):
+        """What is kept and is no part of a network."""
+        parts = {name for layer in OURS for name in _both(layer)} | set(SINGLE.values())
+        others = [name for name in names() if name in {*self._functions, *self._oracles} - parts]
+        return [f"kept besides: {', '.join(others)}"] if others else []
 
     def _table(self):
         """Four texts a line, the head first."""
@@ -229,7 +243,12 @@ def _stepping(step_of):
                     continue
                 self._check_grad(p)
                 decay = self.weight_decay if p.decay else 0.0
-                new_w, new_v = step_of(p.value, v, p.grad, self.lr * p.lr_scale, self.momentum, decay)
+                found = step_of(p.value, v, p.grad, self.lr * p.lr_scale, self.momentum, decay)
+                new_w, new_v = parts(f"step of {p}", found, "w v")
+                new_w, new_v = (
+                    taken(f"step of {p}", new_w, p.value, "w"),
+                    taken(f"step of {p}", new_v, v, "v"),
+                )
                 p.value[...], v[...] = new_w, new_v  # in place: who holds these arrays sees the new numbers
 
     return YourSGD

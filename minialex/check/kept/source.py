@@ -245,6 +245,16 @@ def names_read(source: str) -> set[str]:
     return found - defined
 
 
+def names_bound(source: str) -> set[str]:
+    """The names that a text gives a value: of functions, classes, imports and constants.
+
+    >>> sorted(names_bound("from math import exp as e\\nK = 1\\nclass C: ...\\ndef f(x):\\n    y = x"))
+    ['C', 'K', 'e', 'f']
+    """
+    symbols = symtable.symtable(source, "answer", "exec").get_symbols()
+    return {one.get_name() for one in symbols if one.is_assigned() or one.is_imported()}
+
+
 def globals_written(source: str) -> set[str]:
     """The names that a text declares `global` and gives values.
 

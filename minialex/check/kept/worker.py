@@ -9,6 +9,7 @@ harm. Who means harm is not stopped.
 
 import contextlib
 import importlib.abc
+import importlib.machinery
 import io
 import linecache
 import os
@@ -26,12 +27,20 @@ wanted: set[str] = set()  # what the answer wanted to import and does not get
 
 
 class NumPyAlone(importlib.abc.MetaPathFinder):
-    """Finds nothing but NumPy and Python's own library."""
+    """Finds nothing but NumPy and Python's own library, which has modules without a name of their own as well.
+
+    own: the folders of that library.
+    """
+
+    def __init__(self, own: list[str]):
+        self.own = own
 
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
         if top == "numpy" or top in sys.stdlib_module_names or top in sys.builtin_module_names:
             return None
+        if importlib.machinery.PathFinder.find_spec(top, self.own):
+            return None  # _sysconfigdata of this system, say: NumPy's tests read it
         wanted.add(top)
         raise ModuleNotFoundError(f"an answer runs with NumPy alone, and imports {top}", name=name)
 
@@ -79,7 +88,7 @@ def in_words(error: BaseException, path: str) -> str:
         return text
     last = frames[-1]
     line = last.line or linecache.getline(path, last.lineno or 0).strip()
-    return f"{text}; {last.name}, line {last.lineno}: {line}"
+    return f"{text}; in {last.name}: {line}"  # no number: the notebook counts its lines in another way
 
 
 def sent(text: str) -> str:
@@ -161,7 +170,8 @@ def _changed(arg, before):
 def main() -> None:
     packages, path, name, size = sys.argv[1:5]
     here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [*(folder for folder in sys.path if os.path.abspath(folder) != here), packages]
+    own = [folder for folder in sys.path if os.path.abspath(folder) not in (here, packages)]
+    sys.path[:] = [*own, packages]
     results_out = os.fdopen(os.dup(1), "wb")
     calls_in = os.fdopen(os.dup(0), "rb")
     if sys.platform == "win32":  # no line ends are changed
@@ -182,8 +192,9 @@ def main() -> None:
     with open(os.path.join(here, "wire.py"), encoding="utf8") as file:
         exec(compile(file.read(), "wire.py", "exec"), names)
     wire = __import__("types").SimpleNamespace(**{key: names[key] for key in ("send", "receive")})
-    sys.meta_path.insert(0, NumPyAlone())
+    sys.meta_path.insert(0, NumPyAlone(own))
     numpy.seterr(all="ignore")
+    wire.send(results_out, {"started": True})
     try:
         with contextlib.redirect_stdout(Printed()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
