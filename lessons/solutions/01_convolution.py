@@ -47,7 +47,7 @@ def conv2d_columns(x, weight, bias, stride, padding):
 
 # open questions
 # 1. Along a side, a window of 11 at stride 4 begins at every fourth pixel, so that 2 or 3 windows read a pixel
-#    (nearer the edge 1); in both directions together 4, 6 or 9 columns, 7.56 = (11/4)**2 in the mean. Counted
+#    (nearer the edge 1); in both directions together 4, 6 or 9 columns, 7.56 = (11/4)**2 on average. Counted
 #    over 227x227 pixels: 7.10, since pixels near the edge are read by fewer. With stride 11 every pixel stands
 #    in one column, or in none.
 # 2. It mixes the channels of each pixel, in the same way everywhere: a linear layer that is used at each pixel.

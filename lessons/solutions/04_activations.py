@@ -35,7 +35,7 @@ def tanh_backward(x, grad_y):
 #    and 64 % are at the flat ends. There is no factor at which it passes unchanged through units that still
 #    bend.
 # 2. They cannot die for good: a hundredth of the gradient still comes through. But the way back is long. The
-#    unit of section 11, thrown to w = -6, b = -3 by the rate 0.5, is at w = -5.5 after 100 steps with a slope
+#    unit of section 10, thrown to w = -6, b = -3 by the rate 0.5, is at w = -5.5 after 100 steps with a slope
 #    of 0.01, at -2.5 after 1,000, and near its goal after 10,000. The price: no unit is exactly 0 any more, and
 #    there is one more number to choose.
 # 3. No. y says how large the winner was, not where it stood. The library keeps its place. (Keeping x, too,

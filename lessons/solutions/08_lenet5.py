@@ -40,7 +40,7 @@ def map_loss_backward(logits, labels, j):
 #    the paper's table (two seeds), 4.55, 4.21 and 4.13 % with three random ones of 60 connections. The
 #    difference between seeds is as large.
 # 3. The squared distance of our 8 and 0 is 68, of 3 and 8 only 48; the mean of all pairs is 143. Ten random
-#    codes have 167 in the mean and 112 at least, and in the same short training they read better: 3.73 and 3.58
+#    codes have 167 on average and 112 at least, and in the same short training they read better: 3.73 and 3.58
 #    % (two draws) against 4.26 and 3.97 %. The paper has another aim: characters that look alike shall get
 #    scores that are alike, so that a reader of words can choose between "0" and "O". In random codes nothing is
 #    alike.

@@ -32,9 +32,9 @@ def lrn_backward(x, size, alpha, beta, k, grad_y):
 #    differs; with beta = 0.75 up to 29 %). With the paper's k = 2 small x are only multiplied by 2**-0.75 =
 #    0.59, and the layer does nothing else to them; with alpha = 1 and x a thousand times larger than
 #    normal, y / x fell from 0.59 to 0.00002.
-# 2. Not the same: before it, each pixel is divided by the squares at its own place, and which pixel wins
-#    may change; after it, the divisor comes from the channels' largest values, which may come from
-#    different places, so it is larger. With alpha = 1 all 20 pooled numbers were larger when the pooling
+# 2. Not the same. Normalised first, each pixel is divided by the squares at its own place, and which pixel
+#    wins may change. Pooled first, the divisor comes from the channels' largest values, which may come
+#    from different places, so it is larger. With alpha = 1 all 20 pooled numbers were larger when the pooling
 #    came last, by up to 0.22. With beta = 0 the layer does nothing, and the two are equal.
 # 3. One channel with size 3 and k = alpha = beta = 1: y = x / (1 + x**2), whose slope at x = 2 is direct
 #    1/5, with the cross term -0.12. At x = 3: 0.1 and -0.08. So wherever alpha * x**2 is large enough, more

@@ -15,7 +15,7 @@ def ten_crop(picture, size):
 # open questions
 # 1. For all of 20 epochs that we tried: the loss is 1.90 in the first one (the biases at 1 make the first steps wild),
 #    1.40 in the fifth, and 1.39 in the twentieth; guessing is ln 4 = 1.386. Held out, 25 % are right all the time. With
-#    weights of N(0, 0.01) each layer of a network so narrow makes its input smaller, and gradients with it.
+#    a standard deviation of 0.01 each layer of a network so narrow makes its input smaller, and gradients with it.
 # 2. No. The softmax of the mean logits is the geometric mean of the ten, scaled to a sum of 1: one crop that is very
 #    sure of a "no" counts for much. Two classes, nine crops with (0.6, 0.4) and one with (0.001, 0.999): the mean of
 #    the outputs is 0.54 for the first class, the logits' differences are nine times +0.41 and once -6.9, -0.33 in the

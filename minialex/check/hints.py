@@ -55,7 +55,7 @@ HINTS: dict[str, tuple[str, str]] = {
         "kw].mean()`.",
     ),
     "avgpool_backward": (
-        "Each pixel of a window had the same part in the mean. Windows may overlap, and the padding has to "
+        "Each pixel of a window had the same part in the average. Windows may overlap, and the padding has to "
         "go.",
         "`grad_padded[n, c, i*stride : i*stride + kh, j*stride : j*stride + kw] += grad_y[n, c, i, j] / "
         "(kh*kw)`, then `grad_padded[:, :, padding : padding + H, padding : padding + W]`.",

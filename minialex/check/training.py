@@ -4,8 +4,8 @@ import numpy as np
 
 from minialex import naive
 from minialex.check import cases
-from minialex.check.chance import dependence, repetition
-from minialex.check.search import by_magnitudes, compared, search
+from minialex.check.chance import DRAWS, dependence, repetition
+from minialex.check.search import by_magnitudes, compared, in_words, search
 from minialex.check.verdict import NOT_WRITTEN, RIGHT, WRONG, Finding, Verdict
 from minialex.data.augment import ten_crop as ten_crop_of
 from minialex.training.optim import Step
@@ -92,14 +92,20 @@ def dropout_mask(f) -> Verdict:
             key = (shape, p, int(case["rng"]))
             if state == RIGHT and key not in known:
                 large = first.size >= LARGE
-                text = repetition(first, p) if large else dependence(lambda: f(shape, p, generator), shape, p)
+                text = repetition(first, p) if large else dependence(_draws(f, shape, p, generator), shape, p)
                 known[key] = (WRONG if text else RIGHT), text
             state, text = known[key] if state == RIGHT else (state, text)
         except Exception as error:
-            return [Finding("mask", "raised", f"when called again: {type(error).__name__}: {error}")]
+            return [Finding("mask", "raised", f"when called again: {in_words(error)}")]
         return [Finding("mask", state, text)]
 
     return search("dropout_mask", f, cases.dropout_mask, judge, "mask")
+
+
+def _draws(f, *args):
+    """draw() -> the next mask. One that is drawn in another process comes with all others in one message."""
+    several = getattr(f, "several", None)
+    return iter(several(args, DRAWS)).__next__ if several else lambda: f(*args)
 
 
 LARGE = 1000  # entries: one such mask says much about chance, a smaller one only when drawn many times

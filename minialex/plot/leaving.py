@@ -63,7 +63,7 @@ def exit_curve(curves, others=None, title=None, path=None) -> Picture:
         costs, errors = np.array(points, float).T
         axes.plot(costs / 1e6, errors, "o", color=colour, markersize=4)
         axes.plot(costs.mean() / 1e6, errors.mean(), "D", color=colour, markersize=9, label=name)
-    axes.set(xlabel="million multiply-adds a picture, in the mean", ylabel="test error, %")
+    axes.set(xlabel="million multiply-adds a picture, on average", ylabel="test error, %")
     low, high = axes.dataLim.intervalx
     if high > 4 * low:
         axes.set_xscale("log")

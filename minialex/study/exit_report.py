@@ -115,7 +115,7 @@ def report_exits(
         leave_at = leave_at_for(budget, answers, costs)
         say(
             f"On {len(set_by):,} of the pictures, every second one, a probability of {leave_at:.4g} keeps the budget: "
-            f"{round(leaving(answers, costs, leave_at).cost):,} multiply-adds in the mean."
+            f"{round(leaving(answers, costs, leave_at).cost):,} multiply-adds on average."
         )
         say(f"On the other {len(pictures):,}:")
     left = leave(model, batches_of(pictures), leave_at)

@@ -96,7 +96,7 @@ class Leaving:
             wrong = f"{100 * error:.2f} %" if count else "-"
             lines.append(f"{number:4}  {count:8,}  {100 * count / total:5.1f} %  {wrong:>7}  {cost:13,}")
         lines.append(
-            f" all  {total:8,}  100.0 %  {100 * self.error:5.2f} %  {round(self.cost):13,} a picture, in the mean"
+            f" all  {total:8,}  100.0 %  {100 * self.error:5.2f} %  {round(self.cost):13,} a picture, on average"
         )
         return "\n".join(lines)
 
@@ -109,7 +109,7 @@ def leaving(answers: Answers, costs: list[int], leave_at: float) -> Leaving:
     exit  pictures           wrong  multiply-adds
        1         1   50.0 %   0.00 %            100
        2         1   50.0 %   0.00 %            300
-     all         2  100.0 %   0.00 %            200 a picture, in the mean
+     all         2  100.0 %   0.00 %            200 a picture, on average
     """
     if not 0 <= leave_at <= 1:
         raise ValueError(f"leave_at is a probability, from 0 to 1, not {leave_at!r}")
@@ -132,7 +132,7 @@ def counted(left: np.ndarray, wrong: np.ndarray, costs: list[int], leave_at: flo
 
 
 def leave_at_for(budget: float, answers: Answers, costs: list[int]) -> float:
-    """The probability to leave at with which these pictures cost at most `budget` multiply-adds each, in the mean
+    """The probability to leave at with which these pictures cost at most `budget` multiply-adds each, on average
 
     The largest such one: on held-out pictures it says what others will cost, as far as these are like them.
     Raises ValueError for a budget below what the first exit costs.

@@ -48,7 +48,7 @@ def add_exits(parser: argparse.ArgumentParser) -> None:
         "--budget",
         type=amount,
         metavar="N",
-        help="the same with the probability at which a picture costs so many multiply-adds in the mean: 20M, 20e6",
+        help="the same with the probability at which a picture costs so many multiply-adds on average: 20M, 20e6",
     )
 
 

@@ -319,7 +319,7 @@ def test_a_budget_is_set_on_every_second_picture_and_tried_on_the_others(program
     said = (
         f"On 5 of the pictures, every second one, a probability of {leave_at:.4g} keeps the budget: {cost:,} "
     )
-    assert f"{said}multiply-adds in the mean.\nOn the other 5:\nexit  pictures" in result.out
+    assert f"{said}multiply-adds on average.\nOn the other 5:\nexit  pictures" in result.out
     assert rows_in(result.out)[-1] == ("all", 5, round(wanted.cost))
     result = program("-e", *compact, "--budget", costs[0] - 1)
     assert result.status == 1

@@ -1,16 +1,18 @@
 """An answer in a process of its own: a function here that runs there, with NumPy alone, limited in time and memory.
 
 The verdict stays on this side: cases are made here, results come back as numbers, and are judged here. Nothing that
-comes back is unpickled or run. It is no sandbox: the answer may read and write files as the user may.
+comes back is unpickled or run. It is no sandbox: the answer may read and write files as the user may. What it started
+ends with it, except for a process that made a group of its own (or, on Windows, any that it started).
 """
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ LOOK = 0.05  # so often the clock is looked at
 MEMORY = (
     4 * 2**30
 )  # bytes of addresses; NumPy's libraries take half a GiB of them before anything is computed
+GARBLED = "what it sent is no result: it wrote into files of the system that it had not opened"
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -63,14 +66,18 @@ class Apart:
         here, packages = Path(__file__).parent, Path(np.__file__).parents[1]
         command = [sys.executable, "-I", "-S", here / "worker.py", packages, self.path, self.__name__]
         environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
-        self._process = subprocess.Popen(
-            [*map(str, command), str(self.memory)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-            cwd=self.path.parent,
-        )  # fmt: skip
+        try:
+            self._process = subprocess.Popen(
+                [*map(str, command), str(self.memory)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+                cwd=self.path.parent, start_new_session=True,  # a Ctrl-C is for this side; see _kill
+            )  # fmt: skip
+        except OSError as error:
+            raise Stopped(f"no process for it could be started: {error}") from None
         self._until, self._late, self._over = math.inf, False, threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
         try:
+            self._started()
             first = self._waited()
         except BaseException:
             self.__exit__()
@@ -78,18 +85,36 @@ class Apart:
         if "refused" in first:
             self.__exit__()
             raise Refused(first["refused"])
-        if not first["ready"]:
+        if not first.get("ready"):
             self.__exit__()
             raise Refused(f"{self.__name__} is no function")
         return self
 
     def __exit__(self, *error):
         self._over.set()
-        self._process.kill()
+        self._kill()
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 pipe.close()
         self._process.wait()
+
+    def _started(self):
+        try:
+            self._waited()
+        except TimedOut:
+            raise
+        except Stopped as error:
+            raise Stopped(
+                f"Python could not be started with NumPy alone, for this or for any other answer: {error}"
+            ) from None
+
+    def _kill(self):
+        """The process, and those that it started."""
+        if not hasattr(os, "killpg"):
+            self._process.kill()
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def __call__(self, *args, **kwargs):
         answer = self._answered({"args": args, "kwargs": kwargs}, args)
@@ -97,9 +122,16 @@ class Apart:
 
     def seconds_for(self, args: tuple, times: int) -> float:
         """The least processor time, of so many calls with the same arguments."""
-        return min(self._answered({"args": args, "kwargs": {}, "times": times}, args)["seconds"])
+        answer = self._answered(
+            {"args": args, "kwargs": {}, "times": times, "results": False}, args, aloud=False
+        )
+        return min(answer["seconds"])
 
-    def _answered(self, message, args):
+    def several(self, args: tuple, times: int) -> list:
+        """What so many calls with the same arguments give, one after the other: in one message, which is quicker."""
+        return self._answered({"args": args, "kwargs": {}, "times": times, "results": True}, args)["result"]
+
+    def _answered(self, message, args, aloud=True):
         calls = wire.Calls()
         self._send({name: wire.Encoded(value, calls) for name, value in message.items()})
         while "callback" in (answer := self._waited()):
@@ -109,46 +141,69 @@ class Apart:
             except Exception as error:
                 reply = {"raised": f"{type(error).__name__}: {error}"}
             self._send(reply)
-        if answer["printed"]:
+        if answer.get("printed") and aloud:
             print(answer["printed"], end="")
         if "raised" in answer:
             for kind in (AssertionError, NotImplementedError):
-                if answer["kind"] == kind.__name__:
-                    raise kind(answer["raised"])
+                if answer.get("kind") == kind.__name__:
+                    error = kind(answer["raised"])
+                    error.in_words = answer["raised"]
+                    raise error
             raise Raised(answer["raised"])
+        if not ("result" in answer and "seconds" in answer and len(answer.get("given", ())) == len(args)):
+            raise Stopped(GARBLED)
         for given, after in zip(args, answer["given"], strict=True):
             if isinstance(given, np.ndarray) and isinstance(after, np.ndarray):
+                if after.shape != given.shape or after.dtype != given.dtype:
+                    raise Raised(
+                        f"your function made its input of shape {given.shape} one of {after.shape}, {after.dtype}: "
+                        "it must make a new array"
+                    )
                 given[...] = after
             elif isinstance(given, np.random.Generator) and isinstance(after, np.random.Generator):
                 given.bit_generator.state = after.bit_generator.state
         return answer
 
     def _send(self, message):
-        try:
+        with self._limited():
             wire.send(self._process.stdin, message)
-        except OSError:
-            raise Stopped("its process has ended") from None
 
     def _waited(self):
-        """The next message of the answer's process, which has so much time left."""
+        """The next message of the answer's process."""
+        with self._limited():
+            message = wire.receive(self._process.stdout)
+            self.wanted |= {str(one) for one in message.get("wanted", ())}
+        return message
+
+    @contextmanager
+    def _limited(self):
+        """What is done here takes from the time that is left to the answer, and says why it came to no end."""
         started = time.perf_counter()
         self._until = started + max(self.left, 0)
         try:
-            message = wire.receive(self._process.stdout)
-        except EOFError:
+            yield
+        except (EOFError, OSError):
             if self._late:
                 raise TimedOut(f"it took more than {self.seconds:g} s, and was stopped") from None
-            raise Stopped("its process has ended") from None
+            raise Stopped(self._how_it_ended()) from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError):
+            raise Stopped(GARBLED) from None  # it wrote there itself
         finally:
             self._until = math.inf
             self.left -= time.perf_counter() - started
-        self.wanted |= set(message.get("wanted", ()))
-        return message
+
+    def _how_it_ended(self):
+        with suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(timeout=1)
+            if code < 0:
+                return f"Python itself crashed or was ended (signal {-code})"
+            return f"Python was ended (exit code {code}): a function must return"
+        return "your function closed its connection to this side: it must leave the system's files alone"
 
     def _watch(self):
         """In a thread of its own: stop the process when it is late."""
         while not self._over.wait(LOOK):
             if time.perf_counter() > self._until:
                 self._late = True
-                self._process.kill()
+                self._kill()
                 return

@@ -25,11 +25,15 @@ def keep_in(folder: str | os.PathLike | None = None) -> Path:
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file: name a folder for your answers")
     _chosen[:] = [path]
-    if folder is not None and path != _whole(DEFAULT):
-        Path(CHOSEN).write_text(f"{path}\n", encoding="utf8")
-    elif folder is not None or not os.environ.get("MINIALEX_MINE"):
-        Path(CHOSEN).unlink(missing_ok=True)
-    print(f"your answers are kept in {shown(path)}")
+    alone = ""
+    try:
+        if folder is not None and path != _whole(DEFAULT):
+            Path(CHOSEN).write_text(f"{path}\n", encoding="utf8")
+        elif folder is not None or not os.environ.get("MINIALEX_MINE"):
+            Path(CHOSEN).unlink(missing_ok=True)
+    except OSError as error:
+        alone = f", for this notebook alone: {CHOSEN} can't be written ({error.strerror})"
+    print(f"your answers are kept in {shown(path)}{alone}")
     return path
 
 
@@ -37,8 +41,15 @@ def folder() -> Path:
     """The folder in use: chosen here, by another notebook beside this one, by MINIALEX_MINE, or the default."""
     if _chosen:
         return _chosen[0]
-    if Path(CHOSEN).is_file() and (line := Path(CHOSEN).read_text(encoding="utf8").strip()):
-        return Path(line)
+    if Path(CHOSEN).is_file():
+        try:
+            line = Path(CHOSEN).read_text(encoding="utf-8-sig").strip()
+        except UnicodeDecodeError:
+            raise ValueError(
+                f"{CHOSEN} beside this notebook is no text: choose the folder again with mx.check.keep_in(...)"
+            ) from None
+        if line:
+            return Path(line)
     return _whole(os.environ.get("MINIALEX_MINE") or DEFAULT)
 
 
@@ -58,8 +69,8 @@ def shown(path: Path) -> str:
 class Answer:
     """One kept answer, as its file says it.
 
-    state: "right", "slow" (right, and too slow to train with), or "unchecked": the text is not the one that was
-    checked. seconds: on one LeNet-5 batch; None where that says nothing.
+    state: "right", "slow" (right, and too slow to train with), "unchecked": the text is not the one that was checked,
+    or "unreadable": the text is why. seconds: on one LeNet-5 batch; None where that says nothing.
     """
 
     name: str
@@ -87,7 +98,9 @@ def read(path: Path) -> Answer:
     try:
         whole = path.read_bytes().decode("utf8").replace("\r\n", "\n").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start})") from None
+        raise ValueError(
+            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
+        ) from None
     first, _, rest = whole.partition("\n")
     mark, _, text = rest.partition("\n")
     if not (first.startswith("#") and mark.startswith(MARK)):

@@ -61,6 +61,10 @@ def taken(layer, result, like, what: str, shape=None):
         raise TypeError(f"{layer}: your {what} is a {type(result).__name__}, not an array")
     if result.shape != shape:
         raise ValueError(f"{layer}: your {what} has shape {result.shape}, where {shape} is wanted")
+    if result.dtype.kind not in "biuf":
+        raise TypeError(f"{layer}: your {what} holds {result.dtype} and not real numbers")
+    if isinstance(result, np.ndarray):  # a new array, and a plain one: no view of x, no np.matrix, no mask
+        return np.array(result, like.dtype, order="C", subok=False)
     return result.astype(like.dtype)
 
 

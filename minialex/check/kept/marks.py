@@ -1,8 +1,9 @@
 """Marks for a class: `python -m minialex marks FOLDER...` tries the answers of many learners, each on its own.
 
-Each answer runs in a process of its own, with NumPy alone, limited in time and memory; cases are drawn from the
-teacher's seed, and results are judged outside. It is no sandbox: an answer may read and write files as whoever runs it
-may, and one that is made to deceive can. For answers of people you do not know, use a machine that you can lose.
+Each answer runs in a process of its own, with NumPy alone, limited in time and memory, and may start no process (on
+Linux and macOS, unless a superuser runs it); cases are drawn from the teacher's seed, and results are judged outside.
+It is no sandbox: an answer may read and write files as whoever runs it may, another learner's among them, and one that
+is made to deceive can. For answers of people you do not know, use a machine that you can lose.
 """
 
 import csv
@@ -21,12 +22,17 @@ from minialex.weights import write_whole
 
 SECONDS = 20.0
 GIBI = 2**30
+LEAST = 0.5  # GiB of addresses
 MISSING = "missing"
 LETTERS = {
     "right": "R", "slow": "S", "wrong": "w", "timed out": "t", "stopped": "t", "uses the library": "u", "refused": "x",
     NOT_WRITTEN: "-", MISSING: ".",
 }  # fmt: skip
-LEGEND = "R right  S right, but slow  w wrong  t timed out or ended  u uses the library  x does not run  - . missing"
+LEGEND = (
+    "R right  S right, but slow  w wrong  t timed out or ended\n"
+    "u uses the library  x does not run  - not written yet  . missing"
+)
+SAID = 200  # characters, at most, of what is said of one answer
 
 
 @dataclass
@@ -54,7 +60,9 @@ def marks_of(
     """Try all answers in one folder; a folder `mine` inside it is taken for it."""
     found = Marks(learner)
     inside = folder / DEFAULT
-    if inside.is_dir() and not any(file_of(name, folder).is_file() for name in names()):
+    if inside.is_dir() and not any(
+        file_of(name, folder, slow).is_file() for name in names() for slow in (False, True)
+    ):
         folder = inside
     for name in exercises:
         if tell:
@@ -70,16 +78,26 @@ def _mark(folder, name, seed, seconds, memory):
         return MISSING, ""
     try:
         text = read(path).text
-    except ValueError as error:
-        return "refused", str(error)
+    except (ValueError, OSError) as error:
+        return "refused", in_a_line(str(error))
     token = seed_of_cases.set(seed)
     try:
         found = tried(name, text, seconds, memory)
+    except (
+        Exception
+    ) as error:  # in our own lines, on something that nobody thought of: the others get their marks
+        return "refused", in_a_line(f"the check could not judge it: {type(error).__name__}: {error}")
     finally:
         seed_of_cases.reset(token)
     if found.state == "wrong":
-        return "wrong", _where(found.verdict)
-    return found.state, found.said
+        return "wrong", in_a_line(found.said if found.verdict else _where(found.verdict))
+    return found.state, in_a_line(found.said)
+
+
+def in_a_line(text: str) -> str:
+    """So much of a text as a table shows, in one line; what a learner's function raised may say anything."""
+    text = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return text if len(text) <= SAID else text[: SAID - 3] + "..."
 
 
 def _where(verdict) -> str:
@@ -137,18 +155,42 @@ def as_csv(rows: list[Marks], exercises: list[str]) -> str:
 
 
 def learners(folders: list[Path]) -> dict[str, Path]:
-    """A name for each folder: its last part that tells them apart."""
+    """A name for each learner's folder: the last parts of its path that tell them apart.
+
+    A folder without answers that has folders with answers in it is a class: they are the learners'.
+    Raises NotADirectoryError for what is no folder.
+    """
     for folder in folders:
         if not folder.is_dir():
             raise NotADirectoryError(
                 f"{folder} is no folder: name the learners' folders, each with their answers"
             )
-    whole = [folder.resolve() for folder in folders]
-    named = [path.parent.name if path.name == DEFAULT else path.name for path in whole]
-    found = {}
-    for name, path in zip(named, whole, strict=True):
-        found[name if named.count(name) == 1 else str(path)] = path
-    return found
+    whole = [folder.resolve() for given in folders for folder in (_learners_of(given) or [given])]
+    whole = list(dict.fromkeys(whole))
+    parts = [(path.parent if path.name == DEFAULT else path).parts for path in whole]
+    for count in range(1, max(map(len, parts)) + 1):
+        named = ["/".join(part[-count:]) for part in parts]
+        if len(set(named)) == len(whole):
+            return dict(zip(named, whole, strict=True))
+    return {str(path): path for path in whole}  # ada and ada/mine
+
+
+def _learners_of(folder: Path) -> list[Path]:
+    """The learners' folders in the folder of a class; none in a learner's own."""
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if _has_answers(folder) or not any(_has_answers(path) for path in inside if path.name != DEFAULT):
+        return []
+    return inside
+
+
+def _has_answers(folder: Path) -> bool:
+    """In it, or in a folder `mine` inside it."""
+    return any(
+        file_of(name, place, slow).is_file()
+        for place in (folder, folder / DEFAULT)
+        for name in names()
+        for slow in (False, True)
+    )
 
 
 # ---- the command ----
@@ -156,7 +198,11 @@ def learners(folders: list[Path]) -> dict[str, Path]:
 
 def add_options(parser) -> None:
     parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="folder", help="the folder of one learner's answers"
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="folder",
+        help="the folder of one learner's answers, or of a class: with a folder for each learner",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the cases that are tried (default: 0)")
     parser.add_argument("--lessons", nargs="+", metavar="NN", help="only these, as 01 02 (default: all)")
@@ -174,9 +220,17 @@ def run(args) -> int:
     """Print the table, and write it."""
     if not args.seconds > 0 or not args.memory > 0:
         raise ValueError(f"--seconds {args.seconds:g} --memory {args.memory:g}: both must be more than 0")
+    if args.memory < LEAST:
+        raise ValueError(
+            f"--memory {args.memory:g}: NumPy alone takes {LEAST:g} GiB of addresses; give it more"
+        )
+    if args.seed < 0:
+        raise ValueError(f"--seed {args.seed}: a whole number from 0 on")
     exercises, output = of_lessons(args.lessons), args.output
     if output.is_file() and not output.read_text(encoding="utf8", errors="replace").startswith("learner,"):
         raise FileExistsError(f"{output} is there, and no table of marks: name another --output")
+    if not output.parent.is_dir():
+        raise NotADirectoryError(f"{output.parent} is no folder: make it, or name another --output")
     people = learners(args.folders)
 
     def tell(learner, name):
@@ -184,12 +238,22 @@ def run(args) -> int:
             print(f"\r\033[K{learner}: {name}", end="", file=sys.stderr, flush=True)
 
     memory = int(args.memory * GIBI)
-    rows = [
-        marks_of(path, who, exercises, args.seed, args.seconds, memory, tell) for who, path in people.items()
-    ]
-    tell("", "\r\033[K")
-    write_whole(output, as_csv(rows, exercises).encode())
+    rows = []
+    try:
+        for who, path in people.items():
+            rows.append(marks_of(path, who, exercises, args.seed, args.seconds, memory, tell))
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped at {who}: {len(rows)} of {len(people)} learners have marks, nothing is written",
+            file=sys.stderr,
+        )
+        if rows:
+            print(as_text(rows, exercises))
+        return 130
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
     print(as_text(rows, exercises))
+    write_whole(output, as_csv(rows, exercises).encode())
     print(
         f"\ncases of seed {args.seed}; the table is in {output}. It is no sandbox: see `python -m minialex marks -h`"
     )

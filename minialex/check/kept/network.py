@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from minialex.check.html import table_html
-from minialex.check.kept.folder import ORACLES, folder, shown
-from minialex.check.kept.keeping import all_kept, put_in_place
-from minialex.check.kept.layers import MAKERS, fits, layer_of
+from minialex.check.kept.exercises import names
+from minialex.check.kept.folder import file_of, folder, shown
+from minialex.check.kept.keeping import all_kept, placed, tried
+from minialex.check.kept.layers import MAKERS, fits, layer_of, parts, taken
 from minialex.devices.device import to_numpy
 from minialex.layers import Layer, Loss
 from minialex.layers.sequential import all_layers
@@ -51,7 +52,14 @@ class Mine:
     def __init__(self, where: Path):
         self.folder = where
         self.notes: list[str] = []
-        kept, slow = self._checked(all_kept(where)), self._checked(all_kept(where, slow=True))
+        kept, slow, refused = {}, {}, set()
+        for answer in [*all_kept(where).values(), *all_kept(where, slow=True).values()]:
+            state = self._state_of(answer)
+            if state:
+                (slow if state == "slow" else kept).setdefault(answer.name, answer)
+            else:
+                refused.add(answer.name)
+        self._refused = refused
         self._functions = {name: _function(answer) for name, answer in kept.items()}
         self._oracles = {name: _function(answer) for name, answer in slow.items()}
         self._classes = {
@@ -60,24 +68,29 @@ class Mine:
             if all(self.has(one) for one in _both(name))
         }
 
-    def _checked(self, answers):
-        """Those that are right; one that was edited since it was kept is checked first."""
-        found = {}
-        for name, answer in answers.items():
-            if answer.state == "unchecked":
-                slow = answer.path.parent.name == ORACLES
-                again = put_in_place(name, answer.text, self.folder)
-                if not again:
-                    self.notes.append(
-                        f"{shown(answer.path)} was edited, and is not used: {again.said or 'not written yet'}"
-                    )
-                    continue
-                self.notes.append(f"{shown(answer.path)} was edited, and checked again: {again.said}")
-                if (again.state == "slow") != slow:
-                    answer.path.unlink()  # it lies in the other folder now
-                    continue
-            found[name] = answer
-        return found
+    def _state_of(self, answer):
+        """ "right" or "slow"; None for what can't be used, with a note. One that was edited is checked first."""
+        here = shown(answer.path)
+        if answer.state == "unreadable":
+            self.notes.append(f"{here} is not used: {answer.text}")
+            return None
+        if answer.state != "unchecked":
+            return answer.state
+        again = tried(answer.name, answer.text)
+        if not again:
+            self.notes.append(f"{here} was edited, and is not used: {again.said or 'not written yet'}")
+            return None
+        place = file_of(answer.name, self.folder, slow=again.state == "slow")
+        if place != answer.path and place.exists():
+            self.notes.append(
+                f"{here} was edited, and is not used: {again.said}; its place is taken by {shown(place)}"
+            )
+            return None
+        self.notes.append(f"{here} was edited, and checked again: {again.said}")
+        if placed(again, answer.text, self.folder) and place != answer.path:
+            answer.path.unlink()
+            answer.path = place
+        return again.state
 
     def has(self, name: str) -> bool:
         """Is a right and quick answer of this name kept?"""
@@ -136,9 +149,11 @@ class Mine:
     def train(self, model, optimizer, batches) -> np.ndarray:
         """One epoch by the learner's `training_loop`, or by ours: the loss of each batch.
 
-        batches: (x, labels) after (x, labels), as ArrayBatches.shuffled(epoch) gives them. The model has its loss.
+        batches: (x, labels) after (x, labels), as ArrayBatches.shuffled(epoch) gives them. The model has its loss, and
+        is in training mode then.
         """
         batches = list(batches)
+        model.train()  # it may have been tested since: dropout is for training
         if self.has("training_loop"):
             losses = self.function("training_loop")(model, model.loss, optimizer, batches)
             losses = np.asarray(losses, float)
@@ -163,21 +178,29 @@ class Mine:
         return sorted(found, key=lambda row: order.get(row.part, len(order)))
 
     def _state(self, name):
-        return "yours" if self.has(name) else "slow" if name in self._oracles else "-"
+        if self.has(name):
+            return "yours"
+        return "slow" if name in self._oracles else "not used" if name in self._refused else "-"
 
     def __str__(self):
         lines = [
             f"{first:<20} {second:<8} {third:<9} {last}".rstrip()
             for first, second, third, last in self._table()
         ]
-        return "\n".join([*lines, *self.notes])
+        return "\n".join([*lines, *self._besides(), *self.notes])
 
     __repr__ = __str__
 
     def _repr_html_(self):
         head, *lines = self._table()
         rows = [(line, row.yours) for line, row in zip(lines, self.rows(), strict=True)]
-        return table_html(head, rows, self.notes)
+        return table_html(head, rows, [*self._besides(), *self.notes])
+
+    def _besides(self):
+        """What is kept and is no part of a network."""
+        parts = {name for layer in OURS for name in _both(layer)} | set(SINGLE.values())
+        others = [name for name in names() if name in {*self._functions, *self._oracles} - parts]
+        return [f"kept besides: {', '.join(others)}"] if others else []
 
     def _table(self):
         """Four texts a line, the head first."""
@@ -208,7 +231,7 @@ def _both(layer: str) -> tuple[str, str]:
 def _function(answer):
     """The function of a kept file, run as a module of its own; errors show its lines."""
     names = {"__name__": f"mine.{answer.name}", "__file__": str(answer.path)}
-    exec(compile(answer.path.read_text(encoding="utf8"), str(answer.path), "exec"), names)
+    exec(compile(answer.path.read_text(encoding="utf-8-sig"), str(answer.path), "exec"), names)
     return names[answer.name]
 
 
@@ -220,7 +243,12 @@ def _stepping(step_of):
                     continue
                 self._check_grad(p)
                 decay = self.weight_decay if p.decay else 0.0
-                new_w, new_v = step_of(p.value, v, p.grad, self.lr * p.lr_scale, self.momentum, decay)
+                found = step_of(p.value, v, p.grad, self.lr * p.lr_scale, self.momentum, decay)
+                new_w, new_v = parts(f"step of {p}", found, "w v")
+                new_w, new_v = (
+                    taken(f"step of {p}", new_w, p.value, "w"),
+                    taken(f"step of {p}", new_v, v, "v"),
+                )
                 p.value[...], v[...] = new_w, new_v  # in place: who holds these arrays sees the new numbers
 
     return YourSGD

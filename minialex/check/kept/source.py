@@ -3,13 +3,17 @@
 import ast
 import builtins
 import inspect
+import linecache
 import symtable
 import sys
 import textwrap
 import types
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
+LIBRARIES = ("numpy", "minialex")
 FEW = 1000  # numbers of an array that is written out
 
 
@@ -29,7 +33,7 @@ def standing_alone(function) -> str:
     """
     if not isinstance(function, types.FunctionType):
         raise CannotBeKept(f"keep takes a function that you wrote with `def`; this is {function!r}")
-    if not is_learners(function):
+    if not is_learners(inspect.unwrap(function)):
         raise CannotBeKept(
             f"{function.__name__} comes from the library {function.__module__}: keep a function of your own"
         )
@@ -40,8 +44,10 @@ def standing_alone(function) -> str:
 
 def is_learners(thing) -> bool:
     """Written in a notebook or in a script of theirs: not in an installed module."""
-    top = (thing.__module__ or "").partition(".")[0]
-    return top not in sys.stdlib_module_names - {"__main__"} and top not in ("numpy", "minialex")
+    name = thing.__module__ or ""
+    top, file = name.partition(".")[0], getattr(sys.modules.get(name), "__file__", None) or ""
+    installed = {"site-packages", "dist-packages"} & set(Path(file).parts)
+    return top not in sys.stdlib_module_names - {"__main__"} and top not in LIBRARIES and not installed
 
 
 def source_of(thing) -> str:
@@ -49,21 +55,52 @@ def source_of(thing) -> str:
     try:
         text = textwrap.dedent(inspect.getsource(thing))
     except (OSError, TypeError):
+        text = _of_cells(thing)
+    if text is None:
         raise CannotBeKept(
-            f"the source of {thing.__name__} is not to be had: write it with `def` in a cell, and run that cell"
-        ) from None
-    if thing.__name__ == "<lambda>" or not _defines(text):
+            f"the source of {thing.__name__} is not to be had: write it in a cell of its own that begins with no "
+            "%% line, and run that cell"
+        )
+    defined = _defined(text)
+    if isinstance(defined, ast.AsyncFunctionDef):
+        raise CannotBeKept(f"{thing.__name__} is an `async def`: write it as `def`")
+    if thing.__name__ != "<lambda>" and defined is None:
+        raise CannotBeKept(
+            f"{thing.__name__} is not to be cut out of its cell: begin its `def` at the left margin"
+        )
+    if thing.__name__ == "<lambda>":
         raise CannotBeKept(f"a lambda has no lines of its own: write it as `def`:\n{text.strip()}")
+    if defined.name != thing.__name__:
+        raise CannotBeKept(
+            f"where {thing.__name__} was defined its file has {defined.name} now: import the file anew, or restart"
+        )
     return text.rstrip() + "\n"
 
 
-def _defines(text):
-    """Is this the text of one function or class?"""
+def _of_cells(thing):
+    """The text of a class of a notebook, which `inspect` finds in files alone: its newest definition in a cell."""
+    if not isinstance(thing, type) or thing.__module__ != "__main__":
+        return None
+    for entry in reversed(list(linecache.cache.values())):
+        text = (
+            "".join(entry[2]) if len(entry) == 4 and entry[1] is None else ""
+        )  # a cell has no time of change
+        with suppress(SyntaxError):
+            for node in reversed(ast.parse(text).body):
+                if isinstance(node, ast.ClassDef) and node.name == thing.__name__:
+                    first = min(part.lineno for part in [node, *node.decorator_list])
+                    return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
+    return None
+
+
+def _defined(text):
+    """The one function or class whose text this is."""
     try:
         body = ast.parse(text).body
     except SyntaxError:
-        return False
-    return len(body) == 1 and isinstance(body[0], (ast.FunctionDef, ast.ClassDef))
+        return None
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return body[0] if len(body) == 1 and isinstance(body[0], kinds) else None
 
 
 class _Found:
@@ -81,24 +118,47 @@ class _Found:
         name = thing.__name__
         self.things[name] = thing
         source = source_of(thing)
+        thing = inspect.unwrap(thing)  # of a decorator, which stands above it and is read as well
         inside = inspect.getclosurevars(thing).nonlocals if isinstance(thing, types.FunctionType) else {}
         if inside:
             raise CannotBeKept(
                 f"{name} is defined inside another function and reads its {', '.join(sorted(inside))}: "
                 "give it these as arguments, or define it in a cell of its own"
             )
+        if written_to := globals_written(source):
+            raise CannotBeKept(
+                f"{name} writes to the notebook's {', '.join(sorted(written_to))}: take `global` out, so that it gives "
+                "the same for the same arguments"
+            )
         reads = sorted(names_read(source) - {name})
         known = vars(sys.modules[thing.__module__]) if isinstance(thing, type) else thing.__globals__
+        self._look_at_defaults(thing, source, known)
         for read in reads:
             self._read(read, known, name)
         self.functions[name] = source  # after those that it calls
 
+    def _look_at_defaults(self, thing, source, known):
+        """A default was computed when the cell ran; its text is computed again, and must give the same."""
+        arguments = _defined(source).args if isinstance(thing, types.FunctionType) else None
+        texts = [*arguments.defaults, *filter(None, arguments.kw_defaults)] if arguments else []
+        values = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()] if arguments else []
+        for text, value in zip(texts, values, strict=False):
+            if isinstance(text, ast.Name) and text.id in known and known[text.id] is not value:
+                self.faults.append(
+                    f"{thing.__name__} took its default {text.id} when that was another: run its cell again"
+                )
+
     def _read(self, name, known, by):
+        value = known.get(name, getattr(builtins, name, None))
+        if (getattr(value, "__module__", None) or "").startswith("IPython"):
+            self.faults.append(
+                f"{by} uses {name}, which notebooks have and Python has not (a line with % or ! does): take it out"
+            )
+            return
         if name not in known:
             if not hasattr(builtins, name):
                 self.faults.append(f"{by} reads {name}, which nothing defines")
             return
-        value = known[name]
         if name in self.things:
             if self.things[name] is not value:
                 self.faults.append(
@@ -108,7 +168,9 @@ class _Found:
         self.things[name] = value
         if isinstance(value, types.ModuleType):
             self._read_module(name, value, by)
-        elif isinstance(value, (types.FunctionType, type)) and is_learners(value):
+        elif isinstance(inspect.unwrap(value), (types.FunctionType, type)) and is_learners(
+            inspect.unwrap(value)
+        ):
             if value.__name__ != name:
                 self.add(value)
                 self.functions[name] = f"{name} = {value.__name__}\n"
@@ -118,6 +180,8 @@ class _Found:
             self._read_module_part(name, value, by)
         else:
             text = written(value)
+            if text is not None and "np." in text:
+                self._read("np", {"np": np, **known}, by)
             if text is None:
                 self.faults.append(
                     f"{by} reads {name}, {_kind(value)} of the notebook: make it an argument, or define it inside"
@@ -126,8 +190,7 @@ class _Found:
                 self.constants[name] = f"{name} = {text}\n"
 
     def _read_module(self, name, module, by):
-        top = module.__name__.partition(".")[0]
-        if top != "numpy" and top not in sys.stdlib_module_names:
+        if not _is_own(module.__name__):
             self.faults.append(
                 f"{by} uses {name} ({module.__name__}): an answer stands on NumPy and Python alone, so that it is yours"
             )
@@ -137,23 +200,21 @@ class _Found:
             self.imports[name] = f"import {name}\n"
 
     def _read_module_part(self, name, value, by):
-        module = value.__module__
-        top, called = module.partition(".")[0], value.__name__
-        if top != "numpy" and top not in sys.stdlib_module_names:
-            self.faults.append(
-                f"{by} uses {name} of {module}: an answer stands on NumPy and Python alone, so that it is yours"
+        place = _place_of(name, value)
+        if place is not None:
+            module, called = place
+            self.imports[name] = (
+                f"from {module} import {called}" + (f" as {name}" if name != called else "") + "\n"
             )
-            return
-        if getattr(sys.modules.get("numpy"), called, None) is value:
-            module = "numpy"
-        if getattr(sys.modules.get(module), called, None) is not value:
+        elif _is_own(value.__module__):
             self.faults.append(
                 f"{by} reads {name}, and where it comes from is not to be seen: import its module"
             )
-            return
-        self.imports[name] = (
-            f"from {module} import {called}" + (f" as {name}" if name != called else "") + "\n"
-        )
+        else:
+            self.faults.append(
+                f"{by} uses {name} of {value.__module__}: an answer stands on NumPy and Python alone, so that it is "
+                "yours"
+            )
 
     def text(self) -> str:
         if self.faults:
@@ -184,28 +245,84 @@ def names_read(source: str) -> set[str]:
     return found - defined
 
 
+def names_bound(source: str) -> set[str]:
+    """The names that a text gives a value: of functions, classes, imports and constants.
+
+    >>> sorted(names_bound("from math import exp as e\\nK = 1\\nclass C: ...\\ndef f(x):\\n    y = x"))
+    ['C', 'K', 'e', 'f']
+    """
+    symbols = symtable.symtable(source, "answer", "exec").get_symbols()
+    return {one.get_name() for one in symbols if one.is_assigned() or one.is_imported()}
+
+
+def globals_written(source: str) -> set[str]:
+    """The names that a text declares `global` and gives values.
+
+    >>> globals_written("def f(x):\\n    global calls\\n    calls += 1\\n    return x")
+    {'calls'}
+    """
+    found: set[str] = set()
+
+    def look(table):
+        found.update(s.get_name() for s in table.get_symbols() if s.is_declared_global() and s.is_assigned())
+        for inner in table.get_children():
+            look(inner)
+
+    look(symtable.symtable(source, "answer", "exec"))
+    return found
+
+
+def _place_of(name, value):
+    """A module of NumPy's or Python's own, and the name there, that give this value."""
+    called = value.__name__
+    others = sorted(sys.modules, key=lambda one: (one.count("."), one))
+    places = [("numpy", called), (value.__module__, called), *((other, name) for other in others)]
+    for module, there in places:
+        public = _is_own(module) and "._" not in module
+        if public and getattr(sys.modules.get(module), "__dict__", {}).get(there) is value:
+            return module, there
+    return None
+
+
+def _is_own(module: str) -> bool:
+    top = module.partition(".")[0]
+    return top == "numpy" or top in sys.stdlib_module_names - {"__main__"}
+
+
 def written(value) -> str | None:
-    """A plain value or a small array as text that gives it again; None for others."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.size <= FEW:
-        if not np.isfinite(value).all():
-            return None
-        return f"np.array({value.tolist()!r}, dtype={value.dtype.name!r})"
+    """A plain value or a small array as text that gives it again, where np is NumPy; None for others."""
+    try:
+        return _written(value)
+    except RecursionError:  # a list that holds itself
+        return None
+
+
+def _written(value):
+    kind = type(value)
+    if kind is np.ndarray and value.dtype.kind in "biuf" and 0 < value.size <= FEW:
+        return f"np.array({_written(value.tolist())}, dtype={value.dtype.name!r})"
     if isinstance(value, np.generic) and value.dtype.kind in "biuf":
-        return written(value.item())
-    if value is None or isinstance(value, (bool, int, str)):
+        return f"np.dtype({value.dtype.name!r}).type({_written(value.item())})"
+    if isinstance(value, np.dtype) and value.kind in "biufc":
+        return f"np.dtype({value.name!r})"
+    if value is None or kind in (bool, int, str, bytes, range, slice):
         return repr(value)
-    if isinstance(value, float):
+    if kind is float:
         return repr(value) if np.isfinite(value) else f'float("{value!r}")'
-    if isinstance(value, (tuple, list)):
-        parts = [written(one) for one in value]
+    if kind is complex:
+        return f"complex({_written(value.real)}, {_written(value.imag)})"
+    if kind in (tuple, list, set):
+        parts = [_written(one) for one in value]
         if None in parts:
             return None
         inside = ", ".join(parts)
-        if isinstance(value, list):
+        if kind is list:
             return f"[{inside}]"
+        if kind is set:
+            return f"{{{inside}}}" if parts else "set()"
         return f"({inside},)" if len(parts) == 1 else f"({inside})"
-    if isinstance(value, dict):
-        parts = [(written(k), written(v)) for k, v in value.items()]
+    if kind is dict:
+        parts = [(_written(k), _written(v)) for k, v in value.items()]
         if any(None in pair for pair in parts):
             return None
         return "{" + ", ".join(f"{k}: {v}" for k, v in parts) + "}"
@@ -215,4 +332,5 @@ def written(value) -> str | None:
 def _kind(value):
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"an {name}" if name[0] in "aeiouAEIOU" else f"a {name}"

@@ -11,24 +11,36 @@ import types
 
 import numpy as np
 
+dumps, loads = json.dumps, json.loads  # as they are now: an answer may exchange them, by mistake
 LENGTHS = struct.Struct("<QQ")
+MOST = 2**28  # bytes of one message: a result that is larger by mistake fills no memory here
 NUMBERS = "biufc"  # the kinds of arrays that go through: no objects
 
 
 def send(pipe, message: dict) -> None:
-    """Write one message; its values may be whatever `encoded` takes."""
+    """Write one message; its values may be whatever `encoded` takes.
+
+    Raises ValueError, and writes nothing, for more than MOST.
+    """
     blocks: list[bytes] = []
     described = {name: encoded(value, blocks) for name, value in message.items()}
-    text = json.dumps(described).encode()
+    text = dumps(described).encode()
     body = b"".join(blocks)
+    if len(text) + len(body) > MOST:
+        raise ValueError(f"a result of {len(text) + len(body):,} bytes; {MOST:,} are the most that is taken")
     pipe.write(LENGTHS.pack(len(text), len(body)) + text + body)
     pipe.flush()
 
 
 def receive(pipe, function_of=None) -> dict:
-    """Read one message; EOFError where the other side has gone. function_of(number): a function to call there."""
+    """Read one message; EOFError where the other side has gone, ValueError for what is none.
+
+    function_of(number): a function to call there.
+    """
     text_length, body_length = LENGTHS.unpack(_exactly(pipe, LENGTHS.size))
-    described = json.loads(_exactly(pipe, text_length))
+    if text_length + body_length > MOST:
+        raise ValueError(f"a message of {text_length + body_length:,} bytes is none of ours")
+    described = loads(_exactly(pipe, text_length))
     body = memoryview(_exactly(pipe, body_length))
     return {name: decoded(value, body, function_of) for name, value in described.items()}
 
@@ -62,6 +74,10 @@ def encoded(value, blocks: list[bytes], calls: Calls | None = None):
         return encoded(value.value, blocks, value.calls)
     if isinstance(value, (np.ndarray, np.generic)) and np.asarray(value).dtype.kind in NUMBERS:
         array = np.asarray(value)
+        if array.nbytes > MOST:
+            raise ValueError(
+                f"an array of shape {array.shape} has {array.nbytes:,} bytes; {MOST:,} are the most"
+            )
         start = sum(map(len, blocks))
         blocks.append(array.tobytes())
         kind = "array" if isinstance(value, np.ndarray) else "scalar"

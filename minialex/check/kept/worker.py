@@ -9,36 +9,63 @@ harm. Who means harm is not stopped.
 
 import contextlib
 import importlib.abc
+import importlib.machinery
 import io
 import linecache
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
 
 OURS = "minialex"
-SHOWN = 2000  # characters of what an answer prints
+SHOWN = 2000  # characters of what an answer prints, or of what it raises
+WRITTEN = 2**26  # bytes of a file that it may write
 wanted: set[str] = set()  # what the answer wanted to import and does not get
 
 
 class NumPyAlone(importlib.abc.MetaPathFinder):
-    """Finds nothing but NumPy and Python's own library."""
+    """Finds nothing but NumPy and Python's own library, which has modules without a name of their own as well.
+
+    own: the folders of that library.
+    """
+
+    def __init__(self, own: list[str]):
+        self.own = own
 
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
         if top == "numpy" or top in sys.stdlib_module_names or top in sys.builtin_module_names:
             return None
+        if importlib.machinery.PathFinder.find_spec(top, self.own):
+            return None  # _sysconfigdata of this system, say: NumPy's tests read it
         wanted.add(top)
         raise ModuleNotFoundError(f"an answer runs with NumPy alone, and imports {top}", name=name)
 
 
 def limited(size: int) -> None:
-    """No more memory than so many bytes, where the system can say so (not on Windows)."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
+    """No more memory than so many bytes, where the system can say so (not on Windows).
 
-        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    A process that an answer starts could outlive it: none may be started (a superuser's may all the same).
+    There is no limit of processor time: where there is one, some systems measure that time in hundredths of a second.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    limits = {"AS": size, "NPROC": 0, "FSIZE": WRITTEN, "CORE": 0}
+    for name, most in limits.items():
+        with contextlib.suppress(AttributeError, ValueError, OSError, OverflowError):
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
+
+
+def end_with(parent: int) -> None:
+    """In a thread of its own: where the side that waits is gone, nobody else would stop an endless loop."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def loaded(path: str) -> dict:
@@ -52,13 +79,32 @@ def loaded(path: str) -> dict:
 
 def in_words(error: BaseException, path: str) -> str:
     """An exception with the answer's line that raised it."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        text = sent(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    except Exception:  # its own class, and wrong as well
+        text = type(error).__name__
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     if not frames:
         return text
     last = frames[-1]
     line = last.line or linecache.getline(path, last.lineno or 0).strip()
-    return f"{text}; {last.name}, line {last.lineno}: {line}"
+    return f"{text}; in {last.name}: {line}"  # no number: the notebook counts its lines in another way
+
+
+def sent(text: str) -> str:
+    """So much of a text as is shown, of characters that can be written."""
+    return text[:SHOWN].encode("utf8", "backslashreplace").decode("utf8")
+
+
+class Printed(io.StringIO):
+    """So much of what is printed as is shown; whoever closes it closes nothing."""
+
+    def write(self, text):
+        if self.tell() < SHOWN:
+            super().write(text[:SHOWN])
+        return len(text)
+
+    def close(self): ...
 
 
 class Raised(Exception):
@@ -85,7 +131,7 @@ def serve(function, path: str, wire, calls_in, results_out) -> None:
             return
         args = message["args"]
         given = [arg.copy() if hasattr(arg, "dtype") else None for arg in args]
-        printed, answer, seconds = io.StringIO(), {}, []
+        printed, answer, seconds, results = Printed(), {}, [], []
         try:
             with contextlib.redirect_stdout(printed), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -93,25 +139,39 @@ def serve(function, path: str, wire, calls_in, results_out) -> None:
                     started = time.process_time()
                     result = function(*args, **message.get("kwargs", {}))
                     seconds.append(time.process_time() - started)
-            answer = {"result": result if not message.get("times") else None, "seconds": seconds}
+                    if message.get("results"):
+                        results.append(result.copy() if hasattr(result, "dtype") else result)
+            answer = {"result": results if "times" in message else result, "seconds": seconds}
         except BaseException as error:
             answer = {"raised": in_words(error, path), "kind": type(error).__name__}
         # What the answer wrote into its inputs, and how far it drew from generators.
         kept = [_changed(arg, before) for arg, before in zip(args, given, strict=True)]
-        wire.send(results_out, {**answer, "printed": printed.getvalue()[:SHOWN], "given": kept,
-                                "wanted": sorted(wanted)})  # fmt: skip
+        about = {"printed": sent(printed.getvalue()), "given": kept, "wanted": seen()}
+        try:
+            wire.send(results_out, {**answer, **about})
+        except (ValueError, MemoryError, RecursionError) as error:
+            text = f"what it returned can't be taken: {type(error).__name__}: {error}"
+            wire.send(results_out, {"raised": sent(text), "kind": "", **about, "given": []})
+
+
+def seen() -> list[str]:
+    """What it wanted to import, or did by ways of its own."""
+    return sorted(wanted | {OURS} & set(sys.modules))
 
 
 def _changed(arg, before):
     """An argument as it is now, where it may have changed; else None."""
     if before is None:
         return arg if hasattr(arg, "bit_generator") else None
-    return arg if arg.tobytes() != before.tobytes() else None
+    same = arg.shape == before.shape and arg.tobytes() == before.tobytes()
+    return None if same else arg
 
 
 def main() -> None:
     packages, path, name, size = sys.argv[1:5]
-    sys.path[:] = [*sys.path[1:], packages]  # not the folder of this file
+    here = os.path.dirname(os.path.abspath(__file__))
+    own = [folder for folder in sys.path if os.path.abspath(folder) not in (here, packages)]
+    sys.path[:] = [*own, packages]
     results_out = os.fdopen(os.dup(1), "wb")
     calls_in = os.fdopen(os.dup(0), "rb")
     if sys.platform == "win32":  # no line ends are changed
@@ -122,24 +182,31 @@ def main() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-    limited(int(size))
     import numpy
 
+    if hasattr(os, "killpg"):
+        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    limited(int(size))  # NumPy's own threads are there
+
     names: dict = {}
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "wire.py"), encoding="utf8") as file:
+    with open(os.path.join(here, "wire.py"), encoding="utf8") as file:
         exec(compile(file.read(), "wire.py", "exec"), names)
     wire = __import__("types").SimpleNamespace(**{key: names[key] for key in ("send", "receive")})
-    sys.meta_path.insert(0, NumPyAlone())
+    sys.meta_path.insert(0, NumPyAlone(own))
     numpy.seterr(all="ignore")
+    wire.send(results_out, {"started": True})
     try:
-        function = loaded(path)[name]
-    except KeyError:
-        wire.send(results_out, {"refused": f"the file defines no {name}", "wanted": sorted(wanted)})
-        return
+        with contextlib.redirect_stdout(Printed()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            defined = loaded(path)
+        if name not in defined:
+            wire.send(results_out, {"refused": f"the file defines no {name}", "wanted": seen()})
+            return
+        function = defined[name]
     except BaseException as error:
-        wire.send(results_out, {"refused": in_words(error, path), "wanted": sorted(wanted)})
+        wire.send(results_out, {"refused": in_words(error, path), "wanted": seen()})
         return
-    wire.send(results_out, {"ready": callable(function)})
+    wire.send(results_out, {"ready": callable(function), "wanted": seen()})
     serve(function, path, wire, calls_in, results_out)
 
 

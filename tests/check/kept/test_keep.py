@@ -233,7 +233,7 @@ def test_an_answer_calls_what_it_is_given_and_draws_from_a_generator_of_ours(apa
         found = f(rng, lambda x, by: x * by)
         assert (found == 3 * same.random(2)).all()
         assert rng.random() == same.random()
-        with pytest.raises(Raised, match="Raised: ValueError: no; f, line 2: return function"):
+        with pytest.raises(Raised, match="Raised: ValueError: no; in f: return function"):
             f(rng, lambda x, by: (_ for _ in ()).throw(ValueError("no")))
 
 
@@ -248,7 +248,7 @@ def test_an_answer_prints_here_and_raises_with_its_own_line(apart, capsys):
     with apart("def f(x):\n    print('seen', x)\n    return 1 / x") as f:
         with pytest.raises(Raised) as raised:
             f(0)
-        assert raised.value.in_words == "ZeroDivisionError: division by zero; f, line 3: return 1 / x"
+        assert raised.value.in_words == "ZeroDivisionError: division by zero; in f: return 1 / x"
     assert capsys.readouterr().out == "seen 0\n"
 
 
@@ -267,8 +267,45 @@ def test_an_answer_that_never_ends_or_ends_its_process_is_stopped(apart):
         pytest.raises(TimedOut, match=r"more than 0\.7 s"),
     ):
         f()
-    with apart("import os\ndef f():\n    os._exit(0)") as f, pytest.raises(Stopped, match="has ended"):
+    with apart("import os\ndef f():\n    os._exit(0)") as f, pytest.raises(Stopped, match="Python was ended"):
         f()
+
+
+def test_numpys_own_testing_can_be_used(apart):
+    text = "import numpy as np\ndef f(x):\n    np.testing.assert_allclose(x, [1, 2])\n    return True"
+    with apart(text) as f:
+        assert f(np.array([1.0, 2.0])) is True
+        with pytest.raises(AssertionError, match="Not equal to tolerance"):
+            f(np.array([1.0, 3.0]))
+
+
+def test_a_missing_name_that_is_kept_says_where_it_is(mine_folder, kept):
+    kept("relu_forward", answers.relu)
+
+    found = mx.check.keep("relu_backward", reads_a_kept_name)
+    assert "reads relu_forward, which nothing defines; yours is in mine/relu_forward.py: copy it" in str(
+        found
+    )
+
+
+def reads_a_kept_name(x, grad_y):
+    return grad_y * (relu_forward(x) > 0)  # noqa: F821
+
+
+def test_what_is_wrong_is_said_once_and_shortly(mine_folder):
+    found = mx.check.keep("linear_backward", all_wrong)
+    assert str(found).startswith("linear_backward: nothing kept: grad_x wrong: ")
+    assert str(found).endswith("; grad_weight and grad_bias as well")
+    weak = mx.check.keep("test_linear", sees_nothing)
+    assert "planted mistakes escape it: linear_forward, bias forgotten; " in str(weak)
+
+
+def all_wrong(x, weight, bias, grad_y):
+    return 2 * (grad_y @ weight), 2 * (grad_y.T @ x), 2 * grad_y.sum(axis=0)
+
+
+def sees_nothing(forward, backward):
+    return True
 
 
 def test_a_file_without_the_function_is_refused(apart):

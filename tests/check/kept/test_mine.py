@@ -81,8 +81,15 @@ def test_an_edited_answer_is_checked_again_before_it_is_used(kept):
     mine = mx.check.mine()
     assert not mine.has("relu_forward")
     assert "mine/relu_forward.py was edited, and is not used: y wrong" in str(mine)
+    assert any(line.split()[:3] == ["ReLU", "not", "used"] for line in str(mine).splitlines())
     path.write_text(path.read_text(encoding="utf8").replace("np.abs(x)", "x.clip(0)"), encoding="utf8")
     assert mx.check.mine().has("relu_forward")
+
+
+def test_what_is_no_part_of_a_network_is_named_below_the_table(kept):
+    kept("im2col", answers.columns_of)
+    kept("relu_forward", answers.relu)
+    assert str(mx.check.mine()).splitlines()[-1] == "kept besides: im2col"
 
 
 def test_their_step_moves_weights_as_ours_does(mine):
@@ -107,7 +114,9 @@ def test_their_loop_trains_and_ours_stands_in_for_it(mine, kept):
     optimizer = mine.SGD(model.parameters(), lr=0.05)
     pictures, labels = mx.data.draw_digits(64, seed=0)
     batches = mx.data.ArrayBatches(model.prepare(pictures), labels, 32)
+    model.eval()  # somebody looked at it
     losses = [mine.train(model, optimizer, batches.shuffled(epoch)) for epoch in range(4)]
+    assert model.training
     assert losses[0].shape == (2,)
     assert losses[-1].mean() < 0.8 * losses[0].mean()
 
@@ -247,3 +256,52 @@ def test_arrays_of_a_device_answer_as_arrays_do():
         np.asarray(x)
     with pytest.raises(TypeError, match="send takes an array of a device, not a list"):
         sender([mx.Device("sim:0")])([1.0], 0)
+
+
+# ---- what functions return ----
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda x: x, lambda x: np.asfortranarray(x), lambda x: (x > 0).astype(int), lambda x: x[:, ::-1],
+        lambda x: np.ma.masked_less(x, 0), lambda x: x.astype(object).astype("float16"),
+    ],
+)  # fmt: skip
+def test_what_a_function_returns_becomes_a_plain_new_array(forward):
+    from minialex.check.kept.layers import layer_of
+
+    x = np.array([[-1.0, 2.0, 0.5], [3.0, -4.0, 1.0]], np.float32)
+    y = layer_of(mx.ReLU, forward, answers.relu_backward)().forward(x)
+    assert type(y) is np.ndarray
+    assert y.dtype == np.float32
+    assert y.flags.c_contiguous
+    assert not np.shares_memory(x, y)
+
+
+def test_what_holds_no_real_numbers_is_refused():
+    from minialex.check.kept.layers import layer_of
+
+    x = np.ones((2, 3), np.float32)
+    for forward, holds in ((lambda x: x + 1j, "complex64"), (lambda x: x.astype(object), "object")):
+        with pytest.raises(TypeError, match=f"your y holds {holds} and not real numbers"):
+            layer_of(mx.ReLU, forward, answers.relu_backward)().forward(x)
+    loss = layer_of(mx.SoftmaxCrossEntropy, lambda logits, labels: None, answers.cross_entropy_backward)()
+    with pytest.raises(TypeError, match="your loss holds object"):
+        loss.forward(x, np.array([0, 1]))
+
+
+def test_a_step_of_another_shape_is_refused(mine):
+    from minialex.check.kept.network import _stepping
+
+    p = mx.Parameter(np.array([1.0, -2.0]))
+    p.grad = np.ones(2)
+    for step, says in (
+        (lambda *given: (1.0, given[1]), "your w is a float"),
+        (lambda w, *_: w, "returns w, v"),
+    ):
+        with pytest.raises(TypeError, match=says):
+            _stepping(step)([p], 0.1).step()
+    with pytest.raises(ValueError, match=r"your v has shape \(1,\), where \(2,\) is wanted"):
+        _stepping(lambda w, v, *_: (w, v[:1]))([p], 0.1).step()
+    assert p.value.tolist() == [1, -2]
