@@ -55,8 +55,11 @@ def as_float(name: str, x):
 def where_it_failed(error: AssertionError) -> tuple[str, list[str]]:
     """Of a failed assert: its line, and what it compared, side by side: as far as they can be had."""
     text = str(error)
-    if text.startswith("AssertionError"):  # it was raised in another process, and put into words there
-        return text.removeprefix("AssertionError").strip(":; "), []
+    if hasattr(error, "in_words"):  # it was raised in another process, and put into words there
+        message, _, place = error.in_words.removeprefix("AssertionError").strip(":; \n").rpartition("; ")
+        if "\n" in message:  # as np.testing has it
+            return place, _written(message)
+        return f"{message}; {place}" if message else place, []
     frames = [*traceback.walk_tb(error.__traceback__)]
     while frames and Path(frames[0][0].f_code.co_filename).parent == Path(__file__).parent:
         del frames[0]  # ours
@@ -67,7 +70,12 @@ def where_it_failed(error: AssertionError) -> tuple[str, list[str]]:
     source = _statement(frame, number)
     said = f"{frame.f_code.co_name}, line {number}" + (f": {' '.join(source.split())}" if source else "")
     compared = _compared(source, frame)
-    return said, compared or [line for line in text.splitlines() if line.strip()][:12]
+    return said, compared or _written(text)
+
+
+def _written(message: str) -> list[str]:
+    """The first lines of what an assert says."""
+    return [line for line in message.splitlines() if line.strip()][:12]
 
 
 def _statement(frame, number: int) -> str:

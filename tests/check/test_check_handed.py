@@ -132,8 +132,14 @@ def test_large_arrays_are_not_shown_and_a_right_test_shows_nothing():
 
 
 def test_words_from_another_process_are_taken_as_they_are():
-    said, shown = where_it_failed(
-        AssertionError("AssertionError: y; test_linear, line 3: assert y == 1, 'y'")
-    )
-    assert said == "y; test_linear, line 3: assert y == 1, 'y'"
-    assert shown == []
+    def words(text):
+        error = AssertionError(text)
+        error.in_words = text
+        return where_it_failed(error)
+
+    assert words("AssertionError; in test: assert y == 1") == ("in test: assert y == 1", [])
+    assert words("AssertionError: y; in test: assert y == 1, 'y'") == ("y; in test: assert y == 1, 'y'", [])
+    lines = "\nNot equal to tolerance\n\n ACTUAL: 1.0; in test: assert_allclose(y, 2)"
+    said, shown = words(f"AssertionError: {lines}")
+    assert said == "in test: assert_allclose(y, 2)"
+    assert shown == ["Not equal to tolerance", " ACTUAL: 1.0"]
