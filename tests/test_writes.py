@@ -15,6 +15,7 @@ import pytest
 
 import minialex as mx
 from minialex import plot, train, weights
+from minialex.check.kept import keeping
 from minialex.data.loader import ArrayBatches
 from minialex.data.pictures import draw_pictures
 from minialex.study import benchmarks
@@ -48,6 +49,14 @@ def checkpoint(path):
     save_checkpoint(path, model(), mx.SGD(model().parameters(), 0.1), {})
 
 
+def answer(path):
+    found = keeping.placed(
+        keeping.Kept("relu_forward", "right", "right"), "def relu_forward(x): ...", path.parent
+    )
+    if not found:
+        raise OSError(errno.ENOSPC, found.said, str(path))
+
+
 # What writes one file, and what the file is called.
 WRITERS = {
     "a picture": ("p.png", lambda path: plot.curves([ROW], path)),
@@ -57,6 +66,7 @@ WRITERS = {
     "a checkpoint": ("c.safetensors", checkpoint),
     "a history": ("h.csv", lambda path: write_history(path, [ROW], ErrorReport())),
     "a benchmark": ("b.json", lambda path: benchmarks.write_record(path, {"ms": 1.5})),
+    "an answer": ("relu_forward.py", answer),
     "a trace": ("t.npz", lambda path: small_trace().to_npz(path)),
     "a trace's page": ("t.html", lambda path: small_trace().to_html(path)),
     "a trace's numbers": ("golden/x.hex", lambda path: small_trace().to_hex(path.parent, names=["x"])),
@@ -94,7 +104,7 @@ def test_on_a_full_disk_the_file_is_named_and_the_old_one_stays(tmp_path, monkey
 def test_where_no_file_can_be_the_path_is_named(tmp_path, what, place):
     name, write = WRITERS[what]
     (tmp_path / "file").touch()
-    if what == "a benchmark" and place == "nowhere":
+    if what in ("a benchmark", "an answer") and place == "nowhere":
         pytest.skip("makes the folder")
     with pytest.raises(OSError, match=f"{place}"):
         write(tmp_path / place / name)
@@ -181,6 +191,8 @@ EXCEPTIONS = {
     ("training/lock.py", "open"): "the lock",
     ("training/runs.py", "touch"): "a probe",
     ("__main__.py", "open"): "nowhere: os.devnull",
+    ("check/kept/worker.py", "open"): "nowhere: os.devnull",
+    ("check/kept/keeping.py", "write_text"): "in a temporary folder, to be run there",
     ("tracing/entries.py", "open"): "an entry of a zip file, which is written whole",
 }  # fmt: skip
 WRITING = {

@@ -27,7 +27,7 @@ def gate_backward(x, gates, sizes, grad_y):
     return grad_x, np.array([part.sum() for part in parts])
 
 
-# open questions (drawn digits, seed 0; the numbers printed in the lesson are MNIST's)
+# open questions (drawn digits, seed 0, as in the lesson)
 # 1. Exit 3's gate on block 3 ends at 0.50, not at 0.14, and all 21 gates stay open. Errors at the exits, with the
 #    penalty and without it: 11.4 and 11.8 %, 7.0 and 5.7, 6.0 and 4.1. So the penalty cost nothing at exit 1 and about
 #    two percentage points at exit 3. It saved 64 % of the multiply-adds to exit 3: 140,448 instead of 394,464; leaving

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from minialex.weights import write_whole
+
 DEFAULT = "mine"
 CHOSEN = ".minialex-mine"  # beside the notebooks: the folder that `keep_in` chose, if it is not the default
 ORACLES = "oracles"
@@ -28,7 +30,7 @@ def keep_in(folder: str | os.PathLike | None = None) -> Path:
     alone = ""
     try:
         if folder is not None and path != _whole(DEFAULT):
-            Path(CHOSEN).write_text(f"{path}\n", encoding="utf8")
+            write_whole(CHOSEN, f"{path}\n".encode())
         elif folder is not None or not os.environ.get("MINIALEX_MINE"):
             Path(CHOSEN).unlink(missing_ok=True)
     except OSError as error:
