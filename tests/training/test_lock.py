@@ -19,6 +19,18 @@ posix = pytest.mark.skipif(os.name != "posix", reason="kills and forks")
 HOLD = """
 import os, subprocess, sys, time
 from minialex.training.lock import locked
+
+def forked():
+    """A child that is there: what happens in it at once when it is forked has happened."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, b"x")
+        time.sleep(600)
+        os._exit(0)
+    os.read(read, 1)
+    return child
+
 with locked(sys.argv[1]):
     child = {}
     print("locked", child, flush=True)
@@ -98,7 +110,7 @@ def test_another_process_is_named(tmp_path):
         "None",
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid",
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], close_fds=False).pid",
-        "os.fork() or (time.sleep(600), os._exit(0))",
+        "forked()",
     ],
 )
 def test_a_killed_process_has_no_lock_though_its_children_live_on(tmp_path, child):
