@@ -21,7 +21,7 @@ import os, subprocess, sys, time
 from minialex.training.lock import locked
 
 def forked():
-    """A child that is there: what happens in it at once when it is forked has happened."""
+    # A child that is there: what happens in it at once when it is forked has happened.
     read, write = os.pipe()
     child = os.fork()
     if not child:
