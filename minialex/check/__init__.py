@@ -26,7 +26,7 @@ into its inputs. What it prints is swallowed, but for what it prints in the smal
 that is wrong whether it has the numbers of one of the planted wrong answers, also when your other arrays are unwritten,
 or wrong in another way. `check.hint` gives two hints, one after the other, and of some checks a third, for the way
 without loops. `check.planted` has right answers and wrong ones, to read afterwards; `check.catches` tries a test of
-yours on them.
+yours on them. `check.keep` makes a right answer a file of yours, and `check.mine` makes layers of such files.
 """
 
 from minialex.check import planted
