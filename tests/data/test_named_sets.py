@@ -2,7 +2,6 @@
 
 import dataclasses
 import gzip
-import hashlib
 import io
 import struct
 import zipfile
@@ -10,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 from running import LONG
+from small_sets import in_place_of_the_real_ones, md5, packed, write
 from test_mnist import Mirror, idx_bytes, names_in, not_there, send
 
 from minialex.data import class_names, known_sets, load, mnist, named, read_idx
@@ -19,55 +19,9 @@ from minialex.errors import DataError, DownloadFailed
 ALL = list(SETS)
 
 
-def small(name):
-    """Name -> uncompressed bytes of a set's four files, with six pictures and four, in its own format."""
-    known, rng = SETS[name], np.random.default_rng(ALL.index(name))
-    files = []
-    for count in (6, 4):
-        pictures = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        labels = known.first_label + rng.permutation(len(known.classes))[:count]
-        if name == "qmnist":
-            columns = np.concatenate([labels[:, None], rng.integers(-9, 2**30, (count, 7))], axis=1)
-            files += [
-                idx_bytes(pictures),
-                struct.pack(">HBBII", 0, 12, 2, count, 8) + columns.astype(">i4").tobytes(),
-            ]
-        else:
-            files += [idx_bytes(pictures), idx_bytes(labels.astype(np.uint8))]
-    return dict(zip(known.files, files, strict=True))
-
-
-def packed(content):
-    return gzip.compress(content, mtime=0)
-
-
-def md5(content):
-    return hashlib.md5(content).hexdigest()
-
-
 @pytest.fixture
 def sets(tmp_path, monkeypatch):
-    """Name -> file -> content, of small sets whose sums replace the published ones; no network, an empty cache."""
-    content = {name: small(name) for name in SETS}
-    for name, files in content.items():
-        sums = {
-            file: known_sets.Sums(md5(packed(data)), md5(data) if SETS[name].files[file].plain else None)
-            for file, data in files.items()
-        }
-        known = dataclasses.replace(SETS[name], files=sums, counts=(6, 4), mirrors=())
-        monkeypatch.setitem(SETS, name, known)
-    monkeypatch.setattr(mnist, "MD5", {file: sums.plain for file, sums in SETS["mnist"].files.items()})
-    monkeypatch.setattr(mnist, "MIRRORS", ())
-    monkeypatch.setattr(mnist, "_cache_folder", lambda: tmp_path / "cache" / "mnist")
-    monkeypatch.delenv("MINIALEX_DATA", raising=False)
-    return content
-
-
-def write(files, folder, pack=packed, end=".gz"):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / (name + end)).write_bytes(pack(content))
-    return folder
+    return in_place_of_the_real_ones(monkeypatch, tmp_path)
 
 
 def assert_is(loaded, name, files):
