@@ -150,6 +150,7 @@ def run_summary(args) -> int:
 
 
 def run_predict(args) -> int:
+    from minialex.data import class_names
     from minialex.data.photo import as_text, digit_from_picture
     from minialex.training.recorded import unrecorded
     from minialex.training.runs import check_whose, load_run
@@ -173,6 +174,10 @@ def run_predict(args) -> int:
     print(as_text(prepared.image, cells))
     for note in prepared.notes:
         print(f"- {note}")
+    if names == class_names("fashion-mnist"):
+        print(
+            "- it was prepared as handwriting is, but these weights know clothes: they may read it otherwise"
+        )
     print(f"\nWhat it reads there, with the weights of {weights}:\n")
     wide = max(map(len, names))
     for k in np.argsort(-share)[:5]:
