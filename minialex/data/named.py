@@ -50,7 +50,9 @@ def load(
         return load_mnist(root, download)
     folders, home = _folders_to_search(name, root)
     passed: list[str] = []
-    arrays = {file: _find_good(name, file, folders, passed) for file in known.files}
+    arrays = {}
+    for file in known.files:
+        arrays[file] = _find_good(name, file, folders, passed)
     missing = [file for file, array in arrays.items() if array is None]
     if missing and not download:
         raise FileNotFoundError(_what_is_missing(name, missing, folders, passed))
@@ -114,7 +116,7 @@ def _find_good(name: str, file: str, folders: Iterable[Path], passed: list[str])
                 warnings.warn(
                     f"{path} fits {SETS[name].title}, but was unpacked or packed anew, and only the MD5 of the packed "
                     f"original is published: it is read unchecked",
-                    stacklevel=4,
+                    stacklevel=3,  # where load was called
                 )
         except Flaw as flaw:
             raise DataError(f"{path} {flaw}. {flaw.remedy}") from flaw
@@ -179,7 +181,8 @@ def _what_is_missing(name: str, missing: list[str], folders: list[Path], passed:
 def _download(name: str, missing: list[str], home: Path, passed: list[str]) -> None:
     """Bring these files into the folder `home`, each under its name only with the published sum."""
     known = SETS[name]
-    instead = f". mx.data.load(name, folder) reads them from any folder.\n{' '.join(passed)}".rstrip()
+    instead = f'. mx.data.load("{name}", FOLDER) reads them from any folder.\n' + " ".join(passed)
+    instead = instead.rstrip()
     files = [f"{file}.gz" for file in missing]
     if known.archive is None:
         check = partial(_check_downloaded, name)
