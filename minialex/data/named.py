@@ -188,7 +188,7 @@ def _download(name: str, missing: list[str], home: Path, passed: list[str]) -> N
         check = partial(_check_downloaded, name)
         mnist.download_files(files, home, known.title, known.mirrors, _most(known), check, instead)
         return
-    print(f"{known.title} comes in one file with all of EMNIST, 562 MB, of which 4 files, 34 MB, are kept.")
+    print(f"{known.title} comes in one file with all of EMNIST, 562 MB, of which four files are kept.")
     check = partial(_check_archive, known)
     mnist.download_files([ARCHIVE], home, known.title, known.mirrors, MOST_OF_AN_ARCHIVE, check, instead)
     try:
