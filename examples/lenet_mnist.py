@@ -1,4 +1,4 @@
-"""Train LeNet-5 on MNIST.    python examples/lenet_mnist.py
+"""Train LeNet-5 on MNIST, or on a set like it.    python examples/lenet_mnist.py [--dataset fashion-mnist]
 
 Without MNIST and without a network it draws digits itself and trains on those. The results are in runs/lenet:
 curves, filters, feature maps, the confusion matrix and the worst mistakes as pictures, history.csv, the weights,
@@ -13,8 +13,11 @@ import numpy as np
 
 import minialex as mx
 from minialex import optim, plot, train
-from minialex.data import load_drawn_digits, load_mnist
+from minialex.data import class_names, load, load_drawn_digits
+from minialex.data.classes import a_few
+from minialex.data.known_sets import SETS
 from minialex.data.loader import ArrayBatches
+from minialex.data.named import known_set
 from minialex.models.lenet import ACTIVATIONS, VARIANTS
 from minialex.training import results
 from minialex.training.command_line import (
@@ -43,6 +46,7 @@ from minialex.training.runs import (
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
 DEFAULTS = {
+    "dataset": "mnist",
     "variant": "modern",
     "activation": "tanh",
     "dropout": 0.0,
@@ -79,7 +83,12 @@ def parse_arguments(argv=None):
     add(
         "--data-dir",
         metavar="DIR",
-        help="MNIST's four files are here, or will be (default: a cache, or downloaded)",
+        help="the set's four files are here, or will be (default: a cache, or downloaded)",
+    )
+    add(
+        "--dataset",
+        choices=list(SETS),
+        help="what to learn: digits (mnist, the default), clothes, letters, ...",
     )
     add("--variant", choices=VARIANTS, help="modern (61,706 parameters), 1998 (60,000) or keras (44,426)")
     add("--activation", choices=list(ACTIVATIONS), help="of modern and keras (default: tanh)")
@@ -131,7 +140,7 @@ def settings_of(args, of_checkpoint, may_change=MAY_CHANGE):
     if args.dry_run and args.resume and not args.evaluate and of_checkpoint:
         raise ValueError(f"--dry-run is a short run from the beginning: leave out --resume {args.resume}")
     if of_checkpoint:
-        return settle(asked, of_checkpoint, DEFAULTS, may_change)
+        return settle(asked, {"dataset": "mnist", **of_checkpoint}, DEFAULTS, may_change)  # once the only one
     of_variant = (
         DEFAULTS_1998 if args.variant == "1998" else DEFAULTS_RELU if args.activation == "relu" else {}
     )
@@ -139,17 +148,23 @@ def settings_of(args, of_checkpoint, may_change=MAY_CHANGE):
 
 
 def load_pictures(settings, wanted=None):
-    """MNIST; or digits that are drawn here, when no one named a place and there is no way to fetch it.
+    """The set; or, for MNIST, digits that are drawn here, when no one named a place and there is no way to fetch it.
 
     wanted: what a resumed run was trained on.
     """
-    folder = settings.get("data_dir")
-    if wanted != "drawn digits":
+    folder, name = settings.get("data_dir"), settings["dataset"]
+    title = known_set(name).title
+    if wanted != "drawn digits" or name != "mnist":
         try:
-            return "MNIST", load_mnist(folder)
+            return title, load(name, folder)
         except OSError as error:  # DownloadFailed, or no place to put a download
             if folder:
-                raise OSError(f"MNIST is not in {folder}, and could not be fetched. {error}") from None
+                raise OSError(f"{title} is not in {folder}, and could not be fetched. {error}") from None
+            if name != "mnist":
+                raise OSError(
+                    f"{title} is not here, and could not be fetched. {error}\nWith its four files in a folder: "
+                    f"--data-dir FOLDER."
+                ) from None
             if wanted:
                 raise
             print(f"{error}\n")
@@ -178,34 +193,56 @@ def draw_pictures(model, history, test, folder):
     guesses = logits.argmax(axis=1)
     share = np.exp(logits - logits.max(axis=1, keepdims=True))
     share /= share.sum(axis=1, keepdims=True)
-    matrix = np.bincount(10 * labels.astype(int) + guesses, minlength=100).reshape(10, 10)
+    k = logits.shape[1]
+    matrix = np.bincount(k * labels.astype(int) + guesses, minlength=k * k).reshape(k, k)
     if history:
         plot.curves(history, folder / "curves.png")
     plot.filters(
         mx.to_numpy(model["c1"].weight.value), folder / "filters.png", title="C1: six kernels of 5x5"
     )
     plot.feature_maps(model, model.prepare(test.pictures[:1]), folder / "feature_maps.png")
-    plot.confusion(matrix, folder / "confusion.png")
-    plot.mistakes(test.pictures, labels, guesses, share.max(axis=1), folder / "mistakes.png")
+    plot.confusion(matrix, folder / "confusion.png", classes=model.classes)
+    surest = share.max(axis=1)
+    plot.mistakes(test.pictures, labels, guesses, surest, folder / "mistakes.png", classes=model.classes)
     return sorted(path.name for path in folder.glob("*.png"))
 
 
 def build_model(settings, device):
-    names = ("variant", "activation", "dropout")
-    model = mx.models.lenet5(**{n: settings[n] for n in names}, rng=settings["seed"], device=device)
-    model.classes = [str(digit) for digit in range(10)]
+    names, classes = ("variant", "activation", "dropout"), class_names(settings["dataset"])
+    chosen = {n: settings[n] for n in names}
+    model = mx.models.lenet5(**chosen, rng=settings["seed"], device=device, num_classes=len(classes))
+    model.classes = classes
     return model
+
+
+def with_dataset(path, of_run):
+    """The settings of saved weights, with the set that they are of where only the names of their classes say it."""
+    classes = of_run.get("classes")
+    fitting = [name for name in SETS if classes in (None, class_names(name))]  # mnist first
+    if not fitting:
+        raise ValueError(
+            f"{path} knows {len(classes)} classes, {a_few(classes)}: those of no set that is known here"
+        )
+    if of_run.get("dataset", fitting[0]) not in fitting:
+        raise ValueError(
+            f"{path} is of {of_run['dataset']}, and its classes, {a_few(classes)}, are not: it is damaged"
+        )
+    return {"dataset": fitting[0], **of_run}
 
 
 def evaluate(args, device):
     """-e: the test error of saved weights."""
     arrays, of_run = load_run(args.resume)
     check_whose(args.resume, "LeNet-5", arrays, of_run)
-    settings = settings_of(args, of_run, may_change=set(DEFAULTS) - {"variant", "activation"})
+    of_run = with_dataset(args.resume, of_run)
+    asked = args.dataset or of_run["dataset"]
+    same = class_names(asked) == class_names(of_run["dataset"])  # as MNIST's digits and QMNIST's
+    fixed = {"variant", "activation"} if same else {"variant", "activation", "dataset"}
+    settings = settings_of(args, of_run, may_change=set(DEFAULTS) - fixed)
     use_threads(settings["threads"])
     if args.data_dir:
         settings["data_dir"] = args.data_dir
-    data, sets = load_pictures(settings, of_run.get("data"))
+    data, sets = load_pictures(settings, of_run.get("data") if asked == of_run["dataset"] else None)
     model = build_model(settings, device)
     mx.weights.import_grouped(model, arrays)
     taken_for = f"variant {settings['variant']}, activation {settings['activation']}"
@@ -265,7 +302,8 @@ def train_network(args, device, output):
 
     if not checkpoint:
         write_settings(folder, {**of_run, **settings})  # before reading, or fetching, which takes a while
-    settings["data"], sets = load_pictures(settings, of_run.get("data"))
+    same = settings["dataset"] == of_run.get("dataset", "mnist")
+    settings["data"], sets = load_pictures(settings, of_run.get("data") if same else None)
     train_on, held_out, test = make_batches(sets, settings, model.prepare)
     print(mx.summary(model))
     print(

@@ -150,6 +150,7 @@ def run_summary(args) -> int:
 
 
 def run_predict(args) -> int:
+    from minialex.data import class_names
     from minialex.data.photo import as_text, digit_from_picture
     from minialex.training.recorded import unrecorded
     from minialex.training.runs import check_whose, load_run
@@ -161,7 +162,8 @@ def run_predict(args) -> int:
         check_whose(weights, "LeNet-5", arrays, settings, why=f"{why}; it ", remedy=remedy)
         raise ValueError(f"{weights} {why}; {remedy}")
     variant, activation = settings.get("variant", "modern"), settings.get("activation", "tanh")
-    model = mx.models.lenet5(variant, activation=activation)
+    names = names_of_outputs(weights, arrays, settings)
+    model = mx.models.lenet5(variant, activation=activation, num_classes=len(names))
     mx.weights.import_grouped(model, arrays)
     prepared = digit_from_picture(args.picture)
 
@@ -172,15 +174,36 @@ def run_predict(args) -> int:
     print(as_text(prepared.image, cells))
     for note in prepared.notes:
         print(f"- {note}")
+    if names == class_names("fashion-mnist"):
+        print(
+            "- it was prepared as handwriting is, but these weights know clothes: they may read it otherwise"
+        )
     print(f"\nWhat it reads there, with the weights of {weights}:\n")
-    for digit in np.argsort(-share)[:5]:
-        print(f"  {digit}  {bar * round(40 * share[digit]):<40} {100 * share[digit]:5.1f} %")
+    wide = max(map(len, names))
+    for k in np.argsort(-share)[:5]:
+        print(f"  {names[k]:<{wide}}  {bar * round(40 * share[k]):<40} {100 * share[k]:5.1f} %")
     if args.save:
         mx.plot.digit_steps(prepared, path=args.save)
         print(f"\nThe steps from your picture to 28x28 are in {args.save}")
     if note := unrecorded(weights, f"variant {variant}, activation {activation}"):
         print(note, file=sys.stderr)
     return 0
+
+
+def names_of_outputs(weights, arrays, settings) -> list[str]:
+    """What a LeNet-5 tells apart: the classes that its weights name, else those of its run's set, else digits."""
+    from minialex.data import class_names
+
+    bias = arrays.get("output.bias")  # 1998's has none, and ten codes
+    count = 10 if bias is None else len(bias)
+    names = settings.get("classes") or class_names(settings.get("dataset", "mnist"))
+    if len(names) == count:
+        return names
+    if "classes" in settings or "dataset" in settings:
+        raise ValueError(
+            f"{weights} has {count} outputs, and is said to know {len(names)} classes: it is damaged"
+        )
+    return [f"class {k}" for k in range(count)]
 
 
 def shares_of(logits: np.ndarray, weights) -> np.ndarray:

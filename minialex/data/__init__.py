@@ -1,8 +1,9 @@
-"""Data: MNIST, drawn digits, folders of pictures, and the batches made of them."""
+"""Data: MNIST and its relatives by name, drawn digits, folders of pictures, and the batches made of them."""
 
 from minialex.data.digits import draw_digits, load_drawn_digits
 from minialex.data.loader import ArrayBatches, DummyBatches, PictureBatches
 from minialex.data.mnist import load_mnist, read_idx
+from minialex.data.named import class_names, load
 from minialex.data.photo import as_text, digit_from_picture
 from minialex.data.typed import digit_from_text
 
@@ -11,9 +12,11 @@ __all__ = [
     "DummyBatches",
     "PictureBatches",
     "as_text",
+    "class_names",
     "digit_from_picture",
     "digit_from_text",
     "draw_digits",
+    "load",
     "load_drawn_digits",
     "load_mnist",
     "read_idx",

@@ -7,6 +7,8 @@ Two layouts are known. One folder a class, as nearly everyone keeps pictures:
 And ImageNet's own validation set, which comes flat, its classes in a text file beside it (see `find_pictures`):
 
     root/val/*.JPEG              root/ILSVRC2012_validation_ground_truth.txt
+
+Tiny ImageNet's does so too: root/val/images/*.JPEG, and root/val/val_annotations.txt.
 """
 
 from contextlib import suppress
@@ -17,8 +19,8 @@ import numpy as np
 
 from minialex.data.classes import a_few, first_words, numbers_in
 from minialex.data.decode import UnreadablePicture, read_picture
+from minialex.data.truth import ANNOTATIONS, classes_of, find_ground_truth
 from minialex.data.truth import GROUND_TRUTH as GROUND_TRUTH  # known by this name since before
-from minialex.data.truth import classes_of, find_ground_truth
 from minialex.data.walk import SUFFIXES, Finder, Passed, class_folders
 from minialex.errors import DataError
 
@@ -67,11 +69,11 @@ def find_pictures(
     hidden, a disk station's (@eaDir), a FIFO or the like is passed over, and so are links that lead back or into
     another class's folder; `passed` counts them.
 
-    A flat val/ needs a text file, `ground_truth`; ILSVRC2012_validation_ground_truth.txt in `root` or in val/
-    is found without being named. It has either a line `NAME CLASS` for each picture, or one class a line for the
-    pictures in sorted order. A class is a class folder's name or its number. Numbers count from 1, or from 0
-    where a 0 occurs (as in Caffe's val.txt), and mean the classes in sorted order; where that is in doubt (see
-    truth.numbered) they are refused.
+    A flat val/ needs a text file, `ground_truth`; ILSVRC2012_validation_ground_truth.txt in `root` or in val/, or Tiny
+    ImageNet's val_annotations.txt in val/, is found without being named. It has either a line `NAME CLASS` for each
+    picture (and in Tiny ImageNet's a box behind it), or one class a line for the pictures in sorted order. A class is
+    a class folder's name or its number. Numbers count from 1, or from 0 where a 0 occurs (as in Caffe's val.txt), and
+    mean the classes in sorted order; where that is in doubt (see truth.numbered) they are refused.
 
     ImageNet's own file numbers its classes in another order, ILSVRC2012_ID, so it needs `class_ids` too: a text
     file with a line `ID CLASS` for each class (`1 n02119789`), made from meta.mat of the development kit.
@@ -85,6 +87,13 @@ def find_pictures(
     folder, passed = _split_folder(root, split), Passed()
     own = class_folders(folder, passed)
     known = own if split == "train" else class_folders(root / "train")
+    if (
+        split == "val"
+        and own == ["images"]
+        and own != known
+        and (ground_truth or (folder / ANNOTATIONS).is_file())
+    ):
+        own = []  # no class of that name, but where Tiny ImageNet keeps its flat pictures
     finder = Finder({root / "train": known, folder: own}, passed, _other_splits(root))
     if own:
         pictures = _from_class_folders(folder, own, known or own, finder)

@@ -1,4 +1,4 @@
-"""The classes of a flat validation folder, as ImageNet's own comes: in text files beside it.
+"""The classes of a flat validation folder, as ImageNet's own and Tiny ImageNet's come: in text files beside it.
 
 Such files often number the classes, and a number is not a name. It is read only where there is no doubt about what
 it counts: see `numbered`.
@@ -13,6 +13,7 @@ from minialex.errors import DataError
 from minialex.weights.reading import read_lines, shown
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet's: a picture, its class, and the four sides of a box
 
 MAKE_IDS = (
     "python -c \"from scipy.io import loadmat; [print(s[0], s[1]) for s in loadmat('meta.mat', squeeze_me=True)"
@@ -52,9 +53,9 @@ def classes_of(
 
 def find_ground_truth(root: Path, folder: Path, count: int) -> Path:
     """ImageNet's own file, where it is found without being named."""
-    for place in (root, folder):
-        if (place / GROUND_TRUTH).is_file():
-            return place / GROUND_TRUTH
+    for place in (root / GROUND_TRUTH, folder / GROUND_TRUTH, folder / ANNOTATIONS):
+        if place.is_file():
+            return place
     raise FileNotFoundError(
         f"{folder} holds {count} pictures and no class folders, so their classes must be in {GROUND_TRUTH}, "
         f"in {root} or in {folder}: there is none"
@@ -63,7 +64,7 @@ def find_ground_truth(root: Path, folder: Path, count: int) -> Path:
 
 def class_of_each(truth: Path, files: list[Path]) -> list[str]:
     """What the ground-truth file says of each picture: its class, or the class's number."""
-    rows = _rows(truth)
+    rows = [row[:2] for row in _rows(truth, 6)] if truth.name == ANNOTATIONS else _rows(truth)
     if rows and len(rows[0]) == 1:
         if len(rows) != len(files):
             raise DataError(

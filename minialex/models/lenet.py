@@ -27,6 +27,7 @@ from minialex.layers import (
     Tanh,
 )
 from minialex.layers.init import generator, he_normal, lecun_uniform_1998, xavier_uniform
+from minialex.shapes import positive
 
 ACTIVATIONS = {
     "tanh": (Tanh, xavier_uniform),
@@ -91,15 +92,20 @@ class LeNet5(Model):
 
 
 def lenet5(
-    variant: str = "modern", rng=None, activation: str = "tanh", dropout: float = 0.0, device="cpu"
+    variant: str = "modern",
+    rng=None,
+    activation: str = "tanh",
+    dropout: float = 0.0,
+    device="cpu",
+    num_classes: int = 10,
 ) -> LeNet5:
     """LeNet-5: "modern" (61,706 parameters), "1998" (60,000) or "keras" (44,426).
 
-    Input (N, 1, 28, 28), for "1998" (N, 1, 32, 32); `model.prepare` makes it from MNIST's bytes. Output: ten
-    logits; `model.loss` is the loss that belongs to it.
+    Input (N, 1, 28, 28), for "1998" (N, 1, 32, 32); `model.prepare` makes it from MNIST's bytes. Output: a logit for
+    each of num_classes, of which "1998" has ten; `model.loss` is the loss that belongs to it.
     activation ("tanh", "relu", "sigmoid") and dropout (after C5 and F6) are options of "modern" and "keras".
     rng: a generator or a seed (left out: 0).
-    Raises ValueError for an unknown variant or activation, or options that "1998" does not have.
+    Raises ValueError for an unknown variant or activation, no classes, or options that "1998" does not have.
 
     >>> model = lenet5()
     >>> sum(p.value.size for p in model.parameters())
@@ -116,15 +122,26 @@ def lenet5(
             f'variant "1998" is as in the paper; activation={activation!r} and dropout={dropout} '
             'are options of "modern" and "keras"'
         )
+    positive(num_classes, "num_classes")
+    if variant == "1998" and num_classes != 10:
+        raise ValueError(
+            f'variant "1998" tells ten classes by their codes, drawings of the ten digits, not {num_classes}: '
+            'use "modern" or "keras"'
+        )
     rng = generator(rng)
-    model = _lenet_1998(rng) if variant == "1998" else _lenet_today(variant, rng, activation, dropout)
+    if variant == "1998":
+        model = _lenet_1998(rng)
+    else:
+        model = _lenet_today(variant, rng, activation, dropout, num_classes)
     model.architecture = {
         "network": "lenet5", "variant": variant, "activation": activation, "dropout": dropout
     }  # fmt: skip
+    if num_classes != 10:
+        model.architecture["num_classes"] = num_classes
     return model.to(device)
 
 
-def _lenet_today(variant, rng, activation, dropout):
+def _lenet_today(variant, rng, activation, dropout, num_classes):
     act, init = ACTIVATIONS[activation]
     padding, side = (2, 5) if variant == "modern" else (0, 4)  # S4 is 5x5, or 4x4
     layers = {
@@ -141,7 +158,7 @@ def _lenet_today(variant, rng, activation, dropout):
         "f6": Linear(120, 84, rng=rng, init=init),
         f"f6_{activation}": act(),
         "f6_dropout": Dropout(dropout),
-        "output": Linear(84, 10, rng=rng, init=init),
+        "output": Linear(84, num_classes, rng=rng, init=init),
     }
     for layer in layers.values():
         if isinstance(layer, Dropout):

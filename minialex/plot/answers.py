@@ -31,7 +31,8 @@ def confusion(matrix, path=None, classes=None) -> Picture:
     """Which classes are taken for which: a row for each true class, a column for each class read.
 
     matrix: (K, K) counts; classes: K names. What is right is grey, so that colour shows the mistakes. The cells of
-    up to 20 classes have numbers, and the margins totals; more classes are known by their places alone.
+    up to 20 classes have numbers, and the margins totals; more classes are known by their places alone, or, where
+    names are of one letter, by these.
     Raises ValueError for a matrix that is not square, or another number of names.
     """
     matrix = on_host(matrix)
@@ -56,6 +57,9 @@ def confusion(matrix, path=None, classes=None) -> Picture:
         axes.tick_params(length=0)
     else:
         colour_bar(figure, image, axes, "mistakes (pictures)", ticks=MaxNLocator(integer=True))
+        if classes is not None and k <= 40 and all(len(str(name)) == 1 for name in classes):
+            axes.set_xticks(range(k), map(str, classes))
+            axes.set_yticks(range(k), map(str, classes))
     axes.set(xlabel="read as", ylabel="true class")
     return finished(figure, path)
 
@@ -79,11 +83,12 @@ def _count_cells(axes, matrix, most):
 
 
 @styled
-def mistakes(pictures, labels, predictions, confidences, path=None, count=25) -> Picture:
+def mistakes(pictures, labels, predictions, confidences, path=None, count=25, classes=None) -> Picture:
     """The mistakes of which the network was surest, surest first.
 
     pictures: (N, C, H, W) or (N, H, W); labels, predictions: (N,) classes; confidences: (N,) probabilities of the
-    class that was read, 0 to 1. Raises ValueError where these do not belong together.
+    class that was read, 0 to 1; classes: their names, if they are not numbers. Raises ValueError where these do not
+    belong together.
     """
     pictures = as_pictures(pictures)
     labels, predictions, confidences = on_host(labels), on_host(predictions), on_host(confidences)
@@ -100,6 +105,8 @@ def mistakes(pictures, labels, predictions, confidences, path=None, count=25) ->
     captions = []
     for true, read, share in zip(labels[worst], predictions[worst], confidences[worst], strict=True):
         percent = "over 99" if 0.99 < share < 1 else f"{100 * share:.0f}"
+        if classes is not None:
+            true, read = classes[true], classes[read]
         captions.append(f"true {true}, read as {read}\n{percent} %")
     which = f"; the {len(worst)} surest" if len(worst) < len(wrong) else ""
     title = f"{len(wrong):,} of {len(labels):,} wrong{which}"

@@ -47,7 +47,9 @@ MOST_EXITS = 250
 SIDE, COUNT = whole(1, 4096), whole(1)
 KNOWN = partly(
     {
-        **dict.fromkeys(("variant", "activation", "lr_scheduler", "preset", "freeze", "init", "arch"), TEXT),
+        **dict.fromkeys(
+            ("variant", "activation", "dataset", "lr_scheduler", "preset", "freeze", "init", "arch"), TEXT
+        ),
         **dict.fromkeys(("data", "data_dir", "ground_truth", "class_ids", "pretrained"), Maybe(TEXT)),
         **dict.fromkeys(("lr", "momentum", "wd", "dropout", "warmup"), finite(0)),
         **dict.fromkeys(("epochs", "batch_size"), COUNT),

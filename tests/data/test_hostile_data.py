@@ -15,7 +15,9 @@ from minialex.data import mnist
 from minialex.data.decode import UnreadablePicture, read_picture
 from minialex.data.folder import GROUND_TRUTH, find_pictures
 from minialex.data.folder import read_picture as of_folder
+from minialex.data.known_sets import SETS
 from minialex.data.mnist import load_mnist, read_idx
+from minialex.data.named import load
 from minialex.data.photo import digit_from_picture
 from minialex.errors import DataError
 from minialex.weights.reading import MOST_LINES, read_lines
@@ -56,6 +58,8 @@ IDX = {
     "a byte less than is said": (lambda: zeros(2**28, header(2**28 + 1)), "but holds 268435456"),
     "in one member": (lambda: of_one_member(2**28, header(2**27)), "but holds 134217729 or more"),
     "much that is not there": (header(GIGA), "but holds 0"),
+    "integers that are not there": (header(GIGA // 4).replace(b"\x08", b"\x0c"), "x 4 bytes = 1073741824 .* holds 0"),
+    "more integers": (header(GIGA // 4 + 1).replace(b"\x08", b"\x0c"), "x 4 bytes = 1073741828 .* the most is"),
     "255 axes": (header(*[2**32 - 1] * 255), "the most is 1073741824"),
 }  # fmt: skip
 
@@ -72,6 +76,15 @@ def test_of_mnist_no_more_is_read_than_mnist_has(tmp_path):
         DataError, match=r"train-images.* = 47040784 bytes after its header; the most is 47040000"
     ):
         load_mnist(tmp_path, download=False)
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "kmnist", "emnist-letters", "qmnist"])
+def test_of_a_named_set_no_more_is_read_than_it_has(tmp_path, name):
+    most = max(SETS[name].counts) * 28 * 28
+    pictures = next(iter(SETS[name].files))
+    (tmp_path / f"{pictures}.gz").write_bytes(zeros(2**26, header(most // 784 + 1, 28, 28)))
+    with pytest.raises(DataError, match=rf"train-images.* = {most + 784} bytes .*; the most is {most}"):
+        load(name, tmp_path, download=False)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")

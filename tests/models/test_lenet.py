@@ -264,3 +264,18 @@ def test_lenet_of_1998_has_no_options(options):
 def test_lenet_says_which_layer_refuses_a_picture(device):
     with pytest.raises(ValueError, match=r"c1 \(Conv2D\) has 1 input channels, the input 3"):
         mx.models.lenet5(device=device).forward(device.asarray(np.zeros((1, 3, 28, 28), np.float32)))
+
+
+@pytest.mark.parametrize("variant", ["modern", "keras"])
+def test_lenet_has_as_many_outputs_as_classes(variant):
+    model = mx.models.lenet5(variant, num_classes=26)
+    assert model.forward(np.zeros((2, 1, 28, 28), np.float32)).shape == (2, 26)
+    assert model.architecture["num_classes"] == 26
+    assert "num_classes" not in mx.models.lenet5(variant).architecture  # the records of ten stay as they were
+
+
+def test_lenet_refuses_no_classes_and_of_1998_others_than_ten():
+    with pytest.raises(ValueError, match="num_classes must be a whole number >= 1, not 0"):
+        mx.models.lenet5(num_classes=0)
+    with pytest.raises(ValueError, match=r'"1998" tells ten classes by their codes.*, not 26: use "modern"'):
+        mx.models.lenet5("1998", num_classes=26)

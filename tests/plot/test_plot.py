@@ -458,6 +458,16 @@ def test_confusion_of_many_classes_has_a_colour_bar_and_no_numbers(rng):
     assert bar.get_ylabel() == "mistakes (pictures)"
 
 
+def test_confusion_of_an_alphabet_has_its_letters(rng):
+    letters = [chr(ord("a") + k) for k in range(26)]
+    matrix = rng.integers(0, 3, (26, 26))
+    axes, _ = plot.confusion(matrix, classes=letters).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == letters
+    assert [label.get_text() for label in axes.get_yticklabels()] == letters
+    axes, _ = plot.confusion(matrix, classes=[f"class {letter}" for letter in letters]).axes
+    assert not any("class" in label.get_text() for label in axes.get_xticklabels())
+
+
 def test_confusion_of_nothing_can_be_drawn():
     assert plot.confusion(np.zeros((3, 3), dtype=int)).get_suptitle() == "0 of 0 wrong (0.00 %)"
 
@@ -490,6 +500,11 @@ def test_mistakes_are_the_surest_first():
     ]
     assert [int(array.mean()) for array in shown(figure.axes[0])] == [4, 3, 0]
     assert figure.get_suptitle() == "4 of 5 wrong; the 3 surest"
+
+
+def test_mistakes_have_the_names_of_their_classes():
+    figure = plot.mistakes(numbered_pictures(2), [0, 1], [0, 2], [0.5, 0.6], classes=["bag", "coat", "shirt"])
+    assert texts(figure.axes[0]) == ["true coat, read as shirt\n60 %"]
 
 
 def test_mistakes_that_are_all_shown_are_not_called_the_surest():

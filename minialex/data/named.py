@@ -1,0 +1,224 @@
+"""Data by name: sets of small pictures that come as MNIST does, found or fetched, checked and read."""
+
+import difflib
+import os
+import shutil
+import warnings
+import zipfile
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from minialex.data import mnist
+from minialex.data.idx import Flaw, read_checked, sum_of_file
+from minialex.data.known_sets import SETS, KnownSet, how_to_load, whose
+from minialex.data.mnist import Pictures, all_called, load_mnist
+from minialex.errors import DataError, DownloadFailed
+
+ARCHIVE = "gzip.zip"  # EMNIST's, of six sets
+MOST_OF_AN_ARCHIVE = 600_000_000  # bytes: it has 562 million
+
+
+def load(
+    name: str, root: str | os.PathLike | None = None, download: bool = True
+) -> tuple[Pictures, Pictures]:
+    """`(train_x, train_y), (test_x, test_y)` of the set of that name, as `load_mnist` gives MNIST's.
+
+        "mnist"           10 digits, 60,000 pictures to train with, 10,000 to test with
+        "fashion-mnist"   10 kinds of clothes, as many
+        "kmnist"          10 characters of old Japanese books, as many
+        "emnist-letters"  26 letters, small and capital in one class; 124,800 and 20,800
+        "qmnist"          10 digits, 60,000 and 60,000
+
+    Pictures are uint8 (N, 1, 28, 28), labels uint8 (N,) from 0; `class_names(name)` says what they mean. EMNIST's files
+    hold each picture with rows and columns swapped, and labels from 1: here both are as in the other sets.
+
+    With `root`, the files, under their own names, gzipped or not, are looked for there, in `root/NAME`, and where
+    torchvision puts them, as `root/KMNIST/raw`; what is missing is downloaded into `root/NAME`. Without, in the same
+    way in the folder named by the environment variable MINIALEX_DATA, then in the user's cache, which takes the
+    download. Several sets have the same file names; a file's MD5 tells whose it is, and another set's is passed over.
+    Of KMNIST, EMNIST and QMNIST only the MD5 of the packed files is published: one that was unpacked, or packed anew,
+    is read with a warning if its shape and labels can be right. A download is kept only with the published sum.
+
+    Raises ValueError for an unknown name, FileNotFoundError when files are missing and `download` is False,
+    DownloadFailed when no mirror delivers, and DataError when a file is damaged or is not the set's.
+    """
+    known = known_set(name)
+    if name == "mnist":
+        return load_mnist(root, download)
+    folders, home = _folders_to_search(name, root)
+    passed: list[str] = []
+    arrays = {}
+    for file in known.files:
+        arrays[file] = _find_good(name, file, folders, passed)
+    missing = [file for file, array in arrays.items() if array is None]
+    if missing and not download:
+        raise FileNotFoundError(_what_is_missing(name, missing, folders, passed))
+    if missing:
+        _download(name, missing, home, passed)
+        for file in missing:
+            arrays[file] = _find_good(name, file, [home], passed)
+    train_x, train_y, test_x, test_y = arrays.values()
+    return _as_mnist(known, train_x, train_y), _as_mnist(known, test_x, test_y)
+
+
+def class_names(name: str) -> list[str]:
+    """What the labels of a set mean, in their order.
+
+    >>> class_names("kmnist")
+    ['o', 'ki', 'su', 'tsu', 'na', 'ha', 'ma', 'ya', 're', 'wo']
+    >>> len(class_names("emnist-letters"))
+    26
+    """
+    return list(known_set(name).classes)
+
+
+def known_set(name: str) -> KnownSet:
+    """What is known of the set of that name. Raises ValueError, with the names that there are, for another."""
+    if name not in SETS:
+        near = difflib.get_close_matches(str(name).lower().replace("_", "-"), SETS, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"there is no set called {name!r}: {meant}The names are {', '.join(SETS)}")
+    return SETS[name]
+
+
+# -- Finding and reading -----------------------------------------------------------------------------------
+
+
+def _folders_to_search(name: str, root: str | os.PathLike | None) -> tuple[list[Path], Path]:
+    """Where the files may be, best place first, and where a download goes."""
+    cache = mnist._cache_folder().parent / name
+    place = root if root is not None else os.environ.get("MINIALEX_DATA")
+    folders = []
+    if place:
+        place = Path(place).expanduser()
+        folders = [place, *(place / folder for folder in SETS[name].folders)]
+    return (folders, place / name) if root is not None else ([*folders, cache], cache)
+
+
+def _find_good(name: str, file: str, folders: Iterable[Path], passed: list[str]) -> np.ndarray | None:
+    """The array in the first of these files that is the set's; None where there is none.
+
+    passed: gets a sentence on each file that was another set's.
+    """
+    for path in all_called(file, folders, ends=(".gz", "")):  # only the sum of the packed one may be known
+        found = []
+        try:
+            array = read_checked(path, _most(SETS[name]), found.append)
+            other = whose(*found, sum_of_file(path))
+            if other and other[0] != name:
+                passed.append(f"{path} is {SETS[other[0]].title}'s. {how_to_load(other[0])}")
+                continue
+            if other != (name, file):
+                _check_as_far_as_possible(name, file, array, found[0], other)
+                warnings.warn(
+                    f"{path} fits {SETS[name].title}, but was unpacked or packed anew, and only the MD5 of the packed "
+                    f"original is published: it is read unchecked",
+                    stacklevel=3,  # where load was called
+                )
+        except Flaw as flaw:
+            raise DataError(f"{path} {flaw}. {flaw.remedy}") from flaw
+        return array
+    return None
+
+
+def _most(known: KnownSet) -> int:
+    """Bytes in the largest of its files, unpacked."""
+    return max(known.counts) * 28 * 28
+
+
+def _check_as_far_as_possible(name: str, file: str, array: np.ndarray, found: str, other) -> None:
+    """Raises Flaw for a file without a known sum that cannot be the set's."""
+    known = SETS[name]
+    if other:
+        raise Flaw(f"is not what its name says: it is {known.title}'s {other[1]}, by its MD5")
+    if plain := known.files[file].plain:
+        raise Flaw(
+            f"is not {known.title}'s: the MD5 of its uncompressed bytes is {found}, expected {plain} "
+            "(to read another data set in this format, use read_idx)"
+        )
+    place = list(known.files).index(file)
+    count = known.counts[place // 2]
+    shape = (count, 28, 28) if place % 2 == 0 else (count, 8) if name == "qmnist" else (count,)
+    if array.shape != shape:
+        raise Flaw(f"is not {known.title}'s: it holds an array of shape {array.shape}, expected {shape}")
+    if place % 2:
+        _labels(known, array)
+
+
+def _labels(known: KnownSet, array: np.ndarray) -> np.ndarray:
+    """uint8 (N,), from 0. QMNIST's have the class in the first of eight columns. Raises Flaw for other labels."""
+    labels = array[:, 0] if array.ndim == 2 else array
+    first, last = known.first_label, known.first_label + len(known.classes) - 1
+    if len(labels) and not first <= labels.min() <= labels.max() <= last:
+        raise Flaw(
+            f"is not {known.title}'s: it has labels from {labels.min()} to {labels.max()}, expected {first} to {last}"
+        )
+    return (labels - first).astype(np.uint8)
+
+
+def _as_mnist(known: KnownSet, pictures: np.ndarray, labels: np.ndarray) -> Pictures:
+    if known.turned:
+        pictures = np.ascontiguousarray(pictures.transpose(0, 2, 1))
+    return pictures[:, None], _labels(known, labels)  # (N, 28, 28) -> (N, 1, 28, 28)
+
+
+def _what_is_missing(name: str, missing: list[str], folders: list[Path], passed: list[str]) -> str:
+    return (
+        f"{SETS[name].title} is incomplete. Missing: {', '.join(missing)} (with or without .gz). "
+        f"Looked in: {', '.join(map(str, folders))}. "
+        + "".join(f"{sentence} " for sentence in passed)
+        + f'Allow the download with load("{name}", download=True), copy the files there, or set the environment '
+        "variable MINIALEX_DATA to their folder."
+    )
+
+
+# -- Downloading -------------------------------------------------------------------------------------------
+
+
+def _download(name: str, missing: list[str], home: Path, passed: list[str]) -> None:
+    """Bring these files into the folder `home`, each under its name only with the published sum."""
+    known = SETS[name]
+    instead = f'. mx.data.load("{name}", FOLDER) reads them from any folder.\n' + " ".join(passed)
+    instead = instead.rstrip()
+    files = [f"{file}.gz" for file in missing]
+    if known.archive is None:
+        check = partial(_check_downloaded, name)
+        mnist.download_files(files, home, known.title, known.mirrors, _most(known), check, instead)
+        return
+    print(f"{known.title} comes in one file with all of EMNIST, 562 MB, of which four files are kept.")
+    check = partial(_check_archive, known)
+    mnist.download_files([ARCHIVE], home, known.title, known.mirrors, MOST_OF_AN_ARCHIVE, check, instead)
+    try:
+        with mnist._scratch(home) as scratch, zipfile.ZipFile(home / ARCHIVE) as archive:
+            for file in files:
+                with archive.open(f"gzip/{file}") as packed, open(Path(scratch, file), "wb") as copy:
+                    shutil.copyfileobj(packed, copy)
+                _check_downloaded(name, Path(scratch, file))
+                os.replace(Path(scratch, file), home / file)
+    except (Flaw, KeyError, zipfile.BadZipFile) as error:
+        raise DownloadFailed(
+            f"the {ARCHIVE} of EMNIST that was fetched has no good {file}: {error}"
+        ) from error
+    finally:
+        (home / ARCHIVE).unlink(missing_ok=True)
+
+
+def _check_downloaded(name: str, path: Path) -> None:
+    """Raises Flaw for a file without the published sum, packed or unpacked."""
+    sums, found = SETS[name].files[path.name.removesuffix(".gz")], []
+    read_checked(path, _most(SETS[name]), found.append)
+    if sums.plain and found == [sums.plain]:
+        return
+    _must_be(sums.packed, path, SETS[name].title)
+
+
+def _check_archive(known: KnownSet, path: Path) -> None:
+    _must_be(known.archive, path, known.title)
+
+
+def _must_be(md5: str | None, path: Path, title: str) -> None:
+    if (found := sum_of_file(path)) != md5:
+        raise Flaw(f"is not {title}'s: its MD5 is {found}, expected {md5}")
