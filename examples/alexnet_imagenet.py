@@ -33,6 +33,7 @@ from minialex.study.exit_report import check_budget, keep_cut, report_exits
 from minialex.study.timeline import measure_step
 from minialex.training import exit_runs, results
 from minialex.training.command_line import (
+    Parser,
     add_threads,
     friendly,
     network_name,
@@ -133,9 +134,7 @@ ARCHITECTURE = ("arch", "small", "pixels", "width", "image_size", "exits", *ALEX
 
 def parse_arguments(argv=None):
     whole = whole_number(1)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add(
         "data",

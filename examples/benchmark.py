@@ -31,7 +31,7 @@ from minialex.data.folder import find_pictures
 from minialex.data.pictures import draw_pictures
 from minialex.study import benchmarks
 from minialex.study.benchmarks import Side, as_spread, count, in_turn, ratios, spread, table
-from minialex.training.command_line import choose_processes, friendly, number, whole_number
+from minialex.training.command_line import Parser, choose_processes, friendly, number, whole_number
 
 RESULTS = Path(__file__).resolve().parent / "results"
 BATCH = {"lenet": 128, "alexnet": 64, "resnet18": 16, "vgg11": 8, "densenet121": 8}
@@ -46,9 +46,7 @@ MiB = 2**20
 
 def parse_arguments(argv=None):
     whole = whole_number(1)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     # fmt: off
     add("--what", choices=MEASURE, default="lenet", help="what to measure (default: lenet)")

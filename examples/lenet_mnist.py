@@ -18,6 +18,7 @@ from minialex.data.loader import ArrayBatches
 from minialex.models.lenet import ACTIVATIONS, VARIANTS
 from minialex.training import results
 from minialex.training.command_line import (
+    Parser,
     add_threads,
     choose_processes,
     friendly,
@@ -70,10 +71,9 @@ MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "checkpoint_ever
 
 def parse_arguments(argv=None):
     whole = whole_number(1)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__.splitlines()[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add(

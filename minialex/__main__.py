@@ -16,22 +16,22 @@ from minialex.devices.twins import fast_by_default, twins_of
 from minialex.errors import CheckpointError, DataError
 from minialex.models.alexnet import PRESETS
 from minialex.models.lenet import VARIANTS
-from minialex.training.command_line import network_name, share
+from minialex.models.names import NETWORKS
+from minialex.training.command_line import Parser, network_name, share
+from minialex.words import nearest
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m minialex", allow_abbrev=False)
+    parser = Parser(prog="python -m minialex")
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="doctor | summary | predict | classify | marks"
     )
 
-    doctor = commands.add_parser(
-        "doctor", allow_abbrev=False, help="versions, devices, data; what is missing, and what mends it"
-    )
+    doctor = commands.add_parser("doctor", help="versions, devices, data; what is missing, and what mends it")
     doctor.set_defaults(run=run_doctor)
 
     summary = commands.add_parser(
-        "summary", allow_abbrev=False, help="a network's layers: shapes, parameters, multiply-adds, columns"
+        "summary", help="a network's layers: shapes, parameters, multiply-adds, columns"
     )
     summary.add_argument(
         "model",
@@ -50,7 +50,7 @@ def main(argv=None) -> int:
     )
     summary.set_defaults(run=run_summary)
 
-    predict = commands.add_parser("predict", allow_abbrev=False, help="read a photographed or drawn digit")
+    predict = commands.add_parser("predict", help="read a photographed or drawn digit")
     predict.add_argument("picture", help="a picture of one digit, dark on light or light on dark")
     predict.add_argument(
         "--weights", metavar="PATH", help="a run's folder or a weight file (default: the newest run)"
@@ -58,9 +58,7 @@ def main(argv=None) -> int:
     predict.add_argument("--save", metavar="PNG", help="also save what was done to the picture, step by step")
     predict.set_defaults(run=run_predict)
 
-    classify = commands.add_parser(
-        "classify", allow_abbrev=False, help="what a network sees in photographs: five names for each"
-    )
+    classify = commands.add_parser("classify", help="what a network sees in photographs: five names for each")
     classify.add_argument("pictures", nargs="+", metavar="picture", help="a photograph, or several")
     classify.add_argument(
         "--arch",
@@ -96,7 +94,6 @@ def main(argv=None) -> int:
 
     mark = commands.add_parser(
         "marks",
-        allow_abbrev=False,
         help="try the answers that learners kept: a row for each folder, a column for each exercise",
         description=marks.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -123,7 +120,11 @@ def main(argv=None) -> int:
 
 def lenet_or_network_name(name: str) -> str:
     """For argparse: a network that there is, LeNet-5 among them, which Python calls lenet5."""
-    return "lenet" if name in ("lenet", "lenet5") else network_name(name)
+    if name in ("lenet", "lenet5"):
+        return "lenet"
+    if nearest(name, ["lenet", "lenet5", *NETWORKS]) in (["lenet"], ["lenet5"]):
+        raise argparse.ArgumentTypeError(f"there is no network {name!r}; the nearest is lenet")
+    return network_name(name)
 
 
 def run_summary(args) -> int:
@@ -232,6 +233,7 @@ def run_classify(args) -> int:
     from minialex.training.recorded import check_preset, trained_names, unrecorded
     from minialex.training.runs import INPUT, check_whose, read_weights, weight_file
 
+    mx.place(args.devices)  # an unknown device is said at once
     arrays, known = read_weights(args.weights)
     check_whose(args.weights, "AlexNet", arrays, known, remedy="minialex predict reads digits")
     which = which_network(args.weights, arrays, known, args.arch, args.small)

@@ -110,11 +110,38 @@ def test_every_network_has_a_name_that_makes_it():
         assert network(name)(**options).num_classes == 3, name
 
 
-def test_summary_of_a_network_that_there_is_not_names_the_nearest(run, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["summary", "resnt50"], "there is no network 'resnt50'; the nearest are resnet50, "),
+        (["summary", "ResNet-50"], "there is no network 'ResNet-50'; the nearest are resnet50, "),
+        (["summary", "LeNet-5"], "there is no network 'LeNet-5'; the nearest is lenet"),
+        (["summary", "alexnet", "--preset", "papper"], "(did you mean paper?)"),
+        (["sumary"], "(did you mean summary?)"),
+        (["classify", "a.png", "--weigths", "runs/a"], "(did you mean --weights?)"),
+        (["classify", "a.png", "--weights", "runs/a", "--arch", "vgg-16"], "the nearest are vgg16, "),
+        (["predict", "a.png", "--weight", "runs/a"], "(did you mean --weights?)"),
+        (["marks", "a", "--lesson", "01"], "(did you mean --lessons?)"),
+    ],
+)
+def test_what_is_misspelt_is_told_with_what_is_near(run, capsys, arguments, message):
     with pytest.raises(SystemExit) as stopped:
-        run("summary", "resnt50")
+        run(*arguments)
     assert stopped.value.code == 2
-    assert "there is no network 'resnt50'; the nearest are resnet50, " in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["marks", ".", "--lessons", "1"], "no lesson 1 has exercises (did you mean 01?); there are 00"),
+        (["classify", "a.png", "--weights", "a", "--devices", "gpu:1"], '(did you mean "cuda:1"?)'),
+    ],
+)
+def test_what_is_nearly_right_is_told_with_what_is_near(run, arguments, message):
+    status, out, err = run(*arguments)
+    assert (status, out) == (1, "")
+    assert message in err
 
 
 @pytest.mark.parametrize(

@@ -1328,6 +1328,7 @@ def test_a_gpu_that_is_not_there_is_named(program, pictures):
         (["-j", "-1"], "a whole number >= 0 is needed, not '-1'"),
         (["--lr", "nan"], "a number >= 0 is needed, not 'nan'"),
         (["--preset", "vgg"], "invalid choice: 'vgg'"),
+        (["--batch_size", "9"], "unrecognized arguments: --batch_size (did you mean --batch-size?)"),
     ],
 )
 def test_bad_arguments_are_named(program, tmp_path, arguments, message):
