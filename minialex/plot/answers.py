@@ -5,6 +5,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from minialex.plot.fonts import class_names, shortened, width
 from minialex.plot.look import (
     BLUE,
     FAINT,
@@ -50,8 +51,8 @@ def confusion(matrix, path=None, classes=None) -> Picture:
     image = axes.imshow(errors, cmap=ERRORS.with_extremes(bad="#EDEDED"), vmin=0, vmax=most)
     if k <= 20:
         _count_cells(axes, matrix, most)
-        names = [*map(str, range(k) if classes is None else classes), "total"]
-        axes.set_xticks(range(k + 1), names, rotation=90 if max(map(len, names)) > len("total") else 0)
+        names = [*class_names(range(k) if classes is None else classes), "total"]
+        axes.set_xticks(range(k + 1), names, rotation=90 if max(map(width, names)) > width("total") else 0)
         axes.set_yticks(range(k + 1), names)
         axes.tick_params(length=0)
     else:
@@ -121,6 +122,7 @@ def neighbours(pictures, labels, classes, queries, found, path=None, title=None)
     tiles = as_pictures(np.stack([on_host(pictures[i]) for i in rows.ravel()]))
     tall, below, aside = tiles.shape[1] / tiles.shape[2], 0.26, 0.3  # the query stands a little aside
     right = labels[found] == labels[queries, None]
+    names = class_names(shortened(str(name), 18) for name in classes)
     share = f"{right.sum()} of {right.size} neighbours are of their picture's class"
     width, height = (1 + GAP) * rows.shape[1] - GAP + aside, len(rows) * (tall + below)
     figure = new_figure(1.5 * width + 0.3, 1.5 * height + 0.8, f"{title}: {share}" if title else share)
@@ -130,9 +132,9 @@ def neighbours(pictures, labels, classes, queries, found, path=None, title=None)
         colour = INK if column == 0 else BLUE if right[row, column - 1] else ORANGE
         axes.imshow(tiles[place], extent=(x, x + 1, y + tall, y), cmap="gray")
         axes.add_patch(Rectangle((x, y), 1, tall, fill=False, edgecolor=colour, linewidth=2 * (column > 0)))
-        name = str(classes[labels[rows[row, column]]])
+        name = names[labels[rows[row, column]]]
         look = {"color": colour, "weight": "bold" if column == 0 else "normal", "fontsize": 11}
-        axes.text(x + 0.5, y + tall + 0.04, _short(name), ha="center", va="top", **look)
+        axes.text(x + 0.5, y + tall + 0.04, name, ha="center", va="top", **look)
     axes.set(xlim=(-0.02, width + 0.02), ylim=(height, -0.02))
     axes.set_axis_off()
     return finished(figure, path)
@@ -140,7 +142,3 @@ def neighbours(pictures, labels, classes, queries, found, path=None, title=None)
 
 def _numbers(values):
     return np.asarray(on_host(values), dtype=np.int64)
-
-
-def _short(name, most=18):
-    return name if len(name) <= most else name[: most - 1] + "…"

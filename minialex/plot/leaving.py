@@ -8,6 +8,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from minialex.devices.device import to_numpy
 from minialex.models.smart_grid import gate_of
+from minialex.plot.fonts import class_names
 from minialex.plot.look import (
     BLUE,
     GAP,
@@ -140,7 +141,7 @@ def leavers(pictures, labels, answers, left, classes, count=10, title=None, path
     tall, below = pictures.shape[1] / pictures.shape[2], 0.42
     width, height = count * (1 + GAP) - GAP, exits * (tall + below + 0.16)
     figure = new_figure(1.25 * width + 0.3, 1.25 * height + 0.4 + 0.4 * bool(title), title)
-    axes = figure.subplots()
+    axes, names = figure.subplots(), class_names(classes)
     look = {"cmap": "gray"} | ({"vmin": 0, "vmax": 255} if pictures.dtype == np.uint8 else {})
     for exit in range(1, exits + 1):
         here = np.flatnonzero(left == exit)
@@ -162,7 +163,7 @@ def leavers(pictures, labels, answers, left, classes, count=10, title=None, path
             x, read = place * (1 + GAP), int(answers.best[at, exit - 1])
             right = read == labels[at]
             axes.imshow(pictures[at], extent=(x, x + 1, y + tall, y), **look)
-            words = f"{classes[read]}\n{100 * answers.sure[at, exit - 1]:.0f} %"
+            words = f"{names[read]}\n{100 * answers.sure[at, exit - 1]:.0f} %"
             axes.text(
                 x + 0.5,
                 y + tall + 0.03,
