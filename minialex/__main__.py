@@ -13,7 +13,7 @@ import numpy as np
 import minialex as mx
 from minialex.check.kept import marks
 from minialex.devices.twins import fast_by_default, twins_of
-from minialex.errors import CheckpointError, DataError
+from minialex.errors import DataError
 from minialex.models.alexnet import PRESETS
 from minialex.models.lenet import VARIANTS
 from minialex.models.names import NETWORKS
@@ -81,7 +81,7 @@ def main(argv=None) -> int:
     classify.add_argument("--preset", choices=PRESETS, help="of AlexNet (default: as --arch)")
     classify.add_argument(
         "--mean", metavar="FILE",
-        help=".npy of (3, H, W) or (3,), ordered as the channels (default: the run's mean picture, if it has one)",
+        help=".npy of (3, S, S) or (3,), ordered as the channels (default: the run's mean picture, if it has one)",
     )  # fmt: skip
     classify.add_argument(
         "--leave-at",
@@ -152,6 +152,7 @@ def run_summary(args) -> int:
 
 def run_predict(args) -> int:
     from minialex.data.photo import as_text, digit_from_picture
+    from minialex.training.newest import newest_run
     from minialex.training.recorded import unrecorded
     from minialex.training.runs import check_whose, load_run
 
@@ -201,16 +202,6 @@ def can_show(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def newest_run() -> Path:
-    """The folder of the newest finished run under runs/."""
-    models = sorted(Path("runs").glob("lenet*/model.safetensors"), key=lambda path: path.stat().st_mtime)
-    if not models:
-        raise FileNotFoundError(
-            "there are no trained weights under runs/: run python examples/lenet_mnist.py first, or give --weights"
-        )
-    return models[-1].parent
 
 
 # ---- classify --------------------------------------------------------------------------------------
@@ -297,8 +288,8 @@ def preset_by_shape(path, arrays) -> str:
 def preparation(wanted, mean_file):
     """What is done to a picture for a network: `wanted`, with the mean of a run, of a file, or ImageNet's."""
     from minialex.data.augment import MEAN_COLOUR, Prepare
+    from minialex.data.mean_file import read_mean
     from minialex.training.runs import read_input
-    from minialex.weights.unpickle import read_array
 
     if mean_file is None:
         if wanted.mean == "image":
@@ -309,12 +300,8 @@ def preparation(wanted, mean_file):
         return Prepare.for_input(wanted)
     if Path(mean_file).suffix == ".safetensors":
         return Prepare.for_input(wanted, read_input(mean_file, ["mean"])["mean"])
-    try:
-        return Prepare(wanted.crop, wanted.scale, read_array(mean_file), wanted.std, wanted.order)
-    except CheckpointError:
-        raise
-    except ValueError as error:
-        raise ValueError(f"{mean_file} is no mean picture: {error}") from error
+    mean = read_mean(mean_file, wanted.scale, wanted.order)
+    return Prepare(wanted.crop, wanted.scale, mean, wanted.std, wanted.order)
 
 
 # ---- doctor ----------------------------------------------------------------------------------------
