@@ -41,6 +41,7 @@ from minialex.training.runs import (
     settings_to_resume,
     write_settings,
 )
+from minialex.words import counted
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
 DEFAULTS = {
@@ -253,7 +254,9 @@ def train_network(args, device, output):
     folder = output.take()
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:
         last = last_row(checkpoint, "test_error")
-        print(f"This run is finished: {last['epoch']} epochs, test error {last['test_error']:.2f} %.")
+        print(
+            f"This run is finished: {counted(last['epoch'], 'epoch')}, test error {last['test_error']:.2f} %."
+        )
         flaws = results.flaws(folder, checkpoint, ErrorReport(), PICTURES, MAY_CHANGE)
         if lost := results.lost_best(folder, checkpoint, ErrorReport()):
             print(lost)
@@ -269,8 +272,8 @@ def train_network(args, device, output):
     train_on, held_out, test = make_batches(sets, settings, model.prepare)
     print(mx.summary(model))
     print(
-        f"\n{settings['data']}: {len(train_on.labels):,} pictures to train on, {settings['holdout']:,} held out, "
-        f"{len(test.labels):,} to test; on {device.name}, in {folder}\n"
+        f"\n{settings['data']}: {counted(len(train_on.labels), 'picture')} to train on, "
+        f"{settings['holdout']:,} held out, {len(test.labels):,} to test; on {device.name}, in {folder}\n"
         + ", ".join(f"{name} {settings[name]}" for name in DEFAULTS if settings[name] is not None)
         + "\n"
     )

@@ -18,7 +18,7 @@ from minialex.models.alexnet import PRESETS
 from minialex.models.lenet import VARIANTS
 from minialex.models.names import NETWORKS
 from minialex.training.command_line import Parser, network_name, share
-from minialex.words import nearest
+from minialex.words import counted, nearest
 
 
 def main(argv=None) -> int:
@@ -332,7 +332,7 @@ def run_doctor(args) -> int:
 
     cpu = mx.Device("cpu")
     print("\nDevices")
-    print(f"  cpu           {os.cpu_count()} cores, {cpu.threads} used; {blas()}")
+    print(f"  cpu           {counted(os.cpu_count(), 'core')}, {cpu.threads} used; {blas()}")
     print(f"  cuda          {cuda()}")
     print(f"  fast twins    {fast_twins()}")
     print("  sim:0, sim:1  pretended GPUs, for tests and lessons: always there")
@@ -372,7 +372,7 @@ def blas() -> str:
     except ImportError:
         return "BLAS: unknown without threadpoolctl"
     found = [
-        f"{info['internal_api']} {info.get('version') or ''} with {info['num_threads']} threads".replace(
+        f"{info['internal_api']} {info.get('version') or ''} with {counted(info['num_threads'], 'thread')}".replace(
             "  ", " "
         )
         for info in threadpool_info()

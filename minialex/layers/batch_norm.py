@@ -5,6 +5,7 @@ import numpy as np
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Buffer, Parameter
 from minialex.shapes import positive
+from minialex.words import counted
 
 
 class BatchNorm2D(Layer):
@@ -88,7 +89,9 @@ class BatchNorm2D(Layer):
     def split(self, parts):
         """Towers: each normalises its own channels."""
         if self.channels % parts:
-            raise ValueError(f"{self}: {self.channels} channels are not divided by {parts} towers")
+            raise ValueError(
+                f"{self}: {counted(self.channels, 'channel')} cannot be divided by {parts} towers"
+            )
         pieces = []
         dealt = {
             name: value.split(parts)

@@ -5,6 +5,7 @@ import numpy as np
 from minialex.devices.device import device_of, is_array
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.layer import Array, Layer
+from minialex.words import counted
 
 
 class Loss(Layer):
@@ -25,7 +26,10 @@ class Loss(Layer):
         if labels.dtype.kind not in "iu":
             raise DtypeMismatch(f"{self}: labels are whole numbers, the classes; these are {labels.dtype}")
         if labels.shape != (N,):
-            raise ValueError(f"{self}: {N} rows of logits need labels of shape ({N},), not {labels.shape}")
+            raise ValueError(
+                f"{self}: {counted(N, 'row of logits needs', 'rows of logits need')} labels of shape ({N},), "
+                f"not {labels.shape}"
+            )
         if not isinstance(labels, np.ndarray):
             if device_of(labels) is not self.device:
                 raise DeviceMismatch(

@@ -23,6 +23,7 @@ from minialex.plot.look import (
     sheet,
     styled,
 )
+from minialex.words import counted
 
 ERRORS = LinearSegmentedColormap.from_list("errors", ["white", "#F3B58A", ORANGE, "#8A3C00"])
 
@@ -40,7 +41,7 @@ def confusion(matrix, path=None, classes=None) -> Picture:
         raise ValueError(f"matrix must be (K, K), not {matrix.shape}")
     k = len(matrix)
     if classes is not None and len(classes) != k:
-        raise ValueError(f"{len(classes)} names for {k} classes")
+        raise ValueError(f"{counted(len(classes), 'name')} for {counted(k, 'class', 'classes')}")
     total, wrong = matrix.sum(), matrix.sum() - matrix.trace()
     side = 8 if k > 20 else max(6, 0.6 * k + 2.5)
     title = f"{wrong:,} of {total:,} wrong ({100 * wrong / max(total, 1):.2f} %)"
@@ -90,12 +91,12 @@ def mistakes(pictures, labels, predictions, confidences, path=None, count=25) ->
     labels, predictions, confidences = on_host(labels), on_host(predictions), on_host(confidences)
     for name, array in (("labels", labels), ("predictions", predictions), ("confidences", confidences)):
         if array.shape != (len(pictures),):
-            raise ValueError(f"{len(pictures)} pictures, but {name} of shape {array.shape}")
+            raise ValueError(f"{counted(len(pictures), 'picture')}, but {name} of shape {array.shape}")
     wrong = np.flatnonzero(labels != predictions)
     worst = wrong[np.argsort(-confidences[wrong], kind="stable")][:count]
     if not len(worst):
         figure = new_figure(7, 1.6)
-        message = f"No mistakes in {len(pictures):,} pictures."
+        message = f"No mistakes in {counted(len(pictures), 'picture')}."
         figure.text(0.5, 0.5, message, ha="center", va="center", size=18)
         return finished(figure, path)
     captions = []
@@ -117,7 +118,9 @@ def neighbours(pictures, labels, classes, queries, found, path=None, title=None)
     """
     queries, found, labels = np.atleast_1d(_numbers(queries)), _numbers(found), _numbers(labels)
     if found.ndim != 2 or len(found) != len(queries) or not found.size:
-        raise ValueError(f"{len(queries)} queries, but found has shape {found.shape}, not (Q, count)")
+        raise ValueError(
+            f"{counted(len(queries), 'query', 'queries')}, but found has shape {found.shape}, not (Q, count)"
+        )
     rows = np.concatenate([queries[:, None], found], axis=1)  # (Q, 1 + count)
     tiles = as_pictures(np.stack([on_host(pictures[i]) for i in rows.ravel()]))
     tall, below, aside = tiles.shape[1] / tiles.shape[2], 0.26, 0.3  # the query stands a little aside

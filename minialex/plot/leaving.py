@@ -26,6 +26,7 @@ from minialex.plot.look import (
     on_host,
     styled,
 )
+from minialex.words import counted
 
 COLOURS = (ORANGE, PINK, "#E69F00", "#56B4E9", INK)  # of the others
 OPEN = colormaps["Blues"].with_extremes(bad=LINE)
@@ -135,8 +136,8 @@ def leavers(pictures, labels, answers, left, classes, count=10, title=None, path
     exits = answers.best.shape[1]
     if not len(pictures) == len(labels) == len(left) == len(answers.best):
         raise ValueError(
-            f"{len(pictures)} pictures, {len(labels)} labels, {len(left)} exits and {len(answers.best)} answers do not "
-            "belong together"
+            f"{counted(len(pictures), 'picture')}, {counted(len(labels), 'label')}, {counted(len(left), 'exit')} and "
+            f"{counted(len(answers.best), 'answer')} do not belong together"
         )
     tall, below = pictures.shape[1] / pictures.shape[2], 0.42
     width, height = count * (1 + GAP) - GAP, exits * (tall + below + 0.16)
@@ -155,7 +156,7 @@ def leavers(pictures, labels, answers, left, classes, count=10, title=None, path
         axes.text(
             0,
             y - 0.03,
-            f"exit {exit}: {total:,} of {len(left):,} pictures; {which}",
+            f"exit {exit}: {total:,} of {counted(len(left), 'picture')}; {which}",
             va="bottom",
             weight="bold",
         )

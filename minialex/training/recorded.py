@@ -8,6 +8,7 @@ from minialex.training.runs import SETTINGS, weight_file
 from minialex.weights import load_with_metadata, record_in
 from minialex.weights.foreign import is_torchvisions
 from minialex.weights.seal import VELOCITY
+from minialex.words import counted
 
 
 def unrecorded(path: str | Path, taken_for: str) -> str:
@@ -75,7 +76,7 @@ def last_layer_is_new(path, recorded, count: int, listed, classes: list[str]) ->
     Raises ValueError where it has as many outputs, and nobody says of what: see names_for.
     """
     if count != len(classes):
-        return f"they have {count} classes, the pictures {len(classes)}"
+        return f"they have {counted(count, 'class', 'classes')}, the pictures {len(classes)}"
     names = names_for(path, recorded, count, listed, classes)
     if are_same(names, classes):
         return ""
