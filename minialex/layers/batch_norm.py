@@ -109,7 +109,9 @@ class BatchNorm2D(Layer):
     def check_input(self, x):
         super().check_input(x)
         if x.shape[1] != self.channels:
-            raise ValueError(f"{self} has {self.channels} channels, the input {x.shape[1]}: shape {x.shape}")
+            raise ValueError(
+                f"{self} has {counted(self.channels, 'channel')}, the input {x.shape[1]}: shape {x.shape}"
+            )
         if self.training and not self.frozen and x.size == self.channels:
             raise ValueError(
                 f"{self}: the input of shape {x.shape} has one number a channel, and one number has no variance: "

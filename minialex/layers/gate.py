@@ -104,7 +104,7 @@ class Gate(Layer):
         super().check_input(x)
         if x.ndim < 2 or x.shape[1] != sum(self.sizes):
             raise ValueError(
-                f"{self} has gates for {' + '.join(map(str, self.sizes))} = {sum(self.sizes)} channels; "
+                f"{self} has gates for {' + '.join(map(str, self.sizes))} = {counted(sum(self.sizes), 'channel')}; "
                 f"the input has shape {x.shape}"
             )
 

@@ -39,7 +39,8 @@ class Loss(Layer):
         if labels.min() < 0 or labels.max() >= classes:
             wrong = int(labels[(labels < 0) | (labels >= classes)][0])
             raise ValueError(
-                f"{self}: label {wrong} is out of range: {classes} classes go from 0 to {classes - 1}"
+                f"{self}: label {wrong} is out of range: "
+                f"{counted(classes, 'class goes', 'classes go')} from 0 to {classes - 1}"
             )
         return self.device.asarray(labels.astype(np.intp))
 

@@ -254,8 +254,8 @@ def train_epoch(
 
     if progress.step and progress.steps not in (None, steps):
         report.say(
-            f"Epoch {progress.epoch + 1} was to have {progress.steps} steps and has {steps} now, since the pictures "
-            f"are others: going on after step {progress.step} of these."
+            f"Epoch {progress.epoch + 1} was to have {counted(progress.steps, 'step')} and has {steps} now, "
+            f"since the pictures are others: going on after step {progress.step} of these."
         )
     progress.steps = steps
     report.begin(progress.epoch, epochs, progress.step, steps)

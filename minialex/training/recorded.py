@@ -44,7 +44,8 @@ def trained_names(path: str | Path, recorded: list[str] | None, count: int, list
     """
     if recorded is not None and len(recorded) != count:
         raise CheckpointError(
-            f"{path} has {count} classes, and is said to know {len(recorded)}, {a_few(recorded)}: these belong to "
+            f"{path} has {counted(count, 'class', 'classes')}, and is said to know {len(recorded)}, "
+            f"{a_few(recorded)}: these belong to "
             "different runs"
         )
     lines = read_names(listed, count) if listed else None
@@ -63,9 +64,9 @@ def names_for(
     if names is None:
         there = f" The pictures have {len(found)}: {a_few(found)}." if found else ""
         raise ValueError(
-            f"{path} does not say the names of its {count} classes, and a place in a list is no name.{there} Say them "
-            "with --classes FILE: one name a line, as the folders are called, in the order of the network's outputs "
-            "(of ImageNet's 1,000: their wnids, sorted)"
+            f"{path} does not say the names of its {counted(count, 'class', 'classes')}, and a place in a list is no "
+            f"name.{there} Say them with --classes FILE: one name a line, as the folders are called, in "
+            "the order of the network's outputs (of ImageNet's 1,000: their wnids, sorted)"
         )
     return names
 
