@@ -53,7 +53,9 @@ def main(argv=None) -> int:
     predict = commands.add_parser("predict", help="read a photographed or drawn digit")
     predict.add_argument("picture", help="a picture of one digit, dark on light or light on dark")
     predict.add_argument(
-        "--weights", metavar="PATH", help="a run's folder or a weight file (default: the newest run in this folder)"
+        "--weights",
+        metavar="PATH",
+        help="a run's folder or a weight file (default: the newest run in this folder)",
     )
     predict.add_argument("--save", metavar="PNG", help="also save what was done to the picture, step by step")
     predict.set_defaults(run=run_predict)

@@ -6,15 +6,15 @@ is drawn (`readable`). Fonts are searched only where a character is missing, and
 
 import sys
 import unicodedata
-from functools import lru_cache
 
 from matplotlib import get_cachedir
-from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
 FAMILY = "DejaVu Sans"  # which comes with matplotlib
 BOXES = ("Last Resort", "Adobe Blank")  # fonts that have every character, as a box or as nothing
+_family: dict[str, str | None] = {}  # that has the character; None: there is none
 _said: set[str] = set()
 
 
@@ -25,6 +25,7 @@ def class_names(classes) -> list[str]:
     ['cat', 'café', '\\\\$5 or \\\\$6']
     """
     names = [str(name) for name in classes]
+    _fonts_with(_missing(Text(text="".join(names), family=FAMILY)))  # for all at once
     lost = {i: missing for i, name in enumerate(names) if (missing := _lost(name))}
     if lost:
         _say(set().union(*lost.values()), f"class {next(iter(lost))}")
@@ -55,9 +56,10 @@ def shortened(text: str, most: int) -> str:
 
 def readable(figure) -> None:
     """Give each text of a figure a font for what its own lacks; what none has becomes `\\u732b`, as in Python."""
-    wanting = [text for text in figure.findobj(Text) if _missing(text)]
-    for text in wanting:
-        text.set_fontfamily([*text.get_fontfamily(), *_fonts_with(frozenset(_missing(text)))])
+    wanting = {text: missing for text in figure.findobj(Text) if (missing := _missing(text))}
+    _fonts_with(set().union(*wanting.values()))  # for all at once
+    for text, missing in wanting.items():
+        text.set_fontfamily([*text.get_fontfamily(), *_fonts_with(missing)])
         if _missing(text):  # found in a font that has them in one weight alone
             text.set_fontweight("normal")
     lost = {text: missing for text in wanting if (missing := _missing(text))}
@@ -88,29 +90,30 @@ def _missing(text: Text) -> set[str]:
 
 def _lost(name: str) -> set[str]:
     """The characters of a name that no font has."""
-    text = Text(text=name, fontproperties=FontProperties(family=FAMILY))
+    text = Text(text=name, family=FAMILY)
     if missing := _missing(text):
-        text.set_fontfamily([FAMILY, *_fonts_with(frozenset(missing))])
+        text.set_fontfamily([FAMILY, *_fonts_with(missing)])
         return _missing(text)
     return missing
 
 
-@lru_cache
-def _fonts_with(characters: frozenset[str]) -> tuple[str, ...]:
-    """Families that have as many of these as there are, in few fonts: plain upright ones, without serifs, first."""
-    left, found = set(characters), []
-    for entry in sorted(fontManager.ttflist, key=_rank):
-        if not left or entry.name == FAMILY or entry.name.startswith(BOXES):
-            continue
-        try:
-            font = FT2Font(entry.fname)
-            here = {character for character in left if font.get_char_index(ord(character))}
-        except (OSError, RuntimeError):  # gone since matplotlib made its list, or damaged
-            continue
-        if here:
+def _fonts_with(characters: set[str]) -> list[str]:
+    """Families that have as many of these as there are: plain upright ones, without serifs, first."""
+    if left := characters - _family.keys():
+        _family.update(dict.fromkeys(left))
+        for entry in sorted(fontManager.ttflist, key=_rank):
+            if not left:
+                break
+            if entry.name == FAMILY or entry.name.startswith(BOXES):
+                continue
+            try:
+                font = FT2Font(entry.fname)
+                here = {character for character in left if font.get_char_index(ord(character))}
+            except (OSError, RuntimeError):  # gone since matplotlib made its list, or damaged
+                continue
+            _family.update(dict.fromkeys(here, entry.name))
             left -= here
-            found.append(entry.name)
-    return tuple(dict.fromkeys(found))
+    return sorted({family for character in characters if (family := _family[character])})
 
 
 def _rank(entry):

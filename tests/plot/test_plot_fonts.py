@@ -20,9 +20,7 @@ def few_fonts(monkeypatch):
     own = [f for f in font_manager.fontManager.ttflist if "mpl-data" in f.fname]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", own)
     monkeypatch.setattr(fonts, "_said", set())
-    fonts._fonts_with.cache_clear()
-    yield
-    fonts._fonts_with.cache_clear()
+    monkeypatch.setattr(fonts, "_family", {})
 
 
 @pytest.fixture
@@ -139,3 +137,12 @@ def test_wide_names_stand_upright_and_are_cut_sooner(han):
     assert {tick.get_rotation() for tick in ticks} == {90}
     figure = plot.neighbours(np.zeros((3, 1, 4, 4)), [0, 1, 2], ["猫" * 20, "犬", "cat"], [0], [[1, 2]])
     assert "猫" * 8 + "…" in words(figure)
+
+
+def test_fonts_are_searched_once_for_a_thousand_names(monkeypatch):
+    opened = []
+    monkeypatch.setattr(fonts, "FT2Font", lambda path: opened.append(path) or font_manager.get_font(path))
+    names = [f"猫{chr(0x4E00 + i)}" for i in range(1000)]
+    for _ in range(2):
+        assert fonts.class_names(names)[999] == "class 999"
+    assert len(opened) == len(set(opened)) > 1
