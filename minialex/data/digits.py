@@ -74,8 +74,8 @@ def draw_digits(count: int, seed: int = 0) -> Pictures:
 def load_drawn_digits(train: int = 10_000, test: int = 2_000, seed: int = 0) -> tuple[Pictures, Pictures]:
     """Drawn digits in MNIST's place: `(train_x, train_y), (test_x, test_y)`, as `load_mnist` returns them.
 
-    The two sets come from separate random streams. For a network they are easier than MNIST, and no substitute for it in a
-    result: say "drawn digits" beside the number. The whole takes a few seconds.
+    The two sets come from separate random streams. For a network they are easier than MNIST, and no substitute for it
+    in a result: say "drawn digits" beside the number. The whole takes a few seconds.
 
     >>> (train_x, train_y), (test_x, test_y) = load_drawn_digits(train=30, test=10)
     >>> train_x.shape, test_y.shape
