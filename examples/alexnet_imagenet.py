@@ -33,6 +33,7 @@ from minialex.study.exit_report import check_budget, keep_cut, report_exits
 from minialex.study.timeline import measure_step
 from minialex.training import exit_runs, results
 from minialex.training.command_line import (
+    Parser,
     add_threads,
     friendly,
     network_name,
@@ -77,6 +78,7 @@ from minialex.training.runs import (
     write_input,
     write_settings,
 )
+from minialex.words import counted
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
 DEFAULTS = {
@@ -133,9 +135,7 @@ ARCHITECTURE = ("arch", "small", "pixels", "width", "image_size", "exits", *ALEX
 
 def parse_arguments(argv=None):
     whole = whole_number(1)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add(
         "data",
@@ -321,13 +321,15 @@ class Pictures:
         if self.settings["dummy"]:
             return "random numbers in place of pictures"
         sets = [pictures for pictures in (self.train_list, self.val_list) if pictures]
-        sizes = [f"{len(self.train_list):,} pictures to train on"] if self.train_list else []
+        sizes = [f"{counted(len(self.train_list), 'picture')} to train on"] if self.train_list else []
         sizes.append(f"{len(self.val_list):,} to validate")
         used = [
             self.classes[i] for i in sorted({int(i) for pictures in sets for i in np.unique(pictures.labels)})
         ]
-        of_all = f"of {len(self.classes)} " if len(used) < len(self.classes) else ""
-        lines = [f"{' and '.join(sizes)}, {len(used)} {of_all}classes: {a_few(used)}"]
+        classes = counted(len(self.classes), "class", "classes")
+        if len(used) < len(self.classes):
+            classes = f"{len(used)} of {classes}"
+        lines = [f"{' and '.join(sizes)}, {classes}: {a_few(used)}"]
         if numbers := index_map(self.classes):
             lines.append(f"Labels by name, in the order of texts: {numbers}")
         lines += [f"Passed over: {pictures.passed}" for pictures in sets if pictures.passed]
@@ -399,7 +401,9 @@ def begin_with(args, model, settings):
         fresh = mx.weights.load_pretrained(model, weight_file(path), new_last_layer=True if why else None)
     print(f"Beginning with the weights of {path}" + (f", but for {', '.join(fresh)}: {why}" if fresh else ""))
     if kept := settings.get("exits_kept"):
-        print(f"Its {kept} exits stay as they are; those behind them are trained.")
+        print(
+            f"Its {counted(kept, 'exit stays as it is', 'exits stay as they are')}; those behind are trained."
+        )
     say(unrecorded(path, spelt(**settings)))
 
 
@@ -484,8 +488,10 @@ def train_network(args, checkpoint, settings, folder):
         if wants_a_look(settings):
             look(model, pictures, prepare, folder)
     last = history[-1]
-    epochs = "1 epoch" if last["epoch"] == 1 else f"{last['epoch']} epochs"
-    print(f"\nValidation: Acc@1 {last['val_acc1']:.2f} %, Acc@5 {last['val_acc5']:.2f} % after {epochs}")
+    print(
+        f"\nValidation: Acc@1 {last['val_acc1']:.2f} %, Acc@5 {last['val_acc5']:.2f} % "
+        f"after {counted(last['epoch'], 'epoch')}"
+    )
     print(f"In {folder}: " + ", ".join([MODEL, HISTORY, *sorted(path.name for path in folder.glob("*.png"))]))
     if not settings["dummy"]:
         print(f"Try it on a picture of your own: python -m minialex classify my.jpg --weights {folder}")
@@ -552,7 +558,14 @@ def say_skipped(*sets):
     """Name the files that could not be read."""
     flaws = {path: flaw for batches in sets for path, flaw in batches.bad_files.items()}
     if flaws:
-        print("\n  ".join([f"{len(flaws)} unreadable files were skipped:", *flaws.values()]))
+        print(
+            "\n  ".join(
+                [
+                    f"{counted(len(flaws), 'unreadable file was', 'unreadable files were')} skipped:",
+                    *flaws.values(),
+                ]
+            )
+        )
 
 
 WHAT_WAS_DONE = """
@@ -597,7 +610,7 @@ def evaluate(args):
     crops = "mean of ten crops" if args.ten_crop else "centre crop"
     print(
         f"Acc@1 {scores.acc1:.2f} %, Acc@5 {scores.acc5:.2f} %, loss {scores.loss:.4f} "
-        f"({crops}, {scores.seen:,} pictures)"
+        f"({crops}, {counted(scores.seen, 'picture')})"
     )
     say_skipped(validate)
     scores.check_finite("on the validation pictures")
@@ -724,7 +737,9 @@ def train_in(output, args):
         if is_smart(settings):
             settings["penalty"] = of_run.get("penalty", 0.0)  # with which its gates were trained
         last = last_row(checkpoint, "val_acc1")
-        print(f"This run is finished: {last['epoch']} epochs, validation Acc@1 {last['val_acc1']:.2f} %.")
+        print(
+            f"This run is finished: {counted(last['epoch'], 'epoch')}, validation Acc@1 {last['val_acc1']:.2f} %."
+        )
         if any((folder / name).exists() for name in PICTURES_LOOK):  # a run from before settings kept it
             settings["look"] = True
         expected = [*PICTURES, *(PICTURES_LOOK if wants_a_look(settings) else [])]

@@ -30,8 +30,9 @@ import minialex as mx
 from minialex.data.folder import find_pictures
 from minialex.data.pictures import draw_pictures
 from minialex.study import benchmarks
-from minialex.study.benchmarks import Side, as_spread, count, in_turn, ratios, spread, table
-from minialex.training.command_line import choose_processes, friendly, number, whole_number
+from minialex.study.benchmarks import Side, as_spread, in_turn, ratios, spread, table
+from minialex.training.command_line import Parser, choose_processes, friendly, number, whole_number
+from minialex.words import counted
 
 RESULTS = Path(__file__).resolve().parent / "results"
 BATCH = {"lenet": 128, "alexnet": 64, "resnet18": 16, "vgg11": 8, "densenet121": 8}
@@ -46,9 +47,7 @@ MiB = 2**20
 
 def parse_arguments(argv=None):
     whole = whole_number(1)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     # fmt: off
     add("--what", choices=MEASURE, default="lenet", help="what to measure (default: lenet)")
@@ -239,7 +238,7 @@ def measure_evaluation(args, rival):
     sizes = [2**n for n in range(args.batch.bit_length())]
     speed, rows = {}, []
     us = {"minialex": {}, **({"PyTorch": {}} if rival else {})}
-    print(f"{count(args.rounds, 'round')}{', in turn' if rival else ''}\n")
+    print(f"{counted(args.rounds, 'round')}{', in turn' if rival else ''}\n")
     for size in sizes:
         x, _ = draw_batch(args, size)
         sides = [
@@ -291,7 +290,8 @@ def measure_reading(args, pictures):
     workers = args.workers or [0, *(2**n for n in range(cores.bit_length() + 1))]
     alone, sides = benchmark_loader.ALONE, benchmark_loader.sides(pictures, side, crop, args.batch, workers)
     print(
-        f"{len(pictures)} pictures, cut to {side}x{side}, cropped to {crop}x{crop}; {count(args.rounds, 'round')}\n"
+        f"{counted(len(pictures), 'picture')}, cut to {side}x{side}, cropped to {crop}x{crop}; "
+        f"{counted(args.rounds, 'round')}\n"
     )
     times = in_turn(sides, args.rounds, 1, 1, label="loader")
     rates = {name: spread([len(pictures) / t for t in seconds]) for name, seconds in times.items()}
@@ -307,7 +307,7 @@ def measure_reading(args, pictures):
 def measure_memory(args, rival):
     """memory: training in a process of its own, for each side; this one stays small."""
     args.steps = args.steps or 3
-    print(f"{count(args.steps, 'step')} in a process of its own, {count(args.rounds, 'time')}\n")
+    print(f"{counted(args.steps, 'step')} in a process of its own, {counted(args.rounds, 'time')}\n")
     runs = {"minialex": [], **({"PyTorch": []} if rival else {})}
     for _ in range(args.rounds):
         for name, taken in runs.items():
@@ -365,7 +365,7 @@ MEASURE = {**dict.fromkeys(BATCH, measure_training), "layers": measure_layers, "
 def say_turns(args, steps, sides, processes=1):
     turns = f", {' and '.join(side.name for side in sides)} in turn" if len(sides) > 1 else ""
     shared = f"; minialex in {processes} processes" if processes > 1 else ""
-    print(f"{count(args.rounds, 'round')} of {count(steps, 'step')} each{turns}{shared}\n")
+    print(f"{counted(args.rounds, 'round')} of {counted(steps, 'step')} each{turns}{shared}\n")
 
 
 def show_limit(device):
@@ -379,7 +379,7 @@ def title_of(args, devices):
     width = f", width {args.width:g}" if args.width != 1 else ""
     size = f"{args.image_size}x{args.image_size}{width}"
     if args.network == "alexnet":
-        network = f"AlexNet ({size}, {count(args.towers, 'tower')})"
+        network = f"AlexNet ({size}, {counted(args.towers, 'tower')})"
     else:
         network = TITLES[args.network] + (f" ({size})" if args.network != "lenet" else "")
     what = {
@@ -468,7 +468,10 @@ def main(argv=None):
     path = Path(args.output) if args.output else benchmarks.free_name(RESULTS, name)
     benchmarks.write_record(path, record)
     machine = record["hardware"]
-    print("\n" + ", ".join([machine["cpu"], f"{machine['cores']} cores", *machine["gpus"], *machine["blas"]]))
+    print(
+        "\n"
+        + ", ".join([machine["cpu"], counted(machine["cores"], "core"), *machine["gpus"], *machine["blas"]])
+    )
     shown = [name for name in record["versions"] if name not in ("pillow", "threadpoolctl")]
     print(", ".join(f"{name} {record['versions'][name]}" for name in shown))
     print(f"Written to {args.output or os.path.relpath(path)}")

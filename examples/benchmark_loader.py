@@ -5,7 +5,8 @@ from PIL import Image
 
 from minialex.data.augment import Prepare
 from minialex.data.loader import PictureBatches
-from minialex.study.benchmarks import Side, count
+from minialex.study.benchmarks import Side
+from minialex.words import counted
 
 ALONE = "Pillow alone"
 
@@ -15,7 +16,7 @@ def sides(pictures, side: int, crop: int, batch: int, workers: list[int]) -> lis
 
     def with_workers(number):
         batches = PictureBatches(pictures, Prepare(crop), batch, workers=number, side=side)
-        return Side(count(number, "worker"), lambda: sum(len(x) for x, _ in batches.shuffled(0)))
+        return Side(counted(number, "worker"), lambda: sum(len(x) for x, _ in batches.shuffled(0)))
 
     alone = Side(ALONE, lambda: read_with_pillow(pictures.files, side, crop))
     return [alone, *map(with_workers, workers)]

@@ -29,7 +29,8 @@ from minialex.data.small import Cropped, Prepared, digest_of, small_pictures
 from minialex.study import benchmarks
 from minialex.study.benchmarks import table
 from minialex.study.leaving import Leaving, answers_of, curve, exit_costs, leave_at_for, leaving
-from minialex.training.command_line import friendly, number, whole_number
+from minialex.training.command_line import Parser, friendly, number, whole_number
+from minialex.words import did_you_mean
 
 RECIPE, WARM_UP = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}, 0.1  # as examples/small_networks.py
 SMARTNET, TOGETHER = "SmartNet", "SmartNet-together"
@@ -52,9 +53,7 @@ HOW = {
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add(
         "data",
@@ -81,7 +80,9 @@ def parse_arguments(argv=None):
     args.output_dir = args.output_dir or Path("runs") / f"early-exits-{args.kind}"
     known = NETWORKS[args.kind]
     if unknown := [name for name in args.networks or () if name not in known]:
-        parser.error(f"--networks {unknown[0]!r} is not one of {', '.join(known)}")
+        parser.error(
+            f"--networks {unknown[0]!r} is not one of {', '.join(known)}{did_you_mean(unknown[0], known)}"
+        )
     args.networks = args.networks or list(known)
     return args
 

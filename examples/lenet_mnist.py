@@ -21,6 +21,7 @@ from minialex.data.named import known_set
 from minialex.models.lenet import ACTIVATIONS, VARIANTS
 from minialex.training import results
 from minialex.training.command_line import (
+    Parser,
     add_threads,
     choose_processes,
     friendly,
@@ -43,6 +44,7 @@ from minialex.training.runs import (
     settings_to_resume,
     write_settings,
 )
+from minialex.words import counted
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
 DEFAULTS = {
@@ -74,10 +76,9 @@ MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "checkpoint_ever
 
 def parse_arguments(argv=None):
     whole = whole_number(1)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__.splitlines()[0],
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add(
@@ -290,7 +291,9 @@ def train_network(args, device, output):
     folder = output.take()
     if checkpoint and checkpoint.state["progress"]["epoch"] >= settings["epochs"]:
         last = last_row(checkpoint, "test_error")
-        print(f"This run is finished: {last['epoch']} epochs, test error {last['test_error']:.2f} %.")
+        print(
+            f"This run is finished: {counted(last['epoch'], 'epoch')}, test error {last['test_error']:.2f} %."
+        )
         flaws = results.flaws(folder, checkpoint, ErrorReport(), PICTURES, MAY_CHANGE)
         if lost := results.lost_best(folder, checkpoint, ErrorReport()):
             print(lost)
@@ -307,8 +310,8 @@ def train_network(args, device, output):
     train_on, held_out, test = make_batches(sets, settings, model.prepare)
     print(mx.summary(model))
     print(
-        f"\n{settings['data']}: {len(train_on.labels):,} pictures to train on, {settings['holdout']:,} held out, "
-        f"{len(test.labels):,} to test; on {device.name}, in {folder}\n"
+        f"\n{settings['data']}: {counted(len(train_on.labels), 'picture')} to train on, "
+        f"{settings['holdout']:,} held out, {len(test.labels):,} to test; on {device.name}, in {folder}\n"
         + ", ".join(f"{name} {settings[name]}" for name in DEFAULTS if settings[name] is not None)
         + "\n"
     )

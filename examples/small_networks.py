@@ -32,7 +32,8 @@ from minialex.layers.sequential import all_layers
 from minialex.models.names import network
 from minialex.study import benchmarks
 from minialex.study.benchmarks import table
-from minialex.training.command_line import friendly, number, whole_number
+from minialex.training.command_line import Parser, friendly, number, whole_number
+from minialex.words import did_you_mean
 
 # Section 4.2 of the paper, but for half its rate; a fifth of that where nothing normalises a batch.
 RECIPE, WITHOUT_BATCH_NORM = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}, 0.01
@@ -74,9 +75,7 @@ NETWORKS = {
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("data", metavar="DATA", help="a folder with train/<class>/ and val/<class>/ or test/<class>/")
     add("what", choices=NETWORKS, metavar=f"{{{','.join(NETWORKS)}}}")
@@ -96,7 +95,9 @@ def parse_arguments(argv=None):
     known = NETWORKS[args.what]
     unknown = [name for name in args.networks or () if name not in known]
     if unknown:
-        parser.error(f"--networks {unknown[0]!r} is not one of {', '.join(known)}")
+        parser.error(
+            f"--networks {unknown[0]!r} is not one of {', '.join(known)}{did_you_mean(unknown[0], known)}"
+        )
     args.networks = args.networks or known
     return args
 

@@ -4,7 +4,6 @@ A cell tagged "stub" is the learner's to write. Its first line is `# exercise: N
 lesson's name, a section with the same first line. A cell tagged "check" ends in a verdict on it, or several.
 """
 
-import argparse
 import os
 import re
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from minialex.training.command_line import Parser
 from minialex.weights import write_whole
 
 LESSONS = Path(__file__).parent
@@ -98,12 +98,15 @@ def joined(outputs: list) -> list:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Run the lessons and keep what they print.")
+    parser = Parser(description="Run the lessons and keep what they print.")
     parser.add_argument("numbers", nargs="*", help="which ones, as 01 02; all of them when left out")
     wanted = parser.parse_args().numbers
     known = [path.name[:2] for path in lesson_files()]
-    for number in set(wanted) - set(known):
-        parser.error(f"there is no lesson {number}; there are {known[0]} to {known[-1]}")
+    for number in wanted:
+        if number not in known:
+            meant = number.zfill(2)
+            hint = f" (did you mean {meant}?)" if meant in known else ""
+            parser.error(f"there is no lesson {number}{hint}; there are {known[0]} to {known[-1]}")
     for path in lesson_files():
         if not wanted or path.name[:2] in wanted:
             with tempfile.TemporaryDirectory() as scratch:

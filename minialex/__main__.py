@@ -13,25 +13,25 @@ import numpy as np
 import minialex as mx
 from minialex.check.kept import marks
 from minialex.devices.twins import fast_by_default, twins_of
-from minialex.errors import CheckpointError, DataError
+from minialex.errors import DataError
 from minialex.models.alexnet import PRESETS
 from minialex.models.lenet import VARIANTS
-from minialex.training.command_line import network_name, share
+from minialex.models.names import NETWORKS
+from minialex.training.command_line import Parser, network_name, share
+from minialex.words import counted, nearest
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m minialex", allow_abbrev=False)
+    parser = Parser(prog="python -m minialex")
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="doctor | summary | predict | classify | marks"
     )
 
-    doctor = commands.add_parser(
-        "doctor", allow_abbrev=False, help="versions, devices, data; what is missing, and what mends it"
-    )
+    doctor = commands.add_parser("doctor", help="versions, devices, data; what is missing, and what mends it")
     doctor.set_defaults(run=run_doctor)
 
     summary = commands.add_parser(
-        "summary", allow_abbrev=False, help="a network's layers: shapes, parameters, multiply-adds, columns"
+        "summary", help="a network's layers: shapes, parameters, multiply-adds, columns"
     )
     summary.add_argument(
         "model",
@@ -50,17 +50,17 @@ def main(argv=None) -> int:
     )
     summary.set_defaults(run=run_summary)
 
-    predict = commands.add_parser("predict", allow_abbrev=False, help="read a photographed or drawn digit")
+    predict = commands.add_parser("predict", help="read a photographed or drawn digit")
     predict.add_argument("picture", help="a picture of one digit, dark on light or light on dark")
     predict.add_argument(
-        "--weights", metavar="PATH", help="a run's folder or a weight file (default: the newest run)"
+        "--weights",
+        metavar="PATH",
+        help="a run's folder or a weight file (default: the newest run in this folder)",
     )
     predict.add_argument("--save", metavar="PNG", help="also save what was done to the picture, step by step")
     predict.set_defaults(run=run_predict)
 
-    classify = commands.add_parser(
-        "classify", allow_abbrev=False, help="what a network sees in photographs: five names for each"
-    )
+    classify = commands.add_parser("classify", help="what a network sees in photographs: five names for each")
     classify.add_argument("pictures", nargs="+", metavar="picture", help="a photograph, or several")
     classify.add_argument(
         "--arch",
@@ -83,7 +83,7 @@ def main(argv=None) -> int:
     classify.add_argument("--preset", choices=PRESETS, help="of AlexNet (default: as --arch)")
     classify.add_argument(
         "--mean", metavar="FILE",
-        help=".npy of (3, H, W) or (3,), ordered as the channels (default: the run's mean picture, if it has one)",
+        help=".npy of (3, S, S) or (3,), ordered as the channels (default: the run's mean picture, if it has one)",
     )  # fmt: skip
     classify.add_argument(
         "--leave-at",
@@ -96,7 +96,6 @@ def main(argv=None) -> int:
 
     mark = commands.add_parser(
         "marks",
-        allow_abbrev=False,
         help="try the answers that learners kept: a row for each folder, a column for each exercise",
         description=marks.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -123,7 +122,11 @@ def main(argv=None) -> int:
 
 def lenet_or_network_name(name: str) -> str:
     """For argparse: a network that there is, LeNet-5 among them, which Python calls lenet5."""
-    return "lenet" if name in ("lenet", "lenet5") else network_name(name)
+    if name in ("lenet", "lenet5"):
+        return "lenet"
+    if nearest(name, ["lenet", "lenet5", *NETWORKS]) in (["lenet"], ["lenet5"]):
+        raise argparse.ArgumentTypeError(f"there is no network {name!r}; the nearest is lenet")
+    return network_name(name)
 
 
 def run_summary(args) -> int:
@@ -152,6 +155,7 @@ def run_summary(args) -> int:
 def run_predict(args) -> int:
     from minialex.data import class_names
     from minialex.data.photo import as_text, digit_from_picture
+    from minialex.training.newest import newest_run
     from minialex.training.recorded import unrecorded
     from minialex.training.runs import check_whose, load_run
 
@@ -225,16 +229,6 @@ def can_show(text: str) -> bool:
     return True
 
 
-def newest_run() -> Path:
-    """The folder of the newest finished run under runs/."""
-    models = sorted(Path("runs").glob("lenet*/model.safetensors"), key=lambda path: path.stat().st_mtime)
-    if not models:
-        raise FileNotFoundError(
-            "there are no trained weights under runs/: run python examples/lenet_mnist.py first, or give --weights"
-        )
-    return models[-1].parent
-
-
 # ---- classify --------------------------------------------------------------------------------------
 
 
@@ -255,6 +249,7 @@ def run_classify(args) -> int:
     from minialex.training.recorded import check_preset, trained_names, unrecorded
     from minialex.training.runs import INPUT, check_whose, read_weights, weight_file
 
+    mx.place(args.devices)  # an unknown device is said at once
     arrays, known = read_weights(args.weights)
     check_whose(args.weights, "AlexNet", arrays, known, remedy="minialex predict reads digits")
     which = which_network(args.weights, arrays, known, args.arch, args.small)
@@ -318,8 +313,8 @@ def preset_by_shape(path, arrays) -> str:
 def preparation(wanted, mean_file):
     """What is done to a picture for a network: `wanted`, with the mean of a run, of a file, or ImageNet's."""
     from minialex.data.augment import MEAN_COLOUR, Prepare
+    from minialex.data.mean_file import read_mean
     from minialex.training.runs import read_input
-    from minialex.weights.unpickle import read_array
 
     if mean_file is None:
         if wanted.mean == "image":
@@ -330,12 +325,8 @@ def preparation(wanted, mean_file):
         return Prepare.for_input(wanted)
     if Path(mean_file).suffix == ".safetensors":
         return Prepare.for_input(wanted, read_input(mean_file, ["mean"])["mean"])
-    try:
-        return Prepare(wanted.crop, wanted.scale, read_array(mean_file), wanted.std, wanted.order)
-    except CheckpointError:
-        raise
-    except ValueError as error:
-        raise ValueError(f"{mean_file} is no mean picture: {error}") from error
+    mean = read_mean(mean_file, wanted.scale, wanted.order)
+    return Prepare(wanted.crop, wanted.scale, mean, wanted.std, wanted.order)
 
 
 # ---- doctor ----------------------------------------------------------------------------------------
@@ -366,7 +357,7 @@ def run_doctor(args) -> int:
 
     cpu = mx.Device("cpu")
     print("\nDevices")
-    print(f"  cpu           {os.cpu_count()} cores, {cpu.threads} used; {blas()}")
+    print(f"  cpu           {counted(os.cpu_count(), 'core')}, {cpu.threads} used; {blas()}")
     print(f"  cuda          {cuda()}")
     print(f"  fast twins    {fast_twins()}")
     print("  sim:0, sim:1  pretended GPUs, for tests and lessons: always there")
@@ -406,7 +397,7 @@ def blas() -> str:
     except ImportError:
         return "BLAS: unknown without threadpoolctl"
     found = [
-        f"{info['internal_api']} {info.get('version') or ''} with {info['num_threads']} threads".replace(
+        f"{info['internal_api']} {info.get('version') or ''} with {counted(info['num_threads'], 'thread')}".replace(
             "  ", " "
         )
         for info in threadpool_info()

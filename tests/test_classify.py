@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import minialex as mx
 from minialex import __main__ as program
 from minialex import weights
 from minialex.data.augment import centre_crop, square
+from minialex.data.mean_file import _varint, read_mean
+from minialex.errors import CheckpointError
 from minialex.models.alexnet import PRESETS, alexnet
 from minialex.training import networks
 from minialex.weights import foreign
@@ -332,6 +335,38 @@ def a_mean_of_pickles(folder):
     return ["--mean", folder / "mean.npy"], "allow_pickle=False"
 
 
+def a_mean_of_caffe(folder):
+    (folder / "mean.binaryproto").write_bytes(as_blob(np.zeros((3, 256, 256))))
+    return [
+        "--mean",
+        folder / "mean.binaryproto",
+    ], "a .npy is wanted.* in the order RGB, .* Caffe's, in BGR: np.save"
+
+
+def a_mean_with_channels_last(folder):
+    np.save(folder / "mean.npy", np.zeros((120, 120, 3)))
+    return [
+        "--mean",
+        folder / "mean.npy",
+    ], r"shape is \(120, 120, 3\); \.transpose\(2, 0, 1\) puts its channels"
+
+
+def a_mean_that_is_a_picture(folder):
+    Image.new("RGB", (120, 120)).save(folder / "mean.png")
+    return ["--mean", folder / "mean.png"], "mean.png is no mean picture .*: a .npy is wanted, by np.save"
+
+
+def a_mean_that_is_not_there(folder):
+    return ["--mean", folder / "mean.npy"], "there is no file .*mean.npy"
+
+
+def as_blob(mean):
+    """As Caffe's compute_image_mean writes it: num, channels, height, width, then the numbers."""
+    numbers = b"".join(bytes([8 * field]) + _varint(n) for field, n in enumerate((1, *mean.shape), start=1))
+    content = mean.astype("<f4").tobytes()
+    return numbers + b"\x2a" + _varint(len(content)) + content
+
+
 def a_mean_that_is_too_small(folder):
     np.save(folder / "mean.npy", np.zeros((3, 50, 50)))
     return ["--mean", folder / "mean.npy"], "a crop of 99x99 does not fit into a picture of 50x50"
@@ -354,6 +389,10 @@ def another_preset(folder):
         weights_of_lenet,
         weights_that_run_code,
         a_mean_of_pickles,
+        a_mean_of_caffe,
+        a_mean_with_channels_last,
+        a_mean_that_is_a_picture,
+        a_mean_that_is_not_there,
         a_mean_that_is_too_small,
         another_preset,
     ],
@@ -367,6 +406,24 @@ def test_a_mistake_is_told_in_one_line(run, photo, tmp_path, wrong):
     assert len(lines) == 1
     assert re.search("minialex classify: .*" + message, lines[0])
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("order", "scale"), [("BGR", 1.0), ("RGB", 1 / 255)])
+def test_what_is_said_of_caffes_mean_makes_one_that_is_read(tmp_path, monkeypatch, order, scale):
+    monkeypatch.chdir(tmp_path)
+    mean = np.random.default_rng(0).uniform(90, 130, (3, 16, 16)).astype(np.float32)
+    Path("mean.binaryproto").write_bytes(as_blob(mean))
+    with pytest.raises(CheckpointError) as caught:
+        read_mean("mean.binaryproto", scale, order)
+    exec(re.search(r"np\.save\(.*\)", str(caught.value))[0], {"np": np})
+    found = read_mean("mean.npy", scale, order)
+    np.testing.assert_allclose(found, scale * (mean if order == "BGR" else mean[::-1]), rtol=1e-6)
+
+
+def test_caffes_mean_of_another_form_is_left_to_caffe(tmp_path):
+    (tmp_path / "mean.binaryproto").write_bytes(as_blob(np.zeros((3, 8, 9))))
+    with pytest.raises(CheckpointError, match="blobproto_to_array"):
+        read_mean(tmp_path / "mean.binaryproto")
 
 
 def test_a_network_that_has_no_room_is_told_in_one_line(run, photo, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from minialex.data.loader import ArrayBatches
 from minialex.devices.device import cuda_count
 from minialex.models.names import NETWORKS, network
 from minialex.training import runs
+from minialex.training.newest import newest_run
 from minialex.training.reports import ErrorReport
 
 
@@ -110,11 +111,38 @@ def test_every_network_has_a_name_that_makes_it():
         assert network(name)(**options).num_classes == 3, name
 
 
-def test_summary_of_a_network_that_there_is_not_names_the_nearest(run, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["summary", "resnt50"], "there is no network 'resnt50'; the nearest are resnet50, "),
+        (["summary", "ResNet-50"], "there is no network 'ResNet-50'; the nearest are resnet50, "),
+        (["summary", "LeNet-5"], "there is no network 'LeNet-5'; the nearest is lenet"),
+        (["summary", "alexnet", "--preset", "papper"], "(did you mean paper?)"),
+        (["sumary"], "(did you mean summary?)"),
+        (["classify", "a.png", "--weigths", "runs/a"], "(did you mean --weights?)"),
+        (["classify", "a.png", "--weights", "runs/a", "--arch", "vgg-16"], "the nearest are vgg16, "),
+        (["predict", "a.png", "--weight", "runs/a"], "(did you mean --weights?)"),
+        (["marks", "a", "--lesson", "01"], "(did you mean --lessons?)"),
+    ],
+)
+def test_what_is_misspelt_is_told_with_what_is_near(run, capsys, arguments, message):
     with pytest.raises(SystemExit) as stopped:
-        run("summary", "resnt50")
+        run(*arguments)
     assert stopped.value.code == 2
-    assert "there is no network 'resnt50'; the nearest are resnet50, " in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["marks", ".", "--lessons", "1"], "no lesson 1 has exercises (did you mean 01?); there are 00"),
+        (["classify", "a.png", "--weights", "a", "--devices", "gpu:1"], '(did you mean "cuda:1"?)'),
+    ],
+)
+def test_what_is_nearly_right_is_told_with_what_is_near(run, arguments, message):
+    status, out, err = run(*arguments)
+    assert (status, out) == (1, "")
+    assert message in err
 
 
 @pytest.mark.parametrize(
@@ -345,6 +373,9 @@ def test_weights_that_give_no_numbers_are_no_answer(run, trained, tmp_path, numb
     assert f"with the weights of {tmp_path} the network gives {number}: they are of no use" in err
 
 
+LENET = '{"variant": "modern"}'
+
+
 def test_the_newest_run_is_the_one_finished_last(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, time in (("lenet", 2000), ("lenet-2", 3000), ("lenet-3", 1000)):
@@ -352,7 +383,36 @@ def test_the_newest_run_is_the_one_finished_last(tmp_path, monkeypatch):
         model.parent.mkdir(parents=True)
         model.touch()
         os.utime(model, (time, time))
-    assert program.newest_run() == Path("runs", "lenet-2")
+    assert newest_run() == Path("runs", "lenet-2")
+
+
+@pytest.mark.parametrize("folder", [".", "out", "results/third"])
+def test_the_newest_run_is_found_where_output_dir_put_it(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    places = [("runs/lenet", 1000, LENET), (folder, 2000, LENET), ("runs/dry-run", 3000, LENET)]
+    places += [
+        ("runs/alexnet", 4000, '{"arch": "alexnet", "preset": "paper"}'),
+        ("other", 5000, "{"),
+        ("more", 6000, ""),
+    ]
+    for name, time, settings in places:
+        Path(name).mkdir(parents=True, exist_ok=True)
+        Path(name, train.MODEL).touch()
+        os.utime(Path(name, train.MODEL), (time, time))
+        if settings:
+            Path(name, train.SETTINGS).write_text(settings)
+    assert newest_run() == Path(folder)
+
+
+def test_other_programs_runs_are_none_of_digits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    Path("out", train.MODEL).touch()
+    Path("out", train.SETTINGS).write_text('{"arch": "alexnet", "preset": "paper"}')
+    with pytest.raises(
+        FileNotFoundError, match=f"LeNet-5 in {tmp_path} or up to two folders deep in it: run"
+    ):
+        newest_run()
 
 
 def blank(path):
@@ -386,7 +446,8 @@ def test_predict_without_a_run_says_how_to_get_one(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, _, err = run("predict", draw(tmp_path / "digit.png", "3"))
     assert status == 1
-    assert "there are no trained weights under runs/: run python examples/lenet_mnist.py first" in err
+    assert "there are no trained weights under runs/, nor those of another run of LeNet-5 in" in err
+    assert err.endswith("run python examples/lenet_mnist.py first, or name a run's folder by --weights\n")
 
 
 def cut(path):

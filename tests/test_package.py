@@ -18,7 +18,7 @@ PACKAGE = Path(mx.__file__).parent
 # The rooms in reading order. A module imports only from rows above its own; a row of "folder.*" is one room, whose
 # files may import each other, though not in a circle.
 ROWS = [
-    "errors shapes",
+    "errors shapes words",
     "naive",
     "devices.*",
     "devices",

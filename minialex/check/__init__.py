@@ -8,7 +8,7 @@ smallest case that shows it.
 ...     return np.where(x > 0, x, 0.01 * x)
 >>> relu_forward(my_relu)
 relu_forward: wrong, 130 cases tried
-  y  wrong: 1 of 1 numbers, the worst at [0, 0]: -0.01, not 0
+  y  wrong: 1 of 1 number, the worst at [0, 0]: -0.01, not 0
   y: the same numbers as the planted mistake "leaky". Yours does this, and must not: Below 0 a hundredth of x remains.
 <BLANKLINE>
 The smallest case found for y, wrong:

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from minialex.check.verdict import NOT_WRITTEN, RIGHT, WRONG, Finding
+from minialex.words import counted
 
 TOLERANCE = {
     "float64": 1e-9,
@@ -88,7 +89,8 @@ def compare(name, yours, expected, size) -> Finding:
     finite = np.isfinite(yours)
     if not finite.all():
         at = first_of(~finite)
-        text = f"{(~finite).sum()} of {yours.size} numbers are nan or inf, the first{place(at)}: {yours[at]}"
+        among = counted(yours.size, "number is", "numbers are")
+        text = f"{(~finite).sum()} of {among} nan or inf, the first{place(at)}: {yours[at]}"
         text = text if yours.ndim else f"{yours[()]}, not {expected[()]:.6g}"
         return Finding(name, "nan", text, yours, expected, cells=~finite)
     tolerance, difference = TOLERANCE[yours.dtype.name], np.abs(yours - expected)
@@ -102,7 +104,7 @@ def compare(name, yours, expected, size) -> Finding:
     at = np.unravel_index(difference.argmax(), difference.shape)
     text = told_apart(yours[at], expected[at])
     if yours.ndim:
-        text = f"{(difference > tolerance).sum()} of {yours.size} numbers, the worst{place(at)}: {text}"
+        text = f"{(difference > tolerance).sum()} of {counted(yours.size, 'number')}, the worst{place(at)}: {text}"
     return Finding(name, WRONG, text, yours, expected, cells=difference > tolerance)
 
 

@@ -31,6 +31,7 @@ from minialex.layers.init import generator
 from minialex.layers.layer import Array, Layer
 from minialex.layers.loss import Loss
 from minialex.weights import export_grouped, gather, put, scatter
+from minialex.words import counted
 
 STEP = 1e-5
 RELATIVE = 1e-5  # tolerance, measured against the gradient itself
@@ -93,7 +94,7 @@ class Report:
             worst = max((abs(e.backward - e.measured) for e in entries), default=0.0)
             lines.append(
                 f"  {verdict:<5}{name:<13} {shape!s:<17} {checked} checked, "
-                f"{count['kink']} kinks, {count['bug']} bugs; largest difference {worst:.1e}"
+                f"{counted(count['kink'], 'kink')}, {counted(count['bug'], 'bug')}; largest difference {worst:.1e}"
             )
         wrong = sorted(self.bugs + self.kinks, key=lambda e: e.verdict)  # bugs before kinks
         for e in wrong[:10]:
@@ -114,7 +115,7 @@ class Report:
         if self.faults and not self.bugs:
             return f"<gradcheck of {self.title}: bug: {self.faults[0]}>"
         if not wrong:
-            return f"<gradcheck of {self.title}: {len(self.entries)} gradients pass>"
+            return f"<gradcheck of {self.title}: {counted(len(self.entries), 'gradient passes', 'gradients pass')}>"
         e = wrong[0]
         what = f"{e.verdict} at {e.array}{list(e.index)}: backward says {e.backward:.6g}, measured {e.measured:.6g}"
         return f"<gradcheck of {self.title}: {what}; print it for more>"

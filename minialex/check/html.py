@@ -10,6 +10,7 @@ from html import escape
 import numpy as np
 
 from minialex.check.show import MOST, matrices, number, others_are, output_of
+from minialex.words import counted
 
 GREEN, RED, GREY = "#2e8b57", "#c0392b", "#888888"
 COLOURS = {"right": GREEN, "not written yet": GREY, "not seen": GREY}  # all other states: red
@@ -85,7 +86,7 @@ def verdict_html(verdict, hints) -> str:
         ]
     else:
         parts = [
-            f"<div><b>{verdict.check}: {verdict.state}</b>, {verdict.cases} cases tried</div>",
+            f"<div><b>{verdict.check}: {verdict.state}</b>, {counted(verdict.cases, 'case')} tried</div>",
             _rows(verdict),
         ]
         parts += [

@@ -14,6 +14,7 @@ from minialex.check.slopes import disagree
 from minialex.devices.device import is_array, to_numpy
 from minialex.errors import DtypeMismatch
 from minialex.weights import export_grouped
+from minialex.words import counted
 
 SAME = 1e-9  # two passes in float64, as a share of an array's largest number: another order of adding up
 SINGLE = 1e-4  # one in float32, against one in float64
@@ -181,7 +182,7 @@ def with_another_batch(original, function, arrays, right, size) -> list[str]:
         return []
     rng, N = np.random.default_rng(0), len(x)
     for count in (N + MORE, N):
-        other, what = function.on(function.layer), f"with another batch, of {count} pictures, "
+        other, what = function.on(function.layer), f"with another batch, of {counted(count, 'picture')}, "
         picked = rng.integers(0, N, count)
         if function.labels and (not np.ndim(function.labels[0]) or len(function.labels[0]) != N):
             picked = np.arange(N) if count == N else None

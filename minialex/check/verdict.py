@@ -7,6 +7,7 @@ import numpy as np
 from minialex.check.hints import for_state, where_hints_are
 from minialex.check.html import verdict_html
 from minialex.check.show import argument, lines, listed, matrices, others_are, output_of, side_by_side
+from minialex.words import counted
 
 SAID = {"nan": "not finite"}  # how a state is called where its own name says too little: inf is no nan
 RIGHT, WRONG, NOT_WRITTEN = "right", "wrong", "not written yet"
@@ -129,7 +130,7 @@ class Verdict:
     def _lines(self):
         if self.state == NOT_WRITTEN:
             return [f"{self.check}: {NOT_WRITTEN} (it returns None)", f"  {self.signature}"]
-        found, rows = [f"{self.check}: {self.state}, {self.cases} cases tried"], self.rows()
+        found, rows = [f"{self.check}: {self.state}, {counted(self.cases, 'case')} tried"], self.rows()
         width = max(len(where) for where, _, _ in rows)
         found += [
             f"  {where:<{width}}  {state}" + (f": {text}" if text else "") for where, state, text in rows

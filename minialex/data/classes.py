@@ -13,6 +13,7 @@ import numpy as np
 
 from minialex.errors import DataError
 from minialex.weights.reading import read_lines
+from minialex.words import counted
 
 WNID = re.compile(r"n\d{8}")  # WordNet's number of a noun, by which ImageNet names its folders
 
@@ -32,8 +33,9 @@ def numbers_in(trained: list[str], names: list[str], where) -> np.ndarray:
     wanted = [_same(name) for name in names]
     if unknown := [name for name, key in zip(names, wanted, strict=True) if key not in number]:
         raise DataError(
-            f"{where} has {len(unknown)} of {len(names)} classes that the network was not trained on: "
-            f"{a_few(unknown)}. It was trained on {len(trained)}, {a_few(trained)}; {where} has {a_few(names)}"
+            f"{where} has {len(unknown)} of {counted(len(names), 'class', 'classes')} that the network was "
+            f"not trained on: {a_few(unknown)}. It was trained on {len(trained)}, {a_few(trained)}; "
+            f"{where} has {a_few(names)}"
         )
     if twice := [name for name, key in zip(names, wanted, strict=True) if count[key] > 1]:
         raise DataError(
@@ -79,7 +81,10 @@ def read_names(path, count: int) -> list[str]:
     """
     names = [line.strip() for line in read_lines(path, "utf-8-sig")]
     if len(names) != count:
-        raise ValueError(f"{path} has {len(names)} names, the network {count} classes: one a line is needed")
+        raise ValueError(
+            f"{path} has {counted(len(names), 'name')}, the network "
+            f"{counted(count, 'class', 'classes')}: one a line is needed"
+        )
     if "" in names:
         raise ValueError(f"{path}, line {names.index('') + 1}, is empty: a name is needed on each line")
     return names

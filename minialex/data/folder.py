@@ -23,6 +23,7 @@ from minialex.data.truth import ANNOTATIONS, classes_of, find_ground_truth
 from minialex.data.truth import GROUND_TRUTH as GROUND_TRUTH  # known by this name since before
 from minialex.data.walk import SUFFIXES, Finder, Passed, class_folders
 from minialex.errors import DataError
+from minialex.words import counted
 
 __all__ = ["PictureList", "UnreadablePicture", "find_pictures", "read_picture"]
 
@@ -140,7 +141,7 @@ def _from_class_folders(folder: Path, own: list[str], classes: list[str], finder
     number = {name: i for i, name in enumerate(classes)}
     if strangers := [name for name in own if name not in number]:
         raise DataError(
-            f"{folder} has {len(strangers)} classes that train/ has not: {a_few(strangers)}. "
+            f"{folder} has {counted(len(strangers), 'class', 'classes')} that train/ has not: {a_few(strangers)}. "
             f"train/ has {len(classes)}, {folder.name}/ {len(own)}"
         )
     found = {name: finder.pictures(folder / name, name) for name in own}

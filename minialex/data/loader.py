@@ -17,6 +17,7 @@ from minialex.data.augment import Prepare, square
 from minialex.data.folder import PictureList, UnreadablePicture, read_picture
 from minialex.data.shards import DamagedShard, Shards
 from minialex.errors import DataError
+from minialex.words import counted
 
 SHARD = 512  # pictures in a file of the cache: 100 MB at 256x256
 AHEAD = 2  # how many batches, or shards of the cache, the threads may work ahead of what was taken
@@ -46,7 +47,7 @@ class ArrayBatches:
     ):
         if len(pictures) == 0 or len(pictures) != len(labels):
             raise ValueError(
-                f"there are {len(pictures)} pictures and {len(labels)} labels: one label each is needed"
+                f"{counted(len(pictures), 'picture')} and {counted(len(labels), 'label')}: one label each is needed"
             )
         if batch_size < 1:
             raise ValueError(f"a batch has at least 1 picture, not {batch_size}")
@@ -251,7 +252,7 @@ class PictureBatches:
         named = list(self.bad_files.values())
         more = [f"and {len(named) - 10} more"] if len(named) > 10 else []
         headline = (
-            f"{len(named)} of {len(files)} pictures cannot be read, and up to {self.max_bad} may be skipped "
+            f"{len(named)} of {counted(len(files), 'picture')} cannot be read, and up to {self.max_bad} may be skipped "
             "(max_bad, --max-bad):"
         )
         raise DataError("\n  ".join([headline, *named[:10], *more]))

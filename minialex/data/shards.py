@@ -14,6 +14,7 @@ import numpy as np
 from minialex.errors import DataError
 from minialex.weights import write_whole
 from minialex.weights.files import remove_unfinished
+from minialex.words import counted
 
 AT_ONCE = 64  # of its records in memory while they are verified
 AN_HOUR = 3600
@@ -115,7 +116,7 @@ class Shards:
             raise OSError(
                 error.errno,
                 f"the cache in {self.folder} cannot be written: {error.strerror or error}. "
-                f"For {pictures:,} pictures it takes {pictures * self.record.itemsize / 1e6:,.1f} MB; "
+                f"For {counted(pictures, 'picture')} it takes {pictures * self.record.itemsize / 1e6:,.1f} MB; "
                 "what is finished is kept, and the next run goes on from there",
             ) from error
 

@@ -11,6 +11,7 @@ import numpy as np
 from minialex.data.classes import WNID, a_few
 from minialex.errors import DataError
 from minialex.weights.reading import read_lines, shown
+from minialex.words import counted
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet's: a picture, its class, and the four sides of a box
@@ -57,7 +58,7 @@ def find_ground_truth(root: Path, folder: Path, count: int) -> Path:
         if place.is_file():
             return place
     raise FileNotFoundError(
-        f"{folder} holds {count} pictures and no class folders, so their classes must be in {GROUND_TRUTH}, "
+        f"{folder} holds {counted(count, 'picture')} and no class folders, so their classes must be in {GROUND_TRUTH}, "
         f"in {root} or in {folder}: there is none"
     )
 
@@ -68,13 +69,15 @@ def class_of_each(truth: Path, files: list[Path]) -> list[str]:
     if rows and len(rows[0]) == 1:
         if len(rows) != len(files):
             raise DataError(
-                f"{truth} has {len(rows)} lines for {len(files)} pictures in {files[0].parent}: "
+                f"{truth} has {counted(len(rows), 'line')} for {counted(len(files), 'picture')} in {files[0].parent}: "
                 "there must be one for each, in sorted order"
             )
         return [name for (name,) in rows]
     by_name = _pairs(truth, [[Path(name).stem, label] for name, label in rows], "the picture")
     if missing := [file.name for file in files if file.stem not in by_name]:
-        raise DataError(f"{truth} says nothing of {len(missing)} of {len(files)} pictures: {a_few(missing)}")
+        raise DataError(
+            f"{truth} says nothing of {len(missing)} of {counted(len(files), 'picture')}: {a_few(missing)}"
+        )
     return [by_name[file.stem] for file in files]
 
 
@@ -117,7 +120,7 @@ def numbered(
     known = known or [str(i) for i in range(1, last + 1 + (first == 0))]
     start = int(first > 0)
     if last - start >= len(known):
-        raise DataError(f"{truth} has class {max(numbers, key=int)}, but there are {len(known)} classes")
+        raise DataError(f"{truth} has class {max(numbers, key=int)}, but of classes there are {len(known)}")
     if start and last < len(known) and truth.name != GROUND_TRUTH:
         raise DataError(
             f"{truth} has the classes {first} to {last} of {len(known)}: do they count from 0 or from 1? {INSTEAD}"

@@ -4,6 +4,7 @@ import numpy as np
 
 from minialex.data import photo
 from minialex.errors import DataError
+from minialex.words import counted
 
 FEWEST_ROWS = 5  # of ink: with fewer, a 3 and an 8 are all but the same
 WIDEST = 1.5  # times as wide as tall: a digit is not
@@ -44,7 +45,8 @@ def digit_from_text(drawing: str) -> np.ndarray:
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if not rows.size:
         raise DataError(
-            f"the drawing has no ink: {len(ink)} rows of dots and spaces. Draw with another character, such as #."
+            f"the drawing has no ink: {counted(len(ink), 'row')} of dots and spaces. "
+            "Draw with another character, such as #."
         )
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = ink.shape
@@ -55,7 +57,8 @@ def digit_from_text(drawing: str) -> np.ndarray:
         )
     if width > WIDEST * height:
         raise DataError(
-            f"the drawing's ink is {width} characters wide and {height} rows tall, and a digit is not wider than tall: "
+            f"the drawing's ink is {counted(width, 'character')} wide and {counted(height, 'row')} tall, "
+            "and a digit is not wider than tall: "
             "a character counts as a square. Draw more rows or shorter ones, and one digit alone."
         )
     fine = photo.resized(np.pad(ink, 1), FINER)[FINER // 2 : -FINER // 2, FINER // 2 : -FINER // 2]

@@ -7,6 +7,7 @@ import numpy as np
 
 from minialex.devices.device import Device, MiB, to_numpy
 from minialex.errors import DeviceUnavailable
+from minialex.words import counted
 
 
 class Cuda(Device):
@@ -30,7 +31,7 @@ class Cuda(Device):
         count = cupy.cuda.runtime.getDeviceCount()
         if self.index >= count:
             raise DeviceUnavailable(
-                f"{self.name} is not there: this machine has {count} CUDA GPU(s), from cuda:0 on"
+                f"{self.name} is not there: this machine has {counted(count, 'CUDA GPU')}, from cuda:0 on"
             )
         self.xp = cupy
 

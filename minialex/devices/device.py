@@ -15,6 +15,7 @@ import numpy as np
 
 from minialex.devices import simdevice, threads, twins
 from minialex.errors import DeviceMismatch
+from minialex.words import nearest
 
 MiB = 2**20
 
@@ -166,8 +167,19 @@ def _parse(name) -> tuple[str, int]:
     kind, colon, index = str(name).strip().partition(":")
     good = (kind in ("cuda", "sim") and (index.isdecimal() or not colon)) or str(name).strip() == "cpu"
     if not good:
-        raise ValueError(f'unknown device {name!r}: use "cpu", "cuda:0" (or another number), or "sim:0"')
+        raise ValueError(
+            f'unknown device {name!r}{_meant(kind, index)}: use "cpu", "cuda:0" (or another number), or "sim:0"'
+        )
     return kind, int(index or 0)
+
+
+def _meant(kind, index):
+    """Did they mean another kind of device? Frameworks have several words for a GPU."""
+    word = {"gpu": "cuda", "nvidia": "cuda", "cupy": "cuda", "numpy": "cpu"}.get(kind.casefold(), kind)
+    near = nearest(word, ("cpu", "cuda", "sim"))
+    if near and near != ["cpu"]:
+        near = [f"{near[0]}:{index if index.isdecimal() else 0}"]
+    return f' (did you mean "{near[0]}"?)' if near else ""
 
 
 def place(devices="auto") -> tuple[Device, Device]:

@@ -5,6 +5,7 @@ import numpy as np
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Buffer, Parameter
 from minialex.shapes import positive
+from minialex.words import counted
 
 
 class BatchNorm2D(Layer):
@@ -88,7 +89,9 @@ class BatchNorm2D(Layer):
     def split(self, parts):
         """Towers: each normalises its own channels."""
         if self.channels % parts:
-            raise ValueError(f"{self}: {self.channels} channels are not divided by {parts} towers")
+            raise ValueError(
+                f"{self}: {counted(self.channels, 'channel')} cannot be divided by {parts} towers"
+            )
         pieces = []
         dealt = {
             name: value.split(parts)
@@ -106,7 +109,9 @@ class BatchNorm2D(Layer):
     def check_input(self, x):
         super().check_input(x)
         if x.shape[1] != self.channels:
-            raise ValueError(f"{self} has {self.channels} channels, the input {x.shape[1]}: shape {x.shape}")
+            raise ValueError(
+                f"{self} has {counted(self.channels, 'channel')}, the input {x.shape[1]}: shape {x.shape}"
+            )
         if self.training and not self.frozen and x.size == self.channels:
             raise ValueError(
                 f"{self}: the input of shape {x.shape} has one number a channel, and one number has no variance: "

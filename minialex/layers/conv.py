@@ -12,6 +12,7 @@ from minialex.layers.init import generator, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
 from minialex.layers.windows import col2im, im2col, pad, unpad
 from minialex.shapes import output_sizes, pair, positive
+from minialex.words import counted
 
 
 class Conv2D(Layer):
@@ -115,7 +116,8 @@ class Conv2D(Layer):
         """Towers of filters: each reads all channels if there is one group, else the channels of its own groups."""
         if self.out_channels % parts or (self.groups > 1 and self.groups % parts):
             raise ValueError(
-                f"{self}: {self.out_channels} filters in {self.groups} groups cannot be dealt out to {parts} towers"
+                f"{self}: {counted(self.out_channels, 'filter')} in {counted(self.groups, 'group')} "
+                f"cannot be dealt out to {parts} towers"
             )
         pieces = [copy.copy(self) for _ in range(parts)]
         weights = self.weight.split(parts)

@@ -11,6 +11,7 @@ from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_keys, check_layers, give_name
 from minialex.layers.sequential import all_layers
 from minialex.shapes import is_whole
+from minialex.words import counted
 
 
 class Dense(Layer):
@@ -55,7 +56,9 @@ class Dense(Layer):
         if reads is None:
             return tuple(tuple(range(number)) for number in range(1, len(self.nodes) + 1))
         if len(reads) != len(self.nodes):
-            raise ValueError(f"Dense: reads says what {len(reads)} nodes read, there are {len(self.nodes)}")
+            raise ValueError(
+                f"Dense: reads is for {counted(len(reads), 'node')}, there are {len(self.nodes)}"
+            )
         for number, (name, read) in enumerate(zip(self.nodes, reads, strict=True)):
             if not isinstance(read, Sequence) or not all(map(is_whole, read)):
                 raise TypeError(

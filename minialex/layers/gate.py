@@ -14,6 +14,7 @@ from minialex.layers.branches import cut
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Constant, Parameter
 from minialex.shapes import is_whole, positive
+from minialex.words import counted
 
 
 class Gate(Layer):
@@ -55,7 +56,9 @@ class Gate(Layer):
         self.weight.proximal = shut
         if costs is not None:
             if len(costs) != len(self.reads) or not all(0 <= cost < np.inf for cost in costs):
-                raise ValueError(f"Gate: it reads {len(self.reads)} sources, and costs is {costs!r}")
+                raise ValueError(
+                    f"Gate: it reads {counted(len(self.reads), 'source')}, and costs is {costs!r}"
+                )
             self.costs = self.weight.costs = Constant(np.array(costs, np.float32))
 
     def forward(self, x: Array) -> Array:
@@ -101,7 +104,7 @@ class Gate(Layer):
         super().check_input(x)
         if x.ndim < 2 or x.shape[1] != sum(self.sizes):
             raise ValueError(
-                f"{self} has gates for {' + '.join(map(str, self.sizes))} = {sum(self.sizes)} channels; "
+                f"{self} has gates for {' + '.join(map(str, self.sizes))} = {counted(sum(self.sizes), 'channel')}; "
                 f"the input has shape {x.shape}"
             )
 

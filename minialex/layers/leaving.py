@@ -7,6 +7,7 @@ import numpy as np
 
 from minialex.devices.device import array_module, to_numpy
 from minialex.layers.layer import Array, Layer
+from minialex.words import counted
 
 
 def surest(logits: Array) -> Array:
@@ -124,7 +125,9 @@ def check_row_of_logits(exits, name, ys):
             f"{exits}: who leaves takes a row of logits, (N, classes); {name} gives shape {y.shape}"
         )
     if y.shape[1] != ys[first].shape[1]:
-        raise ValueError(f"{exits}: {first} has {ys[first].shape[1]} classes, {name} {y.shape[1]}")
+        raise ValueError(
+            f"{exits}: {first} has {counted(ys[first].shape[1], 'class', 'classes')}, {name} {y.shape[1]}"
+        )
 
 
 def nothing_hangs_on(layers: Iterable[Layer]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from minialex.layers.init import generator, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
 from minialex.shapes import positive
+from minialex.words import counted
 
 
 class Linear(Layer):
@@ -50,7 +51,9 @@ class Linear(Layer):
     def split(self, parts):
         """Towers of outputs: each reads all inputs."""
         if self.out_features % parts:
-            raise ValueError(f"{self}: {self.out_features} outputs cannot be dealt out to {parts} towers")
+            raise ValueError(
+                f"{self}: {counted(self.out_features, 'output')} cannot be dealt out to {parts} towers"
+            )
         pieces = [copy.copy(self) for _ in range(parts)]
         for piece, weight, bias in zip(pieces, self.weight.split(parts), self.bias.split(parts), strict=True):
             piece.weight, piece.bias = weight, bias

@@ -5,6 +5,7 @@ import numpy as np
 from minialex.devices.device import device_of, is_array
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.layer import Array, Layer
+from minialex.words import counted
 
 
 class Loss(Layer):
@@ -25,7 +26,10 @@ class Loss(Layer):
         if labels.dtype.kind not in "iu":
             raise DtypeMismatch(f"{self}: labels are whole numbers, the classes; these are {labels.dtype}")
         if labels.shape != (N,):
-            raise ValueError(f"{self}: {N} rows of logits need labels of shape ({N},), not {labels.shape}")
+            raise ValueError(
+                f"{self}: {counted(N, 'row of logits needs', 'rows of logits need')} labels of shape ({N},), "
+                f"not {labels.shape}"
+            )
         if not isinstance(labels, np.ndarray):
             if device_of(labels) is not self.device:
                 raise DeviceMismatch(
@@ -35,7 +39,8 @@ class Loss(Layer):
         if labels.min() < 0 or labels.max() >= classes:
             wrong = int(labels[(labels < 0) | (labels >= classes)][0])
             raise ValueError(
-                f"{self}: label {wrong} is out of range: {classes} classes go from 0 to {classes - 1}"
+                f"{self}: label {wrong} is out of range: "
+                f"{counted(classes, 'class goes', 'classes go')} from 0 to {classes - 1}"
             )
         return self.device.asarray(labels.astype(np.intp))
 

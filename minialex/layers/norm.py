@@ -8,6 +8,7 @@ import numpy as np
 
 from minialex.layers.layer import Array, Layer
 from minialex.shapes import positive
+from minialex.words import counted
 
 WIDER = {"float16": np.float32, "float32": np.float64}  # for squares that the type itself could not hold
 
@@ -83,7 +84,9 @@ class LocalResponseNorm(ResponseNorm):
     def split(self, parts):
         """Towers: each normalises the channels of its own groups."""
         if self.groups % parts:
-            raise ValueError(f"{self} reads across all channels: {self.groups} groups are no {parts} towers")
+            raise ValueError(
+                f"{self} reads across all channels: {counted(self.groups, 'group is', 'groups are')} no {parts} towers"
+            )
         pieces = super().split(parts)
         for piece in pieces:
             piece.groups = self.groups // parts
@@ -93,7 +96,7 @@ class LocalResponseNorm(ResponseNorm):
         super().check_input(x)
         if x.shape[1] % self.groups:
             raise ValueError(
-                f"{self}: {self.groups} groups must divide the {x.shape[1]} channels of {x.shape}"
+                f"{self}: {counted(self.groups, 'group')} must divide the {counted(x.shape[1], 'channel')} of {x.shape}"
             )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from minialex.layers.layer import Array, Layer, Parameter
 from minialex.layers.windows import col2im, im2col, pad
 from minialex.shapes import output_sizes, overhang, pair, positive
+from minialex.words import counted
 
 
 def cells_of(padded: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:
@@ -245,6 +246,8 @@ class Subsampling(Layer):
     def check_input(self, x):
         super().check_input(x)
         if x.shape[1] != self.channels:
-            raise ValueError(f"{self} has {self.channels} channels, the input {x.shape[1]}: shape {x.shape}")
+            raise ValueError(
+                f"{self} has {counted(self.channels, 'channel')}, the input {x.shape[1]}: shape {x.shape}"
+            )
         if min(x.shape[2:]) < 2:
             raise ValueError(f"{self} sums 2x2 pixels; the input has shape {x.shape}")

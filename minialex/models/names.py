@@ -1,6 +1,5 @@
 """Networks by one name, as command lines have it: "resnet50", "vgg16_bn"."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,6 +15,7 @@ from minialex.models.resnet import BLOCKS, resnet
 from minialex.models.smartnet import smartnet
 from minialex.models.vgg import COLUMNS, vgg
 from minialex.models.zfnet import zfnet
+from minialex.words import nearest
 
 NETWORKS: dict[str, Callable] = {
     "alexnet": alexnet,
@@ -72,7 +72,7 @@ def network(name: str, small: bool = False) -> Callable:
         if small and name not in SMALL_NETWORKS:
             raise ValueError(f"{name} has no small version for pictures of 32x32; each of the others has one")
         return (SMALL_NETWORKS if small else NETWORKS)[name]
-    near = difflib.get_close_matches(name, NETWORKS, n=3, cutoff=0.4)
+    near = nearest(name, NETWORKS, most=3, cutoff=0.4)
     there = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(NETWORKS)}"
     raise ValueError(f"there is no network {name!r}; {there}")
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from minialex.models.network import scaled
 from minialex.shapes import positive
+from minialex.words import counted
 
 # In all blocks, and in all their kernels: more is a slip, or a file's malice.
 MOST_LAYERS, MOST_NUMBERS = 250, 250 * 10**6
@@ -41,8 +42,8 @@ def check_size(blocks: Sequence[tuple[int, int]], stem: int, width: float) -> No
     count = sum(layers for layers, _ in blocks)
     if count > MOST_LAYERS or numbers > MOST_NUMBERS:
         raise ValueError(
-            f"blocks {spelt_blocks(blocks)[:80]!r} are too large: {count:,} layers with {numbers:,} numbers in "
-            f"their kernels; the most is {MOST_LAYERS:,} with {MOST_NUMBERS:,}"
+            f"blocks {spelt_blocks(blocks)[:80]!r} are too large: {counted(count, 'layer')} with {numbers:,} numbers "
+            f"in their kernels; the most is {MOST_LAYERS:,} with {MOST_NUMBERS:,}"
         )
 
 

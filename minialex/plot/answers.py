@@ -5,6 +5,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from minialex.plot.fonts import class_names, shortened, width
 from minialex.plot.look import (
     BLUE,
     FAINT,
@@ -22,6 +23,7 @@ from minialex.plot.look import (
     sheet,
     styled,
 )
+from minialex.words import counted
 
 ERRORS = LinearSegmentedColormap.from_list("errors", ["white", "#F3B58A", ORANGE, "#8A3C00"])
 
@@ -40,7 +42,7 @@ def confusion(matrix, path=None, classes=None) -> Picture:
         raise ValueError(f"matrix must be (K, K), not {matrix.shape}")
     k = len(matrix)
     if classes is not None and len(classes) != k:
-        raise ValueError(f"{len(classes)} names for {k} classes")
+        raise ValueError(f"{counted(len(classes), 'name')} for {counted(k, 'class', 'classes')}")
     total, wrong = matrix.sum(), matrix.sum() - matrix.trace()
     side = 8 if k > 20 else max(6, 0.6 * k + 2.5)
     title = f"{wrong:,} of {total:,} wrong ({100 * wrong / max(total, 1):.2f} %)"
@@ -51,8 +53,8 @@ def confusion(matrix, path=None, classes=None) -> Picture:
     image = axes.imshow(errors, cmap=ERRORS.with_extremes(bad="#EDEDED"), vmin=0, vmax=most)
     if k <= 20:
         _count_cells(axes, matrix, most)
-        names = [*map(str, range(k) if classes is None else classes), "total"]
-        axes.set_xticks(range(k + 1), names, rotation=90 if max(map(len, names)) > len("total") else 0)
+        names = [*class_names(range(k) if classes is None else classes), "total"]
+        axes.set_xticks(range(k + 1), names, rotation=90 if max(map(width, names)) > width("total") else 0)
         axes.set_yticks(range(k + 1), names)
         axes.tick_params(length=0)
     else:
@@ -94,12 +96,12 @@ def mistakes(pictures, labels, predictions, confidences, path=None, count=25, cl
     labels, predictions, confidences = on_host(labels), on_host(predictions), on_host(confidences)
     for name, array in (("labels", labels), ("predictions", predictions), ("confidences", confidences)):
         if array.shape != (len(pictures),):
-            raise ValueError(f"{len(pictures)} pictures, but {name} of shape {array.shape}")
+            raise ValueError(f"{counted(len(pictures), 'picture')}, but {name} of shape {array.shape}")
     wrong = np.flatnonzero(labels != predictions)
     worst = wrong[np.argsort(-confidences[wrong], kind="stable")][:count]
     if not len(worst):
         figure = new_figure(7, 1.6)
-        message = f"No mistakes in {len(pictures):,} pictures."
+        message = f"No mistakes in {counted(len(pictures), 'picture')}."
         figure.text(0.5, 0.5, message, ha="center", va="center", size=18)
         return finished(figure, path)
     captions = []
@@ -123,11 +125,14 @@ def neighbours(pictures, labels, classes, queries, found, path=None, title=None)
     """
     queries, found, labels = np.atleast_1d(_numbers(queries)), _numbers(found), _numbers(labels)
     if found.ndim != 2 or len(found) != len(queries) or not found.size:
-        raise ValueError(f"{len(queries)} queries, but found has shape {found.shape}, not (Q, count)")
+        raise ValueError(
+            f"{counted(len(queries), 'query', 'queries')}, but found has shape {found.shape}, not (Q, count)"
+        )
     rows = np.concatenate([queries[:, None], found], axis=1)  # (Q, 1 + count)
     tiles = as_pictures(np.stack([on_host(pictures[i]) for i in rows.ravel()]))
     tall, below, aside = tiles.shape[1] / tiles.shape[2], 0.26, 0.3  # the query stands a little aside
     right = labels[found] == labels[queries, None]
+    names = class_names(shortened(str(name), 18) for name in classes)
     share = f"{right.sum()} of {right.size} neighbours are of their picture's class"
     width, height = (1 + GAP) * rows.shape[1] - GAP + aside, len(rows) * (tall + below)
     figure = new_figure(1.5 * width + 0.3, 1.5 * height + 0.8, f"{title}: {share}" if title else share)
@@ -137,9 +142,9 @@ def neighbours(pictures, labels, classes, queries, found, path=None, title=None)
         colour = INK if column == 0 else BLUE if right[row, column - 1] else ORANGE
         axes.imshow(tiles[place], extent=(x, x + 1, y + tall, y), cmap="gray")
         axes.add_patch(Rectangle((x, y), 1, tall, fill=False, edgecolor=colour, linewidth=2 * (column > 0)))
-        name = str(classes[labels[rows[row, column]]])
+        name = names[labels[rows[row, column]]]
         look = {"color": colour, "weight": "bold" if column == 0 else "normal", "fontsize": 11}
-        axes.text(x + 0.5, y + tall + 0.04, _short(name), ha="center", va="top", **look)
+        axes.text(x + 0.5, y + tall + 0.04, name, ha="center", va="top", **look)
     axes.set(xlim=(-0.02, width + 0.02), ylim=(height, -0.02))
     axes.set_axis_off()
     return finished(figure, path)
@@ -147,7 +152,3 @@ def neighbours(pictures, labels, classes, queries, found, path=None, title=None)
 
 def _numbers(values):
     return np.asarray(on_host(values), dtype=np.int64)
-
-
-def _short(name, most=18):
-    return name if len(name) <= most else name[: most - 1] + "…"

@@ -14,6 +14,7 @@ from minialex.plot.look import (
     sheet,
     styled,
 )
+from minialex.words import counted
 
 
 @styled
@@ -24,7 +25,7 @@ def digits(pictures, labels=None, path=None) -> Picture:
     """
     pictures = as_pictures(pictures)
     if labels is not None and len(labels) != len(pictures):
-        raise ValueError(f"{len(pictures)} pictures, but {len(labels)} labels")
+        raise ValueError(f"{counted(len(pictures), 'picture')}, but {counted(len(labels), 'label')}")
     captions = None if labels is None else [str(label) for label in on_host(labels)]
     return finished(sheet(pictures, captions, cmap="gray"), path)
 

@@ -2,6 +2,7 @@
 
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
+from minialex.plot.fonts import readable
 from minialex.plot.look import Picture, finished, new_figure, styled
 
 BESIDE = (((9, 6), "left"), ((9, -14), "left"), ((-9, 6), "right"), ((-9, -14), "right"))  # places for a name
@@ -45,6 +46,7 @@ def _write_names(axes, places):
         points = [axes.transData.transform(other) for key, other in places.items() if key != name]
         for offset, align in BESIDE:
             text = axes.annotate(name, place, offset, textcoords="offset points", ha=align)
+            readable(axes.figure)  # before it is measured
             box = text.get_window_extent()
             free = not any(box.overlaps(other) for other in taken) and not any(
                 box.contains(*p) for p in points

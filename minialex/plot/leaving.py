@@ -8,6 +8,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from minialex.devices.device import to_numpy
 from minialex.models.smart_grid import gate_of
+from minialex.plot.fonts import class_names
 from minialex.plot.look import (
     BLUE,
     GAP,
@@ -25,6 +26,7 @@ from minialex.plot.look import (
     on_host,
     styled,
 )
+from minialex.words import counted
 
 COLOURS = (ORANGE, PINK, "#E69F00", "#56B4E9", INK)  # of the others
 OPEN = colormaps["Blues"].with_extremes(bad=LINE)
@@ -134,13 +136,13 @@ def leavers(pictures, labels, answers, left, classes, count=10, title=None, path
     exits = answers.best.shape[1]
     if not len(pictures) == len(labels) == len(left) == len(answers.best):
         raise ValueError(
-            f"{len(pictures)} pictures, {len(labels)} labels, {len(left)} exits and {len(answers.best)} answers do not "
-            "belong together"
+            f"{counted(len(pictures), 'picture')}, {counted(len(labels), 'label')}, {counted(len(left), 'exit')} and "
+            f"{counted(len(answers.best), 'answer')} do not belong together"
         )
     tall, below = pictures.shape[1] / pictures.shape[2], 0.42
     width, height = count * (1 + GAP) - GAP, exits * (tall + below + 0.16)
     figure = new_figure(1.25 * width + 0.3, 1.25 * height + 0.4 + 0.4 * bool(title), title)
-    axes = figure.subplots()
+    axes, names = figure.subplots(), class_names(classes)
     look = {"cmap": "gray"} | ({"vmin": 0, "vmax": 255} if pictures.dtype == np.uint8 else {})
     for exit in range(1, exits + 1):
         here = np.flatnonzero(left == exit)
@@ -154,7 +156,7 @@ def leavers(pictures, labels, answers, left, classes, count=10, title=None, path
         axes.text(
             0,
             y - 0.03,
-            f"exit {exit}: {total:,} of {len(left):,} pictures; {which}",
+            f"exit {exit}: {total:,} of {counted(len(left), 'picture')}; {which}",
             va="bottom",
             weight="bold",
         )
@@ -162,7 +164,7 @@ def leavers(pictures, labels, answers, left, classes, count=10, title=None, path
             x, read = place * (1 + GAP), int(answers.best[at, exit - 1])
             right = read == labels[at]
             axes.imshow(pictures[at], extent=(x, x + 1, y + tall, y), **look)
-            words = f"{classes[read]}\n{100 * answers.sure[at, exit - 1]:.0f} %"
+            words = f"{names[read]}\n{100 * answers.sure[at, exit - 1]:.0f} %"
             axes.text(
                 x + 0.5,
                 y + tall + 0.03,

@@ -19,6 +19,7 @@ from minialex.plot.look import (
     styled,
 )
 from minialex.plot.traces import heat
+from minialex.words import counted
 
 CELL, SIGN, GAP = 0.6, 0.7, 0.35  # inches: a cell's side at most, the room for a sign, and for none
 WIDE, HIGH = 12.0, 6.5  # inches: all arrays together, at most
@@ -46,7 +47,8 @@ def numbers(arrays, light=None, between=None, path=None) -> Picture:
     between = [""] * (len(arrays) - 1) if between is None else list(between)
     if len(between) != len(arrays) - 1:
         raise ValueError(
-            f"{len(arrays)} arrays have {len(arrays) - 1} gaps between them, not {len(between)} signs"
+            f"{counted(len(arrays), 'array has', 'arrays have')} {counted(len(arrays) - 1, 'gap')} between them, "
+            f"not {counted(len(between), 'sign')}"
         )
     unknown = [title for title in light or {} if title not in arrays]
     if unknown:
@@ -140,7 +142,7 @@ def lines(series, xlabel="", ylabel="", title=None, logy=False, path=None) -> Pi
         drawn = np.isfinite(ys) & ((ys > 0) | (not logy))
         if not drawn.any():
             raise ValueError(
-                f"{name!r}: none of its {len(ys)} numbers can be drawn{' on a logarithmic axis' * logy}"
+                f"{name!r}: none of its {counted(len(ys), 'number')} can be drawn{' on a logarithmic axis' * logy}"
             )
         ys = np.where(drawn, ys, np.nan)
         axes.plot(xs, ys, line, color=colour, marker="o" if len(xs) <= 12 else "", label=name)
@@ -191,7 +193,7 @@ def images(arrays, captions=None, title=None, columns=None, path=None) -> Pictur
         arrays = np.array(arrays)
     pictures = as_pictures(arrays)
     if captions is not None and len(captions) != len(pictures):
-        raise ValueError(f"{len(pictures)} pictures, but {len(captions)} captions")
+        raise ValueError(f"{counted(len(pictures), 'picture')}, but {counted(len(captions), 'caption')}")
     captions = None if captions is None else [str(caption) for caption in captions]
     longest = max((len(line) for caption in captions or [""] for line in caption.split("\n")), default=0)
     least = min(1.6, max(0.9, 0.085 * longest))

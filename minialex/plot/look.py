@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from minialex.devices.device import is_array, to_numpy
+from minialex.plot.fonts import FAMILY, readable
 from minialex.weights import write_whole
 
 DPI = 120
@@ -24,7 +25,7 @@ SIGNED = LinearSegmentedColormap.from_list(
 
 STYLE = {
     "figure.facecolor": "white", "axes.facecolor": "white", "savefig.facecolor": "white",
-    "font.family": "DejaVu Sans", "font.size": 12, "figure.titlesize": 14, "axes.titlesize": 12,
+    "font.family": FAMILY, "font.size": 12, "figure.titlesize": 14, "axes.titlesize": 12,
     "axes.labelsize": 13, "xtick.labelsize": 11, "ytick.labelsize": 11, "legend.fontsize": 12,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False, "axes.axisbelow": True,
@@ -35,7 +36,14 @@ styled = rc_context(STYLE)  # as a decorator: our look inside the function, the 
 
 
 class Picture(Figure):
-    """A matplotlib Figure that a notebook shows; a bare one, made without pyplot, prints as text there."""
+    """A matplotlib Figure that a notebook shows; a bare one, made without pyplot, prints as text there.
+
+    Its texts are looked at before they are drawn: none shows a box in place of a character.
+    """
+
+    def draw(self, renderer):
+        readable(self)
+        super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

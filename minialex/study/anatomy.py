@@ -28,6 +28,7 @@ from minialex.models.inception_v4 import InceptionResidual
 from minialex.models.network import backward_through, forward_through
 from minialex.models.resnet import Residual
 from minialex.training.evaluation import evaluate
+from minialex.words import counted
 
 READERS = (Conv2D, Linear)  # layers with a weight for each channel that they take
 
@@ -178,7 +179,9 @@ def _reading_of(name, block, behind):
         takes = reader.weight.value.shape[1]
         channels = channels or [takes]
         if takes != (count := sum(channels[j] for j in read)):
-            raise ValueError(f"{name}.{key} reads {count} channels, its first convolution takes {takes}")
+            raise ValueError(
+                f"{name}.{key} reads {counted(count, 'channel')}, its first convolution takes {takes}"
+            )
         columns.append((key, _means(reader, channels, read)))
         channels.append([layer for _, layer in chain if isinstance(layer, READERS)][-1].weight.value.shape[0])
     last, reader = behind

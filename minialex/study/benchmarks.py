@@ -298,14 +298,6 @@ def as_spread(values: dict[str, float]) -> str:
     return f"{values['median']:.2f} ({values['min']:.2f} to {values['max']:.2f})"
 
 
-def count(number: int, what: str) -> str:
-    """
-    >>> count(1, "round"), count(3, "round")
-    ('1 round', '3 rounds')
-    """
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def command_line(program: str) -> str:
     """As it was typed; of files and folders, the last name only."""
     words = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]

@@ -16,6 +16,7 @@ from minialex.layers.sequential import all_layers
 from minialex.models.names import rebuilt
 from minialex.study.leaving import Answers, Leaving, answers_of, counted, exit_costs, leave_at_for, leaving
 from minialex.weights import as_metadata, export_grouped, read_record, record_of, save
+from minialex.words import counted as in_words
 
 
 def by_exit(answers: Answers, costs: list[int]) -> str:
@@ -154,13 +155,18 @@ def keep_cut(model: Exits, path: str | Path, settings=None, say: Callable[[str],
     total, closed = sum(g.size for g in gates), sum(int((g == 0).sum()) for g in gates)
     if not closed:
         Path(path).unlink(missing_ok=True)  # it would be of other weights
-        say(f"0 of {total} gates are closed: there is nothing to cut out, and no {Path(path).name}.")
+        say(
+            f"0 of {in_words(total, 'gate')} are closed: there is nothing to cut out, and no {Path(path).name}."
+        )
         return model
     model.to(model.devices)  # which lets go of what its last pass has saved: no copies of that
     cut = copy.deepcopy(model).compact()
     save(path, export_grouped(cut), as_metadata(record_of(cut, settings)))
     before, after = exit_costs(model), exit_costs(cut)
     parts = [f"exit {n}: {b:,} -> {a:,}" for n, (b, a) in enumerate(zip(before, after, strict=True), start=1)]
-    say(f"{closed} of {total} gates are closed. {path}, without what is behind them, in multiply-adds:")
+    say(
+        f"{closed} of {total} gates {'is' if closed == 1 else 'are'} closed. "
+        f"{path}, without what is behind them, in multiply-adds:"
+    )
     say(", ".join(parts))
     return cut

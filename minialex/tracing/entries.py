@@ -14,6 +14,7 @@ import numpy as np
 
 from minialex.tracing import stepper
 from minialex.weights import write_whole, writing_whole
+from minialex.words import counted
 
 FORBIDDEN = re.compile(
     r'[\x00-\x1f\x7f<>:"/\\|?*%\ud800-\udfff]'
@@ -110,7 +111,7 @@ class Trace(Mapping):
         return "\n".join([f"trace of {self.title}", *lines])
 
     def __repr__(self):
-        return f"<trace of {self.title}: {len(self)} arrays; print it for more>"
+        return f"<trace of {self.title}: {counted(len(self), 'array')}; print it for more>"
 
     def _repr_pretty_(self, printer, cycle):
         printer.text(str(self))  # notebooks show it whole

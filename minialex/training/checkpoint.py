@@ -31,6 +31,7 @@ from minialex.weights.records import (
     whole,
 )
 from minialex.weights.seal import KEY, VELOCITY, sealed, unsealed
+from minialex.words import counted
 
 # What a run must find in a checkpoint's state to go on; there may be more.
 RUN = {
@@ -73,7 +74,7 @@ class Checkpoint:
             progress = self.state.get("progress")
             if wanted is RUN and len(progress["history"]) != progress["epoch"]:
                 raise ValueError(
-                    f"{progress['epoch']} epochs have a history of {len(progress['history'])} rows"
+                    f"a history of {counted(len(progress['history']), 'row')} for {counted(progress['epoch'], 'epoch')}"
                 )
         except ValueError as error:
             raise CheckpointError(f"{self.path} is no whole checkpoint: {error}") from error

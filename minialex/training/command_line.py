@@ -1,5 +1,5 @@
-"""The command lines of training programs: numbers, threads and processes, where a setting comes from, and how mistakes
-of their users are told."""
+"""The command lines of programs: numbers, threads and processes, where a setting comes from, and how mistakes of their
+users are told."""
 
 import argparse
 import multiprocessing
@@ -12,9 +12,49 @@ from minialex.devices.device import Device
 from minialex.errors import DtypeMismatch
 from minialex.models.names import network
 from minialex.training.runs import NothingToResume
+from minialex.words import did_you_mean, nearest
 
 UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
 WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, which names what a misspelt option, choice or command may have meant. Options are written out.
+
+    >>> parser = Parser(prog="read", exit_on_error=False)
+    >>> _ = parser.add_argument("--size", choices=["small", "large"])
+    >>> parser.parse_args(["--size", "smal"])
+    Traceback (most recent call last):
+    argparse.ArgumentError: argument --size: invalid choice: 'smal' (did you mean small?); there are small, large
+    """
+
+    def __init__(self, *args, allow_abbrev=False, **others):
+        super().__init__(*args, allow_abbrev=allow_abbrev, **others)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Misspelt options first: else what is said may be that the right one is missing."""
+        words = sys.argv[1:] if args is None else list(args)
+        for word in words[: words.index("--")] if "--" in words else words:
+            if not word.startswith("-"):
+                if self._subparsers:  # what follows is for the command's own parser
+                    break
+                continue
+            name = word.partition("=")[0]
+            long = name if name.startswith("--") else f"-{name}"
+            misspelt = name not in self._option_string_actions and " " not in word
+            if misspelt and (name == long or long in self._option_string_actions):  # -epochs may be -e pochs
+                options = [option[2:] for option in self._option_string_actions if option.startswith("--")]
+                if near := nearest(long[2:], options):
+                    self.error(f"unrecognized arguments: {name} (did you mean --{near[0]}?)")
+        return super().parse_known_args(words, namespace)
+
+    def _check_value(self, action, value):
+        """Where argparse looks whether a value is one of the choices."""
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            hint = did_you_mean(str(value), choices)
+            message = f"invalid choice: {value!r}{hint}; there are {', '.join(choices)}"
+            raise argparse.ArgumentError(action, message)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

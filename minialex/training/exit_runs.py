@@ -14,6 +14,7 @@ from minialex.training.networks import spelt
 from minialex.training.optim import Constant, make_schedule
 from minialex.weights import read_record
 from minialex.weights.foreign import put_pretrained
+from minialex.words import counted
 
 # Settings that no other network has. exits_kept: how many are another run's, which stay as they are.
 DEFAULTS = {"exits": None, "penalty": 0.0, "leave_at": None, "budget": None, "exits_kept": None}
@@ -227,8 +228,8 @@ def begin_with_exits(model, path, arrays: Mapping[str, np.ndarray], why: str = "
         )
     if why and there < len(model.exits):
         raise ValueError(
-            f"{path} has {there} exits, which were to stay while others are trained, but {why}: train its own first, "
-            f"with --exits {there}"
+            f"{path} has {counted(there, 'exit, which was', 'exits, which were')} to stay while "
+            f"others are trained, but {why}: train its own first, with --exits {there}"
         )
     part = model.first(exits)
     if there > exits:

@@ -45,6 +45,7 @@ from minialex.weights import (
 )
 from minialex.weights.files import remove_unfinished
 from minialex.weights.records import CELL, like, partly
+from minialex.words import counted
 
 
 def train_step(model: Model, optimizer: SGD, x: Array, labels) -> Array:
@@ -216,7 +217,7 @@ def _check_tested(model, optimizer, tested):
 @contextmanager
 def _said_when(progress, ended=False):
     """Let a NotFinite begin with when it was: progress counts the epoch that has `ended`, or is about to."""
-    steps = f"{progress.step} steps of epoch {progress.epoch + 1}"
+    steps = f"{counted(progress.step, 'step')} of epoch {progress.epoch + 1}"
     when = f"epoch {progress.epoch + ended}" if ended or not progress.step else steps
     try:
         yield
@@ -253,8 +254,8 @@ def train_epoch(
 
     if progress.step and progress.steps not in (None, steps):
         report.say(
-            f"Epoch {progress.epoch + 1} was to have {progress.steps} steps and has {steps} now, since the pictures "
-            f"are others: going on after step {progress.step} of these."
+            f"Epoch {progress.epoch + 1} was to have {counted(progress.steps, 'step')} and has {steps} now, "
+            f"since the pictures are others: going on after step {progress.step} of these."
         )
     progress.steps = steps
     report.begin(progress.epoch, epochs, progress.step, steps)

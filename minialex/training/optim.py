@@ -10,6 +10,7 @@ from minialex.devices.device import array_module, device_of, transfer
 from minialex.errors import DtypeMismatch
 from minialex.layers.layer import Array, Layer, Parameter
 from minialex.layers.settings import is_setting, number
+from minialex.words import counted
 
 
 def update(w, v, grad, lr: float, momentum: float, decay: float) -> None:
@@ -136,7 +137,8 @@ class SGD:
         velocities = list(velocities)
         if len(velocities) != len(self.velocities):
             raise ValueError(
-                f"SGD: {len(self.velocities)} parameters, but {len(velocities)} saved velocities"
+                f"SGD: {counted(len(self.velocities), 'parameter')}, but "
+                f"{counted(len(velocities), 'saved velocity', 'saved velocities')}"
             )
         for p, v, saved in zip(self.parameters, self.velocities, velocities, strict=True):
             if saved.shape != v.shape:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from minialex.errors import Diverged
 from minialex.training.reports import Scores
+from minialex.words import counted
 
 FEW = 8  # pictures: the loss of so few says little about the network's
 
@@ -69,8 +70,8 @@ class Progress:
         else:
             much = f"more than {self.limit:.4g}; before the first step it was {self.start_loss:.4g}"
         if pictures:
-            when = f"after {self.step} steps of epoch {self.epoch + 1} their mean is {self.scores.loss:.4g}, which"
-            when += " makes the epoch's, whatever follows,"
+            when = f"after {counted(self.step, 'step')} of epoch {self.epoch + 1} the mean is {self.scores.loss:.4g}, "
+            when += "which makes the epoch's, whatever follows,"
         else:
             when = f"the mean of epoch {self.epoch + 1} is {self.scores.loss:.4g},"
         if self.broke:

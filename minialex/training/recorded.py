@@ -8,6 +8,7 @@ from minialex.training.runs import SETTINGS, weight_file
 from minialex.weights import load_with_metadata, record_in
 from minialex.weights.foreign import is_torchvisions
 from minialex.weights.seal import VELOCITY
+from minialex.words import counted
 
 
 def unrecorded(path: str | Path, taken_for: str) -> str:
@@ -43,7 +44,8 @@ def trained_names(path: str | Path, recorded: list[str] | None, count: int, list
     """
     if recorded is not None and len(recorded) != count:
         raise CheckpointError(
-            f"{path} has {count} classes, and is said to know {len(recorded)}, {a_few(recorded)}: these belong to "
+            f"{path} has {counted(count, 'class', 'classes')}, and is said to know {len(recorded)}, "
+            f"{a_few(recorded)}: these belong to "
             "different runs"
         )
     lines = read_names(listed, count) if listed else None
@@ -62,9 +64,9 @@ def names_for(
     if names is None:
         there = f" The pictures have {len(found)}: {a_few(found)}." if found else ""
         raise ValueError(
-            f"{path} does not say the names of its {count} classes, and a place in a list is no name.{there} Say them "
-            "with --classes FILE: one name a line, as the folders are called, in the order of the network's outputs "
-            "(of ImageNet's 1,000: their wnids, sorted)"
+            f"{path} does not say the names of its {counted(count, 'class', 'classes')}, and a place in a list is no "
+            f"name.{there} Say them with --classes FILE: one name a line, as the folders are called, in "
+            "the order of the network's outputs (of ImageNet's 1,000: their wnids, sorted)"
         )
     return names
 
@@ -75,7 +77,7 @@ def last_layer_is_new(path, recorded, count: int, listed, classes: list[str]) ->
     Raises ValueError where it has as many outputs, and nobody says of what: see names_for.
     """
     if count != len(classes):
-        return f"they have {count} classes, the pictures {len(classes)}"
+        return f"they have {counted(count, 'class', 'classes')}, the pictures {len(classes)}"
     names = names_for(path, recorded, count, listed, classes)
     if are_same(names, classes):
         return ""

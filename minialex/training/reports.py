@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field
 
 from minialex.errors import NotFinite
+from minialex.words import counted
 
 
 @dataclass
@@ -195,7 +196,7 @@ class AccuracyReport(ErrorReport):
             return []
         start = f"{self.losses:g} " * (self.losses != 1) + f"ln({self.classes}) = {chance:.3f}"
         return [
-            f"  The loss has stayed at {start} for {self.stalled} epochs: it learns nothing.",
+            f"  The loss has stayed at {start} for {counted(self.stalled, 'epoch')}: it learns nothing.",
             "  Try half or twice the --lr; another --seed; pictures in the right class folders. The weights of 2012,",
             "  N(0, 0.01) on pixels from 0 to 255, need the full network; a small one needs init='he' and scale=1/64.",
         ]

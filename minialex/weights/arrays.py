@@ -18,6 +18,7 @@ import numpy as np
 from minialex.errors import CheckpointError
 from minialex.weights.opcodes import look_through
 from minialex.weights.reading import shown
+from minialex.words import counted
 
 # How a pickle spells an array: NumPy since 2.0, and before; PyTorch since 0.4, and before.
 NUMPY_ARRAY = ("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct")
@@ -192,7 +193,9 @@ def torch_tensor(call: Call, storages: Mapping[str, np.ndarray]) -> np.ndarray:
             numbers, length = storages[reference[2]], math.prod(sizes(shape))
             last = offset + sum((length - 1) * step for length, step in zip(shape, sizes(steps), strict=True))
             if offset < 0 or (length and last >= len(numbers)):
-                raise ValueError(f"a tensor of shape {shape} reads beyond its {len(numbers)} numbers")
+                raise ValueError(
+                    f"a tensor of shape {shape} reads beyond its {counted(len(numbers), 'number')}"
+                )
             if length > max(len(numbers), MOST_NUMBERS):
                 raise ValueError(f"a tensor repeats its {len(numbers):,} numbers to {length:,}")
             width = numbers.itemsize

@@ -18,6 +18,7 @@ from minialex.layers.settings import number
 from minialex.weights.files import load_with_metadata
 from minialex.weights.reading import shown
 from minialex.weights.records import parse
+from minialex.words import counted
 
 KEY = "minialex.record"  # among a weight file's metadata, where others keep theirs
 CHECKPOINT_KEY, STATE_KEY = "minialex", "record"  # a checkpoint has it in its state, with a checksum over all
@@ -44,7 +45,8 @@ def record_of(model: Layer, settings: Mapping | None = None) -> dict:
     if classes is not None:
         if len(classes) != record.get("num_classes", len(classes)):
             raise ValueError(
-                f"the model has {record['num_classes']} classes, not {len(classes)}, as its names are"
+                f"the model has {counted(record['num_classes'], 'class', 'classes')}, "
+                f"not {len(classes)}, as its names are"
             )
         record["classes"] = [str(name) for name in classes]
     if settings.get("side"):

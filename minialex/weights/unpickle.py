@@ -22,6 +22,7 @@ from minialex.errors import CheckpointError
 from minialex.weights.arrays import TORCH_STORAGE, ArrayUnpickler, described, exactly, text, unfolded
 from minialex.weights.files import from_bfloat16
 from minialex.weights.reading import MEBI, PIECE, shown
+from minialex.words import counted
 
 # How PyTorch's files begin: since 1.6, and before.
 TORCH_ZIP, TORCH_STREAM = b"PK\x03\x04", pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
@@ -195,7 +196,9 @@ def _from_stream(file, path):
         storage = Storage.of(reader.references[key])
         count, start = int.from_bytes(file.read(8), "little"), file.tell()
         if count != storage.count or storage.size > end - start:
-            raise ValueError(f"it has {end - start:,} bytes for {storage.count} numbers of {storage.dtype}")
+            raise ValueError(
+                f"it has {end - start:,} bytes for {counted(storage.count, 'number')} of {storage.dtype}"
+            )
         places[key] = start
         file.seek(storage.size, os.SEEK_CUR)
 

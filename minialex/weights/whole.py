@@ -13,6 +13,7 @@ from minialex.weights.reading import shown
 from minialex.weights.record import as_metadata, check_record, record_in, record_of
 from minialex.weights.records import TEXT, Maybe, check, whole
 from minialex.weights.seal import VELOCITY, is_sealed, unsealed
+from minialex.words import counted
 
 SMARTNET = {"exits": whole(1), "blocks": TEXT, "reads": Maybe(TEXT)}  # what its record says at least
 
@@ -89,7 +90,7 @@ def _part(model, record: Mapping, arrays: Mapping, path) -> tuple[Mapping, Mappi
         raise CheckpointError(f"{path} has a damaged record of its network ({error})") from error
     if there < exits:
         raise ValueError(
-            f"{path} has {there} exits, this network has {exits}: load it into smartnet("
+            f"{path} has {counted(there, 'exit')}, this network has {exits}: load it into smartnet("
             f"exits={there}, ...), to which extend() adds one, or unload({there}) first"
         )
     if there > exits:

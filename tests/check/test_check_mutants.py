@@ -1306,7 +1306,7 @@ def test_a_check_refuses_what_is_wrong(name, what):
 @pytest.mark.parametrize(
     ("name", "what", "says"),
     [
-        ("relu_forward", "clip_0_6", "y  wrong: 1 of 1 numbers, the worst at [0, 0]: 6, not 1000"),
+        ("relu_forward", "clip_0_6", "y  wrong: 1 of 1 number, the worst at [0, 0]: 6, not 1000"),
         ("maxpool_forward", "padded_with_-999", "the worst at [0, 0, 0, 0]: -999, not -1000"),
         ("relu_backward", "relu6", "the worst at [0, 0]: 0, not "),
         (
@@ -1321,7 +1321,7 @@ def test_a_check_refuses_what_is_wrong(name, what):
         ),
         ("dropout_mask", "second_half_of_the_pictures_mirrored", "are equal in 1000 of 1000 draws"),
         ("dropout_mask", "first_always_kept", "[0, 0] is kept in 100.0 % of 1000 draws, not in 65 %"),
-        ("sgd_step", "small_decay_dropped", "w  wrong: 1 of 1 numbers, the worst at [0]: 1000, not 999.9995"),
+        ("sgd_step", "small_decay_dropped", "w  wrong: 1 of 1 number, the worst at [0]: 1000, not 999.9995"),
         (
             "dropout_mask",
             "a_hundred_and_one_and_again",

@@ -696,7 +696,7 @@ def test_a_report_of_a_bug_and_a_kink_reads_so():
     g, h = bug.measured, kink.measured  # the upstream gradient at the bug, half of it at the kink
     assert printed(report) == (
         "gradcheck of ReLUThatTriplesItsLast\n"
-        f"  bug  x             (1, 4)            4 checked, 1 kinks, 1 bugs; largest difference {2 * abs(g):.1e}\n"
+        f"  bug  x             (1, 4)            4 checked, 1 kink, 1 bug; largest difference {2 * abs(g):.1e}\n"
         f"  bug  x[0, 3]: backward says {3 * g:.6g}, measured {g:.6g}\n"
         f"  kink x[0, 1]: backward says 0, measured {h:.6g} (left 0, right {2 * h:.6g})"
     )

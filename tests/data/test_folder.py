@@ -197,7 +197,7 @@ def test_a_flat_val_works_without_train(tmp_path):
         ("1\n2\n", "has 2 lines for 3 pictures in .*val"),
         ("", "says nothing of 3 of 3 pictures: v1.JPEG, v2.JPEG, v3.JPEG"),
         ("v1 a\nv3 b\n", "says nothing of 1 of 3 pictures: v2.JPEG"),
-        ("1\n2\n4\n", "has class 4, but there are 3 classes"),
+        ("1\n2\n4\n", "has class 4, but of classes there are 3"),
         ("a\nb\nzebra\n", "classes that are not among the 3 known ones: zebra"),
         ("v1 1\nv2 a\nv3 2\n", "classes that are not among the 3 known ones: 1, 2"),
         ("v1 1\nv2 1 0.5\nv3 1", "line 2, should be 2 words, but is 'v2 1 0.5'"),

@@ -1046,7 +1046,7 @@ def test_unreadable_files_are_named_counted_and_skipped_up_to_max_bad(program, o
     assert "3 unreadable files were skipped:" in result.out
     assert all(f"{path} cannot be read as a picture" in result.out for path in bad)
     assert progress_in(tmp_path / "out")["epoch"] == 2
-    assert "(centre crop, 14 pictures)\n1 unreadable files" in program("-e", "--resume", "out").out
+    assert "(centre crop, 14 pictures)\n1 unreadable file was" in program("-e", "--resume", "out").out
 
 
 def test_more_unreadable_files_than_max_bad_stop_the_run(program, own_pictures):
@@ -1328,6 +1328,7 @@ def test_a_gpu_that_is_not_there_is_named(program, pictures):
         (["-j", "-1"], "a whole number >= 0 is needed, not '-1'"),
         (["--lr", "nan"], "a number >= 0 is needed, not 'nan'"),
         (["--preset", "vgg"], "invalid choice: 'vgg'"),
+        (["--batch_size", "9"], "unrecognized arguments: --batch_size (did you mean --batch-size?)"),
     ],
 )
 def test_bad_arguments_are_named(program, tmp_path, arguments, message):

@@ -1091,7 +1091,10 @@ def test_a_gpu_that_is_not_there_is_named(program):
         (["--momentum", "-1"], "a number >= 0 is needed, not '-1'"),
         (["--variant", "2012"], "invalid choice: '2012'"),
         (["--lr-scheduler", "magic"], "invalid choice: 'magic'"),
-        (["--speed", "9"], "unrecognized arguments: --speed 9"),
+        (["--dance", "9"], "unrecognized arguments: --dance 9"),
+        (["--epoch", "9"], "unrecognized arguments: --epoch (did you mean --epochs?)"),
+        (["-epochs", "9"], "unrecognized arguments: -epochs (did you mean --epochs?)"),
+        (["--lr-scheduler", "cosin"], "invalid choice: 'cosin' (did you mean cosine?)"),
     ],
 )
 def test_bad_arguments_are_named(program, tmp_path, arguments, message):

@@ -169,7 +169,8 @@ def test_help_names_the_networks(capsys):
     ("arguments", "message"),
     [
         (["pictures"], "the following arguments are required: {depth,minutes,allocations,drop}"),
-        (["pictures", "dept"], "argument {depth,minutes,allocations,drop}: invalid choice: 'dept'"),
+        (["pictures", "dept"], "minutes,allocations,drop}: invalid choice: 'dept' (did you mean depth?)"),
+        (["pictures", "drop", "--networks", "resnet20"], "DenseNet-40 (did you mean ResNet-20?)"),
         (["pictures", "drop", "--networks", "AlexNet"], "'AlexNet' is not one of ResNet-20, DenseNet-40"),
         (["pictures", "depth", "--networks", "AlexNet"], "'AlexNet' is not one of plain-20, plain-56, residual-56"),
     ],

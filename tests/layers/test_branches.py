@@ -142,7 +142,7 @@ def test_gradients_of_dense(device):
 @pytest.mark.parametrize(("make", "error", "message"), [
     (lambda: mx.Dense(), ValueError, "at least one node"),
     (lambda: mx.Dense(mx.ReLU), TypeError, r"0 is the class ReLU: write ReLU"),
-    (lambda: mx.Dense(mx.ReLU(), mx.ReLU(), reads=[(0,)]), ValueError, "reads says what 1 nodes read, there are 2"),
+    (lambda: mx.Dense(mx.ReLU(), mx.ReLU(), reads=[(0,)]), ValueError, "reads is for 1 node, there are 2"),
     (lambda: mx.Dense(mx.ReLU(), reads=[0]), TypeError, r"reads has numbers for each node, .*; 0 has 0"),
     (lambda: mx.Dense(mx.ReLU(), reads=["x"]), TypeError, r"reads has numbers for each node, .*; 0 has 'x'"),
     (lambda: mx.Dense(mx.ReLU(), reads=[()]), ValueError, r"0 reads \(\): some of the maps 0 to 0"),

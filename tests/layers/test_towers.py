@@ -594,10 +594,10 @@ class WithAParameter(Layer):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (Conv2D(4, 5, 3), "Conv2D: 5 filters in 1 groups cannot be dealt out to 2 towers"),
+        (Conv2D(4, 5, 3), "Conv2D: 5 filters in 1 group cannot be dealt out to 2 towers"),
         (Conv2D(3, 6, 3, groups=3), "Conv2D: 6 filters in 3 groups cannot be dealt out to 2 towers"),
         (Linear(4, 5), "Linear: 5 outputs cannot be dealt out to 2 towers"),
-        (LocalResponseNorm(), "LocalResponseNorm reads across all channels: 1 groups are no 2 towers"),
+        (LocalResponseNorm(), "LocalResponseNorm reads across all channels: 1 group is no 2 towers"),
         (
             LocalResponseNorm(groups=3),
             "LocalResponseNorm reads across all channels: 3 groups are no 2 towers",

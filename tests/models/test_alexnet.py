@@ -326,7 +326,11 @@ def test_width_scales_maps_and_keeps_them_even(width, maps):
             "pictures of 62 pixels are too small for this network: "
             "a window of 3 does not fit into 2 + 2*0 padding = 2 pixels",
         ),
-        ({"devices": "gpu"}, 'unknown device \'gpu\': use "cpu", "cuda:0" (or another number), or "sim:0"'),
+        (
+            {"devices": "gpu"},
+            "unknown device 'gpu' (did you mean \"cuda:0\"?): "
+            'use "cpu", "cuda:0" (or another number), or "sim:0"',
+        ),
         ({"devices": "cpu,cpu,cpu"}, "a model takes one device or two, not 3: ['cpu', 'cpu', 'cpu']"),
     ],
 )

@@ -894,7 +894,7 @@ def test_a_part_has_the_same_layers_and_copies_nothing():
         ({"blocks": ""}, "blocks says .* not ''"),
         ({"blocks": 7}, "blocks says .* not 7"),
         ({"blocks": "9" * 5000 + "x1"}, "blocks says .* not '9999999"),
-        ({"blocks": "1x9999999999"}, "blocks '1x9999999999' are too large: 1 layers with .* numbers in their kernels"),
+        ({"blocks": "1x9999999999"}, "blocks '1x9999999999' are too large: 1 layer with .* numbers in their kernels"),
         ({"blocks": "999999999x1"}, "blocks '999999999x1' are too large: 999,999,999 layers"),
         ({"blocks": "251x1"}, "251 layers with .* the most is 250 with"),
         ({"blocks": "999999999x99999999", "reads": "exit1: stem"}, "are too large"),

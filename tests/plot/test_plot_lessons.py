@@ -90,7 +90,7 @@ def test_numbers_fit_a_projected_page(shape):
             {"x": X, "y": X},
             {"between": ["*", "="]},
             ValueError,
-            "2 arrays have 1 gaps between them, not 2 signs",
+            "2 arrays have 1 gap between them, not 2 signs",
         ),
         ({"x": X}, {"light": {"y": (0, 0)}}, KeyError, "light on 'y', which is not shown; shown are 'x'"),
         (
@@ -141,7 +141,7 @@ def test_gaps_and_what_has_no_logarithm_are_left_out():
         ({str(i): ([0], [0]) for i in range(8)}, {}, "8 lines: between 1 and 7"),
         ({"a": ([0, 1], [1, 2, 3])}, {}, r"'a': xs have shape \(2,\) and ys \(3,\)"),
         ({"a": ([0, 1], [np.nan, np.inf])}, {}, "'a': none of its 2 numbers can be drawn$"),
-        ({"a": ([0], [0])}, {"logy": True}, "none of its 1 numbers can be drawn on a logarithmic axis"),
+        ({"a": ([0], [0])}, {"logy": True}, "none of its 1 number can be drawn on a logarithmic axis"),
     ],
 )
 def test_lines_that_cannot_be_drawn_are_named(series, options, message):
@@ -172,7 +172,7 @@ def test_pictures_in_colour_come_channels_first():
     ("arrays", "captions", "message"),
     [
         ([np.zeros((2, 2)), np.zeros((2, 3))], None, r"pictures of one shape; these have \(2, 2\), \(2, 3\)"),
-        (np.zeros((2, 2, 2)), ["a"], "2 pictures, but 1 captions"),
+        (np.zeros((2, 2, 2)), ["a"], "2 pictures, but 1 caption"),
         (np.zeros((2, 2, 4, 4)), None, r"not \(2, 2, 4, 4\)"),
         ([], None, r"not \(0,\)"),
     ],

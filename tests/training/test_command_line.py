@@ -2,12 +2,83 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 import pytest
 
 from minialex.devices.device import Device
 from minialex.errors import CheckpointError, DataError, DeviceUnavailable, NotFinite
 from minialex.training import command_line
+
+# ---- misspelt options and choices ---------------------------------------------------------------------
+
+
+def parser():
+    found = command_line.Parser(prog="program")
+    found.add_argument("picture", nargs="?")
+    found.add_argument("-e", "--evaluate", action="store_true")
+    found.add_argument("--weights", required=True)
+    found.add_argument("--preset", choices={"paper": 1, "bvlc": 2})
+    found.add_argument("--towers", type=int, choices=[1, 2])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--weigths", "a"], "unrecognized arguments: --weigths (did you mean --weights?)"),
+        (["--weigths=a"], "unrecognized arguments: --weigths (did you mean --weights?)"),
+        (["--weight", "a"], "unrecognized arguments: --weight (did you mean --weights?)"),
+        (["-weights", "a"], "unrecognized arguments: -weights (did you mean --weights?)"),
+        (["-evaluate", "--weights", "a"], "unrecognized arguments: -evaluate (did you mean --evaluate?)"),
+        (["--weights", "a", "--dance"], "unrecognized arguments: --dance"),
+        ([], "the following arguments are required: --weights"),
+        (["--weights", "a", "--preset", "papper"], "invalid choice: 'papper' (did you mean paper?); there are paper"),
+        (["--weights", "a", "--preset", "vgg"], "invalid choice: 'vgg'; there are paper, bvlc"),
+        (["--weights", "a", "--towers", "3"], "invalid choice: 3; there are 1, 2"),
+    ],
+)  # fmt: skip
+def test_what_is_misspelt_is_told_with_what_is_near(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        parser().parse_args(arguments)
+    assert stopped.value.code == 2
+    assert f"program: error: {message}" in capsys.readouterr().err.replace("argument --preset: ", "").replace(
+        "argument --towers: ", ""
+    )
+
+
+def test_what_is_meant_as_it_stands_is_no_mistake():
+    args = parser().parse_args(["-e", "--weights=--weigths", "--", "--weigth"])
+    assert (args.picture, args.weights, args.evaluate) == ("--weigth", "--weigths", True)
+
+
+def test_a_command_names_its_own_options(capsys):
+    main = command_line.Parser(prog="program")
+    commands = main.add_subparsers(dest="command")
+    commands.add_parser("read").add_argument("--size")
+    commands.add_parser("write").add_argument("--sized")
+    for arguments, near in (
+        (["raed"], "read"),
+        (["read", "--sise", "1"], "--size"),
+        (["read", "--sized", "1"], "--size"),
+    ):
+        with pytest.raises(SystemExit):
+            main.parse_args(arguments)
+        assert f"(did you mean {near}?)" in capsys.readouterr().err
+    assert main.parse_args(["write", "--sized", "1"]).sized == "1"
+
+
+def test_every_program_reads_its_arguments_so():
+    """argparse's own class would shorten options, and name nothing that is near."""
+    root = Path(__file__).resolve().parents[2]
+    programs = [
+        path for folder in ("minialex", "examples", "lessons") for path in (root / folder).rglob("*.py")
+    ]
+    texts = {path.name: path.read_text(encoding="utf8") for path in programs}
+    assert not [name for name, text in texts.items() if "ArgumentParser(" in text]
+    programs = {name for name, text in texts.items() if "= Parser(" in text}
+    assert programs >= {"__main__.py", "run.py", "lenet_mnist.py", "alexnet_imagenet.py", "benchmark.py"}
+
 
 # ---- settings -----------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ def test_an_epoch_ends_early_when_its_sum_is_too_much_for_all_of_its_pictures(of
     progress = after(begun(), 10.0, 40.0)  # a sum of 5,000; 4.8 * 1,041.7
     if not ends:
         return progress.check(of)
-    with pytest.raises(Diverged, match=r"after 2 steps of epoch 1 their mean is 25, which makes the epoch's"):
+    with pytest.raises(Diverged, match=r"after 2 steps of epoch 1 the mean is 25, which makes the epoch's"):
         progress.check(of)
 
 

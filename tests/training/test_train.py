@@ -774,7 +774,7 @@ def test_an_epoch_that_cannot_become_good_any_more_ends_at_the_next_look():
             steps.append(0)
 
     with pytest.raises(
-        Diverged, match=r"after 20 steps of epoch 1 their mean is .*, which makes the epoch's, whatever"
+        Diverged, match=r"after 20 steps of epoch 1 the mean is .*, which makes the epoch's, whatever"
     ):
         train.fit(model, optimizer, optim.Constant(1e4), train_on, epochs=1, report=Watched(bar=False))
     assert len(steps) == 20

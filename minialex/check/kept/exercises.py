@@ -49,7 +49,9 @@ def of_lessons(numbers=None) -> list[str]:
     """
     for number in numbers or ():
         if number not in LESSONS:
-            raise ValueError(f"no lesson {number} has exercises; there are {', '.join(LESSONS)}")
+            meant = number.zfill(2)
+            hint = f" (did you mean {meant}?)" if meant in LESSONS else ""
+            raise ValueError(f"no lesson {number} has exercises{hint}; there are {', '.join(LESSONS)}")
     return [
         name for number, text in LESSONS.items() if not numbers or number in numbers for name in text.split()
     ]

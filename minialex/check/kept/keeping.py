@@ -15,6 +15,7 @@ from minialex.check.kept.folder import Answer, as_file, file_of, folder, read, s
 from minialex.check.kept.source import CannotBeKept, names_bound, standing_alone
 from minialex.check.verdict import NOT_WRITTEN
 from minialex.weights import write_whole
+from minialex.words import counted
 
 OURS = "minialex"  # what no answer may import
 MOST_LINES = 40  # of what changed
@@ -48,7 +49,7 @@ class Kept:
         if self.changed:
             more = len(self.changed) - MOST_LINES
             lines += ["What changed:", *(f"  {line}" for line in self.changed[:MOST_LINES])]
-            lines += [f"  ... {more} lines more"] if more > 0 else []
+            lines += [f"  ... {counted(more, 'line')} more"] if more > 0 else []
         return "\n".join(lines)
 
     __repr__ = __str__

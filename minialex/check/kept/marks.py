@@ -19,6 +19,7 @@ from minialex.check.kept.keeping import tried
 from minialex.check.search import seed_of_cases
 from minialex.check.verdict import NOT_WRITTEN
 from minialex.weights import write_whole
+from minialex.words import counted
 
 SECONDS = 20.0
 GIBI = 2**30
@@ -126,7 +127,7 @@ def as_text(rows: list[Marks], exercises: list[str]) -> str:
     lines += ["", LEGEND, ""]
     for row in rows:
         if all(state in (MISSING, NOT_WRITTEN) for state in row.states.values()):
-            lines.append(f"{row.learner}: no answer in {len(exercises)} exercises")
+            lines.append(f"{row.learner}: no answer in {counted(len(exercises), 'exercise')}")
             continue
         for name in exercises:
             if row.states[name] not in ("right", MISSING, NOT_WRITTEN):
@@ -244,7 +245,7 @@ def run(args) -> int:
             rows.append(marks_of(path, who, exercises, args.seed, args.seconds, memory, tell))
     except KeyboardInterrupt:
         print(
-            f"\nstopped at {who}: {len(rows)} of {len(people)} learners have marks, nothing is written",
+            f"\nstopped at {who}: {len(rows)} of {counted(len(people), 'learner')} have marks, nothing is written",
             file=sys.stderr,
         )
         if rows:

@@ -16,6 +16,7 @@ from minialex.layers.sequential import all_layers
 from minialex.models.lenet import LeNet5, lenet5
 from minialex.training.loop import train_step
 from minialex.training.optim import SGD
+from minialex.words import counted
 
 # Of each layer: what its two functions are kept as.
 FUNCTIONS = {
@@ -159,7 +160,8 @@ class Mine:
             losses = np.asarray(losses, float)
             if losses.shape != (len(batches),):
                 raise ValueError(
-                    f"your training loop gave losses of shape {losses.shape} for {len(batches)} batches"
+                    f"your training loop gave losses of shape {losses.shape} for "
+                    f"{counted(len(batches), 'batch', 'batches')}"
                 )
             return losses
         return np.array([to_numpy(train_step(model, optimizer, x, labels))[0] for x, labels in batches])

@@ -1,0 +1,38 @@
+"""Words of messages: how many of what, and what may have been meant by a misspelt name."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def counted(number: int, what: str, several: str | None = None) -> str:
+    """A number with its noun, in the singular where it is one. several: the plural, where it takes more than an s.
+
+    >>> counted(1, "epoch"), counted(0, "epoch"), counted(60_000, "picture to train on", "pictures to train on")
+    ('1 epoch', '0 epochs', '60,000 pictures to train on')
+    """
+    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
+
+
+def nearest(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Up to `most` of the known names that are nearly this one, the nearest first; capitals count for nothing.
+
+    >>> nearest("papper", ["paper", "caffenet"]), nearest("ResNet-50", ["resnet50", "resnet18"])
+    (['paper'], ['resnet50'])
+    >>> nearest("magic", ["paper", "caffenet"])
+    []
+    """
+    folded: dict[str, str] = {}
+    for one in known:
+        folded.setdefault(one.casefold(), one)
+    found = difflib.get_close_matches(name.casefold(), folded, n=most, cutoff=cutoff)
+    return [folded[one] for one in found]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What is put behind the name in a message; "" where none is near.
+
+    >>> did_you_mean("papper", ["paper", "bvlc"]), did_you_mean("magic", ["paper", "bvlc"])
+    (' (did you mean paper?)', '')
+    """
+    near = nearest(name, known)
+    return f" (did you mean {near[0]}?)" if near else ""
