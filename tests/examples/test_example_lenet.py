@@ -727,8 +727,10 @@ def test_a_second_run_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_pa
     wait_for_the_middle_of_an_epoch(process, folder)
     named = [word for flag in second for word in (flag, folder)]
     if second == ["--output-dir"]:
+        process.send_signal(signal.SIGSTOP)  # it would write another one meanwhile
         (folder / train.CHECKPOINT).rename(folder / "elsewhere")  # else it is refused for that
     result = program(*SMALL, *named)
+    process.send_signal(signal.SIGCONT)
     assert result.status == 1
     assert f"out is in use by process {process.pid} on " in result.err
     assert process.poll() is None
