@@ -153,13 +153,15 @@ def lent(model: Layer, loss: Layer | None) -> Iterator[None]:
     if loss.device is not model.device:
         loss.to(model.device)
     attributes = vars(model)
-    had = {"loss": attributes["loss"]} if "loss" in attributes else {}
+    own = attributes.get("loss")
     attributes["loss"] = loss  # past __setattr__: it is no part of the model
     try:
         yield
     finally:
-        attributes.pop("loss", None)
-        attributes.update(had)
+        if own is None:
+            del attributes["loss"]
+        else:
+            attributes["loss"] = own
 
 
 def lends_loss(function):

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -311,6 +312,16 @@ def test_a_mixture_is_told_which_way_takes_what(call, message):
         call(*mixtures())
 
 
+def test_a_step_that_is_measured_takes_a_loss_too():
+    x, y, *_ = scaled()
+    model = small()
+    kinds = {(span.name, span.back) for span in mx.timeline.measure_step(model, x, y, loss=LOSS())}
+    assert {("loss", False), ("loss", True), ("conv", True)} <= kinds
+    assert not hasattr(model, "loss")
+    with pytest.raises(ValueError, match="has no loss of its own"):
+        mx.timeline.measure_step(model, x, y)
+
+
 # ---- what is refused -------------------------------------------------------------------------------
 
 
@@ -339,23 +350,23 @@ def test_a_mixture_is_told_which_way_takes_what(call, message):
         ({"model": mx.Sequential}, TypeError, "the model is the class Sequential, not a network"),
         ({"model": mx.models.lenet5}, TypeError, "the model is a function, not a network"),
         ({"model": mx.Sequential(mx.Flatten())}, ValueError, "there are no parameters to train"),
-        ({"model": mx.Sequential(mx.Conv2D(1, 2, 3))}, ValueError, "of one picture, the output of Sequential has shape"),
+        ({"model": mx.Sequential(mx.Conv2D(1, 2, 3))}, ValueError, "the output of Sequential has shape (1, 2, 26, 26)"),
         ({"x": np.zeros((0, 1, 28, 28))}, ValueError, "x has shape (0, 1, 28, 28): at least one picture"),
         ({"x": np.float32(1)}, ValueError, "x has shape (): at least one picture"),
         ({"x": np.zeros((59, 1, 28, 28))}, ValueError, "x has 59 pictures, y 60 labels: one label each"),
-        ({"x": np.zeros((60, 1, 28, 28), np.uint8)}, DtypeMismatch, 'prepare`): scale them yourself, x.astype("float32") / 255'),
-        ({"x": np.zeros((60, 1, 28, 28), int)}, DtypeMismatch, 'x is int64, and networks take floats: use x.astype("float32")'),
-        ({"x": np.zeros((60, 28, 28), np.float32)}, ValueError, "takes (N, C, H, W), 4 axes; the input has shape (1, 28, 28)"),
+        ({"x": np.zeros((60, 1, 28, 28), np.uint8)}, DtypeMismatch, 'scale them yourself, x.astype("float32") / 255'),
+        ({"x": np.zeros((60, 1, 28, 28), int)}, DtypeMismatch, 'networks take floats: use x.astype("float32")'),
+        ({"x": np.zeros((60, 28, 28), np.float32)}, ValueError, "4 axes; the input has shape (1, 28, 28)"),
         ({"x": [[1.0], [1.0, 2.0]]}, ValueError, "x is no array, its parts have different shapes"),
-        ({"x": mx.Device("sim:0").asarray(np.zeros(3))}, DeviceMismatch, "x lives on sim:0: give it on the host, mx.to_numpy(x)"),
-        ({"y": np.zeros((60, 10))}, ValueError, "y has shape (60, 10): labels are (N,), one number each; y.argmax(axis=1)?"),
-        ({"y": np.zeros((60, 1), int)}, ValueError, "y has shape (60, 1): labels are (N,), one number each; y.reshape(-1)?"),
-        ({"y": np.zeros(60)}, DtypeMismatch, 'y is float64: labels are whole numbers, the classes from 0: use y.astype("int64")'),
+        ({"x": mx.Device("sim:0").asarray(np.zeros(3))}, DeviceMismatch, "x lives on sim:0: give it on the host"),
+        ({"y": np.zeros((60, 10))}, ValueError, "y has shape (60, 10): labels are (N,), one number each; y.arg"),
+        ({"y": np.zeros((60, 1), int)}, ValueError, "y has shape (60, 1): labels are (N,), one number each; y.res"),
+        ({"y": np.zeros(60)}, DtypeMismatch, 'labels are whole numbers, the classes from 0: use y.astype("int64")'),
         ({"y": np.zeros(60, bool)}, DtypeMismatch, "y is bool: labels are whole numbers"),
         ({"y": ["cat"] * 60}, DtypeMismatch, "y is <U3: labels are whole numbers"),
         ({"y": ArrayBatches([1], [1], 1)}, TypeError, "y is a ArrayBatches, not an array"),
-        ({"y": np.arange(60) % 10 + 1}, ValueError, "y[9] is 10, out of range: the output of Sequential has 10 classes, from 0 to 9; "
-         "6 of 60 labels are not. They go from 1 to 10: give y - 1."),
+        ({"y": np.arange(60) % 10 + 1}, ValueError, "y[9] is 10, out of range: the output of Sequential has 10 "
+         "classes, from 0 to 9; 6 of 60 labels are not. They go from 1 to 10: give y - 1."),
         ({"y": np.arange(60) % 10 - 1}, ValueError, "y[0] is -1, out of range"),
         ({"test": np.zeros(2)}, TypeError, "test is a ndarray: with arrays it is a pair, test=(x, y)"),
         ({"test": ()}, TypeError, "test is a tuple of 0: with arrays"),
@@ -387,11 +398,27 @@ def test_a_picture_that_is_not_finite_is_named(value, monkeypatch):
         train.fit(small(), x, y, loss=LOSS(), **HOW)
 
 
+def test_the_readme_does_what_it_says(tmp_path, monkeypatch, capsys):
+    readme = Path(mx.__file__).parent.parent / "README.md"
+    if not readme.is_file():
+        pytest.skip("installed without the clone")
+    section = (
+        readme.read_text(encoding="utf8").split("## Training a network of your own")[1].split("\n## ")[0]
+    )
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL)), {})
+    *_, same, last = capsys.readouterr().out.splitlines()
+    assert same.endswith(" True")  # the loop's weights are fit's
+    ours, theirs = map(float, last.split())
+    assert ours == pytest.approx(theirs)
+    assert ours < 50
+
+
 # ---- evaluate and predict --------------------------------------------------------------------------
 
 
 def test_evaluate_and_predict_of_arrays_are_those_of_batches():
-    x, y, test_x, test_y = digits()
+    _, _, test_x, test_y = digits()
     model = mx.models.lenet5("keras", dropout=0.5)
     batches = ArrayBatches(test_x, test_y, 7, prepare=model.prepare)
     assert train.evaluate(model, test_x, test_y, batch_size=7) == train.evaluate(model, batches)
@@ -416,15 +443,15 @@ def test_evaluate_says_what_fit_says_of_the_test_set():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda m, x, y, b: train.evaluate(m, x), TypeError, "evaluate takes arrays, evaluate(model, x, y), or batches"),
+        (lambda m, x, y, b: train.evaluate(m, x), TypeError, "evaluate takes arrays, evaluate(model, x, y), or"),
         (lambda m, x, y, b: train.evaluate(m, b, y), TypeError, "evaluate(model, batches), as mx.data.ArrayBatches"),
         (lambda m, x, y, b: train.evaluate(m), TypeError, "evaluate takes arrays"),
-        (lambda m, x, y, b: train.evaluate(m, x, y, batches=b), TypeError, "it was given ndarray, ndarray, ArrayBatches"),
+        (lambda m, x, y, b: train.evaluate(m, x, y, batches=b), TypeError, "given ndarray, ndarray, ArrayBatches"),
         (lambda m, x, y, b: train.evaluate(m, x, y), ValueError, "has no loss of its own: give one"),
         (lambda m, x, y, b: train.evaluate(m, b), ValueError, "has no loss of its own: give one"),
         (lambda m, x, y, b: train.evaluate(m, x, y[1:], loss=LOSS()), ValueError, "x has 60 pictures, y 59 labels"),
-        (lambda m, x, y, b: train.evaluate(m, x, y + 1, loss=LOSS()), ValueError, "label 10 is out of range: 10 classes"),
-        (lambda m, x, y, b: train.evaluate_ten_crop(m, x), TypeError, "takes batches, as mx.data.ArrayBatches(x, y, 64), not a"),
+        (lambda m, x, y, b: train.evaluate(m, x, y + 1, loss=LOSS()), ValueError, "label 10 is out of range"),
+        (lambda m, x, y, b: train.evaluate_ten_crop(m, x), TypeError, "takes batches, as mx.data.ArrayBatches"),
         (lambda m, x, y, b: train.predict(m, 3), TypeError, "predict takes arrays, predict(model, x), or batches"),
         (lambda m, x, y, b: train.predict(m, x.astype(int)), DtypeMismatch, "x is int64, and networks take floats"),
         (lambda m, x, y, b: train.predict(m, x[:0]), ValueError, "at least one picture is needed"),
@@ -463,3 +490,13 @@ def test_a_models_loss_is_a_layer_that_is_made():
         mx.Model(mx.Flatten(), loss=LOSS)
     with pytest.raises(TypeError, match="Model: loss is a str, not a layer"):
         mx.Model(mx.Flatten(), loss="softmax")
+
+
+@pytest.mark.parametrize(
+    ("layers", "stars"), [([mx.ReLU()], "*"), ((mx.ReLU(),), "*"), ({"a": mx.ReLU()}, "**")]
+)
+def test_layers_are_given_one_by_one(layers, stars):
+    with pytest.raises(
+        TypeError, match=rf"0 is a \w+, not a layer: give them one by one, {re.escape(stars)}layers, or"
+    ):
+        mx.Model(layers, loss=LOSS())
