@@ -61,17 +61,19 @@ from minialex.weights.files import remove_unfinished
 from minialex.weights.records import CELL, like, partly
 
 
-def train_step(model: Model, optimizer: SGD, x: Array, labels) -> Array:
+@lends_loss
+def train_step(model: Layer, optimizer: SGD, x: Array, labels, *, loss: Layer | None = None) -> Array:
     """One step of SGD. Returns [mean loss, right answers, right among the first five], still on the device.
 
     x: on the model's first device. labels: there too, or on the host; then they are checked, and uploaded.
+    loss: a loss layer, moved to the model's device; left out, the model's own.
     """
     logits = model.forward(x)
     labels = model.loss.take_labels(logits, labels)
-    loss = model.loss.forward(logits, labels)
+    value = model.loss.forward(logits, labels)
     model.backward(model.loss.backward(), input_grad=False)
     optimizer.step()
-    return scores_of(model, logits, labels, loss)
+    return scores_of(model, logits, labels, value)
 
 
 def fit(model: Layer, *given, **options) -> list[dict]:
@@ -86,8 +88,8 @@ def fit(model: Layer, *given, **options) -> list[dict]:
     if "x" in options or is_like_array(second):
         way = fit_arrays
     elif isinstance(second, type) or not hasattr(second, "step"):
-        given = f"the class {second.__name__}" if isinstance(second, type) else f"a {type(second).__name__}"
-        raise TypeError(f"fit: after the model comes {given if second is not None else 'nothing'}. {WAYS}")
+        kind = f"the class {second.__name__}" if isinstance(second, type) else f"a {type(second).__name__}"
+        raise TypeError(f"fit: after the model comes {kind if second is not None else 'nothing'}. {WAYS}")
     else:
         way = fit_batches
     try:

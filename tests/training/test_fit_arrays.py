@@ -256,6 +256,19 @@ def test_the_loop_over_batches_takes_a_loss_and_keywords():
     assert_same(one, third)
 
 
+def test_a_single_step_takes_a_loss_as_well():
+    x, y, *_ = scaled()
+    one, other = small(), small(kind=mx.Model, loss=LOSS())
+    scores = [
+        train.train_step(model, mx.SGD(model.parameters(), 0.05), x, y, **how)
+        for model, how in ((one, {"loss": LOSS()}), (other, {}))
+    ]
+    np.testing.assert_array_equal(*scores)
+    assert_same(one, other)
+    with pytest.raises(ValueError, match="has no loss of its own: give one, loss="):
+        train.train_step(one, mx.SGD(one.parameters(), 0.05), x, y)
+
+
 def test_x_and_y_may_be_given_by_name():
     x, y, *_ = scaled()
     one, other = small(), small()
