@@ -15,7 +15,6 @@ from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
 from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Array, Layer
-from minialex.layers.sequential import Model
 from minialex.shapes import positive
 from minialex.training.arrays import (
     BATCH_SIZE,
