@@ -41,7 +41,9 @@ def check_layers(owner: str, layers) -> None:
         if isinstance(layer, type) and issubclass(layer, Layer):
             raise TypeError(f"{owner}: {name} is the class {layer.__name__}: write {layer.__name__}(...)")
         if not isinstance(layer, Layer):
-            raise TypeError(f"{owner}: {name} is a {type(layer).__name__}, not a layer")
+            stars = {list: "*", tuple: "*", dict: "**"}.get(type(layer))
+            hint = f": give them one by one, {stars}layers, or as a Sequential" if stars else ""
+            raise TypeError(f"{owner}: {name} is a {type(layer).__name__}, not a layer{hint}")
 
 
 def check_keys(layer: Layer) -> None:

@@ -7,6 +7,7 @@ from minialex.devices.device import is_array, place
 from minialex.errors import BackwardBeforeForward
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_different, check_keys, check_layers, give_name, names_inside
+from minialex.shapes import positive
 
 
 class Sequential(Layer):
@@ -169,7 +170,15 @@ class Model(Sequential):
 
     loss: the loss layer that belongs to it; picture_shape: (C, H, W); `prepare` turns pictures as they come from a
     file into what it was made for. architecture: what it is among networks of its shapes, for weights/record.py, as
-    minialex.models says it; classes: their names, in its order. A model of your own may leave these two out.
+    minialex.models says it; classes: their names, in its order. A model of your own may leave out all of these.
+    Raises TypeError for a loss that is no layer, ValueError for a picture_shape that is not three sizes.
+
+    >>> from minialex.layers.linear import Flatten, Linear
+    >>> from minialex.layers.loss import SoftmaxCrossEntropy
+    >>> layers = {"flatten": Flatten(), "fc": Linear(16, 3)}
+    >>> model = Model(**layers, loss=SoftmaxCrossEntropy(), picture_shape=(1, 4, 4))
+    >>> model.loss.forward(model.forward(np.zeros((2, 1, 4, 4), np.float32)), [0, 2]).shape
+    ()
     """
 
     loss: Layer
@@ -177,6 +186,26 @@ class Model(Sequential):
     architecture: dict
     classes: list[str]
     is_whole = True
+
+    def __init__(self, *layers: Layer, loss: Layer | None = None, picture_shape=None, **named: Layer):
+        super().__init__(*layers, **named)
+        if loss is not None:
+            check_layers(type(self).__name__, {"loss": loss})
+            self.loss = loss
+        if picture_shape is not None:
+            sizes = tuple(picture_shape) if isinstance(picture_shape, (tuple, list)) else ()
+            if len(sizes) != 3:
+                raise ValueError(
+                    f"picture_shape is (C, H, W), as (1, 28, 28), of one picture; not {picture_shape!r}"
+                )
+            self.picture_shape = tuple(positive(size, "each of picture_shape") for size in sizes)
+
+    def to(self, devices) -> "Model":
+        """Move to a device, the loss too; with towers inside, to two: "cuda:0,cuda:1". The logits are on the first."""
+        super().to(devices)
+        if getattr(self, "loss", None) is not None:
+            self.loss.to(place(devices)[0])
+        return self
 
     def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
         return super().backward(grad_logits, input_grad=input_grad)

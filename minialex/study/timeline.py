@@ -16,6 +16,7 @@ from minialex.layers.layer import Layer
 from minialex.layers.sequential import Model
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
 from minialex.study.describe import Row
+from minialex.training.arrays import lends_loss
 from minialex.training.optim import SGD
 
 CROSSINGS = (Broadcast, Exchange, Gather)
@@ -44,13 +45,16 @@ class Span:
     back: bool = False
 
 
-def measure_step(model: Model, x, labels, optimizer: SGD | None = None) -> list[Span]:
+@lends_loss
+def measure_step(
+    model: Model, x, labels, optimizer: SGD | None = None, *, loss: Layer | None = None
+) -> list[Span]:
     """One training step of a model, measured: its spans, by the time at which they start.
 
     x: a batch, on the host or on the model's first device; labels: on the host, or there as well.
     The step is an ordinary one, in training mode: gradients are set, dropout counts it, and `optimizer` makes its
     step, where one is given. The mode is put back. The first step of a program pays for much that later ones don't:
-    measure the second or third.
+    measure the second or third. loss: a loss layer; left out, the model's own.
 
     >>> from minialex.models import alexnet
     >>> model = alexnet(num_classes=3, devices="cpu", width=0.0625, image_size=67)
@@ -79,10 +83,10 @@ def measure_step(model: Model, x, labels, optimizer: SGD | None = None) -> list[
                 clock.zero = clock.mark()
             logits = model.forward(x)
             labels = model.loss.take_labels(logits, labels)
-            loss = {"name": "loss", "tower": 0, "device": model.device.name}
-            with span([model.device], **loss, kind="forward"):
+            what = {"name": "loss", "tower": 0, "device": model.device.name}
+            with span([model.device], **what, kind="forward"):
                 model.loss.forward(logits, labels)
-            with span([model.device], **loss, kind="backward", back=True):
+            with span([model.device], **what, kind="backward", back=True):
                 grad_logits = model.loss.backward()
             model.backward(grad_logits)
             if optimizer is not None:

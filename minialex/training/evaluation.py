@@ -3,10 +3,12 @@
 import numpy as np
 
 from minialex.data.classes import check_classes
+from minialex.data.loader import ArrayBatches
 from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
-from minialex.layers.layer import Array
+from minialex.layers.layer import Array, Layer
 from minialex.layers.sequential import Model
+from minialex.training.arrays import BATCH_SIZE, batches_of, is_like_array, lent
 from minialex.training.reports import Scores
 
 # Numbers that grow beyond bounds need no warnings from NumPy: the loop looks for them itself, and stops.
@@ -28,14 +30,21 @@ def scores_of(model: Model, logits: Array, labels: Array, loss: Array) -> Array:
         return xp.stack([loss, right1.astype(loss.dtype), right5.astype(loss.dtype)])
 
 
-def evaluate(model: Model, batches) -> Scores:
-    """Loss and right answers over all batches, in evaluation mode."""
+def evaluate(
+    model: Model, x=None, y=None, *, batches=None, loss: Layer | None = None, batch_size: int = BATCH_SIZE
+) -> Scores:
+    """Loss and right answers over all pictures, in evaluation mode: `.loss`, `.error` and `.acc1` in percent, ...
+
+    evaluate(model, x, y): arrays, as `fit` takes them; or evaluate(model, batches). loss: a loss layer; left out, the
+    model's own. Neither x nor y is written to.
+    """
+    batches = _given("evaluate", model, x, y, batches, batch_size)
     total = Scores()
-    with np.errstate(**QUIET):
+    with lent(model, loss), np.errstate(**QUIET):
         for logits, labels in _logits(model, batches):
             labels = model.loss.take_labels(logits, labels)
-            loss = model.loss.forward(logits, labels)
-            total.add(*to_numpy(scores_of(model, logits, labels, loss)).tolist(), len(labels))
+            value = model.loss.forward(logits, labels)
+            total.add(*to_numpy(scores_of(model, logits, labels, value)).tolist(), len(labels))
     return total
 
 
@@ -55,15 +64,63 @@ def evaluate_ten_crop(model: Model, batches) -> Scores:
     return total
 
 
-def predict(model: Model, batches) -> tuple[np.ndarray, np.ndarray]:
-    """The logits of all pictures, and their labels, on the host."""
+def predict(
+    model: Model, x=None, *, batches=None, batch_size: int = BATCH_SIZE
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """What the network says of all pictures, in evaluation mode, on the host.
+
+    predict(model, x): the logits alone, (N, classes); x an array as `fit` takes it. `.argmax(axis=1)` are the classes.
+    predict(model, batches): (logits, labels), since batches come with labels.
+
+    >>> from minialex.models import lenet5
+    >>> predict(lenet5(), np.zeros((3, 1, 28, 28), np.uint8)).shape
+    (3, 10)
+    """
+    alone = batches is None and is_like_array(x)
+    if alone:
+        batches = batches_of(model, x, batch_size=batch_size)
+    batches = batches if alone else _given("predict", model, x, None, batches, batch_size)
     pairs = [(to_numpy(logits), labels) for logits, labels in _logits(model, batches)]
     logits, labels = zip(*pairs, strict=True)
-    return np.concatenate(logits), np.concatenate(labels)
+    return np.concatenate(logits) if alone else (np.concatenate(logits), np.concatenate(labels))
+
+
+def classes_of(model: Layer, batches) -> int:
+    """How many classes the network tells apart, by what it says of the first picture, which it must be able to take.
+
+    Raises ValueError where that is no row of logits.
+    """
+    one = ArrayBatches(batches.pictures[:1], batches.labels[:1], 1, prepare=batches.prepare)
+    with np.errstate(**QUIET):
+        ((logits, _),) = _logits(model, one)
+    if logits.ndim != 2 or len(logits) != 1:
+        raise ValueError(
+            f"of one picture, the output of {model} has shape {logits.shape}: to be trained with labels a network "
+            "ends in (N, classes), as Flatten() and then Linear(..., classes) give it"
+        )
+    return logits.shape[1]
+
+
+def _given(function, model, x, y, batches, batch_size):
+    """The batches that a function was given, or those of its arrays."""
+    found = x if batches is None else batches
+    if hasattr(found, "in_order") and y is None:
+        return found
+    if batches is None and is_like_array(x) and y is not None:
+        return batches_of(model, x, y, batch_size)
+    raise TypeError(
+        f"{function} takes arrays, {function}(model, {'x' if function == 'predict' else 'x, y'}), or batches with "
+        f"their labels, {function}(model, batches), as mx.data.ArrayBatches makes them; it was given "
+        + ", ".join(type(one).__name__ for one in (x, y, batches) if one is not None)
+    )
 
 
 def _logits(model, batches, **crops):
     """(logits, labels) of each batch in order, in evaluation mode; the model's mode is put back."""
+    if not hasattr(batches, "in_order"):
+        raise TypeError(
+            f"this takes batches, as mx.data.ArrayBatches(x, y, 64), not a {type(batches).__name__}"
+        )
     check_classes(model, batches)
     mode = model.training
     model.eval()

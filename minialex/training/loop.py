@@ -1,11 +1,10 @@
 """The training loop: forward, loss, backward, step; and what makes it safe to stop anywhere and go on."""
 
-import csv
-import io
+import inspect
 import math
 import time
 from collections.abc import Callable
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,12 +14,26 @@ from minialex.data.classes import check_classes
 from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
 from minialex.errors import CheckpointError, NotFinite
-from minialex.layers.layer import Array
-from minialex.layers.sequential import Model
+from minialex.layers.layer import Array, Layer
+from minialex.shapes import positive
+from minialex.training.arrays import (
+    BATCH_SIZE,
+    WAYS,
+    batches_of,
+    cast_of,
+    check_batches,
+    check_labels,
+    is_like_array,
+    lends_loss,
+    lent,
+    pair_of,
+    schedule_of,
+)
 from minialex.training.checkpoint import Checkpoint, check_finite, save_checkpoint
-from minialex.training.evaluation import QUIET, evaluate, scores_of
+from minialex.training.evaluation import QUIET, classes_of, evaluate, scores_of
 from minialex.training.evaluation import evaluate_ten_crop as evaluate_ten_crop
 from minialex.training.evaluation import predict as predict
+from minialex.training.history import best_is_given_up, history_csv
 from minialex.training.lock import alone_in_folder
 from minialex.training.optim import SGD, Constant, Plateau, settings_of, take_up
 from minialex.training.progress import Progress
@@ -48,22 +61,133 @@ from minialex.weights.records import CELL, like, partly
 from minialex.words import counted
 
 
-def train_step(model: Model, optimizer: SGD, x: Array, labels) -> Array:
+@lends_loss
+def train_step(model: Layer, optimizer: SGD, x: Array, labels, *, loss: Layer | None = None) -> Array:
     """One step of SGD. Returns [mean loss, right answers, right among the first five], still on the device.
 
     x: on the model's first device. labels: there too, or on the host; then they are checked, and uploaded.
+    loss: a loss layer, moved to the model's device; left out, the model's own.
     """
     logits = model.forward(x)
     labels = model.loss.take_labels(logits, labels)
-    loss = model.loss.forward(logits, labels)
-    model.backward(model.loss.backward())
+    value = model.loss.forward(logits, labels)
+    model.backward(model.loss.backward(), input_grad=False)
     optimizer.step()
-    return scores_of(model, logits, labels, loss)
+    return scores_of(model, logits, labels, value)
 
 
+def fit(model: Layer, *given, **options) -> list[dict]:
+    """Train a model; returns the history, a dict for each epoch.
+
+    Two ways, told apart by the second argument: an array, or an optimizer.
+    - fit(model, x, y, lr=0.02, epochs=3, ...) is `fit_arrays`, which says what else it takes.
+    - fit(model, optimizer, schedule, batches, epochs=3, ...) is `fit_batches`, the loop, and says so of itself.
+    Raises TypeError for a mixture of both, saying which way takes what.
+    """
+    second = given[0] if given else options.get("x", options.get("optimizer"))
+    if "x" in options or is_like_array(second):
+        way = fit_arrays
+    elif isinstance(second, type) or not hasattr(second, "step"):
+        kind = f"the class {second.__name__}" if isinstance(second, type) else f"a {type(second).__name__}"
+        raise TypeError(f"fit: after the model comes {kind if second is not None else 'nothing'}. {WAYS}")
+    else:
+        way = fit_batches
+    try:
+        inspect.signature(way).bind(model, *given, **options)
+    except TypeError as error:
+        names = ", ".join(inspect.signature(way).parameters)
+        raise TypeError(f"fit: {error}. {WAYS}; this way takes {names}") from None
+    return way(model, *given, **options)
+
+
+def fit_arrays(
+    model: Layer,
+    x,
+    y,
+    *,
+    loss: Layer | None = None,
+    lr: float | None = None,
+    epochs: int,
+    batch_size: int = BATCH_SIZE,
+    test: tuple | None = None,
+    holdout: tuple | None = None,
+    seed: int = 0,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    schedule: str | Constant | None = None,
+    folder: str | Path | None = None,
+    checkpoint_every: int = 0,
+    resume: Checkpoint | None = None,
+    report: ErrorReport | None = None,
+) -> list[dict]:
+    """for each epoch, for each batch of it: v <- momentum * v - lr * weight_decay * w - lr * grad of loss;  w <- w + v
+
+    Trains any network that ends in logits (N, classes), in place: a Sequential, a Model, a layer of your own. Returns a
+    dict for each epoch: epoch, lr, train_loss, train_error (in percent, in training mode, while it learns), test_loss,
+    test_error, seconds. Neither x nor y is written to.
+
+    x: (N, ...), floats; cast batch by batch to what the model computes in, and a line says so. uint8 pictures go
+    through `model.prepare` where the model has one, as LeNet-5 for MNIST's bytes; else they are refused, for nobody
+    knows the scale. y: (N,), whole numbers of any kind, or a list; from 0 to classes - 1.
+    loss: a loss layer (moved to the model's device); left out, the model's own.
+    lr: the learning rate. schedule: none, so it stays; "cosine" or "step", which begin with it; or one with a rate of
+    its own, mx.optim.Cosine(0.1, epochs). momentum 0.9, weight_decay 0, and none at biases: SGD's.
+    batch_size: of the last batch of an epoch, what is left. seed: pictures are shuffled by (seed, epoch) alone; first
+    weights and dropout's masks are the model's own. The same of all gives the same bits.
+    test, holdout: (x, y) that are not trained on; `fit_batches` says what they and folder, checkpoint_every, resume and
+    report are for. report=ErrorReport(say=lambda line: None, bar=False) says nothing.
+
+    Raises, before anything is trained: ValueError where x and y are not equally many, a number of x is not finite, a
+    label is out of range (naming the classes), the output is no row of logits, or there is no loss or no rate;
+    DtypeMismatch for labels or pictures of a wrong kind; TypeError for arguments of the other way. While it trains:
+    NotFinite and Diverged, as `fit_batches`.
+
+    >>> from minialex.layers import Linear, ReLU, Sequential, SoftmaxCrossEntropy
+    >>> x = np.random.default_rng(0).standard_normal((60, 2), dtype=np.float32)
+    >>> y = (x[:, 0] > x[:, 1]).astype(int)
+    >>> model = Sequential(Linear(2, 8), ReLU(), Linear(8, 2))
+    >>> history = fit(model, x, y, loss=SoftmaxCrossEntropy(), lr=0.1, epochs=2, batch_size=10)
+    epoch  1/2  lr 0.1  train loss ... error ... %  0 s
+    epoch  2/2  lr 0.1  train loss ... error ... %  0 s
+    >>> evaluate(model, x, y, loss=SoftmaxCrossEntropy()).error < history[0]["train_error"]
+    True
+    """
+    if not isinstance(model, Layer):
+        made = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise TypeError(f"fit: the model is {made}, not a network: mx.models.lenet5(), mx.Sequential(...)")
+    report = report or ErrorReport()
+    schedule = schedule_of(schedule, lr, positive(epochs, "epochs"))
+    train = batches_of(model, x, y, batch_size, seed)
+    sets = {
+        name: None if pair is None else batches_of(model, *pair_of(pair, name), batch_size, what=f"{name} ")
+        for name, pair in {"test": test, "holdout": holdout}.items()
+    }
+    optimizer = SGD(model.parameters(), schedule(0), momentum, weight_decay)
+    with lent(model, loss):
+        classes = classes_of(model, train)
+        for name, batches in {"": train, "test ": sets["test"], "holdout ": sets["holdout"]}.items():
+            if batches is not None:
+                check_labels(batches.labels, classes, model, f"{name}y")
+        if said := cast_of(model, train.pictures):
+            report.say(said)
+        return fit_batches(
+            model,
+            optimizer,
+            schedule,
+            train,
+            **sets,
+            epochs=epochs,
+            folder=folder,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+            report=report,
+        )
+
+
+@lends_loss
 @alone_in_folder
-def fit(
-    model: Model,
+def fit_batches(
+    model: Layer,
     optimizer: SGD,
     schedule: Constant,
     train,
@@ -78,8 +202,9 @@ def fit(
     report: ErrorReport | None = None,
     each_epoch: Callable[[int, bool], None] | None = None,
     best_from: int = 0,
+    loss: Layer | None = None,
 ) -> list[dict]:
-    """Train a model; returns the history, a dict for each epoch.
+    """The loop over batches: train a model; returns the history, a dict for each epoch.
 
     train, test, holdout: batches, as data.ArrayBatches gives them. Nothing is selected on `test`; `holdout`, which
     is not trained on, feeds a plateau schedule and picks best.safetensors.
@@ -89,6 +214,7 @@ def fit(
     than before, `report` says what it does to the rate. settings: kept in the checkpoint, for whoever resumes.
     each_epoch: called before each epoch with its number, from 0, and whether a resumed run goes on in the middle of it;
     it may change what of the model learns. best_from: epochs before this one are not looked at for best.safetensors.
+    loss: a loss layer, moved to the model's device; left out, the model's own.
     Raises NotFinite when a loss becomes NaN or infinite, in training or on `test` or `holdout`; and Diverged, which is
     one of them, when an epoch's mean loss is more than twice what the first batch had before the first step (at least
     (1 + 8 / N) * ln(classes) for N pictures in it: a trained network begins near 0). As soon as an epoch can't come
@@ -96,8 +222,9 @@ def fit(
     below that of the first batch (half that limit). A run that ends well does without: its checkpoint is that.
     Raises FolderInUse when another program writes to the folder.
     """
+    check_batches(schedule, train=train, test=test, holdout=holdout)
     if isinstance(schedule, Plateau) and holdout is None:
-        raise ValueError("a plateau schedule needs pictures that are held out of the training set")
+        raise ValueError("a plateau schedule needs pictures that are held out of the training set: holdout=")
     for batches in (train, test, holdout):
         check_classes(model, batches)
     report = report or ErrorReport()
@@ -144,7 +271,7 @@ def fit(
         remove_unfinished(folder)  # of a run that was killed while it wrote
         write_settings(folder, settings or {})
         _keep_good(folder, resume, progress)
-        if resume and _best_is_given_up(folder, progress, report, best_from):
+        if resume and best_is_given_up(folder, progress, report, best_from):
             (folder / BEST).unlink()
             report.say(f"{folder / BEST} was of a later epoch, which is given up: it is removed.")
         if resume and Path(resume.path).resolve() != (folder / CHECKPOINT).resolve():
@@ -180,18 +307,6 @@ def fit(
         elif (folder / GOOD).is_file():
             report.say(f"The last epoch did not end well. {advice_when_spoiled(folder)}")
     return progress.history
-
-
-def _best_is_given_up(folder, progress, report, best_from):
-    """Did the folder's best epoch come after this one? Who goes back to an earlier checkpoint gives that up."""
-    if not ((folder / BEST).is_file() and (folder / HISTORY).is_file()):
-        return False
-    with suppress(OSError, ValueError, KeyError, TypeError):  # a strange history says nothing
-        with open(folder / HISTORY, newline="") as file:
-            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-        errors = [report.held_out_error(row) for row in rows[best_from:]]
-        return None not in errors and bool(errors) and best_from + errors.index(min(errors)) >= progress.epoch
-    return False
 
 
 def _keep_good(folder, resume, progress):
@@ -324,14 +439,3 @@ def _read(waiting, progress, steps, model):
 def write_history(path: Path, history: list[dict], report: ErrorReport) -> None:
     """history.csv, whole."""
     write_whole(path, history_csv(history, report))
-
-
-def history_csv(history: list[dict], report: ErrorReport) -> bytes:
-    """What history.csv says: a header, and a row for each finished epoch."""
-    more = [name for name in report.columns_if_held_out if any(name in row for row in history)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*report.columns[:-1], *more, report.columns[-1]], lineterminator="\n")
-    writer.writeheader()
-    for row in history:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    return text.getvalue().encode()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from minialex.training.checkpoint import Checkpoint
-from minialex.training.loop import history_csv
+from minialex.training.history import history_csv
 from minialex.training.reports import ErrorReport
 from minialex.training.runs import BEST, COMPACT, HISTORY, INPUT, MODEL, SETTINGS
 from minialex.weights import load, read_record

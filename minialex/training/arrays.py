@@ -1,0 +1,224 @@
+"""Arrays in place of batches: what `fit`, `evaluate` and `predict` make of x and y, and what they refuse, and why."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from minialex.data.loader import ArrayBatches
+from minialex.devices.device import device_of, is_array
+from minialex.errors import DeviceMismatch, DtypeMismatch
+from minialex.layers.layer import Layer
+from minialex.layers.loss import Loss
+from minialex.shapes import is_whole, positive
+from minialex.training.optim import Constant, make_schedule
+
+BATCH_SIZE = 64
+# Which way of `fit` takes what, for its errors.
+WAYS = (
+    "fit takes either arrays, fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.02, epochs=3), or an optimizer, a "
+    "schedule and batches, fit(model, optimizer, schedule, mx.data.ArrayBatches(x, y, 64), epochs=3)"
+)
+MANY = 1 << 24  # numbers that are looked at in one go, to see whether all are finite
+
+
+def is_like_array(value) -> bool:
+    """An array, a list or a tuple, or what NumPy takes for an array."""
+    return is_array(value) or isinstance(value, (list, tuple)) or hasattr(value, "__array__")
+
+
+def batches_of(
+    model: Layer, x, y=None, batch_size: int = BATCH_SIZE, seed: int = 0, what: str = ""
+) -> ArrayBatches:
+    """Batches of x and its labels, each as the model takes it; y None: labels 0, which nobody reads.
+
+    x of floats: cast to the model's dtype, batch by batch. uint8: through `model.prepare`, where the model has that.
+    what: "test " where x is the test set's, for messages. Neither x nor y is written to.
+    """
+    x, y = _host(x, f"{what}x"), None if y is None else labels_of(y, f"{what}y")
+    if x.ndim == 0 or len(x) == 0:
+        raise ValueError(f"{what}x has shape {x.shape}: at least one picture is needed")
+    if y is None:
+        y = np.zeros(len(x), np.int64)
+    if len(x) != len(y):
+        raise ValueError(f"{what}x has {len(x)} pictures, {what}y {len(y)} labels: one label each is needed")
+    if not is_whole(seed) or seed < 0:
+        raise ValueError(f"seed must be a whole number >= 0, not {seed!r}")
+    prepare = _prepare(model, x, f"{what}x")
+    return ArrayBatches(x, y, positive(batch_size, "batch_size"), seed, prepare)
+
+
+def pair_of(pair, name: str):
+    """The (x, y) of test=(x, y) or holdout=(x, y)."""
+    if isinstance(pair, (tuple, list)) and len(pair) == 2:
+        return pair
+    given = f"{type(pair).__name__} of {len(pair)}" if isinstance(pair, (tuple, list)) else _kind(pair)
+    raise TypeError(f"{name} is a {given}: with arrays it is a pair, {name}=(x, y)")
+
+
+def labels_of(y, what: str = "y") -> np.ndarray:
+    """Labels as an array of whole numbers, (N,)."""
+    y = _host(y, what)
+    if y.ndim == 2 and y.shape[1] > 1:
+        raise ValueError(
+            f"{what} has shape {y.shape}: labels are (N,), one number each; {what}.argmax(axis=1)?"
+        )
+    if y.ndim != 1:
+        raise ValueError(f"{what} has shape {y.shape}: labels are (N,), one number each; {what}.reshape(-1)?")
+    if y.dtype.kind not in "iu" and len(y):
+        hint = f': use {what}.astype("int64") if they are' if y.dtype.kind in "fb" else ""
+        raise DtypeMismatch(f"{what} is {y.dtype}: labels are whole numbers, the classes from 0{hint}")
+    return y
+
+
+def check_labels(y: np.ndarray, classes: int, model: Layer, what: str = "y") -> None:
+    """Raise ValueError for a label that no class has, before anything is trained."""
+    wrong = np.flatnonzero((y < 0) | (y >= classes))
+    if not len(wrong):
+        return
+    from_one = y.min() == 1 and y.max() == classes
+    hint = f" They go from 1 to {classes}: give {what} - 1." if from_one else ""
+    raise ValueError(
+        f"{what}[{wrong[0]}] is {y[wrong[0]]}, out of range: the output of {model} has {classes} classes, from 0 to "
+        f"{classes - 1}; {len(wrong)} of {len(y)} labels are not.{hint}"
+    )
+
+
+def cast_of(model: Layer, x) -> str:
+    """What is to be said of x's numbers where the model computes in others; empty where it does not."""
+    dtype = getattr(x, "dtype", model.dtype)
+    if model.dtype is None or dtype == model.dtype or dtype.kind != "f":
+        return ""
+    return f"x is {dtype}, the network computes in {model.dtype}: each batch is cast to that."
+
+
+def schedule_of(schedule, lr, epochs: int) -> Constant:
+    """A schedule as it is; or by its name with a learning rate; or that rate throughout."""
+    if isinstance(schedule, type) or not (schedule is None or isinstance(schedule, (str, Constant))):
+        raise TypeError(
+            f'schedule is a {_kind(schedule)}: give a name, "cosine", with lr=; or one that is made, '
+            "mx.optim.Cosine(0.1, epochs=10)"
+        )
+    if isinstance(schedule, Constant):
+        if lr is not None:
+            raise ValueError(f"lr={lr!r} and schedule={schedule!r}, which has its own: give one of them")
+        return schedule
+    if lr is None:
+        raise ValueError("which learning rate? Give lr=0.02, or schedule=mx.optim.Cosine(0.1, epochs=10)")
+    return make_schedule(schedule or "constant", lr, epochs)
+
+
+def check_batches(schedule, **sets) -> None:
+    """Raise TypeError where `fit`'s other way is given a number as schedule, or arrays as batches."""
+    if isinstance(schedule, type) or not (callable(schedule) and hasattr(schedule, "end_of_epoch")):
+        hint = (
+            f"mx.optim.Constant({schedule!r})"
+            if isinstance(schedule, (int, float))
+            else "mx.optim.Constant(0.02)"
+        )
+        raise TypeError(
+            f"fit: the schedule is a {_kind(schedule)}: give {hint}, or another of mx.optim. {WAYS}"
+        )
+    for name, batches in sets.items():
+        order = "shuffled" if name == "train" else "in_order"
+        if not hasattr(batches, order) and (batches is not None or name == "train"):
+            raise TypeError(f"fit: {name} is a {_kind(batches)}, not batches. {WAYS}")
+
+
+# ---- losses ----
+
+
+def check_loss(loss) -> None:
+    """Raise TypeError for what is no loss layer."""
+    if isinstance(loss, type) and issubclass(loss, Layer):
+        raise TypeError(f"loss is the class {loss.__name__}: write loss=mx.{loss.__name__}()")
+    if not isinstance(loss, Loss):
+        given = repr(loss) if isinstance(loss, str) else f"a {_kind(loss)}"
+        raise TypeError(
+            f"loss is {given}: give a loss layer, loss=mx.SoftmaxCrossEntropy(); one of your own derives from "
+            "minialex.layers.loss.Loss"
+        )
+
+
+@contextmanager
+def lent(model: Layer, loss: Layer | None) -> Iterator[None]:
+    """The model has this loss until the block ends, on its device; without one it keeps its own, which it must have."""
+    if loss is None:
+        if getattr(model, "loss", None) is None:
+            raise ValueError(f"{model} has no loss of its own: give one, loss=mx.SoftmaxCrossEntropy()")
+        yield
+        return
+    check_loss(loss)
+    if loss.device is not model.device:
+        loss.to(model.device)
+    attributes = vars(model)
+    own = attributes.get("loss")
+    attributes["loss"] = loss  # past __setattr__: it is no part of the model
+    try:
+        yield
+    finally:
+        if own is None:
+            del attributes["loss"]
+        else:
+            attributes["loss"] = own
+
+
+def lends_loss(function):
+    """For functions of a model and what else, with a loss=: the model has it meanwhile."""
+
+    @functools.wraps(function)
+    def lending(model, *args, loss=None, **options):
+        with lent(model, loss):
+            return function(model, *args, **options)
+
+    return lending
+
+
+# ---- inside ----
+
+
+def _kind(value) -> str:
+    return f"class, {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def _host(array, what):
+    """As a NumPy array."""
+    if is_array(array) and not isinstance(array, np.ndarray):
+        raise DeviceMismatch(
+            f"{what} lives on {device_of(array).name}: give it on the host, mx.to_numpy({what}); each batch is "
+            "brought to the network's device"
+        )
+    if not is_like_array(array):
+        raise TypeError(f"{what} is a {_kind(array)}, not an array")
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise ValueError(f"{what} is no array, its parts have different shapes ({error})") from error
+
+
+def _prepare(model, x, what):
+    """What is done to each batch of x."""
+    if x.dtype.kind == "f":
+        _check_finite(x, what)
+        dtype = model.dtype or x.dtype
+        return lambda pictures: pictures.astype(dtype, copy=False)
+    own = getattr(model, "prepare", None)
+    if x.dtype == np.uint8 and callable(own):
+        return own
+    if x.dtype == np.uint8:
+        raise DtypeMismatch(
+            f"{what} is uint8, and {model} does not say how it wants such pictures (it has no `prepare`): scale them "
+            f'yourself, {what}.astype("float32") / 255'
+        )
+    raise DtypeMismatch(f'{what} is {x.dtype}, and networks take floats: use {what}.astype("float32")')
+
+
+def _check_finite(x, what):
+    """Else the loss would be NaN, and the learning rate be blamed."""
+    step = max(1, MANY // max(1, x[0].size))
+    for first in range(0, len(x), step):
+        some = x[first : first + step]
+        bad = ~np.isfinite(some).reshape(len(some), -1).all(axis=1)
+        if bad.any():
+            raise ValueError(f"{what}[{first + int(bad.argmax())}] has a number that is NaN or infinite")
