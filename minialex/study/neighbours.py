@@ -19,7 +19,6 @@ from minialex.layers.loss import Loss
 from minialex.layers.sequential import Sequential
 from minialex.shapes import positive
 from minialex.training.optim import SGD, Cosine
-from minialex.words import counted
 
 BLOCK = 2**20  # numbers that `nearest` subtracts at one time
 STEEP = 2.0  # standard deviation of the encoder's first weights
@@ -102,10 +101,10 @@ def _nearest(rows, queries, count, distances):
     if rows.ndim != 2:
         raise ValueError(f"neighbours are found among rows, (N, D), not in {rows.shape}")
     if not 1 <= count < len(rows):
-        raise ValueError(f"in {counted(len(rows), 'row')} none has {counted(count, 'neighbour')}")
+        raise ValueError(f"{len(rows)} rows have no {count} neighbours each")
     queries = np.atleast_1d(np.asarray(queries))
     if not all(0 <= query < len(rows) for query in queries):
-        raise ValueError(f"not all of these are among {counted(len(rows), 'row')}: {queries.tolist()}")
+        raise ValueError(f"there are {len(rows)} rows; these are not all among them: {queries.tolist()}")
     found = np.empty((len(queries), count), dtype=np.int64)
     for place, query in enumerate(queries):
         order = np.argsort(distances(query), kind="stable")  # equal ones stay in order

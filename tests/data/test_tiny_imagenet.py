@@ -65,5 +65,5 @@ def test_lines_that_do_not_fit_are_refused(tiny, lines, message):
 
 def test_without_it_a_folder_called_images_is_a_class(tiny):
     (tiny / "val" / ANNOTATIONS).unlink()
-    with pytest.raises(DataError, match="has 1 classes that train/ has not: images"):
+    with pytest.raises(DataError, match="has 1 class that train/ has not: images"):
         find_pictures(tiny, "val")

@@ -466,7 +466,7 @@ def test_a_saved_velocity_of_another_shape_names_the_parameter_and_changes_none(
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_too_few_or_too_many_saved_velocities_are_counted(count):
     optimizer = SGD([parameter(), parameter()], lr=0.1)
-    with pytest.raises(ValueError, match=f"^SGD: 2 parameters, but {count} saved velocities$"):
+    with pytest.raises(ValueError, match=f"^SGD: 2 parameters, but {count} saved velocit(y|ies)$"):
         optimizer.set_velocities([np.ones(SHAPE)] * count)
     assert (optimizer.velocities[0] == 0).all()
 
