@@ -17,9 +17,8 @@ COLOURS = {"right": GREEN, "not written yet": GREY, "not seen": GREY}  # all oth
 SIGNS = {"right": "✓", "not written yet": "–", "not seen": "–"}  # all other states: ✗
 CODE = "font-family:monospace"
 CELL = f"{CODE};padding:1px 7px;text-align:right;white-space:nowrap;border:1px solid rgba(128,128,128,.4)"
-YOURS = (
-    CELL + ";font-weight:bold;background:rgba(213,94,0,.42)"
-)  # vermilion and blue: told apart by nearly all
+# Vermilion and blue: told apart by nearly all.
+YOURS = CELL + ";font-weight:bold;background:rgba(213,94,0,.42)"
 EXPECTED = CELL + ";font-weight:bold;background:rgba(0,114,178,.32)"
 PLAIN = "padding:1px 14px 1px 0;text-align:left;vertical-align:top;border:none;background:none;max-width:none"
 TABLE = "border-collapse:collapse;margin:2px 0;border:none;font-size:90%"

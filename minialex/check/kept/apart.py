@@ -21,9 +21,8 @@ from minialex.check.kept import wire
 
 SECONDS = 60.0  # of waiting for an answer, all its calls together
 LOOK = 0.05  # so often the clock is looked at
-MEMORY = (
-    4 * 2**30
-)  # bytes of addresses; NumPy's libraries take half a GiB of them before anything is computed
+# Bytes of addresses; half a GiB of them go to NumPy's libraries before anything is computed.
+MEMORY = 4 * 2**30
 GARBLED = "what it sent is no result: it wrote into files of the system that it had not opened"
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 

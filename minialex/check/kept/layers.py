@@ -27,7 +27,7 @@ from minialex.layers import (
     SoftmaxCrossEntropy,
     Subsampling,
     Tanh,
-)  # fmt: skip
+)
 
 
 def layer_of(ours: type, forward: Callable, backward: Callable) -> type:

@@ -28,7 +28,6 @@ FUNCTIONS = {
 OURS = {ours.__name__: ours for ours in MAKERS}
 LENET = ("Conv2D", "Tanh", "MaxPool2D", "Linear", "SoftmaxCrossEntropy")  # what "modern" is made of
 SINGLE = {"SGD step": "sgd_step", "training loop": "training_loop"}
-NEITHER = ("-", "not kept")
 
 
 @dataclass
@@ -247,10 +246,10 @@ def _stepping(step_of):
                 decay = self.weight_decay if p.decay else 0.0
                 found = step_of(p.value, v, p.grad, self.lr * p.lr_scale, self.momentum, decay)
                 new_w, new_v = parts(f"step of {p}", found, "w v")
-                new_w, new_v = (
-                    taken(f"step of {p}", new_w, p.value, "w"),
-                    taken(f"step of {p}", new_v, v, "v"),
-                )
+                new_w = taken(f"step of {p}", new_w, p.value, "w")
+                new_v = taken(f"step of {p}", new_v, v, "v")
                 p.value[...], v[...] = new_w, new_v  # in place: who holds these arrays sees the new numbers
+                if p.proximal:  # a gate goes back into its range, as after our step
+                    p.proximal(p.value)
 
     return YourSGD

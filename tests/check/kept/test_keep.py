@@ -133,6 +133,26 @@ def test_each_name_has_a_check_and_a_planted_answer_that_it_takes():
     assert set(quickness.TIMED) <= set(mx.check.names())
 
 
+def two_of(value):
+    """Two pictures of a batch; of col2im, which is told the shape, too."""
+    if isinstance(value, tuple) and len(value) == 4:
+        return (2, *value[1:])
+    return value[:2] if isinstance(value, np.ndarray) and len(value) == quickness.BATCH else value
+
+
+@pytest.mark.parametrize("name", quickness.TIMED)
+def test_what_is_timed_is_what_the_check_gives(name):
+    """As many arguments, of the same kinds and ranks; the planted right answer takes them, and is quick or slow."""
+    from minialex.check.planted import RIGHT
+
+    for call in quickness.TIMED[name].calls(np.random.default_rng(0)):
+        args = [two_of(one) for one in call]
+        result = RIGHT[name](*args)
+        for one in result if isinstance(result, tuple) else [result]:
+            assert np.isfinite(one).all()
+    assert 0 < quickness.TIMED[name].limit <= 0.4
+
+
 # ---- where ----
 
 
