@@ -1,4 +1,4 @@
-"""What a GPU is asked to do: networks and layers at work on `sim`, as it stands and in the manner of `cuda`."""
+"""What a GPU is asked to do: networks and layers at work on `sim`, in the manner of `cuda`."""
 
 import functools
 import runpy
@@ -47,7 +47,7 @@ class LikeCuda(Cuda, Sim):
 def like_cuda(name, fast):
     device = object.__new__(LikeCuda)
     device.name, device.kind, device.index, device.fast = name, "sim", int(name[-1]), fast
-    device._entered = Device(name)._entered
+    device._entered, device.upload_ahead = Device(name)._entered, False
     device._open()
     return device
 
