@@ -102,8 +102,6 @@ STEPPED = {
     "resnet of three": lambda d: mx.models.resnet(50, 10, width=0.03, image_size=32, devices=d),
     "densenet": lambda d: mx.models.densenet(10, 10, "small", width=0.5, image_size=8, devices=d),
 }
-
-
 # Many layers, of which each kind is in one of those above: once is enough.
 LARGE = {
     "inception, 2": lambda d: mx.models.inception_v2(10, "small", width=0.05, devices=d),
@@ -133,6 +131,13 @@ def one_step(model):
     optimizer = mx.SGD(model.train().parameters(), 1e-6, weight_decay=5e-4)
     mx.train.train_step(model, optimizer, x, labels)
     scored(model.eval(), x, labels)
+    put_back(model, optimizer)
+
+
+def put_back(model, optimizer):
+    """As from a checkpoint."""
+    mx.weights.import_grouped(model, mx.weights.export_grouped(model))
+    optimizer.set_velocities(map(to_numpy, optimizer.velocities))
 
 
 def scored(model, x, labels):
@@ -149,9 +154,12 @@ def smartnet(device):
     for exit in (1, 2, None):
         optimizer = mx.SGD(model.learn(exit).train().parameters(), 1e-3, penalty=1e-3)
         mx.train.train_step(model, optimizer, x, labels)
-    for layer in all_layers(model):
-        if isinstance(layer, mx.layers.Gate) and len(layer.sizes) > 1:
-            layer.weight.value[0] = 0
+    gates = [
+        layer for layer in all_layers(model) if isinstance(layer, mx.layers.Gate) and len(layer.sizes) > 1
+    ]
+    gates[0].weight.value[...] = 0  # a layer that reads nothing any more
+    for gate in gates[1:]:
+        gate.weight.value[0] = 0
     model.eval().answers(x)
     for sure in (0.0, 0.11, 1.0):
         model.leave_at = sure
@@ -183,11 +191,20 @@ def losses(device):
             loss.backward()
 
 
+def odd_updates(device):
+    """SGD of weights that lie across their memory, and of a type that no kernel is for."""
+    for value in (np.ones((3, 4), np.float32).T, np.ones((3, 4), np.float16)):
+        device = Device(device)
+        weight = mx.Parameter(device.asarray(value.T).T)
+        weight.grad = device.asarray(value)
+        mx.SGD([weight], 0.1, weight_decay=0.1).step()
+
+
 def all_works(fast: bool):
     """By the textbook's lines, or by the twins, as a GPU does if nobody objects."""
     for make in FITTED.values():
         train_and_test(make("sim:0"))
     for make in [*STEPPED.values(), *(LARGE.values() if fast else ())]:
         one_step(make("sim:0"))
-    for work in (smartnet, each_layer, losses):
+    for work in (smartnet, each_layer, losses, odd_updates):
         work("sim:0")
