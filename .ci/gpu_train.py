@@ -23,10 +23,10 @@ def train(args):
     if not (args.data or args.small):
         return {"skipped": "no --data"}
     run = args.folder / "run"
-    checkpoint, devices = run / "checkpoint.safetensors", ["--devices", f"{args.device},{args.device}"]
+    checkpoint, towers = run / "checkpoint.safetensors", f"{args.device},{args.device}"
     program = [sys.executable, str(ROOT / "examples/alexnet_imagenet.py")]
-    first = [*program, *what_to_train(args), *devices, "--output-dir", str(run)]
-    again = [*program, "--resume", str(run), *devices]
+    first = [*program, *what_to_train(args), "--devices", towers, "--output-dir", str(run)]
+    again = [*program, "--resume", str(run), "--devices", towers]
     until = time.monotonic() + SECONDS
     if not checkpoint.is_file():
         interrupted(first, checkpoint, until)
@@ -37,7 +37,7 @@ def train(args):
     except subprocess.TimeoutExpired:
         stop(process)
         failed = []
-    rows = draw(run, checkpoint)
+    rows = draw(run, checkpoint, towers)
     print((run / "history.csv").read_text())
     return {"history": rows, "pictures": sorted(path.name for path in run.glob("*.png")), "failed": failed}
 
@@ -73,11 +73,11 @@ def stop(process):
         process.wait()
 
 
-def draw(run, file):
+def draw(run, file, towers):
     """Curves and kernels of what there is, though the training may have been stopped; the history."""
     checkpoint = load_checkpoint(file)
     state = checkpoint.state
-    model = make_network(state["settings"], checkpoint.record["num_classes"], "cpu")
+    model = make_network(state["settings"], checkpoint.record["num_classes"], towers)
     checkpoint.restore(model)
     plot.tower_kernels(model, run / "conv1.png")
     history = state["progress"]["history"]

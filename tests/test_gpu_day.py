@@ -143,7 +143,7 @@ def test_a_training_that_breaks_down_after_it_was_taken_up_again_fails(part, mon
         (tmp_path / name).write_text(text)
     (tmp_path / "run/history.csv").write_text("epoch")
     monkeypatch.setattr(gpu_train, "ROOT", tmp_path)
-    monkeypatch.setattr(gpu_train, "draw", lambda run, file: [])
+    monkeypatch.setattr(gpu_train, "draw", lambda run, file, towers: [])
     (failed,) = gpu_train.train(Namespace(folder=tmp_path, device="cpu", small=True, data=None))["failed"]
     assert failed.endswith("exited with 7")
 
