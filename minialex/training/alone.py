@@ -24,8 +24,13 @@ class Alone:
         return batches
 
     @contextmanager
-    def at_work(self, model, batches) -> Iterator[None]:
+    def at_work(self, model, batches, optimizer) -> Iterator[None]:
         """Around the steps of a run."""
+        yield
+
+    @contextmanager
+    def whole(self, optimizer) -> Iterator[None]:
+        """Inside of this the weights and velocities here are whole, to be tested and saved: between two steps."""
         yield
 
     def from_first(self, value: Any) -> Any:

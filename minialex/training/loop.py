@@ -279,6 +279,25 @@ def fit_batches(
             if progress.step == 0 and errors and errors[-1] < min(errors[:-1], default=math.inf):
                 save(folder / BEST, export_grouped(model), record)
 
+    def end_epoch():
+        """Test, and keep what there is."""
+        nonlocal progress
+        started = time.perf_counter()
+        sets = {"test": test, "holdout": holdout}
+        tested = {
+            name: cluster.total(evaluate(model, batches)) for name, batches in sets.items() if batches is not None
+        }
+        with _said_when(progress, ended=True):
+            _check_tested(model, optimizer, tested)
+        seconds = progress.seconds + time.perf_counter() - started
+        row = report.row(epoch + 1, schedule(epoch), progress.scores, tested, seconds, progress.seconds)
+        schedule.end_of_epoch(report.held_out_error(row))
+        progress = progress.next_epoch(row, tested)
+        cluster.check_alike(lambda: {"weights with the checksum": weights_of(model)})
+        checkpoint()
+        results()
+        report.say(report.line(row, epochs))
+
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder)  # of a run that was killed while it wrote
@@ -291,28 +310,15 @@ def fit_batches(
             checkpoint(good=False)  # from here on this folder can be resumed, whatever happens
         results()
     try:
-        with cluster.at_work(model, train):
+        with cluster.at_work(model, train, optimizer):
             for epoch in range(progress.epoch, epochs):
                 if each_epoch:
                     each_epoch(epoch, progress.step > 0)
                 train_epoch(
                     model, optimizer, schedule, train, progress, report, epochs, checkpoint, checkpoint_every, cluster
                 )
-                started = time.perf_counter()
-                sets = {"test": test, "holdout": holdout}
-                tested = {
-                    name: cluster.total(evaluate(model, batches)) for name, batches in sets.items() if batches is not None
-                }
-                with _said_when(progress, ended=True):
-                    _check_tested(model, optimizer, tested)
-                seconds = progress.seconds + time.perf_counter() - started
-                row = report.row(epoch + 1, schedule(epoch), progress.scores, tested, seconds, progress.seconds)
-                schedule.end_of_epoch(report.held_out_error(row))
-                progress = progress.next_epoch(row, tested)
-                cluster.check_alike(lambda: {"weights with the checksum": weights_of(model)})
-                checkpoint()
-                results()
-                report.say(report.line(row, epochs))
+                with cluster.whole(optimizer):
+                    end_epoch()
     except NotFinite as error:
         if not folder:
             raise
@@ -437,7 +443,8 @@ def train_epoch(
                 if save_now:
                     bad = cluster.bad_files(train)
                     progress.recount = bad > 0 and bad >= train.batch_size
-                    checkpoint()
+                    with cluster.whole(optimizer):
+                        checkpoint()
                 if cluster.stop:
                     raise KeyboardInterrupt
             if waiting:

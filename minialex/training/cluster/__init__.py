@@ -16,5 +16,6 @@ that is decided (to stop, to lower the rate, that too many pictures are unreadab
 from minialex.training.cluster.cluster import Cluster
 from minialex.training.cluster.group import Group
 from minialex.training.cluster.joined import joined
+from minialex.training.cluster.weird_trick import WeirdTrick
 
-__all__ = ["Cluster", "Group", "joined"]
+__all__ = ["Cluster", "Group", "WeirdTrick", "joined"]

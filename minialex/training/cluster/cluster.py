@@ -58,7 +58,7 @@ class Cluster(Alone):
     # ---- steps ----
 
     @contextmanager
-    def at_work(self, model: Layer, batches) -> Iterator[None]:
+    def at_work(self, model: Layer, batches, optimizer: SGD) -> Iterator[None]:
         """Inside of this, `step` can be called with what `batches`, this process's share, gives."""
         self._batches, self._dropouts = batches, [one for one in all_layers(model) if isinstance(one, Dropout)]
         with ExitStack() as stack:
@@ -78,23 +78,26 @@ class Cluster(Alone):
         there so that this process makes the calls that the others make. Returns the scores of its part, as
         `train_step`; None where no process has a picture, for then there is no step.
         """
-        counts, own = self._counts(len(labels), planned), len(labels)
+        counts, own = self._ready(len(labels), planned), len(labels)
         if not sum(counts):
             return None
-        for layer in self._dropouts:
-            layer.first = sum(counts[: self.group.number])
-        for layer in self._norms:
-            layer.adds = bool(own)
         logits = model.forward(x)
         labels = model.loss.take_labels(logits, labels if own else np.zeros(len(x), np.int64))
         value = model.loss.forward(logits, labels)
         self._sums.begin(adds=bool(own))
         model.backward(model.loss.backward(own / sum(counts)), input_grad=False)
-        stop, bad = self._sums.finish([self._asked_to_stop, len(getattr(self._batches, "bad_files", ()))])
-        self.stop = stop > 0
-        self._check_bad(bad)
+        self._decide()
         optimizer.step()
         return scores_of(model, logits, labels, value)
+
+    def _ready(self, own, planned):
+        """How many pictures of this batch each process has; layers hear which of them are this one's."""
+        counts = self._counts(own, planned)
+        for layer in self._dropouts:
+            layer.first = sum(counts[: self.group.number])
+        for layer in self._norms:
+            layer.adds = bool(own)
+        return counts
 
     def _counts(self, own, planned):
         """How many pictures of this batch each process has: as planned, where none may be left out."""
@@ -103,10 +106,13 @@ class Cluster(Alone):
         of = self.group.size
         return [planned * (number + 1) // of - planned * number // of for number in range(of)]
 
-    def _check_bad(self, bad):
-        """All stop when all together have met too many unreadable pictures."""
-        if bad > getattr(self._batches, "max_bad", 0):
-            found = self.group.gather(self._batches.bad_files)
+    def _decide(self):
+        """Wait for the sums of the gradients, and hear with them what ends the run: in all processes, or in none."""
+        bad_files, most = getattr(self._batches, "bad_files", {}), getattr(self._batches, "max_bad", 0)
+        stop, bad = self._sums.finish([self._asked_to_stop, len(bad_files)])
+        self.stop = stop > 0
+        if bad > most:
+            found = self.group.gather(bad_files)
             self._batches.check_bad({path: flaw for files in found for path, flaw in files.items()})
 
     # ---- sums, words and decisions ----

@@ -1,5 +1,6 @@
 """The processes that work together, and what they say to each other: the only file that knows MPI."""
 
+import math
 import os
 import socket
 import time
@@ -24,7 +25,9 @@ class Group:
     """The processes of an MPI communicator (left out: all that mpiexec started).
 
     number: of this process, from 0. size: how many there are. host: this machine's name. here: how many of them are on
-    this machine, place: which of those this one is. waited: seconds spent in waiting for others so far.
+    this machine, place: which of those this one is. waited: seconds spent in waiting for others so far. bytes_crossed:
+    what this process had to be sent by others so far, at least: of n bytes 2 n (size - 1) / size for a sum, all but
+    its own of what is put together, and what the others have of its part of a sum.
     Every method that says "together" is called by all processes, in the same order.
     Raises ClusterError, in any of these, when the others do not answer for `patience` seconds.
     """
@@ -42,13 +45,13 @@ class Group:
         same_machine = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.place, self.here = same_machine.rank, same_machine.size
         same_machine.Free()
-        self.waited, self.bytes_summed = 0.0, 0
+        self.waited, self.bytes_crossed = 0.0, 0
 
     # ---- sums, together ----
 
     def begin_sum(self, array: np.ndarray) -> Any:
         """Begin to replace an array, in place, by its sum over all processes; `finish` it, or `poll` it, later."""
-        self.bytes_summed += array.nbytes
+        self.bytes_crossed += 2 * (self.size - 1) * array.nbytes // self.size
         return self._comm.Iallreduce(self._mpi.IN_PLACE, array)
 
     def poll(self, request: Any) -> bool:
@@ -76,6 +79,28 @@ class Group:
             self.finish(self.begin_sum(total))
             return total
         return device_of(array).asarray(self.sum(to_numpy(array)))  # through the host
+
+    # ---- parts of arrays, together ----
+
+    def all_of(self, own: Any, sizes: list[int], axis: int = 0) -> Any:
+        """The parts that the processes have, one after the other along an axis; sizes: of each part, along it."""
+        device = device_of(own)
+        own = np.ascontiguousarray(np.moveaxis(to_numpy(own), axis, 0))
+        whole = np.empty((sum(sizes), *own.shape[1:]), own.dtype)
+        row = math.prod(own.shape[1:])
+        self.bytes_crossed += whole.nbytes - own.nbytes
+        self.finish(self._comm.Iallgatherv(own, [whole, [size * row for size in sizes]]))
+        return device.asarray(np.moveaxis(whole, 0, axis))
+
+    def part_of_sum(self, array: Any, sizes: list[int], axis: int = 0) -> Any:
+        """This process's part of the sum of an array over all processes; sizes: of each one's part, along the axis."""
+        device = device_of(array)
+        array = np.ascontiguousarray(np.moveaxis(to_numpy(array), axis, 0))
+        own = np.empty((sizes[self.number], *array.shape[1:]), array.dtype)
+        row = math.prod(array.shape[1:])
+        self.bytes_crossed += (self.size - 1) * own.nbytes
+        self.finish(self._comm.Ireduce_scatter(array, own, [size * row for size in sizes]))
+        return device.asarray(np.moveaxis(own, 0, axis))
 
     # ---- other words, together ----
 

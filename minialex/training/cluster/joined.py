@@ -10,25 +10,31 @@ from typing import Any
 from minialex.devices.device import Device
 from minialex.training.cluster.cluster import Cluster
 from minialex.training.cluster.group import PATIENCE_S, Group
+from minialex.training.cluster.weird_trick import WeirdTrick
+from minialex.words import did_you_mean
 
+KINDS = {"data": Cluster, "weird-trick": WeirdTrick}
 GRACE_S = 3.0  # one that fails waits so long for the others to fail as well, before it ends them
 
 
 @contextmanager
-def joined(patience: float = PATIENCE_S, **options: Any) -> Iterator[Cluster]:
+def joined(parallel: str = "data", patience: float = PATIENCE_S, **options: Any) -> Iterator[Cluster]:
     """`with joined() as cluster:` the processes that mpiexec has started. Only the first one's prints are shown.
 
     On a CPU each takes its part of this machine's cores, unless OMP_NUM_THREADS says how many threads it has. When one
     fails inside of this it says so, with its number and machine, and ends all. What all of them come upon together, as
     a loss that is no number, is raised in the first one alone; the others end with exit status 1.
+    parallel: "data" shares pictures, "weird-trick" also the units of fully connected layers, in a scheme (`WeirdTrick`).
     patience: after so many seconds without an answer the others are taken for dead. options: `Cluster`'s.
     Raises ClusterError where there is no mpi4py, or no MPI below it.
     """
+    if parallel not in KINDS:
+        raise ValueError(f"parallel must be {' or '.join(KINDS)}, not {parallel!r}{did_you_mean(parallel, KINDS)}")
     group = Group(patience=patience)
     if not os.environ.get("OMP_NUM_THREADS"):
         cpu = Device("cpu")
         cpu.threads = threads_of_each(group.gather((group.host, cores())), group.number)
-    cluster = Cluster(group, **options)
+    cluster = KINDS[parallel](group, **options)
     try:
         with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if cluster.first else nowhere):
             yield cluster

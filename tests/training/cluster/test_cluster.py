@@ -49,27 +49,26 @@ def said(processes, case, **options):
 # ---- what they learn -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("net", ["lenet", "alexnet", "resnet"])
+def check(found, steps):
+    for net, run in found.items():
+        assert run["steps"] == steps, (net, run)
+        assert run["counters"], (net, run)
+        assert max(run["losses"], run["weights"], run["history"]) < 1e-11, (net, run)
+
+
 @pytest.mark.parametrize("processes", [1, 2, 4])
-def test_what_is_learned_hangs_on_no_number_of_processes(net, processes):
+def test_what_is_learned_hangs_on_no_number_of_processes(processes):
     """With dropout, in two towers, with batch normalisation; the last batch is ragged, the rate drops by a plateau."""
-    found = said(processes, "as_one", net=net, epochs=3)
-    assert found["steps"] == 9
-    assert found["counters"]
-    assert max(found["losses"], found["weights"], found["history"]) < 1e-12, found
+    check(said(processes, "as_one", nets=["lenet", "alexnet", "resnet"], epochs=3), steps=9)
 
 
-@pytest.mark.parametrize("net", ["alexnet", "resnet", "densenet"])
-def test_a_process_without_a_picture_takes_part(net):
+def test_a_process_without_a_picture_takes_part():
     """Batches of 3, the last one of 1, for four processes."""
-    found = said(4, "as_one", net=net, pictures=7, batch=3)
-    assert found["steps"] == 6
-    assert max(found["losses"], found["weights"], found["history"]) < 1e-11, found
+    check(said(4, "as_one", nets=["alexnet", "resnet", "densenet"], pictures=7, batch=3), steps=6)
 
 
 def test_pretended_gpus_sum_through_the_host():
-    found = said(2, "as_one", net="on_sim")
-    assert max(found["losses"], found["weights"], found["history"]) < 1e-12, found
+    check(said(2, "as_one", nets=["on_sim"]), steps=6)
 
 
 def test_as_many_processes_give_the_same_bits_again_and_each_has_them():
@@ -82,6 +81,21 @@ def test_sums_and_words():
     found = said(3, "group")
     assert found.pop("float32") == "float32"
     assert all(found.values()), found
+
+
+# ---- one weird trick -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["a", "b", "c"])
+def test_shared_units_learn_what_one_process_learns(scheme):
+    """Ten classes for three processes; the last batch of five; dropout before and behind the first of the layers."""
+    joined = {"parallel": "weird-trick", "scheme": scheme}
+    check(said(3, "as_one", nets=["one_tower", "dropout_first", "vgg", "lenet"], joined=joined), steps=6)
+
+
+def test_shared_units_do_without_pictures_in_some_processes():
+    joined = {"parallel": "weird-trick", "scheme": "c"}
+    check(said(4, "as_one", nets=["one_tower_on_sim", "vgg"], pictures=7, batch=3, joined=joined), steps=6)
 
 
 # ---- what may go wrong ---------------------------------------------------------------------------------
