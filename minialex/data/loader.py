@@ -71,7 +71,7 @@ class ArrayBatches:
     def share(self, number: int, of: int) -> "ArrayBatches":
         """Batches of the same pictures in the same order, of which each has the number-th of so many parts.
 
-        Where a part is empty, `shuffled` gives one blank picture without a label: who shares the batch takes part in it.
+        Where a part is empty, `shuffled` gives one blank picture without a label: who shares the batch takes part.
         """
         mine = copy.copy(self)
         mine._share = (number, of)
@@ -185,7 +185,9 @@ class PictureBatches:
         """
         size = max(1, self.batch_size // 10) if ten_crop else self.batch_size
         prepare = self.prepare.ten if ten_crop else self.prepare.evaluation
-        return self._batches(np.arange(len(self.labels)), 0, size, lambda picture, index: prepare(picture), True)
+        return self._batches(
+            np.arange(len(self.labels)), 0, size, lambda picture, index: prepare(picture), True
+        )
 
     def share(self, number: int, of: int) -> "PictureBatches":
         """As ArrayBatches's. No other pictures are read; how many of all are unreadable, who shares them must say."""
@@ -289,8 +291,8 @@ class PictureBatches:
         named = list(bad_files.values())
         more = [f"and {len(named) - 10} more"] if len(named) > 10 else []
         headline = (
-            f"{len(named)} of {counted(len(self.pictures), 'picture')} cannot be read, and up to {self.max_bad} may be skipped "
-            "(max_bad, --max-bad):"
+            f"{len(named)} of {counted(len(self.pictures), 'picture')} cannot be read, and up to {self.max_bad} may be "
+            "skipped (max_bad, --max-bad):"
         )
         raise DataError("\n  ".join([headline, *named[:10], *more]))
 

@@ -285,7 +285,9 @@ def fit_batches(
         started = time.perf_counter()
         sets = {"test": test, "holdout": holdout}
         tested = {
-            name: cluster.total(evaluate(model, batches)) for name, batches in sets.items() if batches is not None
+            name: cluster.total(evaluate(model, batches))
+            for name, batches in sets.items()
+            if batches is not None
         }
         with _said_when(progress, ended=True):
             _check_tested(model, optimizer, tested)
@@ -315,7 +317,16 @@ def fit_batches(
                 if each_epoch:
                     each_epoch(epoch, progress.step > 0)
                 train_epoch(
-                    model, optimizer, schedule, train, progress, report, epochs, checkpoint, checkpoint_every, cluster
+                    model,
+                    optimizer,
+                    schedule,
+                    train,
+                    progress,
+                    report,
+                    epochs,
+                    checkpoint,
+                    checkpoint_every,
+                    cluster,
                 )
                 with cluster.whole(optimizer):
                     end_epoch()
@@ -340,7 +351,10 @@ def _learned(model, optimizer, schedule, epochs, sets):
     for name, batches in zip(("training", "test", "held-out"), sets, strict=True):
         if batches is not None:
             labels = f"{len(batches.labels)} with the checksum {checksum(np.asarray(batches.labels))}"
-            found |= {f"{name} labels": labels, f"{name} batches": (batches.batch_size, getattr(batches, "seed", None))}
+            found |= {
+                f"{name} labels": labels,
+                f"{name} batches": (batches.batch_size, getattr(batches, "seed", None)),
+            }
     return found
 
 

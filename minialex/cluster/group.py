@@ -166,7 +166,9 @@ class Group:
         self._comm.Abort(1)
 
     def _give_up(self):
-        others = "the other process" if self.size == 2 else f"one or more of the other {self.size - 1} processes"
+        others = (
+            "the other process" if self.size == 2 else f"one or more of the other {self.size - 1} processes"
+        )
         raise ClusterError(
             f"no answer came from {others} for {self.patience:g} s: it has ended, hangs, or cannot be reached. Start "
             "again with --resume: the last checkpoint is whole"

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
 from running import ONE_THREAD, PACKAGE, Result
 
 CASES = Path(__file__).with_name("cases.py")
@@ -141,7 +140,9 @@ def test_an_error_in_one_process_ends_all_and_says_where():
     assert "MemoryError: a matrix of 3 GiB" in result.err
 
 
-@pytest.mark.parametrize(("case", "what"), [("other_seed", "training batches"), ("other_weights", "checksum")])
+@pytest.mark.parametrize(
+    ("case", "what"), [("other_seed", "training batches"), ("other_weights", "checksum")]
+)
 def test_a_process_that_is_not_like_the_others_is_named_before_anything_is_trained(case, what):
     result = cluster(3, case, number=2)
     assert result.status == 1

@@ -27,23 +27,41 @@ def alexnet(dtype):
 
 
 def one_tower(dtype):
-    return mx.models.alexnet(10, devices="cpu", towers=1, width=1 / 16, image_size=67).astype(dtype), (3, 67, 67)
+    return mx.models.alexnet(10, devices="cpu", towers=1, width=1 / 16, image_size=67).astype(dtype), (
+        3,
+        67,
+        67,
+    )
 
 
 def one_tower_on_sim(dtype):
-    return mx.models.alexnet(10, devices="sim:0", towers=1, width=1 / 16, image_size=67).astype(dtype), (3, 67, 67)
+    return mx.models.alexnet(10, devices="sim:0", towers=1, width=1 / 16, image_size=67).astype(dtype), (
+        3,
+        67,
+        67,
+    )
 
 
 def dropout_first(dtype):
-    return mx.models.alexnet(10, devices="cpu", preset="torchvision", width=1 / 16, image_size=67).astype(dtype), (3, 67, 67)
+    return mx.models.alexnet(10, devices="cpu", preset="torchvision", width=1 / 16, image_size=67).astype(
+        dtype
+    ), (3, 67, 67)
 
 
 def vgg(dtype):
-    return mx.models.vgg(11, batch_norm=True, num_classes=10, preset="small", width=1 / 16).astype(dtype), (3, 32, 32)
+    return mx.models.vgg(11, batch_norm=True, num_classes=10, preset="small", width=1 / 16).astype(dtype), (
+        3,
+        32,
+        32,
+    )
 
 
 def on_sim(dtype):
-    return mx.models.alexnet(10, devices="sim:0,sim:1", width=1 / 16, image_size=67).astype(dtype), (3, 67, 67)
+    return mx.models.alexnet(10, devices="sim:0,sim:1", width=1 / 16, image_size=67).astype(dtype), (
+        3,
+        67,
+        67,
+    )
 
 
 def resnet(dtype):
@@ -92,9 +110,11 @@ def fitted(cluster, net, dtype="float64", pictures=37, batch=16, epochs=2, folde
 def far(one, other):
     """The largest difference of two lists of arrays, as a share of the largest number of each.
 
-    Of small numbers it is the difference itself, in thousandths: a bias before batch normalisation learns rounding errors alone.
+    Of small ones it is the difference itself, in thousandths: a bias before batch normalisation learns rounding errors.
     """
-    shares = [float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-3)) for a, b in zip(one, other, strict=True)]
+    shares = [
+        float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-3)) for a, b in zip(one, other, strict=True)
+    ]
     return max(shares, default=0.0)
 
 
@@ -111,7 +131,10 @@ def _as_one(cluster, net, **options):
     model, losses, history = fitted(cluster, net, **options)
     if cluster.first:
         alone, losses_alone, history_alone = fitted(None, net, **options)
-        rows = [[row[name] for row in history for name in row if name != "seconds"] for history in (history, history_alone)]
+        rows = [
+            [row[name] for row in history for name in row if name != "seconds"]
+            for history in (history, history_alone)
+        ]
         return {
             "steps": len(losses),
             "losses": far([np.array(losses)], [np.array(losses_alone)]),
@@ -227,8 +250,8 @@ def other_weights(cluster, number):
 
 def long_run(cluster, folder, epochs, pictures=64, resume=False, number=None, when=None, what="SIGTERM"):
     """A run that is interrupted: process `number` gets a signal before its step `when`."""
+    from minialex.cluster import cluster as module
     from minialex.training.checkpoint import load_checkpoint
-    from minialex.training.cluster import cluster as module
 
     if number == cluster.group.number:
         real, steps = module.Cluster.step, iter(range(1_000_000))

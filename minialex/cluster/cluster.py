@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from minialex.cluster.batch_norm import over_processes
+from minialex.cluster.buckets import BUCKET, GradientSums
+from minialex.cluster.group import Group
 from minialex.errors import ClusterError
 from minialex.layers.dropout import Dropout
 from minialex.layers.layer import Array, Layer
 from minialex.layers.sequential import all_layers
 from minialex.training.alone import Alone
-from minialex.training.cluster.batch_norm import over_processes
-from minialex.training.cluster.buckets import BUCKET, GradientSums
-from minialex.training.cluster.group import Group
 from minialex.training.evaluation import scores_of
 from minialex.training.optim import SGD
 from minialex.training.reports import Scores
@@ -60,7 +60,10 @@ class Cluster(Alone):
     @contextmanager
     def at_work(self, model: Layer, batches, optimizer: SGD) -> Iterator[None]:
         """Inside of this, `step` can be called with what `batches`, this process's share, gives."""
-        self._batches, self._dropouts = batches, [one for one in all_layers(model) if isinstance(one, Dropout)]
+        self._batches, self._dropouts = (
+            batches,
+            [one for one in all_layers(model) if isinstance(one, Dropout)],
+        )
         with ExitStack() as stack:
             self._norms = stack.enter_context(over_processes(model, self.group))
             self._sums = stack.enter_context(GradientSums(self.group, model, self.bucket, self.overlap))
@@ -143,8 +146,8 @@ class Cluster(Alone):
             for name, value in found.items():
                 if value != wanted[name]:
                     raise ClusterError(
-                        f"process {number} on {host} has {name} {value}, process 0 on {first_host} has {wanted[name]}: all "
-                        "must have the same"
+                        f"process {number} on {host} has {name} {value}, process 0 on {first_host} has "
+                        f"{wanted[name]}: all must have the same"
                     )
 
     @contextmanager

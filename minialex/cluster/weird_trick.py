@@ -1,9 +1,9 @@
-"""One weird trick: convolutions share the pictures, fully connected layers the units (Krizhevsky 2014, sections 3 and 4).
+"""One weird trick: convolutions share the pictures, fully connected layers the units (Krizhevsky 2014, sections 3, 4).
 
-In AlexNet the fully connected layers have 96 % of the weights and 8 % of the work. To sum their gradients over processes
-costs far more than to send around what goes into them. So each process has some of their units (some rows of each
-weight), computes these for the pictures of all, and sends what it made to all. Their gradients need no sum: each process
-makes all of its own rows'. Convolutions, with 4 % of the weights, are shared by pictures, as in `Cluster`.
+In AlexNet the fully connected layers have 96 % of the weights and 8 % of the work. To sum their gradients over
+processes costs far more than to send around what goes into them. So each process has some of their units (some rows of
+each weight), computes these for the pictures of all, and sends what it made to all. Their gradients need no sum: each
+process makes all of its own rows'. Convolutions, with 4 % of the weights, are shared by pictures, as in `Cluster`.
 
 The schemes say how the last convolution's maps come to all (section 4):
   a  all processes send all of theirs to all; the fully connected layers see the whole batch at once
@@ -18,19 +18,23 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from minialex.cluster.cluster import Cluster
+from minialex.cluster.group import Group
 from minialex.devices.device import to_numpy
 from minialex.layers import Dropout, Flatten, Linear, ReLU, Sequential, Sigmoid, Tanh, Towers
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Parameter
-from minialex.training.cluster.buckets import GradientSums
-from minialex.training.cluster.cluster import Cluster
-from minialex.training.cluster.group import Group
 from minialex.training.evaluation import scores_of
 from minialex.training.optim import SGD
 from minialex.words import counted, did_you_mean
 
 SCHEMES = ("a", "b", "c")
-BETWEEN = (ReLU, Tanh, Sigmoid, Dropout)  # what may stand between fully connected layers: a unit's matter alone
+BETWEEN = (
+    ReLU,
+    Tanh,
+    Sigmoid,
+    Dropout,
+)  # what may stand between fully connected layers: a unit's matter alone
 
 
 def in_two(model: Sequential) -> tuple[dict[str, Layer], dict[str, Layer]]:
@@ -47,7 +51,11 @@ def in_two(model: Sequential) -> tuple[dict[str, Layer], dict[str, Layer]]:
     linear = [name for name in behind if isinstance(model.layers[name], Linear)]
     others = [name for name in behind if not isinstance(model.layers[name], (Linear, *BETWEEN))]
     if not linear or others or not isinstance(model.layers[names[-1]], Linear):
-        what = f"{others[0]} ({type(model.layers[others[0]]).__name__}) stands there" if others else "it does not"
+        what = (
+            f"{others[0]} ({type(model.layers[others[0]]).__name__}) stands there"
+            if others
+            else "it does not"
+        )
         raise ValueError(
             f"the weird trick is for networks that end in Flatten, Linear, ..., Linear, with ReLU and Dropout between; "
             f"in {model} {what}: share pictures alone (--parallel data)"
@@ -59,14 +67,16 @@ def in_two(model: Sequential) -> tuple[dict[str, Layer], dict[str, Layer]]:
 class SharedUnits:
     """Fully connected layers of which each process has some units, for the pictures of all.
 
-    `before` come ahead of the first Linear and see all features; each of `parts` is a Linear, with the layers behind it,
-    of which this process has some units.
+    `before` come ahead of the first Linear and see all features; each of `parts` is a Linear, with the layers behind
+    it, of which this process has some units.
     """
 
     def __init__(self, group: Group, layers: dict[str, Layer]):
         self.group = group
         self.widths: dict[str, int] = {}  # of what goes into a layer, over all processes
-        self.exchanged: list[tuple[Parameter, Parameter, slice, list[int]]] = []  # whole, our rows, which, all's sizes
+        self.exchanged: list[
+            tuple[Parameter, Parameter, slice, list[int]]
+        ] = []  # whole, our rows, which, all's sizes
         self.before: dict[str, Layer] = {}
         self.parts: list[tuple[dict[str, Layer], list[int]]] = []
         first = next(layer for layer in layers.values() if isinstance(layer, Linear))
@@ -103,7 +113,9 @@ class SharedUnits:
         """The logits of these pictures: after each layer its units are put together from those of all processes."""
         x = forward_through(self.before, x, masks)
         for layers, sizes in self.parts:
-            own_masks = {name: self.own_columns(mask, sizes) for name, mask in masks.items() if name in layers}
+            own_masks = {
+                name: self.own_columns(mask, sizes) for name, mask in masks.items() if name in layers
+            }
             x = self.group.all_of(forward_through(layers, x, own_masks), sizes, axis=1)
         return x
 
@@ -141,7 +153,9 @@ class WeirdTrick(Cluster):
 
     def __init__(self, group: Group, scheme: str = "b", **options):
         if scheme not in SCHEMES:
-            raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, not {scheme!r}{did_you_mean(scheme, SCHEMES)}")
+            raise ValueError(
+                f"scheme must be one of {', '.join(SCHEMES)}, not {scheme!r}{did_you_mean(scheme, SCHEMES)}"
+            )
         super().__init__(group, **options)
         self.scheme = scheme
 
@@ -207,12 +221,18 @@ class WeirdTrick(Cluster):
         xp = self._trunk.device.xp
         starts = np.cumsum([0, *counts])
         labels = self.group.all_of(np.asarray(to_numpy(labels), np.int64), counts)
-        masks = {name: self._mask(name, layer, sum(counts)) for name, layer in self._masked.items() if layer.training}
+        masks = {
+            name: self._mask(name, layer, sum(counts))
+            for name, layer in self._masked.items()
+            if layer.training
+        }
         rows = [own for _, own, *_ in self._units.exchanged]
         all_logits, grads_maps, sums = [], [], [0] * len(rows)
         for ranges in passes(self.scheme, counts):
             sizes = [last - first for first, last in ranges]
-            those = np.concatenate([np.arange(start + a, start + b) for start, (a, b) in zip(starts, ranges, strict=False)])
+            those = np.concatenate(
+                [np.arange(start + a, start + b) for start, (a, b) in zip(starts, ranges, strict=False)]
+            )
             first, last = ranges[self.group.number]
             here = self._trunk.device.asarray(those)
             x = self.group.all_of(maps[first:last], sizes)

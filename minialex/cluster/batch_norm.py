@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from minialex.cluster.group import Group
 from minialex.layers.batch_norm import BatchNorm2D
 from minialex.layers.layer import Array, Layer
 from minialex.layers.sequential import all_layers
-from minialex.training.cluster.group import Group
 
 
 class BatchNormOverProcesses(BatchNorm2D):
     """BatchNorm2D whose means are over N, H, W and all processes: each adds its sums and how many numbers they are of.
 
-    Forward waits for the others twice, for the mean and then for the variance (squares around another mean lose digits),
-    backward once. A process without pictures has `adds` False: what it computes goes into no sum.
+    Forward waits for the others twice, for the mean and then for the variance (squares around another mean lose
+    digits), backward once. A process without pictures has `adds` False: what it computes goes into no sum.
     """
 
     group: Group
@@ -26,8 +26,8 @@ class BatchNormOverProcesses(BatchNorm2D):
             *_, m = sums = self._over_all(xp.concatenate([x.sum(axis=(0, 2, 3)), own_m]))  # (C + 1,)
             if m < 2:
                 raise ValueError(
-                    f"{self}: the pictures of all processes have one number a channel, and one number has no variance: use "
-                    "a larger batch, or eval()"
+                    f"{self}: the pictures of all processes have one number a channel, and one number has no variance: "
+                    "use a larger batch, or eval()"
                 )
             mean = (sums[:-1] / m).astype(x.dtype)
         else:

@@ -1,8 +1,8 @@
 """The gradients of a network, summed over processes while backward still makes the others.
 
 They lie one after the other in a flat array, those of the last layers first, since backward begins there. It is cut
-into buckets of a few MB. As soon as all gradients in a bucket are final its sum is begun: large enough for few messages,
-small enough that most of them travel while the first layers, where convolutions take their time, are still at work.
+into buckets of a few MB. As soon as all gradients in a bucket are final its sum is begun: large enough for few
+messages, small enough that most of them travel while the first layers, whose convolutions take their time, are at work.
 """
 
 import threading
@@ -10,12 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from minialex.cluster.group import Group
 from minialex.devices.device import device_of, to_numpy
 from minialex.errors import DtypeMismatch
 from minialex.layers.layer import Layer
 from minialex.layers.parameter import Parameter
 from minialex.layers.sequential import all_layers
-from minialex.training.cluster.group import Group
 
 BUCKET = 4 << 20  # bytes
 
@@ -24,18 +24,23 @@ class GradientSums:
     """The sums of all gradients of a model over the processes of a group.
 
     begin() before backward; then each layer says when its gradient is final; finish(extras) waits for the sums, and
-    leaves each `parameter.grad` as its part of them. `extras` are a few numbers that travel along; it returns their sums.
+    leaves each `parameter.grad` as its part of them. `extras` are a few numbers that travel along; their sums are
+    returned.
     bucket: about so many bytes are summed at once. A large gradient (fc6's 151 MB) is cut, small ones share a bucket.
     overlap: begin a sum as soon as it can be, and look after it after each layer's backward; else all at the end.
     Raises DtypeMismatch for a model that computes in several dtypes.
     """
 
-    def __init__(self, group: Group, model: Layer, bucket: int = BUCKET, overlap: bool = True, extras: int = 2):
+    def __init__(
+        self, group: Group, model: Layer, bucket: int = BUCKET, overlap: bool = True, extras: int = 2
+    ):
         self.group, self.overlap, self.extras = group, overlap, extras
         self.parameters = model.parameters()[::-1]
         dtypes = {p.value.dtype for p in self.parameters}
         if len(dtypes) != 1:
-            raise DtypeMismatch(f"{model} computes in {sorted(map(str, dtypes))}: sums need one dtype for all of it")
+            raise DtypeMismatch(
+                f"{model} computes in {sorted(map(str, dtypes))}: sums need one dtype for all of it"
+            )
         sizes = [p.value.size for p in self.parameters]
         self._starts = [0, *np.cumsum(sizes).tolist()]
         self._flat = np.zeros(self._starts[-1] + extras, dtypes.pop())
@@ -91,7 +96,9 @@ class GradientSums:
 
     def _take(self, k):
         grad = self.parameters[k].grad
-        self._part(k)[...] = to_numpy(grad).reshape(-1) if self._adds else 0  # transposed ones are copied in order
+        self._part(k)[...] = (
+            to_numpy(grad).reshape(-1) if self._adds else 0
+        )  # transposed ones are copied in order
         with self._lock:
             self._final.add(k)
 

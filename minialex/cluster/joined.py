@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
+from minialex.cluster.cluster import Cluster
+from minialex.cluster.group import PATIENCE_S, Group
+from minialex.cluster.weird_trick import WeirdTrick
 from minialex.devices.device import Device
-from minialex.training.cluster.cluster import Cluster
-from minialex.training.cluster.group import PATIENCE_S, Group
-from minialex.training.cluster.weird_trick import WeirdTrick
 from minialex.words import did_you_mean
 
 KINDS = {"data": Cluster, "weird-trick": WeirdTrick}
@@ -24,12 +24,14 @@ def joined(parallel: str = "data", patience: float = PATIENCE_S, **options: Any)
     On a CPU each takes its part of this machine's cores, unless OMP_NUM_THREADS says how many threads it has. When one
     fails inside of this it says so, with its number and machine, and ends all. What all of them come upon together, as
     a loss that is no number, is raised in the first one alone; the others end with exit status 1.
-    parallel: "data" shares pictures, "weird-trick" also the units of fully connected layers, in a scheme (`WeirdTrick`).
+    parallel: "data" shares pictures, "weird-trick" also the units of fully connected layers (scheme=, `WeirdTrick`).
     patience: after so many seconds without an answer the others are taken for dead. options: `Cluster`'s.
     Raises ClusterError where there is no mpi4py, or no MPI below it.
     """
     if parallel not in KINDS:
-        raise ValueError(f"parallel must be {' or '.join(KINDS)}, not {parallel!r}{did_you_mean(parallel, KINDS)}")
+        raise ValueError(
+            f"parallel must be {' or '.join(KINDS)}, not {parallel!r}{did_you_mean(parallel, KINDS)}"
+        )
     group = Group(patience=patience)
     if not os.environ.get("OMP_NUM_THREADS"):
         cpu = Device("cpu")
@@ -43,7 +45,11 @@ def joined(parallel: str = "data", patience: float = PATIENCE_S, **options: Any)
             raise
         if not group.all_come(GRACE_S):
             said = f"process {group.number} on {group.host}: {type(error).__name__}: {error}"
-            print("".join(traceback.format_exception(error)) if _wants_all() else said, file=sys.stderr, flush=True)
+            print(
+                "".join(traceback.format_exception(error)) if _wants_all() else said,
+                file=sys.stderr,
+                flush=True,
+            )
             group.abort()
         if cluster.first:
             raise

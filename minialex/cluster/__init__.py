@@ -13,9 +13,9 @@ Every process runs the same program and makes the same calls, whatever happens t
 that is decided (to stop, to lower the rate, that too many pictures are unreadable) is decided from sums.
 """
 
-from minialex.training.cluster.cluster import Cluster
-from minialex.training.cluster.group import Group
-from minialex.training.cluster.joined import joined
-from minialex.training.cluster.weird_trick import WeirdTrick
+from minialex.cluster.cluster import Cluster
+from minialex.cluster.group import Group
+from minialex.cluster.joined import joined
+from minialex.cluster.weird_trick import WeirdTrick
 
 __all__ = ["Cluster", "Group", "WeirdTrick", "joined"]
