@@ -15,7 +15,8 @@ that is decided (to stop, to lower the rate, that too many pictures are unreadab
 
 from minialex.cluster.cluster import Cluster
 from minialex.cluster.group import Group
-from minialex.cluster.joined import joined
+from minialex.cluster.joining import joined
+from minialex.cluster.planning import Plan, plan
 from minialex.cluster.weird_trick import WeirdTrick
 
-__all__ = ["Cluster", "Group", "WeirdTrick", "joined"]
+__all__ = ["Cluster", "Group", "Plan", "WeirdTrick", "joined", "plan"]
