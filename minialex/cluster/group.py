@@ -21,6 +21,15 @@ HOW_TO = (
 )
 
 
+def _started() -> int:
+    """How many processes an mpiexec, of whatever MPI, or Slurm says that it has started; 0 where nobody says so."""
+    told = [
+        os.environ.get(name, "")
+        for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS")
+    ]
+    return max((int(one) for one in told if one.isdigit()), default=0)
+
+
 class Group:
     """The processes of an MPI communicator (left out: all that mpiexec started).
 
@@ -38,6 +47,12 @@ class Group:
         except (ImportError, RuntimeError) as error:  # there is mpi4py, but no MPI below it
             raise ClusterError(f"{HOW_TO} ({error})") from error
         self._mpi = MPI
+        if MPI.COMM_WORLD.size == 1 and (count := _started()) > 1:
+            raise ClusterError(
+                f"{count} processes were started, and each sees itself alone: mpi4py's MPI "
+                f"({' '.join(MPI.Get_library_version().split()[:3])}) is not the one of that mpiexec. Use the mpiexec "
+                "that belongs to it, or install mpi4py for yours"
+            )
         comm = MPI.COMM_WORLD if comm is None else comm
         self._comm, self._last = comm.Dup(), comm.Dup()  # whose messages meet nobody else's
         self.number, self.size, self.patience = self._comm.rank, self._comm.size, patience

@@ -25,6 +25,6 @@ from minialex.plot.traces import show
 
 __all__ = [
     "accuracy_curves", "bars", "cluster_plan", "confusion", "costs", "curves", "digit_steps", "digits", "dropped",
-    "exit_curve", "feature_maps", "filters", "gates", "gradcheck", "images", "leavers", "lines", "mistakes", "neighbours", "numbers",
-    "reading", "show", "timeline", "tower_kernels",
+    "exit_curve", "feature_maps", "filters", "gates", "gradcheck", "images", "leavers", "lines", "mistakes",
+    "neighbours", "numbers", "reading", "show", "timeline", "tower_kernels",
 ]  # fmt: skip

@@ -248,11 +248,14 @@ def other_weights(cluster, number):
     train.fit(model, x, y, lr=0.1, epochs=1, cluster=cluster)
 
 
-def long_run(cluster, folder, epochs, pictures=64, resume=False, number=None, when=None, what="SIGTERM"):
+def long_run(
+    cluster, folder, epochs, pictures=64, resume=False, number=None, when=None, what="SIGTERM", patience=60.0
+):
     """A run that is interrupted: process `number` gets a signal before its step `when`."""
     from minialex.cluster import cluster as module
     from minialex.training.checkpoint import load_checkpoint
 
+    cluster.group.patience = patience
     if number == cluster.group.number:
         real, steps = module.Cluster.step, iter(range(1_000_000))
 
@@ -269,6 +272,23 @@ def long_run(cluster, folder, epochs, pictures=64, resume=False, number=None, wh
     from minialex.training.alone import weights_of
 
     return {"weights": weights_of(model), "losses": [row["train_loss"] for row in history]}
+
+
+def sent(cluster, net, parallel, pictures=24):
+    """Bytes of three steps, counted; and three times those of the plan."""
+    model, shape = globals()[net]("float32")
+    x, y = np.zeros((3 * pictures, *shape), np.float32), np.arange(3 * pictures) % 10
+    planned = mx.cluster.plan(model, pictures, [cluster.group.size]).of(parallel)
+    after_steps, whole = [], cluster.whole
+
+    def note(optimizer):  # what is put together for a checkpoint is not counted
+        after_steps.append(cluster.group.bytes_crossed)
+        return whole(optimizer)
+
+    cluster.whole = note
+    before = cluster.group.bytes_crossed
+    train.fit(model, x, y, lr=0.01, epochs=1, batch_size=pictures, cluster=cluster, report=Losses())
+    return [after_steps[0] - before, 3 * planned[0].bytes_sent]
 
 
 def waits_for_ever(cluster, number):

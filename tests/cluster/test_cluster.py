@@ -97,6 +97,15 @@ def test_shared_units_do_without_pictures_in_some_processes():
     check(said(4, "as_one", nets=["one_tower_on_sim", "vgg"], pictures=7, batch=3, joined=joined), steps=6)
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("scheme", ["data", "weird-trick a", "weird-trick c"])
+def test_as_many_bytes_are_sent_as_planned(processes, scheme):
+    parallel, _, letter = scheme.partition(" ")
+    joined = {"parallel": parallel, **({"scheme": letter} if letter else {})}
+    counted, planned = said(processes, "sent", net="one_tower", parallel=scheme, joined=joined)
+    assert planned * 0.99 < counted < planned * 1.01 + 2000, (counted, planned)  # labels and scores are few
+
+
 # ---- what may go wrong ---------------------------------------------------------------------------------
 
 
