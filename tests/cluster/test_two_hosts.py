@@ -9,12 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from running import ONE_THREAD, PACKAGE, wait_until
 from test_cluster import CASES, check
 from test_cluster import pytestmark as needs_mpi
+
+from minialex.training.checkpoint import load_checkpoint
 
 OVER_TCP = {
     "UCX_TLS": "tcp,self",
@@ -120,14 +121,12 @@ def test_two_machines_learn_what_one_process_learns(hosts):
 
 def test_a_machine_that_cannot_be_reached_any_more_is_given_up(hosts, tmp_path):
     folder = tmp_path / "run"
-    process = start(hosts, "long_run", folder=str(folder), epochs=100_000, patience=3.0)
-    wait_until((folder / "checkpoint.safetensors").is_file)
-    before = len(pids(hosts, HERE))
-    ip("-n", hosts[1][THERE], "link", "set", hosts[2][1], "down")
-    said = (
-        process.stderr.readline()
-    )  # mpiexec itself waits for what it started there, until it is interrupted
+    with start(hosts, "long_run", folder=str(folder), epochs=100_000, patience=3.0) as process:
+        wait_until((folder / "checkpoint.safetensors").is_file)
+        before = len(pids(hosts, HERE))
+        ip("-n", hosts[1][THERE], "link", "set", hosts[2][1], "down")
+        said = process.stderr.readline()
+        wait_until(lambda: len(pids(hosts, HERE)) < before)
+        process.kill()  # mpiexec waits for what it started there, until it is interrupted
     assert "no answer came from one or more of the other 3 processes for 3 s" in said
-    wait_until(lambda: pids(hosts, THERE) == [] or len(pids(hosts, HERE)) < before)
-    assert (folder / "checkpoint.safetensors").is_file()
-    assert Path(folder, "history.csv").read_text().count("\n") >= 2
+    assert load_checkpoint(folder / "checkpoint.safetensors").state["progress"]["epoch"] >= 1
