@@ -6,7 +6,6 @@ messages, small enough that most of them travel while the first layers, whose co
 """
 
 import threading
-from itertools import pairwise
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from minialex.errors import DtypeMismatch
 from minialex.layers.layer import Layer
 from minialex.layers.parameter import Parameter
 from minialex.layers.sequential import all_layers
+from minialex.shapes import parts_of
 
 BUCKET = 4 << 20  # bytes
 
@@ -45,7 +45,7 @@ class GradientSums:
         self._starts = [0, *np.cumsum(sizes).tolist()]
         self._flat = np.zeros(self._starts[-1] + extras, dtypes.pop())
         count = max(1, round(self._flat.nbytes / bucket))
-        self._buckets = list(pairwise(len(self._flat) * k // count for k in range(count + 1)))
+        self._buckets = parts_of(len(self._flat), count)
         self._place = {id(p): k for k, p in enumerate(self.parameters)}
         self._layers = [layer for layer in all_layers(model) if _own(layer)]
         listed = {id(p) for layer in self._layers for p in _own(layer)}
@@ -107,10 +107,10 @@ class GradientSums:
 
     def _begin_up_to(self, end):
         """Begin the sums of buckets that end there: in order, which is the same in every process."""
-        for first, last in self._buckets[len(self._begun) :]:
-            if last > end:
+        for part in self._buckets[len(self._begun) :]:
+            if part.stop > end:
                 break
-            self._begun.append(self.group.begin_sum(self._flat[first:last]))
+            self._begun.append(self.group.begin_sum(self._flat[part]))
 
 
 def _own(layer: Layer) -> list[Parameter]:

@@ -16,6 +16,7 @@ from minialex.errors import ClusterError
 from minialex.layers.dropout import Dropout
 from minialex.layers.layer import Array, Layer
 from minialex.layers.sequential import all_layers
+from minialex.shapes import parts_of
 from minialex.training.alone import Alone
 from minialex.training.evaluation import scores_of
 from minialex.training.optim import SGD
@@ -106,8 +107,7 @@ class Cluster(Alone):
         """How many pictures of this batch each process has: as planned, where none may be left out."""
         if getattr(self._batches, "max_bad", 0):
             return self.group.gather(own)
-        of = self.group.size
-        return [planned * (number + 1) // of - planned * number // of for number in range(of)]
+        return [part.stop - part.start for part in parts_of(planned, self.group.size)]
 
     def _decide(self):
         """Wait for the sums of the gradients, and hear with them what ends the run: in all processes, or in none."""

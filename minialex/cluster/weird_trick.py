@@ -24,6 +24,7 @@ from minialex.devices.device import to_numpy
 from minialex.layers import Dropout, Flatten, Linear, ReLU, Sequential, Sigmoid, Tanh, Towers
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Parameter
+from minialex.shapes import parts_of
 from minialex.training.evaluation import scores_of
 from minialex.training.optim import SGD
 from minialex.words import counted, did_you_mean
@@ -82,27 +83,28 @@ class SharedUnits:
         first = next(layer for layer in layers.values() if isinstance(layer, Linear))
         for name, layer in layers.items():
             if isinstance(layer, Linear):
-                self.parts.append(({name: self._rows_of(layer)}, self.sizes))
+                mine, sizes = self._rows_of(layer)
+                self.parts.append(({name: mine}, sizes))
             else:
                 self.widths[name] = sum(self.parts[-1][1]) if self.parts else first.in_features
                 (self.parts[-1][0] if self.parts else self.before)[name] = layer
 
     def _rows_of(self, layer):
-        """The same layer with this process's rows of weight and bias, in the same memory."""
-        units, of, number = layer.out_features, self.group.size, self.group.number
+        """The same layer with this process's rows of weight and bias, in the same memory; how many rows each has."""
+        units, of = layer.out_features, self.group.size
         if units < of:
             raise ValueError(f"{layer} has {counted(units, 'unit')}, too few for {of} processes")
-        ends = [units * k // of for k in range(of + 1)]
-        rows, self.sizes = slice(ends[number], ends[number + 1]), np.diff(ends).tolist()
+        parts = parts_of(units, of)
+        rows, sizes = parts[self.group.number], [part.stop - part.start for part in parts]
         mine = copy.copy(layer)
-        mine.out_features = self.sizes[number]
+        mine.out_features = sizes[self.group.number]
         for attribute in ("weight", "bias"):
             whole = getattr(layer, attribute)
             own = Parameter(whole.value[rows], whole.decay, whole.lr_scale)
             own.name = whole.name
             setattr(mine, attribute, own)
-            self.exchanged.append((whole, own, rows, self.sizes))
-        return mine
+            self.exchanged.append((whole, own, rows, sizes))
+        return mine, sizes
 
     def own_columns(self, array: Array, sizes: list[int]) -> Array:
         """Of an array (N, units), this process's units."""
@@ -219,7 +221,6 @@ class WeirdTrick(Cluster):
     def _through_units(self, model, maps, labels, counts):
         """The logits of this process's pictures, and the gradient of their maps; sets the gradients of its rows."""
         xp = self._trunk.device.xp
-        starts = np.cumsum([0, *counts])
         labels = self.group.all_of(np.asarray(to_numpy(labels), np.int64), counts)
         masks = {
             name: self._mask(name, layer, sum(counts))
@@ -228,21 +229,19 @@ class WeirdTrick(Cluster):
         }
         rows = [own for _, own, *_ in self._units.exchanged]
         all_logits, grads_maps, sums = [], [], [0] * len(rows)
-        for ranges in passes(self.scheme, counts):
-            sizes = [last - first for first, last in ranges]
-            those = np.concatenate(
-                [np.arange(start + a, start + b) for start, (a, b) in zip(starts, ranges, strict=False)]
-            )
-            first, last = ranges[self.group.number]
+        numbers = [np.arange(count) + sum(counts[:k]) for k, count in enumerate(counts)]  # in the whole batch
+        for turn in turns(self.scheme, counts):
+            sizes = [part.stop - part.start for part in turn]
+            those = np.concatenate([its[part] for its, part in zip(numbers, turn, strict=True)])
             here = self._trunk.device.asarray(those)
-            x = self.group.all_of(maps[first:last], sizes)
+            x = self.group.all_of(maps[turn[self.group.number]], sizes)
             logits = self._units.forward(x, {name: mask[here] for name, mask in masks.items()})
             model.loss.forward(logits, labels[those])
             grad = model.loss.backward(len(those) / sum(counts))
             grads_maps.append(self._units.backward(grad, sizes))
             sums = [so_far + p.grad for so_far, p in zip(sums, rows, strict=True)]
             start = sum(sizes[: self.group.number])
-            all_logits.append(logits[start : start + last - first])
+            all_logits.append(logits[start : start + sizes[self.group.number]])
         for p, grad in zip(rows, sums, strict=True):
             p.grad = grad
         return xp.concatenate(all_logits), xp.concatenate(grads_maps)
@@ -253,21 +252,21 @@ class WeirdTrick(Cluster):
         return layer.device.asarray(layer.draw_mask((count, self._units.widths[name])))
 
 
-def passes(scheme: str, counts: list[int]) -> list[list[tuple[int, int]]]:
-    """Which of its pictures each process sends, pass by pass: (first, last + 1) for each. counts: how many each has.
+def turns(scheme: str, counts: list[int]) -> list[list[slice]]:
+    """Which of its pictures each process sends, turn by turn. counts: how many each has.
 
-    >>> passes("a", [4, 2])
-    [[(0, 4), (0, 2)]]
-    >>> passes("b", [4, 2])
-    [[(0, 4), (0, 0)], [(0, 0), (0, 2)]]
-    >>> passes("c", [4, 2])
-    [[(0, 2), (0, 1)], [(2, 4), (1, 2)]]
+    >>> def shown(scheme):
+    ...     return [[f"{part.start}:{part.stop}" for part in turn] for turn in turns(scheme, [4, 2])]
+    >>> shown("a"), shown("b"), shown("c")
+    ([['0:4', '0:2']], [['0:4', '0:0'], ['0:0', '0:2']], [['0:2', '0:1'], ['2:4', '1:2']])
     """
-    of = len(counts)
+    of = range(len(counts))
     if scheme == "a":
-        found = [[(0, count) for count in counts]]
+        found = [[slice(0, count) for count in counts]]
     elif scheme == "b":
-        found = [[(0, count * (k == turn)) for k, count in enumerate(counts)] for turn in range(of)]
+        found = [
+            [slice(0, count if number == turn else 0) for number, count in enumerate(counts)] for turn in of
+        ]
     else:
-        found = [[(count * turn // of, count * (turn + 1) // of) for count in counts] for turn in range(of)]
-    return [ranges for ranges in found if any(last > first for first, last in ranges)]
+        found = list(zip(*(parts_of(count, len(counts)) for count in counts), strict=True))
+    return [list(turn) for turn in found if any(part.stop > part.start for part in turn)]

@@ -18,6 +18,7 @@ from minialex.data.augment import Prepare, square
 from minialex.data.folder import PictureList, UnreadablePicture, read_picture
 from minialex.data.shards import DamagedShard, Shards
 from minialex.errors import DataError
+from minialex.shapes import parts_of
 from minialex.words import counted
 
 SHARD = 512  # pictures in a file of the cache: 100 MB at 256x256
@@ -79,7 +80,7 @@ class ArrayBatches:
 
     def _batches(self, order, start, in_order=False):
         for first in range(start * self.batch_size, len(order), self.batch_size):
-            chosen = part_of(order[first : first + self.batch_size], *self._share)
+            chosen = _own(order[first : first + self.batch_size], self._share)
             if len(chosen):
                 yield self.prepare(self.pictures[chosen]), self.labels[chosen]
             elif not in_order:
@@ -102,7 +103,7 @@ class DummyBatches:
     def shuffled(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         for first in range(start * self.batch_size, len(self.labels), self.batch_size):
             labels = self.labels[first : first + self.batch_size]
-            mine = part_of(np.arange(len(labels)), *self._share)
+            mine = _own(np.arange(len(labels)), self._share)
             yield self.pictures[mine] if len(mine) else self.pictures[:1], labels[mine]
 
     def share(self, number: int, of: int) -> "DummyBatches":
@@ -218,7 +219,7 @@ class PictureBatches:
             return np.empty((count, *like.shape), like.dtype)
 
         blocks = [order[first : first + size] for first in range(start * size, len(order), size)]
-        blocks = [part_of(block, *self._share) for block in blocks]
+        blocks = [_own(block, self._share) for block in blocks]
         for block, x, flaws in self._filled(blocks, empty, fill):
             self._note(block, flaws)
             good = np.array([flaw is None for flaw in flaws], bool)
@@ -313,13 +314,10 @@ class PictureBatches:
                 bar.update(len(block))
 
 
-def part_of(block: np.ndarray, number: int, of: int) -> np.ndarray:
-    """The number-th of so many parts of a batch, as even as can be: where one has less, it is an earlier one.
-
-    >>> [part_of(np.arange(5), number, of=3).tolist() for number in range(3)]
-    [[0], [1, 2], [3, 4]]
-    """
-    return block[len(block) * number // of : len(block) * (number + 1) // of]
+def _own(block, share):
+    """The part of a batch that falls to this process: number, of how many."""
+    number, of = share
+    return block[parts_of(len(block), of)[number]]
 
 
 def _at_least(least: int, **numbers: int) -> None:
