@@ -9,8 +9,9 @@ import threading
 
 import numpy as np
 
+from minialex.cluster.carriers import carrier_for
 from minialex.cluster.group import Group
-from minialex.devices.device import device_of, to_numpy
+from minialex.devices.device import device_of
 from minialex.errors import DtypeMismatch
 from minialex.layers.layer import Layer
 from minialex.layers.parameter import Parameter
@@ -23,18 +24,16 @@ BUCKET = 4 << 20  # bytes
 class GradientSums:
     """The sums of all gradients of a model over the processes of a group.
 
-    begin() before backward; then each layer says when its gradient is final; finish(extras) waits for the sums, and
-    leaves each `parameter.grad` as its part of them. `extras` are a few numbers that travel along; their sums are
-    returned.
+    begin(news) before backward; then each layer says when its gradient is final; finish() waits for the sums, and
+    leaves each `parameter.grad` as its part of them. `news` are a few numbers that travel along; finish returns their
+    sums.
     bucket: about so many bytes are summed at once. A large gradient (fc6's 151 MB) is cut, small ones share a bucket.
     overlap: begin a sum as soon as it can be, and look after it after each layer's backward; else all at the end.
     Raises DtypeMismatch for a model that computes in several dtypes.
     """
 
-    def __init__(
-        self, group: Group, model: Layer, bucket: int = BUCKET, overlap: bool = True, extras: int = 2
-    ):
-        self.group, self.overlap, self.extras = group, overlap, extras
+    def __init__(self, group: Group, model: Layer, bucket: int = BUCKET, overlap: bool = True):
+        self.group, self.overlap = group, overlap
         self.parameters = model.parameters()[::-1]
         dtypes = {p.value.dtype for p in self.parameters}
         if len(dtypes) != 1:
@@ -43,7 +42,8 @@ class GradientSums:
             )
         sizes = [p.value.size for p in self.parameters]
         self._starts = [0, *np.cumsum(sizes).tolist()]
-        self._flat = np.zeros(self._starts[-1] + extras, dtypes.pop())
+        self.carrier = carrier_for(group, {device_of(p.value) for p in self.parameters})
+        self._flat = self.carrier.empty(self._starts[-1], dtypes.pop())
         count = max(1, round(self._flat.nbytes / bucket))
         self._buckets = parts_of(len(self._flat), count)
         self._place = {id(p): k for k, p in enumerate(self.parameters)}
@@ -51,7 +51,6 @@ class GradientSums:
         listed = {id(p) for layer in self._layers for p in _own(layer)}
         self._others = [k for k, p in enumerate(self.parameters) if id(p) not in listed]
         self._lock = threading.Lock()
-        self.begin()
 
     def __enter__(self) -> "GradientSums":
         for layer in self._layers:
@@ -62,25 +61,27 @@ class GradientSums:
         for layer in self._layers:
             vars(layer).pop("when_final", None)
 
-    def begin(self, adds: bool = True) -> None:
+    def begin(self, news: list[float], adds: bool = True) -> None:
         """Backward is about to run. adds: False in a process that has no picture of this batch, whose share is 0."""
         self._adds, self._thread = adds, threading.get_ident()
         self._final, self._begun = set(), []
+        self._news = np.array(news, np.float64)
+        self._news_travel = self.group.begin_sum(self._news)
 
-    def finish(self, extras: list[float]) -> list[float]:
+    def finish(self) -> list[float]:
         """Wait for the sums."""
         for k in self._others:
             self._take(k)
         for k in set(range(len(self.parameters))) - self._final:  # of layers that backward did not come to
             self._part(k)[...] = 0
-        self._flat[-self.extras :] = extras
         self._begin_up_to(len(self._flat))
         for request in self._begun:
-            self.group.finish(request)
+            self.carrier.finish(request)
         for k in self._final:
             p = self.parameters[k]
             p.grad = device_of(p.value).asarray(self._part(k).reshape(p.value.shape))
-        return self._flat[-self.extras :].tolist()
+        self.group.finish(self._news_travel)
+        return self._news.tolist()
 
     def _layer_is_final(self, layer):
         """What a layer calls after its backward, perhaps in another thread: towers have one each."""
@@ -92,13 +93,13 @@ class GradientSums:
                 missing = next((k for k in range(len(self.parameters)) if k not in self._final), -1)
             self._begin_up_to(self._starts[missing])
             if self._begun:
-                self.group.poll(self._begun[-1])
+                self.carrier.poll(self._begun[-1])
 
     def _take(self, k):
-        grad = self.parameters[k].grad
-        self._part(k)[...] = (
-            to_numpy(grad).reshape(-1) if self._adds else 0
-        )  # transposed ones are copied in order
+        if self._adds:
+            self.carrier.put(self._part(k), self.parameters[k].grad)
+        else:
+            self._part(k)[...] = 0
         with self._lock:
             self._final.add(k)
 
@@ -110,7 +111,7 @@ class GradientSums:
         for part in self._buckets[len(self._begun) :]:
             if part.stop > end:
                 break
-            self._begun.append(self.group.begin_sum(self._flat[part]))
+            self._begun.append(self.carrier.begin_sum(self._flat[part]))
 
 
 def _own(layer: Layer) -> list[Parameter]:

@@ -88,7 +88,7 @@ class Cluster(Alone):
         logits = model.forward(x)
         labels = model.loss.take_labels(logits, labels if own else np.zeros(len(x), np.int64))
         value = model.loss.forward(logits, labels)
-        self._sums.begin(adds=bool(own))
+        self._sums.begin(self._news(), adds=bool(own))
         model.backward(model.loss.backward(own / sum(counts)), input_grad=False)
         self._decide()
         optimizer.step()
@@ -109,12 +109,16 @@ class Cluster(Alone):
             return self.group.gather(own)
         return [part.stop - part.start for part in parts_of(planned, self.group.size)]
 
+    def _news(self):
+        """What this process has to say, with its gradients: was it asked to stop, how many pictures were unreadable?"""
+        return [self._asked_to_stop, len(getattr(self._batches, "bad_files", ()))]
+
     def _decide(self):
         """Wait for the sums of the gradients, and hear with them what ends the run: in all processes, or in none."""
-        bad_files, most = getattr(self._batches, "bad_files", {}), getattr(self._batches, "max_bad", 0)
-        stop, bad = self._sums.finish([self._asked_to_stop, len(bad_files)])
+        stop, bad = self._sums.finish()
         self.stop = stop > 0
-        if bad > most:
+        if bad > getattr(self._batches, "max_bad", 0):
+            bad_files = self._batches.bad_files
             found = self.group.gather(bad_files)
             self._batches.check_bad({path: flaw for files in found for path, flaw in files.items()})
 

@@ -209,7 +209,7 @@ class WeirdTrick(Cluster):
         logits, grad_maps = self._through_units(model, maps[:own], labels, counts)
         if not own:
             grad_maps = self._trunk.device.xp.zeros_like(maps)
-        self._sums.begin(adds=bool(own))
+        self._sums.begin(self._news(), adds=bool(own))
         self._trunk.backward(grad_maps, input_grad=False)
         self._decide()
         optimizer.step()
