@@ -17,6 +17,7 @@ from minialex.devices.twins import textbook
 from minialex.errors import (
     BackwardBeforeForward,
     CheckpointError,
+    ClusterError,
     DataError,
     DeviceMismatch,
     DeviceUnavailable,
@@ -66,7 +67,7 @@ from minialex.layers import (
 from minialex.training.optim import SGD
 
 if TYPE_CHECKING:
-    from minialex import check, data, models, naive, plot, weights
+    from minialex import check, cluster, data, models, naive, plot, weights
     from minialex.check import strategies
     from minialex.check.gradient import gradcheck
     from minialex.layers import init
@@ -83,18 +84,18 @@ __version__ = "0.1.0"
 
 __all__ = [
     "RBF", "SGD", "AdaptiveAvgPool2D", "AvgPool2D", "BackwardBeforeForward", "BatchNorm2D", "Branches", "Broadcast",
-    "Buffer", "CheckpointError", "Conv2D", "DataError", "DataParallel", "Dense", "Device", "DeviceMismatch",
-    "DeviceUnavailable", "Diverged", "DownloadFailed", "Dropout", "DtypeMismatch", "Exchange", "ExitLoss", "Exits",
-    "Flatten", "FolderInUse", "Gate", "Gather", "GlobalAvgPool2D", "Identity", "Layer", "Linear", "LocalResponseNorm",
-    "MAPLoss", "MaxPool2D", "Model", "NotFinite", "Parameter", "ReLU", "SameMapNorm", "Scale", "Sequential", "Sigmoid",
-    "SoftmaxCrossEntropy", "Subsampling", "TableConv2D", "Tanh", "Towers", "allocations", "anatomy", "array_module",
-    "check", "checkpoint", "data", "device_of", "gradcheck", "init", "leaving", "load", "models", "naive", "neighbours",
-    "optim", "place", "plot", "save", "strategies", "summary", "textbook", "timeline", "to_numpy", "trace", "train",
-    "transfer", "weights",
+    "Buffer", "CheckpointError", "ClusterError", "Conv2D", "DataError", "DataParallel", "Dense", "Device",
+    "DeviceMismatch", "DeviceUnavailable", "Diverged", "DownloadFailed", "Dropout", "DtypeMismatch", "Exchange",
+    "ExitLoss", "Exits", "Flatten", "FolderInUse", "Gate", "Gather", "GlobalAvgPool2D", "Identity", "Layer",
+    "Linear", "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model", "NotFinite", "Parameter", "ReLU", "SameMapNorm",
+    "Scale", "Sequential", "Sigmoid", "SoftmaxCrossEntropy", "Subsampling", "TableConv2D", "Tanh", "Towers",
+    "allocations", "anatomy", "array_module", "check", "checkpoint", "cluster", "data", "device_of", "gradcheck",
+    "init", "leaving", "load", "models", "naive", "neighbours", "optim", "place", "plot", "save", "strategies",
+    "summary", "textbook", "timeline", "to_numpy", "trace", "train", "transfer", "weights",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is first used.
-_ROOMS = {name: name for name in "check data models naive plot weights".split()}
+_ROOMS = {name: name for name in "check cluster data models naive plot weights".split()}
 _ROOMS |= {"checkpoint": "training.checkpoint", "init": "layers.init", "neighbours": "study.neighbours"}
 _ROOMS |= {"optim": "training.optim", "strategies": "check.strategies", "timeline": "study.timeline"}
 _ROOMS |= {"anatomy": "study.anatomy", "leaving": "study.leaving", "train": "training.loop"}

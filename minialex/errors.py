@@ -39,3 +39,7 @@ class FolderInUse(RuntimeError):
 
 class CheckpointError(ValueError):
     """A checkpoint is damaged, or belongs to another model."""
+
+
+class ClusterError(RuntimeError):
+    """Processes that train together have lost each other, or are not alike; the message says which, and in what."""

@@ -1,6 +1,7 @@
-"""Pairs, paddings and output sizes. The formula for an output size exists once, here."""
+"""Pairs, paddings, output sizes and shares. The formula for an output size exists once, here."""
 
 import operator
+from itertools import pairwise
 
 import numpy as np
 
@@ -85,3 +86,12 @@ def overhang(size: int, kernel: int, stride: int, padding: int) -> int:
     """
     last = (output_size(size, kernel, stride, padding, ceil=True) - 1) * stride + kernel
     return max(0, last - size - 2 * padding)
+
+
+def parts_of(count: int, parts: int) -> list[slice]:
+    """So many things in so many parts, as even as can be; where one has less, it is an earlier one.
+
+    >>> parts_of(5, parts=3)
+    [slice(0, 1, None), slice(1, 3, None), slice(3, 5, None)]
+    """
+    return [slice(*ends) for ends in pairwise(count * number // parts for number in range(parts + 1))]

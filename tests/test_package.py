@@ -52,6 +52,8 @@ ROWS = [
     "tracing",
     "study.*",
     "study",
+    "cluster.*",
+    "cluster",
     "plot.*",
     "plot",
     "commands.*",

@@ -5,6 +5,7 @@ decode, cut and crop a few batches ahead, for Pillow lets go of Python's lock wh
 Optionally the squares are kept on disk, decoded.
 """
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from minialex.data.augment import Prepare, square
 from minialex.data.folder import PictureList, UnreadablePicture, read_picture
 from minialex.data.shards import DamagedShard, Shards
 from minialex.errors import DataError
+from minialex.shapes import parts_of
 from minialex.words import counted
 
 SHARD = 512  # pictures in a file of the cache: 100 MB at 256x256
@@ -53,6 +55,7 @@ class ArrayBatches:
             raise ValueError(f"a batch has at least 1 picture, not {batch_size}")
         self.pictures, self.labels = pictures, labels
         self.batch_size, self.seed, self.prepare = batch_size, seed, prepare
+        self._share = (0, 1)
 
     def __len__(self) -> int:
         return -(-len(self.labels) // self.batch_size)
@@ -64,12 +67,24 @@ class ArrayBatches:
 
     def in_order(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches as the pictures come, for evaluation."""
-        return self._batches(np.arange(len(self.labels)), 0)
+        return self._batches(np.arange(len(self.labels)), 0, in_order=True)
 
-    def _batches(self, order, start):
+    def share(self, number: int, of: int) -> "ArrayBatches":
+        """Batches of the same pictures in the same order, of which each has the number-th of so many parts.
+
+        Where a part is empty, `shuffled` gives one blank picture without a label: who shares the batch takes part.
+        """
+        mine = copy.copy(self)
+        mine._share = (number, of)
+        return mine
+
+    def _batches(self, order, start, in_order=False):
         for first in range(start * self.batch_size, len(order), self.batch_size):
-            chosen = order[first : first + self.batch_size]
-            yield self.prepare(self.pictures[chosen]), self.labels[chosen]
+            chosen = _own(order[first : first + self.batch_size], self._share)
+            if len(chosen):
+                yield self.prepare(self.pictures[chosen]), self.labels[chosen]
+            elif not in_order:
+                yield self.prepare(np.zeros_like(self.pictures[:1])), self.labels[:0]
 
 
 class DummyBatches:
@@ -80,6 +95,7 @@ class DummyBatches:
         self.labels = rng.integers(0, classes, count)
         self.batch_size, self.bad_files = batch_size, {}
         self.pictures = rng.standard_normal((min(count, batch_size), 3, crop, crop), dtype=np.float32)
+        self._share = (0, 1)
 
     def __len__(self) -> int:
         return -(-len(self.labels) // self.batch_size)
@@ -87,11 +103,20 @@ class DummyBatches:
     def shuffled(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         for first in range(start * self.batch_size, len(self.labels), self.batch_size):
             labels = self.labels[first : first + self.batch_size]
-            yield self.pictures[: len(labels)], labels
+            mine = _own(np.arange(len(labels)), self._share)
+            yield self.pictures[mine] if len(mine) else self.pictures[:1], labels[mine]
+
+    def share(self, number: int, of: int) -> "DummyBatches":
+        """As ArrayBatches's."""
+        mine = copy.copy(self)
+        mine._share = (number, of)
+        return mine
 
     def in_order(self, ten_crop: bool = False) -> Iterator[Batch]:
         """With `ten_crop` x is (N, 10, 3, crop, crop), the same numbers ten times."""
         for x, labels in self.shuffled(0):
+            if not len(labels):
+                continue
             yield np.repeat(x[:, None], 10, axis=1) if ten_crop else x, labels
 
 
@@ -132,6 +157,7 @@ class PictureBatches:
         self.batch_size, self.seed, self.workers, self.max_bad = batch_size, seed, workers, max_bad
         self.side = side
         self.bad_files: dict[Path, str] = {}
+        self._share = (0, 1)
         self._blank = np.zeros((3, side, side), dtype=np.uint8)
         prepare.evaluation(self._blank)  # what doesn't fit together is said now, not by a thread later
         self._shards = None
@@ -160,7 +186,15 @@ class PictureBatches:
         """
         size = max(1, self.batch_size // 10) if ten_crop else self.batch_size
         prepare = self.prepare.ten if ten_crop else self.prepare.evaluation
-        return self._batches(np.arange(len(self.labels)), 0, size, lambda picture, index: prepare(picture))
+        return self._batches(
+            np.arange(len(self.labels)), 0, size, lambda picture, index: prepare(picture), True
+        )
+
+    def share(self, number: int, of: int) -> "PictureBatches":
+        """As ArrayBatches's. No other pictures are read; how many of all are unreadable, who shares them must say."""
+        mine = copy.copy(self)
+        mine._share, mine.bad_files = (number, of), {}
+        return mine
 
     def squares(self, count: int | None = None) -> Iterator[np.ndarray]:
         """The squares as they are before `prepare`, uint8 (3, side, side), for mean_image and Colour.of.
@@ -169,12 +203,12 @@ class PictureBatches:
         """
         total = len(self.labels)
         chosen = np.linspace(0, total - 1, min(count or total, total)).astype(int)
-        for squares, _ in self._batches(chosen, 0, self.batch_size, lambda picture, index: picture):
+        for squares, _ in self._batches(chosen, 0, self.batch_size, lambda picture, index: picture, True):
             yield from squares
 
     # -- Reading --
 
-    def _batches(self, order, start, size, cut) -> Iterator[Batch]:
+    def _batches(self, order, start, size, cut, in_order=False) -> Iterator[Batch]:
         """Batches of `size` pictures in this order; of each picture, what cut(square, index) makes of it."""
         like = cut(self._blank, 0)
 
@@ -185,13 +219,14 @@ class PictureBatches:
             return np.empty((count, *like.shape), like.dtype)
 
         blocks = [order[first : first + size] for first in range(start * size, len(order), size)]
+        blocks = [_own(block, self._share) for block in blocks]
         for block, x, flaws in self._filled(blocks, empty, fill):
             self._note(block, flaws)
-            good = np.array([flaw is None for flaw in flaws])
-            if good.all():
-                yield x, self.labels[block]
-            elif good.any():
-                yield x[good], self.labels[block[good]]
+            good = np.array([flaw is None for flaw in flaws], bool)
+            if good.any():
+                yield (x, self.labels[block]) if good.all() else (x[good], self.labels[block[good]])
+            elif self._share != (0, 1) and not in_order:
+                yield cut(self._blank, 0)[None], self.labels[:0]
 
     def _square(self, index: int) -> np.ndarray:
         cached = self._shards.read(index) if self._shards else None
@@ -247,13 +282,18 @@ class PictureBatches:
         """Remember the pictures that could not be read, and stop when they are too many."""
         files = self.pictures.files
         self.bad_files |= {files[i]: flaw for i, flaw in zip(block, flaws, strict=True) if flaw}
-        if len(self.bad_files) <= self.max_bad and len(self.bad_files) < len(files):
+        if self._share == (0, 1):
+            self.check_bad(self.bad_files)
+
+    def check_bad(self, bad_files: dict[Path, str]) -> None:
+        """Raise DataError, naming them, if so many files cannot be read that it is over."""
+        if len(bad_files) <= self.max_bad and len(bad_files) < len(self.pictures):
             return
-        named = list(self.bad_files.values())
+        named = list(bad_files.values())
         more = [f"and {len(named) - 10} more"] if len(named) > 10 else []
         headline = (
-            f"{len(named)} of {counted(len(files), 'picture')} cannot be read, and up to {self.max_bad} may be skipped "
-            "(max_bad, --max-bad):"
+            f"{len(named)} of {counted(len(self.pictures), 'picture')} cannot be read, and up to {self.max_bad} may be "
+            "skipped (max_bad, --max-bad):"
         )
         raise DataError("\n  ".join([headline, *named[:10], *more]))
 
@@ -272,6 +312,12 @@ class PictureBatches:
                 shards.write(block, records)
                 self._note(block, flaws)
                 bar.update(len(block))
+
+
+def _own(block, share):
+    """The part of a batch that falls to this process: number, of how many."""
+    number, of = share
+    return block[parts_of(len(block), of)[number]]
 
 
 def _at_least(least: int, **numbers: int) -> None:

@@ -9,12 +9,12 @@ import importlib
 import sys
 import threading
 from contextlib import ExitStack, nullcontext
-from itertools import pairwise
 
 import numpy as np
 
 from minialex.devices import simdevice, threads, twins
 from minialex.errors import DeviceMismatch
+from minialex.shapes import parts_of
 from minialex.words import nearest
 
 MiB = 2**20
@@ -106,8 +106,7 @@ class Device:
         [slice(0, 10, None)]
         """
         parts = max(1, min(threads.available(self.threads), count // least))
-        ends = [count * number // parts for number in range(parts + 1)]
-        return [slice(*ends) for ends in pairwise(ends)]
+        return parts_of(count, parts)
 
     def empty(self, shape: tuple[int, ...], dtype):
         """A new array, full of anything. Its memory may be that of an earlier array that nobody holds any more."""

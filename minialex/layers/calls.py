@@ -109,6 +109,8 @@ def checked_backward(backward):
         if not ours:
             _check_parameter_grads(self)
         state["saved"] = state["_output"] = state["_twin_backward"] = None
+        if self.when_final is not None:
+            self.when_final(self)
         return grad_x if options.get("input_grad", True) else None
 
     return checked

@@ -1,5 +1,6 @@
 """Dropout: in training each unit is left out with probability p (Hinton et al. 2012; AlexNet, section 4.2)."""
 
+import math
 import zlib
 
 import numpy as np
@@ -70,9 +71,8 @@ class Dropout(Layer):
         key = (self.seed, zlib.crc32(self.key.encode()), self.step)
         self.step += 1
         number, parts = self.part
-        count = self.first + shape[0]
-        whole = (count, shape[1] * parts, *shape[2:]) if parts > 1 else (count, *shape[1:])
-        mask = np.random.default_rng(key).random(whole, dtype=np.float32)[self.first :] >= self.p
+        whole = (shape[0], shape[1] * parts, *shape[2:]) if parts > 1 else shape
+        mask = rows_from(self.first, np.random.default_rng(key), whole) >= self.p
         return mask[:, number * shape[1] : (number + 1) * shape[1]] if parts > 1 else mask
 
     def split(self, parts):
@@ -86,3 +86,20 @@ class Dropout(Layer):
 
     def set_counters(self, counters):
         self.step, self.key = int(counters["step"]), self.key or self.name
+
+
+def rows_from(first: int, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """float32 rows of this shape: those that `rng` draws after `first` others, which are not drawn for it.
+
+    Its generator makes 64 bits at a time, two numbers, and can be told to go on.
+
+    >>> seven = np.random.default_rng(3).random((7, 5), dtype=np.float32)
+    >>> np.array_equal(rows_from(4, np.random.default_rng(3), (3, 5)), seven[4:])
+    True
+    """
+    passed_over = first * math.prod(shape[1:])
+    if passed_over:
+        rng.bit_generator.advance(passed_over // 2)
+    if passed_over % 2:
+        rng.random(1, dtype=np.float32)
+    return rng.random(shape, dtype=np.float32)

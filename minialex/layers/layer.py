@@ -8,6 +8,7 @@ and takes the class's twin where there is one.
 import copy
 import inspect
 import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,9 @@ class Layer:
     takes_number = False  # is the gradient that backward gets a number? (A loss's is.)
     names_children = True  # does a child's key stand in the names of what is inside? (Not a tower's number.)
     is_whole = False  # a whole network: in another one, the names inside it stay
+    when_final: Callable[["Layer"], None] | None = (
+        None  # hears after a backward that the gradients in here are final
+    )
     saved: Saved | None = None  # what forward kept by `save`
     _output = None  # (shape, dtype) of what forward returned, until backward has used it
     _input_shape = None  # of the array that forward got

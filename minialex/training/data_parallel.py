@@ -20,7 +20,6 @@ import sys
 import time
 import traceback
 from contextlib import contextmanager, suppress
-from itertools import pairwise
 
 import numpy as np
 
@@ -33,7 +32,7 @@ from minialex.layers.exits import Exits
 from minialex.layers.layer import Array, Layer
 from minialex.layers.sequential import Model, all_layers
 from minialex.layers.settings import is_setting
-from minialex.shapes import positive
+from minialex.shapes import parts_of, positive
 
 _CPU = Device("cpu")
 LEAST = 8  # pictures that are worth a process
@@ -173,7 +172,7 @@ class DataParallel(Model):
     def _deal_out(self, count):
         """The pictures of each process; a small batch is for fewer."""
         parts = max(1, min(self.processes, count // LEAST))
-        return [slice(*ends) for ends in pairwise(count * number // parts for number in range(parts + 1))]
+        return parts_of(count, parts)
 
     def _ready(self, count, room):
         """So many other processes, with the parameters as they are now, and room for so many bytes of pictures."""

@@ -62,12 +62,13 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def alone_in_folder(function):
-    """For functions that write to what is given as `folder=`: it is locked meanwhile."""
+    """For functions that write to what is given as `folder=`: it is locked meanwhile, by the process that writes."""
 
     @functools.wraps(function)
     def alone(*args, folder=None, **options):
-        if folder is None:
-            return function(*args, **options)
+        cluster = options.get("cluster")
+        if folder is None or (cluster is not None and not cluster.first):
+            return function(*args, folder=folder, **options)
         with locked(folder):
             return function(*args, folder=folder, **options)
 

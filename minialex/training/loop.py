@@ -16,6 +16,7 @@ from minialex.devices.uploads import uploads
 from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Array, Layer
 from minialex.shapes import positive
+from minialex.training.alone import Alone, checksum, weights_of
 from minialex.training.arrays import (
     BATCH_SIZE,
     WAYS,
@@ -37,7 +38,7 @@ from minialex.training.history import best_is_given_up, history_csv
 from minialex.training.lock import alone_in_folder
 from minialex.training.optim import SGD, Constant, Plateau, settings_of, take_up
 from minialex.training.progress import Progress
-from minialex.training.reports import ErrorReport, Pace, Scores
+from minialex.training.reports import ErrorReport, Pace, Scores, SilentReport
 from minialex.training.runs import (
     BEST,
     CHECKPOINT,
@@ -119,6 +120,7 @@ def fit_arrays(
     checkpoint_every: int = 0,
     resume: Checkpoint | None = None,
     report: ErrorReport | None = None,
+    cluster: Alone | None = None,
 ) -> list[dict]:
     """for each epoch, for each batch of it: v <- momentum * v - lr * weight_decay * w - lr * grad of loss;  w <- w + v
 
@@ -134,8 +136,8 @@ def fit_arrays(
     its own, mx.optim.Cosine(0.1, epochs). momentum 0.9, weight_decay 0, and none at biases: SGD's.
     batch_size: of the last batch of an epoch, what is left. seed: pictures are shuffled by (seed, epoch) alone; first
     weights and dropout's masks are the model's own. The same of all gives the same bits.
-    test, holdout: (x, y) that are not trained on; `fit_batches` says what they and folder, checkpoint_every, resume and
-    report are for. report=ErrorReport(say=lambda line: None, bar=False) says nothing.
+    test, holdout: (x, y) that are not trained on; `fit_batches` says what they and folder, checkpoint_every, resume,
+    report and cluster are for. report=ErrorReport(say=lambda line: None, bar=False) says nothing.
 
     Raises, before anything is trained: ValueError where x and y are not equally many, a number of x is not finite, a
     label is out of range (naming the classes), the output is no row of logits, or there is no loss or no rate;
@@ -181,6 +183,7 @@ def fit_arrays(
             checkpoint_every=checkpoint_every,
             resume=resume,
             report=report,
+            cluster=cluster,
         )
 
 
@@ -203,6 +206,7 @@ def fit_batches(
     each_epoch: Callable[[int, bool], None] | None = None,
     best_from: int = 0,
     loss: Layer | None = None,
+    cluster: Alone | None = None,
 ) -> list[dict]:
     """The loop over batches: train a model; returns the history, a dict for each epoch.
 
@@ -215,6 +219,8 @@ def fit_batches(
     each_epoch: called before each epoch with its number, from 0, and whether a resumed run goes on in the middle of it;
     it may change what of the model learns. best_from: epochs before this one are not looked at for best.safetensors.
     loss: a loss layer, moved to the model's device; left out, the model's own.
+    cluster: the processes that share each batch, each of which calls this with the same arguments; `mx.cluster` has
+    them. The history and the weights are those of one process, to rounding; the first one writes, and speaks.
     Raises NotFinite when a loss becomes NaN or infinite, in training or on `test` or `holdout`; and Diverged, which is
     one of them, when an epoch's mean loss is more than twice what the first batch had before the first step (at least
     (1 + 8 / N) * ln(classes) for N pictures in it: a trained network begins near 0). As soon as an epoch can't come
@@ -227,8 +233,13 @@ def fit_batches(
         raise ValueError("a plateau schedule needs pictures that are held out of the training set: holdout=")
     for batches in (train, test, holdout):
         check_classes(model, batches)
-    report = report or ErrorReport()
-    folder = Path(folder) if folder is not None else None
+    cluster = cluster or Alone()
+    cluster.check_alike(lambda: _learned(model, optimizer, schedule, epochs, [train, test, holdout]))
+    report = (report or ErrorReport()) if cluster.first else SilentReport(report)
+    keeps = folder is not None
+    folder = Path(folder) if keeps and cluster.first else None
+    resume = cluster.from_first(resume)
+    train, test, holdout = (cluster.share(batches) for batches in (train, test, holdout))
     record = as_metadata(record_of(model, settings))
     progress = Progress()
     if resume is not None:
@@ -249,6 +260,8 @@ def fit_batches(
             report.say(said)
 
     def checkpoint(good=True):
+        if keeps and not folder:  # it is written by another process; this one hears of the same numbers
+            check_finite(model, optimizer)
         if folder:
             state = {"progress": asdict(progress), "settings": settings or {}}
             state |= {"schedule": schedule.state(), "schedule_settings": settings_of(schedule)}
@@ -266,6 +279,27 @@ def fit_batches(
             if progress.step == 0 and errors and errors[-1] < min(errors[:-1], default=math.inf):
                 save(folder / BEST, export_grouped(model), record)
 
+    def end_epoch():
+        """Test, and keep what there is."""
+        nonlocal progress
+        started = time.perf_counter()
+        sets = {"test": test, "holdout": holdout}
+        tested = {
+            name: cluster.total(evaluate(model, batches))
+            for name, batches in sets.items()
+            if batches is not None
+        }
+        with _said_when(progress, ended=True):
+            _check_tested(model, optimizer, tested)
+        seconds = progress.seconds + time.perf_counter() - started
+        row = report.row(epoch + 1, schedule(epoch), progress.scores, tested, seconds, progress.seconds)
+        schedule.end_of_epoch(report.held_out_error(row))
+        progress = progress.next_epoch(row, tested)
+        cluster.check_alike(lambda: {"weights with the checksum": weights_of(model)})
+        checkpoint()
+        results()
+        report.say(report.line(row, epochs))
+
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder)  # of a run that was killed while it wrote
@@ -278,24 +312,24 @@ def fit_batches(
             checkpoint(good=False)  # from here on this folder can be resumed, whatever happens
         results()
     try:
-        for epoch in range(progress.epoch, epochs):
-            if each_epoch:
-                each_epoch(epoch, progress.step > 0)
-            train_epoch(
-                model, optimizer, schedule, train, progress, report, epochs, checkpoint, checkpoint_every
-            )
-            started = time.perf_counter()
-            sets = {"test": test, "holdout": holdout}
-            tested = {name: evaluate(model, batches) for name, batches in sets.items() if batches is not None}
-            with _said_when(progress, ended=True):
-                _check_tested(model, optimizer, tested)
-            seconds = progress.seconds + time.perf_counter() - started
-            row = report.row(epoch + 1, schedule(epoch), progress.scores, tested, seconds, progress.seconds)
-            schedule.end_of_epoch(report.held_out_error(row))
-            progress = progress.next_epoch(row, tested)
-            checkpoint()
-            results()
-            report.say(report.line(row, epochs))
+        with cluster.at_work(model, train, optimizer):
+            for epoch in range(progress.epoch, epochs):
+                if each_epoch:
+                    each_epoch(epoch, progress.step > 0)
+                train_epoch(
+                    model,
+                    optimizer,
+                    schedule,
+                    train,
+                    progress,
+                    report,
+                    epochs,
+                    checkpoint,
+                    checkpoint_every,
+                    cluster,
+                )
+                with cluster.whole(optimizer):
+                    end_epoch()
     except NotFinite as error:
         if not folder:
             raise
@@ -307,6 +341,21 @@ def fit_batches(
         elif (folder / GOOD).is_file():
             report.say(f"The last epoch did not end well. {advice_when_spoiled(folder)}")
     return progress.history
+
+
+def _learned(model, optimizer, schedule, epochs, sets):
+    """What must be alike in all processes of a run, by name."""
+    numbers = optimizer.lr, optimizer.momentum, optimizer.weight_decay, optimizer.penalty
+    found = {"NumPy": np.__version__, "a network with the checksum": weights_of(model), "epochs": epochs}
+    found |= {"the schedule": repr(schedule), "the optimizer's numbers": numbers}
+    for name, batches in zip(("training", "test", "held-out"), sets, strict=True):
+        if batches is not None:
+            labels = f"{len(batches.labels)} with the checksum {checksum(np.asarray(batches.labels))}"
+            found |= {
+                f"{name} labels": labels,
+                f"{name} batches": (batches.batch_size, getattr(batches, "seed", None)),
+            }
+    return found
 
 
 def _keep_good(folder, resume, progress):
@@ -341,9 +390,11 @@ def _said_when(progress, ended=False):
 
 
 def train_epoch(
-    model, optimizer, schedule, train, progress, report, epochs, checkpoint=lambda: None, checkpoint_every=0
-):
+    model, optimizer, schedule, train, progress, report, epochs, checkpoint=lambda: None, checkpoint_every=0,
+    cluster=None,
+):  # fmt: skip
     """The rest of an epoch, from `progress.step` on."""
+    cluster = cluster or Alone()
     model.train()
     progress.good = False
     steps = len(train)
@@ -354,9 +405,9 @@ def train_epoch(
 
     def look():
         """Bring the waiting scores to the host, which waits for them here; check them; report."""
-        nonlocal looked_at, data_seconds
+        nonlocal looked_at, data_seconds, most
         before, count, lr = Scores(**asdict(progress.scores)), len(waiting), waiting[-1][-1]
-        _read(waiting, progress, steps, model)
+        most = max(most, _read(waiting, progress, steps, model, cluster))
         now = time.perf_counter()
         progress.seconds = seconds_before + now - started
         pace = (data_seconds / count, (now - looked_at) / count)
@@ -388,20 +439,28 @@ def train_epoch(
                     break
                 x, labels = batch
                 optimizer.lr = schedule(progress.epoch + progress.step / steps)
-                scores = train_step(model, optimizer, x, labels)
+                if cluster.alone:
+                    scores = train_step(model, optimizer, x, labels)
+                else:
+                    planned = min(train.batch_size, len(train.labels) - progress.step * train.batch_size)
+                    scores = cluster.step(model, optimizer, x, labels, planned)
+                if scores is None:  # nobody had a readable picture
+                    continue
                 progress.step += 1
-                waiting.append((scores, len(x), progress.step, optimizer.lr))
-                most = max(most, len(x))
+                waiting.append((scores, len(labels), progress.step, optimizer.lr))
                 report.step()
                 save_now = (
                     checkpoint_every and progress.step % checkpoint_every == 0 and progress.step < steps
-                )
+                ) or cluster.stop
                 if progress.step % report.read_every == 0 or save_now:
                     look()
                 if save_now:
-                    bad = len(getattr(train, "bad_files", ()))
+                    bad = cluster.bad_files(train)
                     progress.recount = bad > 0 and bad >= train.batch_size
-                    checkpoint()
+                    with cluster.whole(optimizer):
+                        checkpoint()
+                if cluster.stop:
+                    raise KeyboardInterrupt
             if waiting:
                 look()
     finally:
@@ -419,11 +478,12 @@ def _rest_of_epoch(train, progress):
     return batches
 
 
-def _read(waiting, progress, steps, model):
-    """Add the scores that wait on the device to the sums; one transfer for all of them."""
+def _read(waiting, progress, steps, model, cluster):
+    """Add the scores that wait on the device to the sums, with one transfer; the most pictures that a step had."""
     with model.device:
         numbers = model.device.xp.stack([scores for scores, *_ in waiting])  # (steps, 3)
-    for scores, (_, count, step, lr) in zip(to_numpy(numbers).tolist(), waiting, strict=True):
+    rows, counts = cluster.of_all(to_numpy(numbers).tolist(), [count for _, count, *_ in waiting])
+    for scores, count, (_, _, step, lr) in zip(rows, counts, waiting, strict=True):
         if not math.isfinite(scores[0]):
             raise NotFinite(
                 f"the loss became {scores[0]} in epoch {progress.epoch + 1} at step {step} of {steps} "
@@ -434,6 +494,7 @@ def _read(waiting, progress, steps, model):
             progress.begin(scores[0], count, classes=shape[1])
         progress.add(step, lr, scores, count)
     waiting.clear()
+    return max(counts)
 
 
 def write_history(path: Path, history: list[dict], report: ErrorReport) -> None:

@@ -200,3 +200,14 @@ class AccuracyReport(ErrorReport):
             "  Try half or twice the --lr; another --seed; pictures in the right class folders. The weights of 2012,",
             "  N(0, 0.01) on pixels from 0 to 255, need the full network; a small one needs init='he' and scale=1/64.",
         ]
+
+
+class SilentReport(ErrorReport):
+    """Another report's rows and pace, and not a word: for the processes that do not print."""
+
+    def __init__(self, like: ErrorReport | None = None):
+        super().__init__(say=lambda line: None, bar=False)
+        self.like = like or ErrorReport()
+        self.columns, self.columns_if_held_out = self.like.columns, self.like.columns_if_held_out
+        self.read_every = self.like.read_every
+        self.row, self.held_out_error = self.like.row, self.like.held_out_error

@@ -1,0 +1,85 @@
+"""Batch normalisation over the pictures of all processes: a network learns what it would learn in one of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from minialex.cluster.group import Group
+from minialex.layers.batch_norm import BatchNorm2D
+from minialex.layers.layer import Array, Layer
+from minialex.layers.sequential import all_layers
+
+
+class BatchNormOverProcesses(BatchNorm2D):
+    """BatchNorm2D whose means are over N, H, W and all processes: each adds its sums and how many numbers they are of.
+
+    Forward waits for the others twice, for the mean and then for the variance (squares around another mean lose
+    digits), backward once. A process without pictures has `adds` False: what it computes goes into no sum.
+    """
+
+    group: Group
+    adds = True
+
+    def forward(self, x: Array) -> Array:
+        xp, of_batch = self.xp, self.training and not self.frozen
+        if of_batch:
+            own_m = xp.full(1, x.size // self.channels)
+            *_, m = sums = self._over_all(xp.concatenate([x.sum(axis=(0, 2, 3)), own_m]))  # (C + 1,)
+            if m < 2:
+                raise ValueError(
+                    f"{self}: the pictures of all processes have one number a channel, and one number has no variance: "
+                    "use a larger batch, or eval()"
+                )
+            mean = (sums[:-1] / m).astype(x.dtype)
+        else:
+            mean, variance, m = self.running_mean.value, self.running_var.value, 1.0
+        centred = x - mean[:, None, None]
+        if of_batch:
+            variance = (self._over_all((centred * centred).sum(axis=(0, 2, 3))) / m).astype(x.dtype)
+            self.running_mean.move(mean, self.momentum)
+            self.running_var.move(variance * float(m / (m - 1)), self.momentum)
+        scale = 1 / xp.sqrt(variance + self.eps)
+        normalised = centred * scale[:, None, None]
+        self.save(normalised=normalised, scale=scale, of_batch=of_batch, m=m)
+        return self.weight.value[:, None, None] * normalised + self.bias.value[:, None, None]
+
+    def backward(self, grad_y: Array) -> Array:
+        xp, normalised, scale = self.xp, self.saved.normalised, self.saved.scale[:, None, None]
+        self.bias.grad = grad_y.sum(axis=(0, 2, 3))
+        self.weight.grad = (grad_y * normalised).sum(axis=(0, 2, 3))
+        grad_normalised = grad_y * self.weight.value[:, None, None]
+        if not self.saved.of_batch:
+            return grad_normalised * scale
+        # The sums of grad_normalised and of grad_normalised * normalised, from those that are there already.
+        sums = xp.concatenate([self.weight.value * self.bias.grad, self.weight.value * self.weight.grad])
+        means = (self._over_all(sums) / self.saved.m).astype(grad_y.dtype)
+        through_mean, through_variance = means.reshape(2, self.channels, 1, 1)
+        return (grad_normalised - through_mean - normalised * through_variance) * scale
+
+    def _over_all(self, sums):
+        """The sums over all processes, in float64."""
+        sums = sums.astype("float64")
+        return self.group.sum(sums if self.adds else self.xp.zeros_like(sums))
+
+    def check_input(self, x):
+        """As one process would: there is one number a channel only if all have that."""
+        training, self.training = self.training, False
+        try:
+            super().check_input(x)
+        finally:
+            self.training = training
+
+
+@contextmanager
+def over_processes(model: Layer, group: Group) -> Iterator[list[BatchNormOverProcesses]]:
+    """Inside of this the model's batch normalisations are over all processes; gives them."""
+    layers = [layer for layer in all_layers(model) if type(layer) is BatchNorm2D]
+    for layer in layers:
+        object.__setattr__(layer, "__class__", BatchNormOverProcesses)
+        vars(layer)["group"] = group
+    try:
+        yield layers
+    finally:
+        for layer in layers:
+            object.__setattr__(layer, "__class__", BatchNorm2D)
+            vars(layer).pop("group")
+            vars(layer).pop("adds", None)

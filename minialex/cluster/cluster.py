@@ -1,0 +1,175 @@
+"""What a training run asks of its processes: shares of the pictures, steps over all of them, and decisions together."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import astuple
+from typing import Any
+
+import numpy as np
+
+from minialex.cluster.batch_norm import over_processes
+from minialex.cluster.buckets import BUCKET, GradientSums
+from minialex.cluster.group import Group
+from minialex.errors import ClusterError
+from minialex.layers.dropout import Dropout
+from minialex.layers.layer import Array, Layer
+from minialex.layers.sequential import all_layers
+from minialex.shapes import parts_of
+from minialex.training.alone import Alone
+from minialex.training.evaluation import scores_of
+from minialex.training.optim import SGD
+from minialex.training.reports import Scores
+
+
+class Cluster(Alone):
+    """The processes of a group, which train one network together: `fit(..., cluster=cluster)` does the rest.
+
+    bucket, overlap: how gradients are summed; see `GradientSums`.
+    """
+
+    alone = False
+
+    def __init__(self, group: Group, bucket: int = BUCKET, overlap: bool = True):
+        self.group, self.bucket, self.overlap = group, bucket, overlap
+        self._asked_to_stop = False
+
+    @property
+    def first(self) -> bool:
+        return self.group.number == 0
+
+    def __repr__(self):
+        return f"Cluster(process {self.group.number} of {self.group.size}, on {self.group.host})"
+
+    def share(self, batches):
+        """These batches, of each of which this process has its part; None stays None.
+
+        Batches of your own need a method share(number, of), as mx.data.ArrayBatches has it.
+        """
+        if batches is None:
+            return None
+        if not hasattr(batches, "share"):
+            raise TypeError(
+                f"a {type(batches).__name__} cannot be shared by processes: it needs a method share(number, of), which "
+                "gives batches with the number-th of so many parts of each; see mx.data.ArrayBatches"
+            )
+        return batches.share(self.group.number, self.group.size)
+
+    # ---- steps ----
+
+    @contextmanager
+    def at_work(self, model: Layer, batches, optimizer: SGD) -> Iterator[None]:
+        """Inside of this, `step` can be called with what `batches`, this process's share, gives."""
+        self._batches, self._dropouts = (
+            batches,
+            [one for one in all_layers(model) if isinstance(one, Dropout)],
+        )
+        with ExitStack() as stack:
+            self._norms = stack.enter_context(over_processes(model, self.group))
+            self._sums = stack.enter_context(GradientSums(self.group, model, self.bucket, self.overlap))
+            stack.enter_context(self._hearing_signals())
+            try:
+                yield
+            finally:
+                for layer in self._dropouts:
+                    layer.first = 0
+
+    def step(self, model: Layer, optimizer: SGD, x: Array, labels, planned: int) -> Array | None:
+        """One step of SGD with the pictures of all processes: the gradients are those that one process would have.
+
+        x, labels: this process's part of a batch of `planned` pictures; without labels, x stands for nothing, and is
+        there so that this process makes the calls that the others make. Returns the scores of its part, as
+        `train_step`; None where no process has a picture, for then there is no step.
+        """
+        counts, own = self._ready(len(labels), planned), len(labels)
+        if not sum(counts):
+            return None
+        logits = model.forward(x)
+        labels = model.loss.take_labels(logits, labels if own else np.zeros(len(x), np.int64))
+        value = model.loss.forward(logits, labels)
+        self._sums.begin(self._news(), adds=bool(own))
+        model.backward(model.loss.backward(own / sum(counts)), input_grad=False)
+        self._decide()
+        optimizer.step()
+        return scores_of(model, logits, labels, value)
+
+    def _ready(self, own, planned):
+        """How many pictures of this batch each process has; layers hear which of them are this one's."""
+        counts = self._counts(own, planned)
+        for layer in self._dropouts:
+            layer.first = sum(counts[: self.group.number])
+        for layer in self._norms:
+            layer.adds = bool(own)
+        return counts
+
+    def _counts(self, own, planned):
+        """How many pictures of this batch each process has: as planned, where none may be left out."""
+        if getattr(self._batches, "max_bad", 0):
+            return self.group.gather(own)
+        return [part.stop - part.start for part in parts_of(planned, self.group.size)]
+
+    def _news(self):
+        """What this process has to say, with its gradients: was it asked to stop, how many pictures were unreadable?"""
+        return [self._asked_to_stop, len(getattr(self._batches, "bad_files", ()))]
+
+    def _decide(self):
+        """Wait for the sums of the gradients, and hear with them what ends the run: in all processes, or in none."""
+        stop, bad = self._sums.finish()
+        self.stop = stop > 0
+        if bad > getattr(self._batches, "max_bad", 0):
+            bad_files = self._batches.bad_files
+            found = self.group.gather(bad_files)
+            self._batches.check_bad({path: flaw for files in found for path, flaw in files.items()})
+
+    # ---- sums, words and decisions ----
+
+    def from_first(self, value: Any) -> Any:
+        return self.group.from_first(value)
+
+    def of_all(self, rows, counts):
+        if not counts:
+            return rows, counts
+        own = np.array(counts, np.float64)[:, None]  # of a process without pictures rows say nothing
+        loss, *right = np.where(own > 0, np.array(rows, np.float64), 0).T
+        sums = self.group.sum(np.stack([loss * own[:, 0], *right, own[:, 0]]))
+        return np.stack([sums[0] / sums[3], *sums[1:3]], axis=1).tolist(), sums[3].astype(int).tolist()
+
+    def total(self, scores: Scores) -> Scores:
+        loss_sum, *counts = self.group.sum(np.array(astuple(scores), np.float64)).tolist()
+        return Scores(loss_sum, *map(int, counts))
+
+    def bad_files(self, batches) -> int:
+        return int(self.group.sum(np.float64(super().bad_files(batches))))
+
+    def check_alike(self, what: Callable[[], dict[str, Any]]) -> None:
+        """Together: raise ClusterError, naming the first thing that another process has otherwise than process 0."""
+        said = self.group.gather((self.group.host, what()))
+        first_host, wanted = said[0]
+        for number, (host, found) in enumerate(said):
+            for name, value in found.items():
+                if value != wanted[name]:
+                    raise ClusterError(
+                        f"process {number} on {host} has {name} {value}, process 0 on {first_host} has "
+                        f"{wanted[name]}: all must have the same"
+                    )
+
+    @contextmanager
+    def _hearing_signals(self):
+        """SIGTERM, a scheduler's, and the first Ctrl-C let all processes stop after the same step."""
+        self.stop = self._asked_to_stop = False
+
+        def ask(number, frame):
+            if self._asked_to_stop and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._asked_to_stop = True
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

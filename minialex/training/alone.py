@@ -1,0 +1,71 @@
+"""What a training run asks of the processes that train together. Here it is one, and has nobody to ask."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from minialex.devices.device import to_numpy
+from minialex.layers.layer import Layer
+from minialex.training.reports import Scores
+
+
+class Alone:
+    """One process. `mx.cluster.Cluster` says the same of several."""
+
+    alone = True
+    first = True  # the process that prints and writes
+    stop = False  # has anything asked all of them to stop after this step?
+
+    def share(self, batches):
+        """These batches, of each of which this process has its part."""
+        return batches
+
+    @contextmanager
+    def at_work(self, model, batches, optimizer) -> Iterator[None]:
+        """Around the steps of a run."""
+        yield
+
+    @contextmanager
+    def whole(self, optimizer) -> Iterator[None]:
+        """Inside of this the weights and velocities here are whole, to be tested and saved: between two steps."""
+        yield
+
+    def from_first(self, value: Any) -> Any:
+        """What the first process has."""
+        return value
+
+    def of_all(self, rows: list[list[float]], counts: list[int]) -> tuple[list[list[float]], list[int]]:
+        """[mean loss, right answers, right among five] of some steps, and their pictures: over all processes."""
+        return rows, counts
+
+    def total(self, scores: Scores) -> Scores:
+        """Scores over all processes."""
+        return scores
+
+    def bad_files(self, batches) -> int:
+        """How many unreadable files all processes have met."""
+        return len(getattr(batches, "bad_files", ()))
+
+    def check_alike(self, what: Callable[[], dict[str, Any]]) -> None:
+        """Raise ClusterError, naming it, where processes differ in what this gives by name."""
+
+
+def checksum(*arrays: Any) -> str:
+    """Of the bits of arrays, wherever they are: equal ones are equal to the bit.
+
+    >>> checksum(np.arange(3)) == checksum(np.arange(3)), checksum(np.zeros(3)) == checksum(-np.zeros(3))
+    (True, False)
+    """
+    total = 0
+    for array in arrays:
+        total = zlib.crc32(np.ascontiguousarray(to_numpy(array)), total)
+    return f"{total:08x}"
+
+
+def weights_of(model: Layer) -> str:
+    """The checksum of all that a model has learned."""
+    named = model.named_parameters() + model.named_buffers()
+    return checksum(*(holder.value for _, holder in named))
