@@ -1,4 +1,4 @@
-"""Arrays in place of batches: what `fit`, `evaluate` and `predict` make of x and y, and what they refuse, and why."""
+"""Arrays in place of batches: what training, testing and studies make of x and y, and what they refuse, and why."""
 
 import functools
 from collections.abc import Iterator
@@ -47,6 +47,45 @@ def batches_of(
         raise ValueError(f"seed must be a whole number >= 0, not {seed!r}")
     prepare = _prepare(model, x, f"{what}x")
     return ArrayBatches(x, y, positive(batch_size, "batch_size"), seed, prepare)
+
+
+def given_batches(
+    function: str,
+    model: Layer,
+    x=None,
+    y=None,
+    batches=None,
+    batch_size: int = BATCH_SIZE,
+    labels: bool = True,
+):
+    """The batches that a function was given, as x or as `batches`, or those of its arrays x and y.
+
+    function: its name, for messages. labels: without, it takes x alone.
+    Raises TypeError for a mixture of both, or neither, and what `batches_of` raises.
+    """
+    check_model(model, function)
+    arrays = is_like_array(x) and batches is None
+    if arrays and (y is not None or not labels):
+        return batches_of(model, x, y, batch_size)
+    if y is None and (x is None or batches is None):
+        found = x if batches is None else batches
+        if hasattr(found, "in_order"):
+            return found
+    of = [type(one).__name__ for one in (x, y, batches) if one is not None]
+    raise TypeError(
+        f"{function} takes arrays, {function}(model, {'x, y' if labels else 'x'}), or batches with their labels, "
+        f"{function}(model, batches), as mx.data.ArrayBatches(x, y, 64) makes them; it was given "
+        + (", ".join(of) or "neither")
+    )
+
+
+def check_model(model, function: str) -> None:
+    """Raise TypeError for what is no network, as a class or a function that makes one."""
+    if not isinstance(model, Layer):
+        made = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise TypeError(
+            f"{function}: the model is {made}, not a network: mx.models.lenet5(), mx.Sequential(...)"
+        )
 
 
 def pair_of(pair, name: str):
