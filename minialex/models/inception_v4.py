@@ -34,6 +34,7 @@ from minialex.models.network import (
     pictures_of,
     recorded,
 )
+from minialex.words import check_choice
 
 INPUT = replace(TORCHVISION, crop=299, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -198,8 +199,7 @@ def inception_v4(
     >>> model.forward(np.zeros((2, 3, 32, 32), dtype=np.float32)).shape
     (2, 10)
     """
-    if preset not in ("paper", "small"):
-        raise ValueError(f'unknown preset {preset!r}: use "paper" or "small"')
+    check_choice(preset, ("paper", "small"), "preset")
     small = preset == "small"
     picture = pictures_of(SMALL if small else INPUT, image_size, least=7 if small else 75)
     make = BlockMaker(width, generator(rng))
@@ -319,10 +319,7 @@ def inception_resnet(
         raise ValueError(f"there are Inception-ResNet-v1 and v2, not {version!r}")
     presets = ("timm", "paper", "small") if version == 2 else ("paper", "small")
     preset = presets[0] if preset is None else preset
-    if preset not in presets:
-        raise ValueError(
-            f"unknown preset {preset!r} of Inception-ResNet-v{version}: use {', '.join(presets)}"
-        )
+    check_choice(preset, presets, f"preset of Inception-ResNet-v{version}")
     small = preset == "small"
     picture = pictures_of(SMALL if small else INPUT, image_size, least=7 if small else 75)
     make, rows = BlockMaker(width, generator(rng)), V1 if version == 1 else V2

@@ -15,7 +15,7 @@ from minialex.models.resnet import BLOCKS, resnet
 from minialex.models.smartnet import smartnet
 from minialex.models.vgg import COLUMNS, vgg
 from minialex.models.zfnet import zfnet
-from minialex.words import nearest
+from minialex.words import did_you_mean, nearest
 
 NETWORKS: dict[str, Callable] = {
     "alexnet": alexnet,
@@ -127,8 +127,10 @@ def rebuilt(architecture: Mapping, **others) -> Network:
     >>> rebuilt(model.architecture, num_classes=5).architecture == {**model.architecture, "num_classes": 5}
     True
     """
-    if architecture["network"] not in FAMILIES:
-        raise ValueError(f"there is no network {architecture['network']!r}; there are {', '.join(FAMILIES)}")
-    make = FAMILIES[architecture["network"]]
+    if (name := architecture["network"]) not in FAMILIES:
+        raise ValueError(
+            f"there is no network {name!r}{did_you_mean(name, FAMILIES)}; there are {', '.join(FAMILIES)}"
+        )
+    make = FAMILIES[name]
     known = inspect.signature(make).parameters
     return make(**{**{name: value for name, value in architecture.items() if name in known}, **others})

@@ -20,6 +20,7 @@ from minialex.layers.sequential import Sequential
 from minialex.shapes import positive
 from minialex.training.arrays import BATCH_SIZE, given_batches
 from minialex.training.optim import SGD, Cosine
+from minialex.words import counted, did_you_mean
 
 BLOCK = 2**20  # numbers that `nearest` subtracts at one time
 STEEP = 2.0  # standard deviation of the encoder's first weights
@@ -42,7 +43,9 @@ def features(
     batches = given_batches("features", model, x, None, batches, batch_size, labels=False)
     names = list(model.layers)
     if layer not in names:
-        raise ValueError(f"there is no layer {layer!r}; the model has {', '.join(names)}")
+        raise ValueError(
+            f"there is no layer {layer!r}{did_you_mean(layer, names)}; the model has {', '.join(names)}"
+        )
     wanted = {name: model.layers[name] for name in names[: names.index(layer) + 1]}
     wanted = copy.deepcopy(wanted, {id(p): p for p in model.parameters()})  # all but the parameters is copied
     rows = []
@@ -104,10 +107,14 @@ def _nearest(rows, queries, count, distances):
     if rows.ndim != 2:
         raise ValueError(f"neighbours are found among rows, (N, D), not in {rows.shape}")
     if not 1 <= count < len(rows):
-        raise ValueError(f"{len(rows)} rows have no {count} neighbours each")
+        raise ValueError(
+            f"{counted(len(rows), 'row has', 'rows have')} no {counted(count, 'neighbour')} each"
+        )
     queries = np.atleast_1d(np.asarray(queries))
     if not all(0 <= query < len(rows) for query in queries):
-        raise ValueError(f"there are {len(rows)} rows; these are not all among them: {queries.tolist()}")
+        raise ValueError(
+            f"these are not all among the {counted(len(rows), 'row')}, from 0 to {len(rows) - 1}: {queries.tolist()}"
+        )
     found = np.empty((len(queries), count), dtype=np.int64)
     for place, query in enumerate(queries):
         order = np.argsort(distances(query), kind="stable")  # equal ones stay in order

@@ -13,6 +13,7 @@ from minialex.layers.layer import Layer
 from minialex.layers.loss import Loss
 from minialex.shapes import is_whole, positive
 from minialex.training.optim import Constant, make_schedule
+from minialex.words import counted
 
 BATCH_SIZE = 64
 # Which way of `fit` takes what, for its errors.
@@ -42,7 +43,9 @@ def batches_of(
     if y is None:
         y = np.zeros(len(x), np.int64)
     if len(x) != len(y):
-        raise ValueError(f"{what}x has {len(x)} pictures, {what}y {len(y)} labels: one label each is needed")
+        raise ValueError(
+            f"{what}x has {counted(len(x), 'picture')}, {what}y {counted(len(y), 'label')}: one label each is needed"
+        )
     if not is_whole(seed) or seed < 0:
         raise ValueError(f"seed must be a whole number >= 0, not {seed!r}")
     prepare = _prepare(model, x, f"{what}x")
@@ -118,9 +121,10 @@ def check_labels(y: np.ndarray, classes: int, model: Layer, what: str = "y") -> 
         return
     from_one = y.min() == 1 and y.max() == classes
     hint = f" They go from 1 to {classes}: give {what} - 1." if from_one else ""
+    known = f"{counted(classes, 'class', 'classes')}, from 0 to {classes - 1}"
+    others = f"{len(wrong)} of {counted(len(y), 'label')} {'is' if len(wrong) == 1 else 'are'} not"
     raise ValueError(
-        f"{what}[{wrong[0]}] is {y[wrong[0]]}, out of range: the output of {model} has {classes} classes, from 0 to "
-        f"{classes - 1}; {len(wrong)} of {len(y)} labels are not.{hint}"
+        f"{what}[{wrong[0]}] is {y[wrong[0]]}, out of range: the output of {model} has {known}; {others}.{hint}"
     )
 
 

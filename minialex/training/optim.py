@@ -10,7 +10,7 @@ from minialex.devices.device import array_module, device_of, transfer
 from minialex.errors import DtypeMismatch
 from minialex.layers.layer import Array, Layer, Parameter
 from minialex.layers.settings import is_setting, number
-from minialex.words import counted
+from minialex.words import check_choice, counted
 
 
 def update(w, v, grad, lr: float, momentum: float, decay: float) -> None:
@@ -289,20 +289,22 @@ class Plateau(Constant):
         self.drops, self.waited = (drops, waited) if same else (0, 0)
 
 
+SCHEDULES = ("constant", "step", "plateau", "cosine")
+
+
 def make_schedule(name: str, lr: float, epochs: int, warmup: float = 0.0, times: int = 1) -> Constant:
     """The schedule for a command line's `--lr-scheduler`: constant, step, plateau or cosine.
 
     step drops after 1/2 and 3/4 of the epochs; warmup, in epochs, is cosine's; so is times: how often it begins anew.
     """
+    check_choice(name, SCHEDULES, "schedule")
     if name == "constant":
         return Constant(lr)
     if name == "step":
         return Step(lr, at=(math.ceil(epochs / 2), math.ceil(epochs * 3 / 4)))
     if name == "plateau":
         return Plateau(lr)
-    if name == "cosine":
-        return Cosine(lr, epochs, warmup) if times == 1 else Cosines(lr, epochs, times, warmup)
-    raise ValueError(f"unknown schedule {name!r}: use constant, step, plateau or cosine")
+    return Cosine(lr, epochs, warmup) if times == 1 else Cosines(lr, epochs, times, warmup)
 
 
 def settings_of(schedule: Constant) -> dict:

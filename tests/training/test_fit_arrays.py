@@ -347,7 +347,7 @@ def test_a_step_that_is_measured_takes_a_loss_too():
         ({"schedule": optim.Constant(1.0)}, ValueError, "lr=0.05 and schedule=Constant"),
         ({"schedule": optim.Cosine}, TypeError, "schedule is a class, Cosine: give a name"),
         ({"schedule": 0.1}, TypeError, "schedule is a float: give a name"),
-        ({"schedule": "cosinus"}, ValueError, "unknown schedule 'cosinus': use constant, step"),
+        ({"schedule": "cosinus"}, ValueError, "unknown schedule 'cosinus' (did you mean cosine?): use constant, step"),
         ({"schedule": "plateau"}, ValueError, "held out of the training set: holdout="),
         ({"epochs": 0}, ValueError, "epochs must be a whole number >= 1, not 0"),
         ({"epochs": 1.5}, ValueError, "epochs must be a whole number >= 1, not 1.5"),
