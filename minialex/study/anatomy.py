@@ -24,7 +24,7 @@ from minialex.layers.layer import Layer
 from minialex.layers.linear import Linear
 from minialex.layers.sequential import Model, Sequential
 from minialex.models.densenet import DenseLayer
-from minialex.models.inception_v4 import InceptionResidual
+from minialex.models.inception_resnet import InceptionResidual
 from minialex.models.network import backward_through, forward_through
 from minialex.models.resnet import Residual
 from minialex.training.arrays import BATCH_SIZE, given_batches

@@ -19,7 +19,8 @@ from minialex.layers.loss import Loss
 from minialex.layers.sequential import Sequential
 from minialex.shapes import positive
 from minialex.training.arrays import BATCH_SIZE, given_batches
-from minialex.training.optim import SGD, Cosine
+from minialex.training.optim import SGD
+from minialex.training.schedules import Cosine
 from minialex.words import counted, did_you_mean
 
 BLOCK = 2**20  # numbers that `nearest` subtracts at one time

@@ -12,7 +12,7 @@ from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.layer import Layer
 from minialex.layers.loss import Loss
 from minialex.shapes import is_whole, positive
-from minialex.training.optim import Constant, make_schedule
+from minialex.training.schedules import Constant, make_schedule
 from minialex.words import counted
 
 BATCH_SIZE = 64

@@ -8,10 +8,11 @@ from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
 from minialex.training.checkpoint import Checkpoint, save_checkpoint
 from minialex.training.history import best_is_given_up, write_history
-from minialex.training.optim import SGD, Constant, settings_of, take_up
+from minialex.training.optim import SGD
 from minialex.training.progress import Progress
 from minialex.training.reports import ErrorReport
 from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, advice_when_spoiled, write_settings
+from minialex.training.schedules import Constant, settings_of, take_up
 from minialex.weights import as_metadata, copy_whole, export_grouped, record_of, save
 from minialex.weights.files import remove_unfinished
 from minialex.weights.records import CELL, like, partly

@@ -42,10 +42,11 @@ from minialex.training.evaluation import (
 )
 from minialex.training.keeping import Kept, resumed
 from minialex.training.lock import alone_in_folder
-from minialex.training.optim import SGD, Constant, Plateau
+from minialex.training.optim import SGD
 from minialex.training.progress import Progress
 from minialex.training.reports import ErrorReport, Pace, Scores
 from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, SETTINGS, advice_when_spoiled
+from minialex.training.schedules import Constant, Plateau
 from minialex.words import counted
 
 __all__ = [

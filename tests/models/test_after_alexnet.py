@@ -9,12 +9,10 @@ import minialex as mx
 from minialex.layers.sequential import all_layers
 from minialex.models import inception
 from minialex.models.densenet import DenseLayer
+from minialex.models.inception_resnet import V1, V2, InceptionResidual
 from minialex.models.inception_v4 import (
-    V1,
-    V2,
     BlockMaker,
     InceptionC,
-    InceptionResidual,
     inception_a,
     inception_b,
     reduction_a,
