@@ -2,8 +2,8 @@
 
 Two dialects of v2: the paper's, and the published network's, "timm" (the names are timm's in both): 10, 20 and 10
 blocks in place of 5, 10 and 5, the stem of v3, residuals scaled by 0.17, 0.10 and 0.20, the last block alone by 1 and
-without a ReLU. The paper scales by 0.1 to 0.3; here by 0.2. Where its figures 17 and 19 print 1154 and 2048 maps, 1152 and 2144
-come in, and the sum needs as many: these are taken.
+without a ReLU. The paper scales by 0.1 to 0.3; here by 0.2. Where its figures 17 and 19 print 1154 and 2048 maps, 1152
+and 2144 come in, and the sum needs as many: these are taken.
 """
 
 from minialex.layers import (

@@ -110,7 +110,7 @@ def test_pictures_that_make_no_sense_are_refused_as_by_fit(name, change, error, 
     ("labels", "error", "message"),
     [
         (None, TypeError, "takes arrays, "),
-        ([0], ValueError, "x has 10 pictures, y 1 labels"),
+        ([0], ValueError, "x has 10 pictures, y 1 label: one"),
         ([[0, 1, 0]] * 10, ValueError, "y has shape (10, 3): labels are (N,), one number each; y.argmax(axis=1)?"),
         ([0.0] * 10, DtypeMismatch, "labels are whole numbers, the classes from 0"),
         ([0] * 9 + [3], ValueError, "out of range"),

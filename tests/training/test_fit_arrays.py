@@ -385,7 +385,7 @@ def test_a_step_that_is_measured_takes_a_loss_too():
         ({"test": ()}, TypeError, "test is a tuple of 0: with arrays"),
         ({"test": (1, 2, 3)}, TypeError, "test is a tuple of 3: with arrays"),
         ({"holdout": ArrayBatches([1], [1], 1)}, TypeError, "holdout is a ArrayBatches: with arrays it is a pair"),
-        ({"test": (np.zeros((2, 1, 28, 28)), [0])}, ValueError, "test x has 2 pictures, test y 1 labels"),
+        ({"test": (np.zeros((2, 1, 28, 28)), [0])}, ValueError, "test x has 2 pictures, test y 1 label"),
         ({"test": (np.zeros((2, 1, 28, 28)), [0, 10])}, ValueError, "test y[1] is 10, out of range"),
     ],
 )  # fmt: skip
