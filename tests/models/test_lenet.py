@@ -246,7 +246,9 @@ def test_lenet_of_1998_ends_in_the_codes(device):
 
 
 def test_lenet_refuses_an_unknown_variant():
-    with pytest.raises(ValueError, match=r"unknown variant '1989' \(did you mean 1998\?\): use modern, 1998, keras"):
+    with pytest.raises(
+        ValueError, match=r"unknown variant '1989' \(did you mean 1998\?\): use modern, 1998, keras"
+    ):
         mx.models.lenet5("1989")
 
 

@@ -98,7 +98,9 @@ def test_help_fills_paragraphs_and_keeps_commands_whole(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         command_line.Parser(prog="train.py", description=ABOUT).parse_args(["-h"])
     said = capsys.readouterr().out.partition("\n\n")[2].partition("\noptions")[0].rstrip()
-    assert said == """Train it, for some time, on some pictures.
+    assert (
+        said
+        == """Train it, for some time, on some pictures.
     python train.py [--size 12345678901]
 
     python train.py DATA
@@ -107,6 +109,7 @@ def test_help_fills_paragraphs_and_keeps_commands_whole(monkeypatch, capsys):
 
 It goes on and on, line by line; at its end:
     python train.py --resume"""
+    )
 
 
 def test_help_without_a_description_is_none(capsys):
