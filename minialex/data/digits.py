@@ -9,8 +9,8 @@ The character is read there, between its pixels.
 Drawings are twice as large as the finished pictures; at the end each block of 2x2 pixels is averaged into one,
 and the centre of mass is moved to the middle, give or take a pixel.
 
-Digit i is a function of (seed, i) alone: asking for more digits does not change the first ones. Other versions of Pillow
-draw some pixels a little differently, and other versions of matplotlib may have fewer of the fonts.
+Digit i is a function of (seed, i) alone: asking for more digits does not change the first ones. Other versions of
+Pillow draw some pixels a little differently, and other versions of matplotlib may have fewer of the fonts.
 """
 
 import functools
