@@ -112,7 +112,7 @@ class Gate(Layer):
 def _checked(reads, count):
     if not isinstance(reads, Sequence) or not all(map(is_whole, reads)):
         raise TypeError(
-            f"Gate: reads says which of {counted(count, 'source')} are read, (0, 2), not {reads!r}"
+            f"Gate: reads says which of the {counted(count, 'source')} are read, (0, 2), not {reads!r}"
         )
     if not reads or list(reads) != sorted({s for s in reads if 0 <= s < count}):
         raise ValueError(
