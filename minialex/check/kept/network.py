@@ -100,8 +100,7 @@ class Mine:
         """The kept function of this name. Raises KeyError, naming those that are there."""
         if name not in self._functions:
             there = ", ".join(self._functions) or "nothing"
-            meant = did_you_mean(name, self._functions)
-            raise KeyError(f"{name} is not kept in {shown(self.folder)}{meant}, which has {there}")
+            raise KeyError(f"{name} is not kept in {shown(self.folder)}, which has {there}")
         return self._functions[name]
 
     def oracle(self, name: str):
