@@ -3,10 +3,13 @@
 Both make the same steps in turn in one process, round by round: what counts is the ratio within a round. Without
 PyTorch it measures minialex alone. The numbers go to examples/results as well, as JSON, with versions and hardware.
 
-  lenet       a training step of LeNet-5          layers   each layer, forward and backward
-  alexnet     a training step of AlexNet          loader   pictures a second, by number of workers
-  evaluation  time for a picture, by batch size   memory   the peak of some steps, each in its own process
-  resnet18, vgg11, densenet121                             a training step of one of these
+  lenet       a training step of LeNet-5
+  alexnet     a training step of AlexNet
+  resnet18    a training step of that; vgg11 and densenet121, too
+  layers      each layer, forward and backward
+  loader      pictures a second, by number of workers
+  evaluation  time for a picture, by batch size
+  memory      the peak of some steps, each in its own process
 """
 
 import argparse

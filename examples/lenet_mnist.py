@@ -181,7 +181,7 @@ def make_batches(sets, settings, prepare):
     limit, holdout = settings["limit"], settings["holdout"]
     train_x, train_y, test_x, test_y = (array[:limit] for array in (train_x, train_y, test_x, test_y))
     if holdout >= len(train_x):
-        raise ValueError(f"--holdout {holdout} leaves nothing of {len(train_x)} training pictures")
+        raise ValueError(f"--holdout {holdout} leaves nothing of {counted(len(train_x), 'training picture')}")
     cut = len(train_x) - holdout
     train_on = ArrayBatches(train_x[:cut], train_y[:cut], settings["batch_size"], settings["seed"], prepare)
     held_out = ArrayBatches(train_x[cut:], train_y[cut:], TEST_BATCH, prepare=prepare) if holdout else None
@@ -222,7 +222,8 @@ def with_dataset(path, of_run):
     fitting = [name for name in SETS if classes in (None, class_names(name))]  # mnist first
     if not fitting:
         raise ValueError(
-            f"{path} knows {len(classes)} classes, {a_few(classes)}: those of no set that is known here"
+            f"{path} knows {counted(len(classes), 'class', 'classes')}, {a_few(classes)}: those of no set that is "
+            "known here"
         )
     if of_run.get("dataset", fitting[0]) not in fitting:
         raise ValueError(

@@ -249,7 +249,9 @@ def minutes(args, data, classes):
         name: (r["multiply_adds"], 100 * r["epochs"][-1]["test_error"], r["parameters"])
         for name, r in results.items()
     }
-    title = f"Test error after {args.minutes:g} minutes of training; size: parameters"
+    title = (
+        f"Test error after {args.minutes:g} minute{'s' * (args.minutes != 1)} of training; size: parameters"
+    )
     mx.plot.costs(points, title, path=args.output_dir / "networks.png")
     return results
 

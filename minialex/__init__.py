@@ -65,6 +65,7 @@ from minialex.layers import (
     Towers,
 )
 from minialex.training.optim import SGD
+from minialex.words import did_you_mean
 
 if TYPE_CHECKING:
     from minialex import check, cluster, data, models, naive, plot, weights
@@ -118,7 +119,8 @@ def __getattr__(name):
         globals()[name] = found
         return found
     near = [known for known in __all__ if known.lower() == name.lower()]
-    raise AttributeError(f"minialex has no {name!r}" + (f"; it has {near[0]!r}" if near else ""))
+    hint = f"; it has {near[0]!r}" if near else did_you_mean(name, __all__)
+    raise AttributeError(f"minialex has no {name!r}{hint}")
 
 
 def __dir__():

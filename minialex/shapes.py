@@ -5,6 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from minialex.words import counted
+
 
 def pair(value: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, int]:
     """`3` becomes `(3, 3)`; a pair `(height, width)` stays. Both must be whole numbers, at least `least`.
@@ -54,7 +56,7 @@ def output_size(size: int, kernel: int, stride: int, padding: int, ceil: bool = 
     padded = size + 2 * padding
     if kernel > padded:
         raise ValueError(
-            f"a window of {kernel} does not fit into {size} + 2*{padding} padding = {padded} pixels"
+            f"a window of {kernel} does not fit into {size} + 2*{padding} padding = {counted(padded, 'pixel')}"
         )
     if not ceil:
         return 1 + (padded - kernel) // stride

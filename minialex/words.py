@@ -28,11 +28,26 @@ def nearest(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6)
     return [folded[one] for one in found]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """What is put behind the name in a message; "" where none is near.
 
     >>> did_you_mean("papper", ["paper", "bvlc"]), did_you_mean("magic", ["paper", "bvlc"])
     (' (did you mean paper?)', '')
+    >>> did_you_mean(1998, ["modern", "1998"])  # a number, where a text is wanted
+    ' (did you mean "1998"?)'
     """
-    near = nearest(name, known)
-    return f" (did you mean {near[0]}?)" if near else ""
+    near = nearest(str(name), known)
+    meant = near and (near[0] if isinstance(name, str) else f'"{near[0]}"')
+    return f" (did you mean {meant}?)" if near else ""
+
+
+def check_choice(value: object, known: Iterable[str], what: str) -> None:
+    """Raise ValueError unless the value is one of the known names.
+
+    >>> check_choice("modren", ["modern", "1998", "keras"], "variant")
+    Traceback (most recent call last):
+    ValueError: unknown variant 'modren' (did you mean modern?): use modern, 1998, keras
+    """
+    known = list(known)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"unknown {what} {value!r}{did_you_mean(value, known)}: use {', '.join(known)}")

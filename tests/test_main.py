@@ -1,6 +1,7 @@
 """python -m minialex: doctor, summary, predict."""
 
 import os
+import re
 import subprocess
 import sys
 import types
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_sets
 from PIL import Image, ImageDraw, ImageFont
 from threadpoolctl import threadpool_limits
 
@@ -17,6 +19,7 @@ from minialex import optim, train, weights
 from minialex.commands import doctor
 from minialex.data import mnist
 from minialex.data.digits import load_drawn_digits
+from minialex.data.known_sets import SETS
 from minialex.data.loader import ArrayBatches
 from minialex.devices.device import cuda_count
 from minialex.models.names import NETWORKS, network
@@ -163,7 +166,9 @@ def test_doctor_on_a_machine_without_data(run, no_data):
     status, out, err = run("doctor")
     assert (status, err) == (0, "")
     assert mx.__version__ in out
-    assert "MNIST         not here: python examples/lenet_mnist.py fetches it" in out
+    for name in SETS:
+        assert f"  {name:<16}not here\n" in out
+    assert 'mx.data.load("mnist") fetches it' in out
     assert "MINIALEX_DATA" in out
     assert "cpu" in out
     assert "BLAS" in out
@@ -174,8 +179,57 @@ def test_doctor_on_a_machine_without_data(run, no_data):
 def test_doctor_finds_real_data(run, monkeypatch, real_data):
     monkeypatch.setenv("MINIALEX_DATA", str(real_data))
     status, out, _ = run("doctor")
-    assert "MNIST         found, and its checksums are right" in out
+    assert f"mnist           found in {real_data / 'mnist'}; its checksums are right" in in_a_line(out)
     assert status == 0
+
+
+def test_doctor_says_of_each_set_what_there_is(run, monkeypatch, tmp_path):
+    content = small_sets.in_place_of_the_real_ones(monkeypatch, tmp_path)
+    data = tmp_path / "data"
+    for name in ("mnist", "fashion-mnist"):
+        small_sets.write(content[name], data / name)
+    small_sets.write(content["kmnist"], data / "kmnist", pack=bytes, end="")  # unpacked: no sum is published
+    small_sets.write(dict([*content["qmnist"].items()][1:]), data / "qmnist")
+    small_sets.write(content["emnist-letters"], data / "emnist-letters")
+    (data / "emnist-letters" / "emnist-letters-train-images-idx3-ubyte.gz").write_bytes(b"no letters")
+    monkeypatch.setenv("MINIALEX_DATA", str(data))
+    status, out, err = run("doctor")
+    assert f" mnist found in {data / 'mnist'}; its checksums are right" in squeezed(out)
+    assert f" fashion-mnist found in {data / 'fashion-mnist'}; its checksums are right" in squeezed(out)
+    assert f" kmnist found in {data / 'kmnist'}; not as it was published" in squeezed(out)
+    assert f" qmnist in part: qmnist-train-images-idx3-ubyte not in {data / 'qmnist'}" in squeezed(out)
+    assert f" emnist-letters damaged: {data / 'emnist-letters'}" in squeezed(out)
+    assert (status, err) == (1, "")
+    assert "To mend: delete the damaged file, it will be fetched again" in out
+
+
+def test_doctor_does_not_ask_to_delete_another_sets_files(run, monkeypatch, tmp_path):
+    """Fashion-MNIST's files have the names of MNIST's."""
+    content = small_sets.in_place_of_the_real_ones(monkeypatch, tmp_path)
+    small_sets.write(content["fashion-mnist"], tmp_path / "data")
+    monkeypatch.setenv("MINIALEX_DATA", str(tmp_path / "data"))
+    status, out, _ = run("doctor")
+    assert status == 0
+    assert " mnist not here, for " in squeezed(out)
+    assert "is Fashion-MNIST's. Load it with" in squeezed(out)
+    assert f" fashion-mnist found in {tmp_path / 'data'}" in squeezed(out)
+    assert "delete" not in out
+
+
+def test_doctor_fits_into_a_small_terminal(run, no_data, monkeypatch):
+    pretend_cupy(monkeypatch, None)
+    monkeypatch.setattr(doctor, "version_of", lambda name: None)
+    out = run("doctor")[1].rpartition("\n\nTo mend")[0]
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def in_a_line(out):
+    """Without the line ends that a small terminal needs."""
+    return re.sub(r"\n +", " ", out)
+
+
+def squeezed(out):
+    return re.sub(r"\s+", " ", out)
 
 
 def test_doctor_names_damaged_data_and_what_mends_it(run, no_data, monkeypatch, tmp_path):
@@ -184,8 +238,9 @@ def test_doctor_names_damaged_data_and_what_mends_it(run, no_data, monkeypatch, 
     monkeypatch.setenv("MINIALEX_DATA", str(tmp_path))
     status, out, _ = run("doctor")
     assert status == 1
-    assert "MNIST         damaged: " in out
-    assert str(tmp_path / next(iter(mnist.MD5))) in out
+    assert f" mnist damaged: {tmp_path / next(iter(mnist.MD5))}" in squeezed(out)
+    assert squeezed(out).count("damaged: ") == 1
+    assert "  kmnist          the same file is damaged\n" in out
     assert "To mend: delete the damaged file" in out
 
 
@@ -198,7 +253,7 @@ def test_doctor_without_cupy_says_what_to_install(run, no_data, monkeypatch):
     pretend_cupy(monkeypatch, None)
     status, out, _ = run("doctor")
     assert status == 0
-    assert 'cuda          none: cuda:0 needs CuPy: pip install "minialex[cuda12]"' in out
+    assert 'cuda          none: cuda:0 needs CuPy: pip install "minialex[cuda12]"' in in_a_line(out)
     assert "pick one" in out
 
 
@@ -206,7 +261,7 @@ def test_doctor_without_a_driver_says_so(run, no_data, monkeypatch):
     pretend_cupy(monkeypatch, types.SimpleNamespace(__version__="14.0", is_available=lambda: False))
     status, out, _ = run("doctor")
     assert status == 0
-    assert "CuPy 14.0 is installed, but finds no usable NVIDIA GPU" in out
+    assert "CuPy 14.0 is installed, but finds no usable NVIDIA GPU" in in_a_line(out)
     assert "nvidia-smi" in out
 
 

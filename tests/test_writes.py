@@ -20,7 +20,7 @@ from minialex.data.loader import ArrayBatches
 from minialex.data.pictures import draw_pictures
 from minialex.study import benchmarks
 from minialex.training.checkpoint import save_checkpoint
-from minialex.training.loop import write_history
+from minialex.training.history import write_history
 from minialex.training.optim import Constant
 from minialex.training.reports import ErrorReport
 from minialex.weights import files

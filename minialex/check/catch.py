@@ -11,6 +11,7 @@ from minialex.check.hints import HINTS, where_hints_are
 from minialex.check.html import caught_html
 from minialex.check.planted import RIGHT, WRONG
 from minialex.check.verdict import NOT_WRITTEN
+from minialex.words import did_you_mean
 
 PAIRS = {"im2col": ("im2col", "col2im")}  # the others are NAME_forward and NAME_backward
 
@@ -118,8 +119,9 @@ def catches(test, of: str) -> Caught:
     if names[0] not in RIGHT:
         pairs = {name.removesuffix("_forward") for name in RIGHT if name.endswith("_forward")} | set(PAIRS)
         both = {name for pair in pairs for name in PAIRS.get(pair, (f"{pair}_forward", f"{pair}_backward"))}
-        there = ", ".join(sorted(pairs | set(RIGHT) - both))
-        raise ValueError(f"check.catches has nothing called {of!r}; it has {there}")
+        there = sorted(pairs | set(RIGHT) - both)
+        meant = did_you_mean(of, there)
+        raise ValueError(f"check.catches has nothing called {of!r}{meant}; it has {', '.join(there)}")
     right = [RIGHT[name] for name in names]
     seen = []
     fate, error = _tried(test, [with_floats(function, seen) for function in right])

@@ -8,7 +8,7 @@ from minialex.check.chance import DRAWS, dependence, repetition
 from minialex.check.search import by_magnitudes, compared, in_words, search
 from minialex.check.verdict import NOT_WRITTEN, RIGHT, WRONG, Finding, Verdict
 from minialex.data.augment import ten_crop as ten_crop_of
-from minialex.training.optim import Step
+from minialex.training.schedules import Step
 
 
 def softmax_cross_entropy_forward(f) -> Verdict:

@@ -7,15 +7,15 @@ import textwrap
 
 import minialex as mx
 from minialex.devices.twins import fast_by_default, twins_of
-from minialex.errors import DataError
 from minialex.words import counted
 
 REQUIRED = ("numpy", "pillow", "matplotlib", "tqdm", "pooch", "requests", "safetensors", "threadpoolctl")
+WIDTH = 80  # columns of a small terminal
 OPTIONAL = {
-    "hypothesis": 'pip install "minialex[test]"     (strategies, tests)',
-    "pytest": 'pip install "minialex[test]"     (tests)',
-    "jupyterlab": 'pip install "minialex[lessons]"  (lessons)',
-    "torch": "pip install torch                (a yardstick in tests and benchmarks only)",
+    "hypothesis": 'pip install "minialex[test]" (strategies, tests)',
+    "pytest": 'pip install "minialex[test]" (tests)',
+    "jupyterlab": 'pip install "minialex[lessons]" (lessons)',
+    "torch": "pip install torch (a yardstick in tests and benchmarks only)",
 }
 
 
@@ -26,7 +26,8 @@ def add_options(parser) -> None:
 def run(args) -> int:
     """Say what is here and what is missing; exit status 1 if something has to be mended."""
     mend = []
-    print(f"minialex {mx.__version__}, Python {platform.python_version()}, {platform.platform()}")
+    print(f"minialex {mx.__version__}, Python {platform.python_version()}")
+    print(platform.platform())
 
     print("\nPackages")
     for name in REQUIRED:
@@ -36,23 +37,26 @@ def run(args) -> int:
             mend.append(f"pip install {name}")
     for name, remedy in OPTIONAL.items():
         version = version_of(name)
-        print(f"  {name:<14}{version or 'not installed (optional): ' + remedy}")
+        say(name, version or f"not installed (optional): {remedy}")
 
     cpu = mx.Device("cpu")
     print("\nDevices")
-    print(f"  cpu           {counted(os.cpu_count(), 'core')}, {cpu.threads} used; {blas()}")
-    print(f"  cuda          {cuda()}")
+    say("cpu", f"{counted(os.cpu_count(), 'core')}, {cpu.threads} used; {blas()}")
+    say("cuda", cuda())
     print(f"  fast twins    {fast_twins()}")
     print("  sim:0, sim:1  pretended GPUs, for tests and lessons: always there")
 
     print("\nData")
-    try:
-        print(f"  MNIST         {mnist()}")
-    except DataError as error:
-        print(f"  MNIST         damaged: {error}")
-        mend.append("delete the damaged file, it will be fetched again")
+    mend += data()
     print("\n" + ("To mend: " + "; ".join(mend) if mend else "Nothing that is needed is missing."))
     return 1 if mend else 0
+
+
+def say(name: str, text: str, room: int = 14) -> None:
+    """A line of the report; what does not fit into a terminal goes on below."""
+    options = {"width": WIDTH, "break_long_words": False, "break_on_hyphens": False}
+    left = " " * (2 + room)
+    print(textwrap.fill(text, initial_indent=f"  {name:<{room}}", subsequent_indent=left, **options))
 
 
 def version_of(package):
@@ -100,16 +104,36 @@ def cuda() -> str:
     return ", ".join(f"cuda:{i} {name}" for i, name in enumerate(cuda_names()))
 
 
-def mnist() -> str:
-    """Whether MNIST is here. It is not needed: without it the examples draw digits."""
-    from minialex.data import load_mnist
-
+def data() -> list[str]:
+    """Say which sets are here; returns what is to be mended. None is needed: without MNIST the examples draw digits."""
     try:
-        load_mnist(download=False)
+        from minialex.data.here import look_for_all
+
+        sets = look_for_all()
     except ImportError as error:
-        return f"cannot be looked for: {error}"
-    except FileNotFoundError:
-        return (
-            "not here: python examples/lenet_mnist.py fetches it (11 MB), or set MINIALEX_DATA to its folder"
-        )
-    return "found, and its checksums are right"
+        say("mnist, ...", f"cannot be looked for: {error}", room=16)
+        return []
+    told = set()  # some sets have the same names of files
+    for here in sets:
+        say(here.name, "the same file is damaged" if here.damaged in told else in_words(here), room=16)
+        told |= {here.damaged} - {""}
+    say("drawn digits", "always there; examples and lessons take them where MNIST is not here", room=16)
+    if absent := [here.name for here in sets if not here.whole and not here.damaged]:
+        folder = os.environ.get("MINIALEX_DATA") or "not set"
+        where = f"Sets are looked for in the folder MINIALEX_DATA ({folder}), then in a cache."
+        say("", f'mx.data.load("{absent[0]}") fetches it. {where}', room=0)
+    return ["delete the damaged file, it will be fetched again"] * any(here.damaged for here in sets)
+
+
+def in_words(here) -> str:
+    """What there is of a set."""
+    where = ", ".join(map(str, here.folders))
+    if here.damaged:
+        return f"damaged: {here.damaged}"
+    if here.missing and here.folders:
+        return f"in part: {', '.join(here.missing)} not in {where}"
+    if here.missing:
+        return "not here" + (f", for {here.others[0]}" if here.others else "")
+    if here.unchecked:
+        return f"found in {where}; not as it was published, so its checksums say nothing"
+    return f"found in {where}; its checksums are right"

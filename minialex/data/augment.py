@@ -13,6 +13,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from minialex.words import did_you_mean
+
 # -- Cutting -----------------------------------------------------------------------------------------------
 
 
@@ -178,9 +180,12 @@ class Prepare:
 
     def __post_init__(self):
         if self.order not in ("RGB", "BGR"):
-            raise ValueError(f'order is "RGB" or "BGR", not {self.order!r}')
+            raise ValueError(
+                f'order is "RGB" or "BGR", not {self.order!r}{did_you_mean(self.order, ("RGB", "BGR"))}'
+            )
         if self.colour_rule not in RULES:
-            raise ValueError(f"colour_rule is one of {', '.join(RULES)}, not {self.colour_rule!r}")
+            hint = did_you_mean(self.colour_rule, RULES)
+            raise ValueError(f"colour_rule is one of {', '.join(RULES)}, not {self.colour_rule!r}{hint}")
         object.__setattr__(self, "scale", float(self.scale))  # a number of NumPy would round otherwise
         for name in ("mean", "std"):
             object.__setattr__(self, name, _for_pixels(name, getattr(self, name)))

@@ -9,7 +9,8 @@ The character is read there, between its pixels.
 Drawings are twice as large as the finished pictures; at the end each block of 2x2 pixels is averaged into one,
 and the centre of mass is moved to the middle, give or take a pixel.
 
-Digit i is a function of (seed, i) alone: asking for more digits does not change the first ones.
+Digit i is a function of (seed, i) alone: asking for more digits does not change the first ones. Other versions of
+Pillow draw some pixels a little differently, and other versions of matplotlib may have fewer of the fonts.
 """
 
 import functools
@@ -21,7 +22,8 @@ import numpy as np
 
 Pictures = tuple[np.ndarray, np.ndarray]  # images (N, 1, 28, 28) and labels (N,)
 
-# Fonts whose digits differ in shape, from plain to curly. Slant and weight are our own affair.
+# Fonts whose digits differ in shape, from plain to curly. Slant and weight are our own affair. Before 3.11 matplotlib
+# comes without cmti10: digits are drawn in the other seven there, and are others.
 FONTS = (
     "DejaVuSans.ttf",
     "DejaVuSerif-Italic.ttf",

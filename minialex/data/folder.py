@@ -23,7 +23,7 @@ from minialex.data.truth import ANNOTATIONS, classes_of, find_ground_truth
 from minialex.data.truth import GROUND_TRUTH as GROUND_TRUTH  # known by this name since before
 from minialex.data.walk import SUFFIXES, Finder, Passed, class_folders
 from minialex.errors import DataError
-from minialex.words import counted
+from minialex.words import counted, did_you_mean
 
 __all__ = ["PictureList", "UnreadablePicture", "find_pictures", "read_picture"]
 
@@ -119,7 +119,7 @@ def find_pictures(
 
 def _split_folder(root: Path, split: str) -> Path:
     if split not in ("train", "val"):
-        raise ValueError(f'split is "train" or "val", not {split!r}')
+        raise ValueError(f'split is "train" or "val", not {split!r}{did_you_mean(split, ("train", "val"))}')
     names = ["train"] if split == "train" else ["val", "test"]
     for name in names:
         if (root / name).is_dir():
@@ -147,7 +147,8 @@ def _from_class_folders(folder: Path, own: list[str], classes: list[str], finder
     found = {name: finder.pictures(folder / name, name) for name in own}
     if empty := [name for name in own if not found[name]]:
         raise DataError(
-            f"{folder} has {len(empty)} class folders without a picture ({', '.join(SUFFIXES)}): {a_few(empty)}"
+            f"{folder} has {counted(len(empty), 'class folder')} without a picture ({', '.join(SUFFIXES)}): "
+            f"{a_few(empty)}"
         )
     files = [file for name in own for file in found[name]]
     labels = [number[name] for name in own for _ in found[name]]

@@ -99,7 +99,8 @@ def _parsed(content, size: int | None, most: int, check) -> np.ndarray:
     wanted = math.prod(shape) * each
     sides = " x ".join(map(str, shape)) if dimensions <= 8 else f"{dimensions} sides"
     of_each = f" x {each} bytes" if each > 1 else ""
-    said = f"should hold {sides}{of_each} = {wanted if wanted < 2**64 else 'too many'} bytes after its header"
+    total = f"{wanted} byte{'s' * (wanted != 1)}" if wanted < 2**64 else "too many bytes"
+    said = f"should hold {sides}{of_each} = {total} after its header"
     if wanted > most:
         raise Flaw(f"{said}; the most is {most}")
     if size is not None:

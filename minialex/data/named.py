@@ -1,6 +1,5 @@
 """Data by name: sets of small pictures that come as MNIST does, found or fetched, checked and read."""
 
-import difflib
 import os
 import shutil
 import warnings
@@ -16,6 +15,7 @@ from minialex.data.idx import Flaw, read_checked, sum_of_file
 from minialex.data.known_sets import SETS, KnownSet, how_to_load, whose
 from minialex.data.mnist import Pictures, all_called, load_mnist
 from minialex.errors import DataError, DownloadFailed
+from minialex.words import did_you_mean
 
 ARCHIVE = "gzip.zip"  # EMNIST's, of six sets
 MOST_OF_AN_ARCHIVE = 600_000_000  # bytes: it has 562 million
@@ -48,18 +48,18 @@ def load(
     known = known_set(name)
     if name == "mnist":
         return load_mnist(root, download)
-    folders, home = _folders_to_search(name, root)
+    folders, home = folders_to_search(name, root)
     passed: list[str] = []
     arrays = {}
     for file in known.files:
-        arrays[file] = _find_good(name, file, folders, passed)
+        _, arrays[file] = find_good(name, file, folders, passed)
     missing = [file for file, array in arrays.items() if array is None]
     if missing and not download:
         raise FileNotFoundError(_what_is_missing(name, missing, folders, passed))
     if missing:
         _download(name, missing, home, passed)
         for file in missing:
-            arrays[file] = _find_good(name, file, [home], passed)
+            _, arrays[file] = find_good(name, file, [home], passed)
     train_x, train_y, test_x, test_y = arrays.values()
     return _as_mnist(known, train_x, train_y), _as_mnist(known, test_x, test_y)
 
@@ -78,16 +78,15 @@ def class_names(name: str) -> list[str]:
 def known_set(name: str) -> KnownSet:
     """What is known of the set of that name. Raises ValueError, with the names that there are, for another."""
     if name not in SETS:
-        near = difflib.get_close_matches(str(name).lower().replace("_", "-"), SETS, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"there is no set called {name!r}: {meant}The names are {', '.join(SETS)}")
+        meant = did_you_mean(name.replace("_", "-") if isinstance(name, str) else name, SETS)
+        raise ValueError(f"there is no set called {name!r}{meant}: the names are {', '.join(SETS)}")
     return SETS[name]
 
 
 # -- Finding and reading -----------------------------------------------------------------------------------
 
 
-def _folders_to_search(name: str, root: str | os.PathLike | None) -> tuple[list[Path], Path]:
+def folders_to_search(name: str, root: str | os.PathLike | None) -> tuple[list[Path], Path]:
     """Where the files may be, best place first, and where a download goes."""
     cache = mnist._cache_folder().parent / name
     place = root if root is not None else os.environ.get("MINIALEX_DATA")
@@ -98,8 +97,10 @@ def _folders_to_search(name: str, root: str | os.PathLike | None) -> tuple[list[
     return (folders, place / name) if root is not None else ([*folders, cache], cache)
 
 
-def _find_good(name: str, file: str, folders: Iterable[Path], passed: list[str]) -> np.ndarray | None:
-    """The array in the first of these files that is the set's; None where there is none.
+def find_good(
+    name: str, file: str, folders: Iterable[Path], passed: list[str]
+) -> tuple[Path, np.ndarray] | tuple[None, None]:
+    """The first of these files that is the set's, and the array in it; two times None where there is none.
 
     passed: gets a sentence on each file that was another set's.
     """
@@ -120,8 +121,8 @@ def _find_good(name: str, file: str, folders: Iterable[Path], passed: list[str])
                 )
         except Flaw as flaw:
             raise DataError(f"{path} {flaw}. {flaw.remedy}") from flaw
-        return array
-    return None
+        return path, array
+    return None, None
 
 
 def _most(known: KnownSet) -> int:

@@ -26,6 +26,7 @@ from minialex.errors import DataError
 from minialex.weights.files import remove_unfinished, unfinished_name
 from minialex.weights.reading import MOST_TEXT, read_at_most
 from minialex.weights.records import parse
+from minialex.words import counted, did_you_mean
 
 SHAPES = ("circle", "cross", "square", "star", "triangle")
 HUES = {
@@ -138,12 +139,14 @@ def draw_arrays(
     >>> pictures.shape, pictures.dtype.name, labels
     ((6, 3, 32, 32), 'uint8', array([0, 1, 0, 1, 0, 1]))
     """
-    if not len(classes) or any(name not in CLASSES for name in classes):
+    unknown = [name for name in classes if name not in CLASSES]
+    if not len(classes) or unknown:
+        hint = did_you_mean(unknown[0], CLASSES) if unknown else ""
         raise ValueError(
-            f"classes are some of {', '.join(CLASSES)}, not {', '.join(map(str, classes)) or 'none'}"
+            f"classes are some of {', '.join(CLASSES)}, not {', '.join(map(str, classes)) or 'none'}{hint}"
         )
     if split not in SPLITS:
-        raise ValueError(f"a split is {' or '.join(SPLITS)}, not {split!r}")
+        raise ValueError(f"a split is {' or '.join(SPLITS)}, not {split!r}{did_you_mean(split, SPLITS)}")
     if count < 1:
         raise ValueError(f"draw_arrays draws one picture at least, not {count}")
     labels = np.arange(count) % len(classes)
@@ -174,7 +177,7 @@ def _check_is_there(folder: Path, wanted: dict) -> None:
     }
     there = set(Finder({}, Passed()).pictures(folder))  # as they will be found: without what is hidden
     if there != whole:
-        strange = f", and {len(there - whole)} others" if there - whole else ""
+        strange = f", and {counted(len(there - whole), 'other')}" if there - whole else ""
         raise DataError(
             f"{folder} holds {len(there & whole)} of its {len(whole)} drawn pictures{strange}: delete it, to have it "
             "drawn anew"

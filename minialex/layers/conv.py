@@ -8,7 +8,7 @@ import copy
 
 import numpy as np
 
-from minialex.layers.init import generator, xavier_uniform
+from minialex.layers.init import drawn, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
 from minialex.layers.windows import col2im, im2col, pad, unpad
 from minialex.shapes import output_sizes, pair, positive
@@ -58,7 +58,7 @@ class Conv2D(Layer):
             )
         shape = (out_channels, in_channels // groups, kh, kw)
         fan_in, fan_out = shape[1] * kh * kw, out_channels // groups * kh * kw
-        self.weight = Parameter(init(shape, fan_in, fan_out, generator(rng)))
+        self.weight = Parameter(drawn(init, shape, fan_in, fan_out, rng))
         self.bias = Parameter(np.zeros(out_channels, np.float32), decay=False) if bias else None
 
     def forward(self, x: Array) -> Array:
@@ -105,7 +105,7 @@ class Conv2D(Layer):
         super().check_input(x)
         if x.shape[1] != self.in_channels:
             raise ValueError(
-                f"{self} has {self.in_channels} input channels, the input {x.shape[1]}: shape {x.shape}"
+                f"{self} has {counted(self.in_channels, 'input channel')}, the input {x.shape[1]}: shape {x.shape}"
             )
         try:
             self.output_size(x)
@@ -169,7 +169,7 @@ class TableConv2D(Conv2D):
         readers = np.bincount([c for row in self.table for c in row], minlength=channels)
         fan_out = np.array([readers[c] for row in self.table for c in row]) * kh * kw
         shape = (len(fan_in), kh, kw)
-        weight = init(shape, fan_in[:, None, None], fan_out[:, None, None], generator(rng))
+        weight = drawn(init, shape, fan_in[:, None, None], fan_out[:, None, None], rng)
         self.weight = Parameter(weight)
         self.filter_of = Constant(np.array([f for f, row in enumerate(self.table) for _ in row]))
         self.channel_of = Constant(np.array([c for row in self.table for c in row]))

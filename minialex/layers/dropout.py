@@ -6,6 +6,9 @@ import zlib
 import numpy as np
 
 from minialex.layers.layer import Array, Layer
+from minialex.words import did_you_mean
+
+SCALINGS = ("inverted", "test-time")
 
 
 class Dropout(Layer):
@@ -30,8 +33,9 @@ class Dropout(Layer):
     def __init__(self, p: float = 0.5, scaling: str = "inverted", seed: int = 0):
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: p must be at least 0 and less than 1, not {p}")
-        if scaling not in ("inverted", "test-time"):
-            raise ValueError(f'Dropout: scaling must be "inverted" or "test-time", not {scaling!r}')
+        if scaling not in SCALINGS:
+            hint = did_you_mean(scaling, SCALINGS)
+            raise ValueError(f'Dropout: scaling must be "inverted" or "test-time", not {scaling!r}{hint}')
         self.p, self.scaling, self.seed = float(p), scaling, seed  # a NumPy number would widen float32
         self.step = 0
         self.key = (

@@ -111,7 +111,9 @@ class Gate(Layer):
 
 def _checked(reads, count):
     if not isinstance(reads, Sequence) or not all(map(is_whole, reads)):
-        raise TypeError(f"Gate: reads says which of the {count} sources are read, (0, 2), not {reads!r}")
+        raise TypeError(
+            f"Gate: reads says which of the {counted(count, 'source')} are read, (0, 2), not {reads!r}"
+        )
     if not reads or list(reads) != sorted({s for s in reads if 0 <= s < count}):
         raise ValueError(
             f"Gate: it reads {tuple(reads)}: some of the sources 0 to {count - 1} are needed, in rising order"

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from minialex.words import did_you_mean
+
 Initializer = Callable[..., np.ndarray]
 
 DEFAULT_SEED = 0
@@ -15,6 +17,16 @@ DEFAULT_SEED = 0
 def generator(rng=None) -> "np.random.Generator":  # in quotes: numpy.random costs time to import
     """A generator from a generator or a seed. Left out, the seed is 0, so that nothing is ever unrepeatable."""
     return np.random.default_rng(DEFAULT_SEED if rng is None else rng)
+
+
+def drawn(init: Initializer, shape, fan_in, fan_out, rng=None) -> np.ndarray:
+    """Weights by an initialiser. Raises TypeError for what is none, a name say."""
+    if not callable(init):
+        meant = did_you_mean(init, ("he_normal", "xavier_uniform", "lecun_uniform_1998", "normal"))
+        raise TypeError(
+            f"init is {init!r}{meant}: give a function, init=mx.init.he_normal, or mx.init.normal(0.01)"
+        )
+    return init(shape, fan_in, fan_out, generator(rng))
 
 
 def xavier_uniform(shape, fan_in, fan_out, rng) -> np.ndarray:

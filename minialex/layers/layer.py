@@ -18,6 +18,7 @@ from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.calls import Saved, checked_backward, checked_forward
 from minialex.layers.parameter import Buffer, Constant, Parameter
 from minialex.layers.settings import is_setting, number, plain
+from minialex.words import did_you_mean
 
 Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
 
@@ -189,7 +190,13 @@ class Layer:
 
     def astype(self, dtype) -> "Layer":
         """Let the layer compute in another floating-point type; returns the layer."""
-        dtype = np.dtype(dtype)
+        try:
+            dtype = np.dtype(dtype)
+        except TypeError as error:
+            meant = did_you_mean(dtype, ("float32", "float64"))
+            raise DtypeMismatch(
+                f'{self}: there is no type {dtype!r}{meant}: use "float32" or "float64"'
+            ) from error
         if dtype.kind != "f":
             raise DtypeMismatch(f"{self}: layers compute in floating-point types, not in {dtype}")
         with self.device:

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from minialex.layers.init import generator, xavier_uniform
+from minialex.layers.init import drawn, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
 from minialex.shapes import positive
 from minialex.words import counted
@@ -29,7 +29,7 @@ class Linear(Layer):
         self.in_features = in_features = positive(in_features, "in_features")
         self.out_features = out_features = positive(out_features, "out_features")
         shape = (out_features, in_features)
-        self.weight = Parameter(init(shape, in_features, out_features, generator(rng)))
+        self.weight = Parameter(drawn(init, shape, in_features, out_features, rng))
         self.bias = Parameter(np.zeros(out_features, np.float32), decay=False)
 
     def forward(self, x: Array) -> Array:
@@ -45,7 +45,7 @@ class Linear(Layer):
         super().check_input(x)
         if x.shape[1] != self.in_features:
             raise ValueError(
-                f"{self} has {self.in_features} input features, the input {x.shape[1]}: shape {x.shape}"
+                f"{self} has {counted(self.in_features, 'input feature')}, the input {x.shape[1]}: shape {x.shape}"
             )
 
     def split(self, parts):
@@ -119,7 +119,7 @@ class RBF(Layer):
         features = self.codes.value.shape[1]
         if x.shape[1] != features:
             raise ValueError(
-                f"{self} has codes of {features} features, the input {x.shape[1]}: shape {x.shape}"
+                f"{self} has codes of {counted(features, 'feature')}, the input {x.shape[1]}: shape {x.shape}"
             )
 
     def multiply_adds(self, x_shape, y_shape):

@@ -8,6 +8,7 @@ from minialex.errors import BackwardBeforeForward
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_different, check_keys, check_layers, give_name, names_inside
 from minialex.shapes import positive
+from minialex.words import did_you_mean
 
 
 class Sequential(Layer):
@@ -140,7 +141,12 @@ class Sequential(Layer):
         if not isinstance(key, str):
             return list(self.layers.values())[key]
         # A head is no layer of the trunk.
-        return self.layers[key] if key in self.layers else self.children()[key]
+        there = {**self.children(), **self.layers}
+        if key not in there:
+            raise KeyError(
+                f"{self} has no layer {key!r}{did_you_mean(key, there)}; it has {', '.join(there)}"
+            )
+        return there[key]
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())

@@ -13,6 +13,7 @@ from minialex.errors import DeviceMismatch
 from minialex.layers.branches import cannot_be_dealt_out
 from minialex.layers.layer import Array, Layer, Parameter
 from minialex.layers.sequential import all_layers
+from minialex.words import counted
 
 Pair = tuple[Array, ...]
 
@@ -43,7 +44,7 @@ class OnTwoDevices(Layer):
     def _check_towers(self, arrays, what):
         if not isinstance(arrays, tuple) or len(arrays) != len(self.devices):
             raise TypeError(
-                f"{self} takes a tuple of {len(self.devices)} arrays, one for each tower; the {what} is a "
+                f"{self} takes a tuple of {counted(len(self.devices), 'array')}, one for each tower; the {what} is a "
                 f"{type(arrays).__name__}: Broadcast makes the tuple, Gather ends it"
             )
         for number, (array, device) in enumerate(zip(arrays, self.devices, strict=True)):

@@ -29,6 +29,7 @@ from minialex.layers import (
 from minialex.layers.init import Initializer, generator, he_normal, normal
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
 from minialex.shapes import is_whole, output_size, positive
+from minialex.words import check_choice, counted
 
 
 @dataclass(frozen=True)
@@ -152,10 +153,8 @@ def alexnet(
     >>> model.forward(np.zeros((1, 3, 67, 67), dtype=np.float32)).shape
     (1, 10)
     """
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}: use {', '.join(PRESETS)}")
-    if init not in ("preset", "he"):
-        raise ValueError(f'unknown init {init!r}: use "preset" or "he"')
+    check_choice(preset, PRESETS, "preset")
+    check_choice(init, ("preset", "he"), "init")
     check_width(width)
     positive(num_classes, "num_classes")
     chosen = PRESETS[preset]
@@ -266,7 +265,9 @@ def side_of_pool5(size: int, conv1: tuple[int, int, int]) -> int:
         for window in (conv1, pool, conv2, pool, pool):  # conv3, conv4 and conv5 keep the size
             side = output_size(side, *window)
     except ValueError as error:
-        raise ValueError(f"pictures of {size} pixels are too small for this network: {error}") from None
+        raise ValueError(
+            f"pictures of {counted(size, 'pixel')} are too small for this network: {error}"
+        ) from None
     return side
 
 

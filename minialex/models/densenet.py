@@ -31,6 +31,7 @@ from minialex.models.network import (
     scaled,
 )
 from minialex.shapes import positive
+from minialex.words import check_choice
 
 # Depth: maps of the first convolution, growth, layers of each block.
 TABLE = {
@@ -95,18 +96,17 @@ def densenet(
     769162
     """
     rng, depth = generator(rng), positive(depth, "depth")
+    check_choice(preset, ("torchvision", "small"), "preset")
     if preset == "torchvision":
         if depth not in TABLE:
             raise ValueError(f"there is no DenseNet-{depth}: use {', '.join(map(str, TABLE))}")
         first, growth, blocks = TABLE[depth]
         picture, least = TORCHVISION, 29
-    elif preset == "small":
+    else:
         if depth < 10 or (depth - 4) % 6:
             raise ValueError(f'preset "small" has 6n + 4 layers: 10, 16, 22, 40, 100, ..., not {depth}')
         first, growth, blocks = 24, 12, ((depth - 4) // 6,) * 3
         picture, least = SMALL, 4
-    else:
-        raise ValueError(f'unknown preset {preset!r}: use "torchvision" or "small"')
     blocks, kept = blocks_of(layers, blocks)
     picture = pictures_of(picture, image_size, least)
     maps, growth = scaled(first, width), scaled(growth, width)

@@ -31,6 +31,7 @@ from minialex.models.network import (
     recorded,
     scaled,
 )
+from minialex.words import check_choice, counted
 
 # Table 1: maps of 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool proj.
 TABLE = {
@@ -133,13 +134,12 @@ def googlenet(
     >>> model.forward(np.zeros((2, 3, 32, 32), dtype=np.float32)).shape
     (2, 10)
     """
-    if preset not in INPUTS:
-        raise ValueError(f"unknown preset {preset!r}: use {', '.join(INPUTS)}")
+    check_choice(preset, INPUTS, "preset")
     picture = pictures_of(INPUTS[preset], image_size, least=1)
     least = 224 if preset == "paper" and auxiliaries else 8 if preset == "small" else 33
     if picture.crop < least or (least == 224 and picture.crop > 238):
         raise ValueError(
-            f"pictures of {picture.crop} pixels are not for this network: {least} is the least"
+            f"pictures of {counted(picture.crop, 'pixel')} are not for this network: {least} is the least"
             + (", 238 the most, since its auxiliaries read 4x4 maps" if least == 224 else "")
         )
     make = Maker(preset == "paper", width, generator(rng))

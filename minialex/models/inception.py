@@ -33,6 +33,7 @@ from minialex.models.network import (
     recorded,
     scaled,
 )
+from minialex.words import check_choice
 
 V3 = replace(TORCHVISION, crop=299)
 
@@ -221,8 +222,7 @@ def inception_v3(
     >>> model.forward(np.zeros((2, 3, 32, 32), dtype=np.float32)).shape
     (2, 10)
     """
-    if preset not in ("torchvision", "small"):
-        raise ValueError(f'unknown preset {preset!r}: use "torchvision" or "small"')
+    check_choice(preset, ("torchvision", "small"), "preset")
     small = preset == "small"
     least = 7 if small else 299 if auxiliaries else 75  # the auxiliary reads 17x17 maps
     picture = pictures_of(SMALL if small else V3, image_size, least)

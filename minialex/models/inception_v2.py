@@ -10,6 +10,7 @@ from minialex.layers import AvgPool2D, Branches, Dropout, GlobalAvgPool2D, Linea
 from minialex.layers.init import generator, xavier_uniform
 from minialex.models.inception_v4 import BlockMaker
 from minialex.models.network import SMALL, TORCHVISION, Network, pictures_of, recorded
+from minialex.words import check_choice
 
 # Figure 5: maps of 1x1; 3x3 reduce, 3x3; double 3x3 reduce, 3x3; the pooling and the maps after it. 3c and 4e have
 # stride 2, no 1x1, and their pooling is passed on as it is.
@@ -78,8 +79,7 @@ def inception_v2(
     >>> model.forward(np.zeros((2, 3, 32, 32), dtype=np.float32)).shape
     (2, 10)
     """
-    if preset not in ("paper", "small"):
-        raise ValueError(f'unknown preset {preset!r}: use "paper" or "small"')
+    check_choice(preset, ("paper", "small"), "preset")
     small = preset == "small"
     picture = pictures_of(
         SMALL if small else replace(TORCHVISION, crop=224), image_size, least=2 if small else 17

@@ -28,6 +28,7 @@ from minialex.layers import (
 )
 from minialex.layers.init import generator, he_normal, lecun_uniform_1998, xavier_uniform
 from minialex.shapes import positive
+from minialex.words import check_choice
 
 ACTIVATIONS = {
     "tanh": (Tanh, xavier_uniform),
@@ -113,10 +114,8 @@ def lenet5(
     >>> model.forward(np.zeros((1, 1, 28, 28), dtype=np.float32)).shape
     (1, 10)
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"unknown variant {variant!r}: use {', '.join(VARIANTS)}")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {activation!r}: use {', '.join(ACTIVATIONS)}")
+    check_choice(variant, VARIANTS, "variant")
+    check_choice(activation, ACTIVATIONS, "activation")
     if variant == "1998" and (activation != "tanh" or dropout):
         raise ValueError(
             f'variant "1998" is as in the paper; activation={activation!r} and dropout={dropout} '

@@ -8,14 +8,15 @@ from minialex.models.alexnet import alexnet
 from minialex.models.densenet import TABLE, densenet
 from minialex.models.googlenet import googlenet
 from minialex.models.inception import inception_v3
+from minialex.models.inception_resnet import inception_resnet
 from minialex.models.inception_v2 import inception_v2
-from minialex.models.inception_v4 import inception_resnet, inception_v4
+from minialex.models.inception_v4 import inception_v4
 from minialex.models.network import Network
 from minialex.models.resnet import BLOCKS, resnet
 from minialex.models.smartnet import smartnet
 from minialex.models.vgg import COLUMNS, vgg
 from minialex.models.zfnet import zfnet
-from minialex.words import nearest
+from minialex.words import did_you_mean, nearest
 
 NETWORKS: dict[str, Callable] = {
     "alexnet": alexnet,
@@ -127,8 +128,10 @@ def rebuilt(architecture: Mapping, **others) -> Network:
     >>> rebuilt(model.architecture, num_classes=5).architecture == {**model.architecture, "num_classes": 5}
     True
     """
-    if architecture["network"] not in FAMILIES:
-        raise ValueError(f"there is no network {architecture['network']!r}; there are {', '.join(FAMILIES)}")
-    make = FAMILIES[architecture["network"]]
+    if (name := architecture["network"]) not in FAMILIES:
+        raise ValueError(
+            f"there is no network {name!r}{did_you_mean(name, FAMILIES)}; there are {', '.join(FAMILIES)}"
+        )
+    make = FAMILIES[name]
     known = inspect.signature(make).parameters
     return make(**{**{name: value for name, value in architecture.items() if name in known}, **others})

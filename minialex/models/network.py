@@ -12,6 +12,7 @@ from minialex.layers.layer import Array
 from minialex.layers.settings import plain
 from minialex.models.alexnet import PictureInput, check_width, crop_of
 from minialex.shapes import is_whole, positive
+from minialex.words import counted
 
 # What torchvision's weights were trained on: pixels from 0 to 1, minus ImageNet's mean colour, by its spread.
 TORCHVISION = PictureInput(
@@ -28,7 +29,7 @@ def pictures_of(picture, image_size, least):
     picture = replace(picture, crop=crop_of(picture, image_size))
     if picture.crop < least:
         raise ValueError(
-            f"pictures of {picture.crop} pixels are too small for this network: {least} is the least"
+            f"pictures of {counted(picture.crop, 'pixel')} are too small for this network: {least} is the least"
         )
     return picture
 

@@ -22,6 +22,7 @@ from minialex.models.network import (
     scaled,
 )
 from minialex.shapes import positive
+from minialex.words import check_choice, counted, did_you_mean
 
 INPUTS = {
     # Minus the mean picture, and 2012's colour noise: section 3.4.
@@ -122,7 +123,7 @@ class PadShortcut(Layer):
         super().check_input(x)
         if x.shape[1] > self.maps:
             raise ValueError(
-                f"{self} makes {self.maps} maps, and cannot take maps away: the input has shape {x.shape}"
+                f"{self} makes {counted(self.maps, 'map')}, and cannot take maps away: the input has shape {x.shape}"
             )
 
     def forward(self, x: Array) -> Array:
@@ -189,10 +190,10 @@ def resnet(
     >>> sum(p.value.size for p in model.parameters())
     269722
     """
-    if preset not in INPUTS:
-        raise ValueError(f"unknown preset {preset!r}: use {', '.join(INPUTS)}")
+    check_choice(preset, INPUTS, "preset")
     if shortcut not in (None, "A", "B"):
-        raise ValueError(f'shortcut must be "A" or "B", not {shortcut!r}')
+        meant = did_you_mean(shortcut, ("A", "B"))
+        raise ValueError(f'shortcut must be "A" or "B", not {shortcut!r}{meant}')
     picture = pictures_of(INPUTS[preset], image_size, least=1)
     rng, depth = generator(rng), positive(depth, "depth")
     if preset == "cifar":

@@ -20,6 +20,7 @@ from minialex.layers.init import he_normal
 from minialex.layers.layer import Array
 from minialex.models.network import backward_through, forward_through, scaled
 from minialex.models.smart_record import Reads, spelt_reads
+from minialex.words import did_you_mean
 
 LEAST = 4  # pixels a side that pooling between blocks leaves
 # Times as fast as weights: from 1 to 0 the way is long, and a penalty that may be paid for is small.
@@ -151,7 +152,8 @@ class Grid:
     def check_names(self, reads: Reads | None) -> None:
         """Raises ValueError where `reads` names what is not in here."""
         if unknown := [name for name in reads or () if name not in self.readers()]:
-            raise ValueError(f"reads: there is no {unknown[0]!r} here; there are {', '.join(self.readers())}")
+            meant, there = did_you_mean(unknown[0], self.readers()), ", ".join(self.readers())
+            raise ValueError(f"reads: there is no {unknown[0]!r} here{meant}; there are {there}")
 
     def _places(self, name, reads):
         """Where the sources stand that this one reads; None for all."""
@@ -161,7 +163,8 @@ class Grid:
             raise ValueError(f"reads does not say what {name} reads; it has {', '.join(reads)}")
         there = list(self.sources)
         if unknown := [source for source in reads[name] if source not in there]:
-            raise ValueError(f"reads: {name} cannot read {unknown[0]!r}; there are {', '.join(there)}")
+            meant = did_you_mean(unknown[0], there)
+            raise ValueError(f"reads: {name} cannot read {unknown[0]!r}{meant}; there are {', '.join(there)}")
         if len(set(reads[name])) < len(reads[name]) or (name.startswith("exit") and not reads[name]):
             what = "the same twice" if reads[name] else "nothing"
             raise ValueError(f"reads: {name} cannot read {what}: {spelt_reads({name: reads[name]})!r}")

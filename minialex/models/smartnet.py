@@ -59,6 +59,7 @@ from minialex.models.smart_record import (
     spelt_reads,
 )
 from minialex.shapes import is_whole, positive
+from minialex.words import check_choice
 
 # For each preset: maps of the stem; then, for each exit, how many layers its block has, and how many maps each makes;
 # and into how many cells a side an exit pools what it reads. (Where a map's place says much, as in a digit, its mean
@@ -324,8 +325,7 @@ def smartnet(
     >>> sum(p.value.size for p in model.parameters()), model.exits
     (137750, ['exit1', 'exit2'])
     """
-    if preset not in TABLE:
-        raise ValueError(f"unknown preset {preset!r}: use {', '.join(TABLE)}")
+    check_choice(preset, TABLE, "preset")
     maps, usual, cells = TABLE[preset]
     table = parse_blocks(usual if blocks is None else blocks)
     count = len(table) if exits is None else positive(exits, "exits")

@@ -17,6 +17,7 @@ from minialex.layers import (
 from minialex.layers.init import generator, he_normal, normal
 from minialex.models.alexnet import PictureInput
 from minialex.models.network import SMALL, TORCHVISION, Network, pictures_of, recorded, scaled
+from minialex.words import check_choice
 
 # Table 1: columns A, B, D, E. How many 3x3 convolutions there are of each number of maps; a pooling after each group.
 COLUMNS = {
@@ -62,8 +63,7 @@ def vgg(
     """
     if depth not in COLUMNS:
         raise ValueError(f"there is no VGG-{depth}: use {', '.join(map(str, COLUMNS))}")
-    if preset not in INPUTS:
-        raise ValueError(f"unknown preset {preset!r}: use {', '.join(INPUTS)}")
+    check_choice(preset, INPUTS, "preset")
     picture = pictures_of(INPUTS[preset], image_size, least=32)
     rng = generator(rng)
     init = normal(0.1) if preset == "paper" else he_normal

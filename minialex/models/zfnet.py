@@ -9,6 +9,7 @@ from minialex.layers.init import generator, he_normal, normal
 from minialex.models.alexnet import PictureInput
 from minialex.models.network import SMALL, Network, pictures_of, recorded, scaled
 from minialex.shapes import output_size
+from minialex.words import check_choice
 
 INPUTS = {
     "paper": PictureInput(crop=224, colour=None),  # minus the mean picture: section 3.1
@@ -37,8 +38,7 @@ def zfnet(
     >>> model.forward(np.zeros((1, 3, 32, 32), dtype=np.float32)).shape
     (1, 10)
     """
-    if preset not in INPUTS:
-        raise ValueError(f"unknown preset {preset!r}: use {', '.join(INPUTS)}")
+    check_choice(preset, INPUTS, "preset")
     picture = pictures_of(INPUTS[preset], image_size, least=12 if preset == "small" else 63)
     small, rng = preset == "small", generator(rng)
     conv1, conv2 = ((3, 1, 1), (3, 1, 1)) if small else ((7, 2, 1), (5, 2, 0))  # kernel, stride, padding

@@ -19,7 +19,7 @@ from minialex.plot.look import (
     styled,
 )
 from minialex.plot.traces import heat
-from minialex.words import counted
+from minialex.words import counted, did_you_mean
 
 CELL, SIGN, GAP = 0.6, 0.7, 0.35  # inches: a cell's side at most, the room for a sign, and for none
 WIDE, HIGH = 12.0, 6.5  # inches: all arrays together, at most
@@ -52,8 +52,9 @@ def numbers(arrays, light=None, between=None, path=None) -> Picture:
         )
     unknown = [title for title in light or {} if title not in arrays]
     if unknown:
+        meant = did_you_mean(unknown[0], arrays)
         raise KeyError(
-            f"light on {unknown[0]!r}, which is not shown; shown are {', '.join(map(repr, arrays))}"
+            f"light on {unknown[0]!r}, which is not shown{meant}; shown are {', '.join(map(repr, arrays))}"
         )
 
     rows = max(len(array) for array in arrays.values())

@@ -31,6 +31,7 @@ from minialex.plot.look import (
     styled,
 )
 from minialex.weights import export_grouped
+from minialex.words import did_you_mean
 
 MAPS, CELLS = 16, 128  # feature_maps shows so many maps of a layer, and so many cells in one line of a strip
 
@@ -105,7 +106,8 @@ def feature_maps(model, picture, path=None, layers=None) -> Picture:
     layers = list(model.layers) if layers is None else layers
     unknown = [name for name in layers if name not in model.layers]
     if unknown:
-        raise ValueError(f"there is no layer {unknown[0]!r}; the model has {', '.join(model.layers)}")
+        meant = did_you_mean(unknown[0], model.layers)
+        raise ValueError(f"there is no layer {unknown[0]!r}{meant}; the model has {', '.join(model.layers)}")
     steps = _steps(copy.deepcopy(model).eval(), picture, layers)
     name, _, values = steps[-1]
     in_bars = name == list(model.layers)[-1] and values.ndim == 1 and values.size <= 100

@@ -24,9 +24,10 @@ from minialex.layers.layer import Layer
 from minialex.layers.linear import Linear
 from minialex.layers.sequential import Model, Sequential
 from minialex.models.densenet import DenseLayer
-from minialex.models.inception_v4 import InceptionResidual
+from minialex.models.inception_resnet import InceptionResidual
 from minialex.models.network import backward_through, forward_through
 from minialex.models.resnet import Residual
+from minialex.training.arrays import BATCH_SIZE, given_batches
 from minialex.training.evaluation import evaluate
 from minialex.words import counted
 
@@ -49,27 +50,30 @@ class Dropped:
     resizes: bool
 
 
-def drop_blocks(model: Model, batches) -> list[Dropped]:
+def drop_blocks(
+    model: Model, x=None, y=None, *, batches=None, loss: Layer | None = None, batch_size: int = BATCH_SIZE
+) -> list[Dropped]:
     """The error without each residual block in turn, in evaluation mode; the first block of the network comes first.
 
-    batches: with `in_order()`, as train.evaluate takes them. What is left of a block is its shortcut, see `without`.
-    The model stays as it is: a copy runs, which shares its parameters.
+    drop_blocks(model, x, y): arrays, as `train.fit` takes them; or drop_blocks(model, batches). loss: a loss layer;
+    left out, the model's own. What is left of a block is its shortcut, see `without`. The model
+    stays as it is: a copy runs, which shares its parameters.
     Raises ValueError for a network without residual blocks (one made with plain=True has none of them).
 
-    >>> from minialex.data import ArrayBatches
     >>> from minialex.models import resnet
-    >>> batches = ArrayBatches(np.ones((2, 3, 32, 32), np.float32), np.array([0, 1]), batch_size=2)
-    >>> [(row.name, row.resizes) for row in drop_blocks(resnet(8, 2, "cifar", width=0.1), batches)]
+    >>> x, y = np.ones((2, 3, 32, 32), np.float32), [0, 1]
+    >>> [(row.name, row.resizes) for row in drop_blocks(resnet(8, 2, "cifar", width=0.1), x, y)]
     [('layer1.0', False), ('layer2.0', True), ('layer3.0', True)]
     """
+    batches = given_batches("drop_blocks", model, x, y, batches, batch_size)
     model = copy.deepcopy(model, {id(p): p for p in model.parameters()})
     blocks = residual_blocks(model)
     if not blocks:
         raise ValueError(f"{model} has no residual blocks to leave out: a ResNet or an Inception-ResNet has")
-    whole, rows = evaluate(model, batches).error, []
+    whole, rows = evaluate(model, batches, loss=loss).error, []
     for name, block in blocks.items():
         with without(block):
-            error = evaluate(model, batches).error
+            error = evaluate(model, batches, loss=loss).error
         rows.append(Dropped(name, error, error - whole, getattr(block, "downsample", None) is not None))
     return rows
 

@@ -15,6 +15,7 @@ from minialex.layers.gate import Gate
 from minialex.layers.sequential import all_layers
 from minialex.models.names import rebuilt
 from minialex.study.leaving import Answers, Leaving, answers_of, counted, exit_costs, leave_at_for, leaving
+from minialex.training.arrays import BATCH_SIZE, check_labels, given_batches
 from minialex.weights import as_metadata, export_grouped, read_record, record_of, save
 from minialex.words import counted as in_words
 
@@ -54,31 +55,42 @@ class Left:
         )
 
 
-def leave(model: Exits, batches, leave_at: float) -> Left:
+def leave(
+    model: Exits, x=None, y=None, *, leave_at: float, batches=None, batch_size: int = BATCH_SIZE
+) -> Left:
     """Let pictures leave at this probability, and also none of them.
 
+    leave(model, x, y, leave_at=0.9): arrays, as `train.fit` takes them; or leave(model, batches, leave_at=0.9).
     The model's mode and its own leave_at are put back. Seconds are those of the network alone, not of reading pictures.
-    batches: as for `evaluate`.
+    Raises ValueError for a network without exits, and for a label that no class has.
+
+    >>> from minialex.models import smartnet
+    >>> model = smartnet(2, num_classes=3, preset="small", width=0.1, image_size=8)
+    >>> leave(model, np.zeros((5, 3, 8, 8), np.float32), [0, 1, 2, 0, 1], leave_at=0.0).leaving.pictures
+    [5, 0]
     """
-    mode, own, costs = model.training, model.leave_at, exit_costs(model)
+    costs = exit_costs(model)
+    batches = given_batches("leave", model, x, y, batches, batch_size)
+    mode, own = model.training, model.leave_at
     found, seconds = [], np.zeros(2)
     model.eval()
 
     def timed(x, probability):
         model.leave_at = probability
         started = time.perf_counter()
-        said = to_numpy(model.forward(x)).argmax(axis=1)  # which waits for a GPU
+        said = to_numpy(model.forward(x))  # which waits for a GPU
         return said, time.perf_counter() - started
 
     try:
         for x, labels in batches.in_order():
             x = model.device.asarray(x)
             if not found:
-                timed(x, leave_at)  # the first time is slower than all others
+                said, _ = timed(x, leave_at)  # the first time is slower than all others
+                check_labels(getattr(batches, "labels", labels), said.shape[1], model)
             last, to_the_end = timed(x, None)
             said, leaving = timed(x, leave_at)
             seconds += leaving, to_the_end
-            found.append((model.left, said != labels, last != labels))
+            found.append((model.left, said.argmax(axis=1) != labels, last.argmax(axis=1) != labels))
     finally:
         model.leave_at = own
         model.train(mode)
@@ -119,7 +131,7 @@ def report_exits(
             f"{round(leaving(answers, costs, leave_at).cost):,} multiply-adds on average."
         )
         say(f"On the other {len(pictures):,}:")
-    left = leave(model, batches_of(pictures), leave_at)
+    left = leave(model, batches_of(pictures), leave_at=leave_at)
     say(str(left))
     return left
 

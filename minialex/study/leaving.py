@@ -8,6 +8,7 @@ from minialex.devices.device import to_numpy
 from minialex.layers.exits import Exits
 from minialex.layers.leaving import surest
 from minialex.study.describe import summary
+from minialex.training.arrays import BATCH_SIZE, check_labels, given_batches
 
 
 def exit_costs(model: Exits) -> list[int]:
@@ -55,19 +56,28 @@ class Answers:
         return sure.argmax(axis=1) + 1
 
 
-def answers_of(model: Exits, batches) -> Answers:
-    """What every exit says of all pictures, in evaluation; the model's mode is put back. batches: as for `evaluate`."""
+def answers_of(model: Exits, x=None, y=None, *, batches=None, batch_size: int = BATCH_SIZE) -> Answers:
+    """What every exit says of all pictures, in evaluation; the model's mode is put back.
+
+    answers_of(model, x, y): arrays, as `train.fit` takes them; or answers_of(model, batches).
+    Raises ValueError for a network without exits, and for a label that no class has.
+
+    >>> from minialex.models import smartnet
+    >>> model = smartnet(2, num_classes=3, preset="small", width=0.1, image_size=8)
+    >>> answers = answers_of(model, np.zeros((5, 3, 8, 8), np.float32), [0, 1, 2, 0, 1])
+    >>> answers.best.shape, answers.sure.shape, answers.labels.shape
+    ((5, 2), (5, 2), (5,))
+    """
     check_exits(model)
-    if not hasattr(batches, "in_order"):
-        raise TypeError(
-            f"answers_of takes batches, as data.ArrayBatches(x, labels, 100), not a {type(batches).__name__}"
-        )
+    batches = given_batches("answers_of", model, x, y, batches, batch_size)
     mode, found = model.training, []
     model.eval()
     try:
         for x, labels in batches.in_order():
             said = model.answers(model.device.asarray(x))  # (N, exits, classes)
             N, exits, classes = said.shape
+            if not found:
+                check_labels(getattr(batches, "labels", labels), classes, model)
             sure = surest(said.reshape(N * exits, classes)).reshape(N, exits)
             found.append((to_numpy(said.argmax(axis=2)), to_numpy(sure), np.asarray(labels)))
     finally:

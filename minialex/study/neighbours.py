@@ -18,28 +18,35 @@ from minialex.layers.linear import Linear
 from minialex.layers.loss import Loss
 from minialex.layers.sequential import Sequential
 from minialex.shapes import positive
-from minialex.training.optim import SGD, Cosine
+from minialex.training.arrays import BATCH_SIZE, given_batches
+from minialex.training.optim import SGD
+from minialex.training.schedules import Cosine
+from minialex.words import counted, did_you_mean
 
 BLOCK = 2**20  # numbers that `nearest` subtracts at one time
 STEEP = 2.0  # standard deviation of the encoder's first weights
 
 
-def features(model: Sequential, batches, layer: str = "relu7") -> np.ndarray:
+def features(
+    model: Sequential, x=None, layer: str = "relu7", *, batches=None, batch_size: int = BATCH_SIZE
+) -> np.ndarray:
     """What a layer makes of all pictures, in order, in evaluation mode: float32 (N, D), on the host.
 
-    batches: with `in_order()`, as train.evaluate takes them. layer: its name in the model; what both towers made of
-    a picture stands side by side, what has height and width is flattened. The layers after it do not run, and the
-    model stays as it is: copies run, which share its parameters.
+    features(model, x): an array, as `train.fit` takes it; or features(model, batches), whose labels nobody reads.
+    layer: its name in the model; what both towers made of a picture stands side by side, what has height and width is
+    flattened. The layers after it do not run, and the model stays as it is: copies run, which share its parameters.
     Raises ValueError for a layer that the model does not have.
 
-    >>> from minialex.data import ArrayBatches
     >>> model = Sequential(fc1=Linear(4, 3), squash=Sigmoid(), fc2=Linear(3, 2))
-    >>> features(model, ArrayBatches(np.ones((5, 4), np.float32), np.zeros(5), batch_size=2), layer="squash").shape
+    >>> features(model, np.ones((5, 4), np.float32), "squash").shape
     (5, 3)
     """
+    batches = given_batches("features", model, x, None, batches, batch_size, labels=False)
     names = list(model.layers)
     if layer not in names:
-        raise ValueError(f"there is no layer {layer!r}; the model has {', '.join(names)}")
+        raise ValueError(
+            f"there is no layer {layer!r}{did_you_mean(layer, names)}; the model has {', '.join(names)}"
+        )
     wanted = {name: model.layers[name] for name in names[: names.index(layer) + 1]}
     wanted = copy.deepcopy(wanted, {id(p): p for p in model.parameters()})  # all but the parameters is copied
     rows = []
@@ -101,10 +108,14 @@ def _nearest(rows, queries, count, distances):
     if rows.ndim != 2:
         raise ValueError(f"neighbours are found among rows, (N, D), not in {rows.shape}")
     if not 1 <= count < len(rows):
-        raise ValueError(f"{len(rows)} rows have no {count} neighbours each")
+        raise ValueError(
+            f"{counted(len(rows), 'row has', 'rows have')} no {counted(count, 'neighbour')} each"
+        )
     queries = np.atleast_1d(np.asarray(queries))
     if not all(0 <= query < len(rows) for query in queries):
-        raise ValueError(f"there are {len(rows)} rows; these are not all among them: {queries.tolist()}")
+        raise ValueError(
+            f"these are not all among the {counted(len(rows), 'row')}, from 0 to {len(rows) - 1}: {queries.tolist()}"
+        )
     found = np.empty((len(queries), count), dtype=np.int64)
     for place, query in enumerate(queries):
         order = np.argsort(distances(query), kind="stable")  # equal ones stay in order

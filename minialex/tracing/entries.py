@@ -1,6 +1,5 @@
 """What a trace holds: entries, each an array with its name and its lines, and the files that they are written to."""
 
-import difflib
 import hashlib
 import json
 import re
@@ -14,7 +13,7 @@ import numpy as np
 
 from minialex.tracing import stepper
 from minialex.weights import write_whole, writing_whole
-from minialex.words import counted
+from minialex.words import counted, did_you_mean, nearest
 
 FORBIDDEN = re.compile(
     r'[\x00-\x1f\x7f<>:"/\\|?*%\ud800-\udfff]'
@@ -93,7 +92,7 @@ class Trace(Mapping):
 
     def __getitem__(self, name: str) -> Entry:
         if name not in self._entries:
-            near = difflib.get_close_matches(str(name), self._entries, n=4, cutoff=0.5)
+            near = nearest(str(name), self._entries, most=4, cutoff=0.5)
             hint = f"near it: {', '.join(near)}" if near else f"it has {', '.join(list(self)[:8])}, ..."
             raise KeyError(f"{name!r} is not in the trace of {self.title}; {hint}")
         return self._entries[name]
@@ -119,7 +118,10 @@ class Trace(Mapping):
     def of(self, layer: str) -> dict[str, Entry]:
         """The entries of one layer, by their names inside it: `trace.of("conv1")["columns"]`."""
         if layer not in self.layers:
-            raise KeyError(f"{layer!r} is no layer of this trace; it has {', '.join(map(repr, self.layers))}")
+            meant = did_you_mean(layer, self.layers)
+            raise KeyError(
+                f"{layer!r} is no layer of this trace{meant}; it has {', '.join(map(repr, self.layers))}"
+            )
         mine = {name: e for name, e in self.items() if e.layer == layer}
         return {name[len(layer) :].lstrip(".") if layer else name: e for name, e in mine.items()}
 

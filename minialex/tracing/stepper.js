@@ -34,6 +34,8 @@ function show(v, digits = 3) {
   if (!Number.isInteger(v) && Math.abs(v) < 1e-3) text = v.toExponential(digits - 2);
   return text.replace("-", "−").replace("e−", "e-").replace("e-", "e−");
 }
+/** A whole number with its noun, in the singular where it is one. */
+const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 const factor = (v) => (v < 0 ? `(${show(v)})` : show(v));
 const product = (a, b) => `${factor(a)}·${factor(b)}`;
 const sum = (list) => list.reduce((total, v) => total + v, 0);
@@ -78,7 +80,7 @@ function grid(spec, width, height) {
   const caption = element("figcaption", { title: `${spec.title} ${spec.note}` }, spec.title);
   caption.append(element("span", {}, spec.note));
   const box = element("div", { class: "grid", role: "img", style: `width:${w * cols + 2}px;height:${h * rows + 2}px` });
-  box.setAttribute("aria-label", `${spec.title}, ${rows} rows, ${cols} columns`);
+  box.setAttribute("aria-label", `${spec.title}, ${counted(rows, "row")}, ${counted(cols, "column")}`);
   const canvas = element("canvas", { width: cols, height: rows });
   const image = new ImageData(cols, rows);
   let limit = spec.limit || 0;

@@ -29,7 +29,7 @@ function draw() {
   $("where").textContent = view.count > 1 ? view.where : "";
   $("arithmetic").textContent = view.lines.join("\n");
   const notes = [`Keys: ← → steps, ↑ ↓ positions; a click into ${forward ? "y" : "grad_y"} lights its position.`];
-  if (data.pictures > 1) notes.push(`Shown: the first of ${data.pictures} pictures; parameters' gradients sum over all.`);
+  if (data.pictures > 1) notes.push(`Shown: the first of ${counted(data.pictures, "picture")}; parameters' gradients sum over all.`);
   const cut = Object.values(step.parts).filter((p) => String(p.shape) !== String(p.full));
   if (cut.length) notes.push("Large arrays are shown in part.");
   $("notes").textContent = notes.join("  ");

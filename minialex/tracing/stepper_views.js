@@ -140,7 +140,7 @@ function pool(step) {
   else if (winner) lines.push(`grad_y = ${show(result)} goes whole to cell ${won}, which won; the others get 0`);
   else {
     const share = scale !== undefined ? scale : 1 / (kh * kw);
-    lines.push(`each of the ${kh}×${kw} pixels gets ${product(share, result)} = ${show(share * result)}`);
+    lines.push(`${kh * kw === 1 ? "its pixel" : `each of the ${kh}×${kw} pixels`} gets ${product(share, result)} = ${show(share * result)}`);
   }
   if (!forward) lines.push("a pixel that lies under several windows gets the sum");
   const shownX = gridOf(x, { c, title: forward ? "x, padded" : "grad_x", note: `map ${c} of ${x.full[0]}`, lit, weight: 1 });
@@ -200,7 +200,7 @@ function joinLine(step, { how, whole, parts: names }, c, r, q) {
   if (how === "share") return `${at} = ${value} goes to each path, whole`;
   const sumOf = names.length <= 3 ? ` = ${names.join(" + ")}` : "";
   if (how === "add") return `${at}${sumOf} = ${terms(list.map((p) => (p === list[0] ? show : factor)(p.at(c, r, q))))} = ${value}`;
-  const maps = `${list.map((p) => p.full[0]).join(" + ")} = ${total.full[0]} maps, one behind the other`;
+  const maps = `${list.map((p) => p.full[0]).join(" + ")} = ${counted(total.full[0], "map")}, one behind the other`;
   const [p, k] = placeIn(list, c);
   return p ? `${at} is ${p.key}[${k}, ${r}, ${q}] = ${value}   (${maps})` : maps;
 }

@@ -65,6 +65,23 @@ def checksum(*arrays: Any) -> str:
     return f"{total:08x}"
 
 
+def what_it_learns(model, optimizer, schedule, epochs, train, test, holdout) -> dict[str, Any]:
+    """What must be alike in all processes of a run, by name."""
+    numbers = optimizer.lr, optimizer.momentum, optimizer.weight_decay, optimizer.penalty
+    found = {"NumPy": np.__version__, "a network with the checksum": weights_of(model), "epochs": epochs}
+    found |= {"the schedule": repr(schedule), "the optimizer's numbers": numbers}
+    for name, batches in {"training": train, "test": test, "held-out": holdout}.items():
+        if batches is not None:
+            labels = np.asarray(batches.labels)
+            found[f"{name} labels"] = f"{len(labels)} with the checksum {checksum(labels)}"
+            found[f"{name} batches"] = batches.batch_size, getattr(batches, "seed", None)
+            files = getattr(getattr(batches, "pictures", None), "files", None)
+            if files is not None:  # folders may have other names elsewhere
+                names = "\n".join("/".join(path.parts[-2:]) for path in files)
+                found[f"{name} pictures with names of the checksum"] = f"{zlib.crc32(names.encode()):08x}"
+    return found
+
+
 def weights_of(model: Layer) -> str:
     """The checksum of all that a model has learned."""
     named = model.named_parameters() + model.named_buffers()

@@ -1,4 +1,4 @@
-"""Arrays in place of batches: what `fit`, `evaluate` and `predict` make of x and y, and what they refuse, and why."""
+"""Arrays in place of batches: what training, testing and studies make of x and y, and what they refuse, and why."""
 
 import functools
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.layer import Layer
 from minialex.layers.loss import Loss
 from minialex.shapes import is_whole, positive
-from minialex.training.optim import Constant, make_schedule
+from minialex.training.schedules import Constant, make_schedule
+from minialex.words import counted
 
 BATCH_SIZE = 64
 # Which way of `fit` takes what, for its errors.
@@ -42,11 +43,52 @@ def batches_of(
     if y is None:
         y = np.zeros(len(x), np.int64)
     if len(x) != len(y):
-        raise ValueError(f"{what}x has {len(x)} pictures, {what}y {len(y)} labels: one label each is needed")
+        raise ValueError(
+            f"{what}x has {counted(len(x), 'picture')}, {what}y {counted(len(y), 'label')}: one label each is needed"
+        )
     if not is_whole(seed) or seed < 0:
         raise ValueError(f"seed must be a whole number >= 0, not {seed!r}")
     prepare = _prepare(model, x, f"{what}x")
     return ArrayBatches(x, y, positive(batch_size, "batch_size"), seed, prepare)
+
+
+def given_batches(
+    function: str,
+    model: Layer,
+    x=None,
+    y=None,
+    batches=None,
+    batch_size: int = BATCH_SIZE,
+    labels: bool = True,
+):
+    """The batches that a function was given, as x or as `batches`, or those of its arrays x and y.
+
+    function: its name, for messages. labels: without, it takes x alone.
+    Raises TypeError for a mixture of both, or neither, and what `batches_of` raises.
+    """
+    check_model(model, function)
+    arrays = is_like_array(x) and batches is None
+    if arrays and (y is not None or not labels):
+        return batches_of(model, x, y, batch_size)
+    if y is None and (x is None or batches is None):
+        found = x if batches is None else batches
+        if hasattr(found, "in_order"):
+            return found
+    of = [type(one).__name__ for one in (x, y, batches) if one is not None]
+    raise TypeError(
+        f"{function} takes arrays, {function}(model, {'x, y' if labels else 'x'}), or batches with their labels, "
+        f"{function}(model, batches), as mx.data.ArrayBatches(x, y, 64) makes them; it was given "
+        + (", ".join(of) or "neither")
+    )
+
+
+def check_model(model, function: str) -> None:
+    """Raise TypeError for what is no network, as a class or a function that makes one."""
+    if not isinstance(model, Layer):
+        made = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise TypeError(
+            f"{function}: the model is {made}, not a network: mx.models.lenet5(), mx.Sequential(...)"
+        )
 
 
 def pair_of(pair, name: str):
@@ -79,9 +121,10 @@ def check_labels(y: np.ndarray, classes: int, model: Layer, what: str = "y") -> 
         return
     from_one = y.min() == 1 and y.max() == classes
     hint = f" They go from 1 to {classes}: give {what} - 1." if from_one else ""
+    known = f"{counted(classes, 'class', 'classes')}, from 0 to {classes - 1}"
+    others = f"{len(wrong)} of {counted(len(y), 'label')} {'is' if len(wrong) == 1 else 'are'} not"
     raise ValueError(
-        f"{what}[{wrong[0]}] is {y[wrong[0]]}, out of range: the output of {model} has {classes} classes, from 0 to "
-        f"{classes - 1}; {len(wrong)} of {len(y)} labels are not.{hint}"
+        f"{what}[{wrong[0]}] is {y[wrong[0]]}, out of range: the output of {model} has {known}; {others}.{hint}"
     )
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from minialex.data.classes import a_few, are_same
 from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Layer
-from minialex.training.optim import SGD, Plateau
+from minialex.training.optim import SGD
 from minialex.training.reports import Scores
+from minialex.training.schedules import Plateau
 from minialex.weights import gather, import_grouped, load_with_metadata, put, save, scatter
 from minialex.weights.record import STATE_KEY, checked_record, record_of, why_other
 from minialex.weights.records import (

@@ -4,8 +4,11 @@ users are told."""
 import argparse
 import multiprocessing
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 from minialex.devices.device import Device
@@ -18,6 +21,34 @@ UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
 WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
 
 
+class Description(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal: paragraphs are filled anew; lines that are set in, commands say, stay lines.
+
+    What a command does goes below it where it has no room behind it.
+    """
+
+    def _fill_text(self, text, width, indent):
+        text = re.sub(r"(?<=\S) {4,}python ", r"\n    python ", textwrap.dedent(text).strip("\n"))
+        return "\n".join(self._lines(text, width))
+
+    def _lines(self, text, width):
+        whole = {"width": width, "break_long_words": False, "break_on_hyphens": False}
+        for is_prose, lines in groupby(text.splitlines(), lambda line: line[:1].strip() != ""):
+            if is_prose:
+                yield textwrap.fill(" ".join(lines), **whole)
+                continue
+            for line in lines:
+                command, *behind = re.split(r"(?<=\S)\s{2,}", line)
+                if len(line) <= width or len(behind) != 1:
+                    yield line
+                    continue
+                left = " " * (len(line) - len(line.lstrip()) + 4)
+                yield from [
+                    command,
+                    textwrap.fill(*behind, initial_indent=left, subsequent_indent=left, **whole),
+                ]
+
+
 class Parser(argparse.ArgumentParser):
     """argparse's, which names what a misspelt option, choice or command may have meant. Options are written out.
 
@@ -28,8 +59,10 @@ class Parser(argparse.ArgumentParser):
     argparse.ArgumentError: argument --size: invalid choice: 'smal' (did you mean small?); there are small, large
     """
 
-    def __init__(self, *args, allow_abbrev=False, **others):
-        super().__init__(*args, allow_abbrev=allow_abbrev, **others)
+    def __init__(self, *args, allow_abbrev=False, formatter_class=Description, **others):
+        if formatter_class is argparse.RawDescriptionHelpFormatter:
+            formatter_class = Description
+        super().__init__(*args, allow_abbrev=allow_abbrev, formatter_class=formatter_class, **others)
 
     def parse_known_args(self, args=None, namespace=None):
         """Misspelt options first: else what is said may be that the right one is missing."""

@@ -8,7 +8,7 @@ from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
 from minialex.layers.layer import Array, Layer
 from minialex.layers.sequential import Model
-from minialex.training.arrays import BATCH_SIZE, batches_of, is_like_array, lent
+from minialex.training.arrays import BATCH_SIZE, given_batches, is_like_array, lent
 from minialex.training.reports import Scores
 
 # Numbers that grow beyond bounds need no warnings from NumPy: the loop looks for them itself, and stops.
@@ -38,7 +38,7 @@ def evaluate(
     evaluate(model, x, y): arrays, as `fit` takes them; or evaluate(model, batches). loss: a loss layer; left out, the
     model's own. Neither x nor y is written to.
     """
-    batches = _given("evaluate", model, x, y, batches, batch_size)
+    batches = given_batches("evaluate", model, x, y, batches, batch_size)
     total = Scores()
     with lent(model, loss), np.errstate(**QUIET):
         for logits, labels in _logits(model, batches):
@@ -77,9 +77,7 @@ def predict(
     (3, 10)
     """
     alone = batches is None and is_like_array(x)
-    if alone:
-        batches = batches_of(model, x, batch_size=batch_size)
-    batches = batches if alone else _given("predict", model, x, None, batches, batch_size)
+    batches = given_batches("predict", model, x, None, batches, batch_size, labels=False)
     pairs = [(to_numpy(logits), labels) for logits, labels in _logits(model, batches)]
     logits, labels = zip(*pairs, strict=True)
     return np.concatenate(logits) if alone else (np.concatenate(logits), np.concatenate(labels))
@@ -99,20 +97,6 @@ def classes_of(model: Layer, batches) -> int:
             "ends in (N, classes), as Flatten() and then Linear(..., classes) give it"
         )
     return logits.shape[1]
-
-
-def _given(function, model, x, y, batches, batch_size):
-    """The batches that a function was given, or those of its arrays."""
-    found = x if batches is None else batches
-    if hasattr(found, "in_order") and y is None:
-        return found
-    if batches is None and is_like_array(x) and y is not None:
-        return batches_of(model, x, y, batch_size)
-    raise TypeError(
-        f"{function} takes arrays, {function}(model, {'x' if function == 'predict' else 'x, y'}), or batches with "
-        f"their labels, {function}(model, batches), as mx.data.ArrayBatches makes them; it was given "
-        + ", ".join(type(one).__name__ for one in (x, y, batches) if one is not None)
-    )
 
 
 def _logits(model, batches, **crops):

@@ -11,7 +11,7 @@ from minialex.models.smart_record import first_of_record
 from minialex.training.command_line import amount, number, share, whole_number
 from minialex.training.exits import check_epochs, exit_by_exit, first_epoch, turns_of
 from minialex.training.networks import spelt
-from minialex.training.optim import Constant, make_schedule
+from minialex.training.schedules import Constant, make_schedule
 from minialex.weights import read_record
 from minialex.weights.foreign import put_pretrained
 from minialex.words import counted

@@ -8,6 +8,7 @@ from pathlib import Path
 from minialex.training.progress import Progress
 from minialex.training.reports import ErrorReport
 from minialex.training.runs import BEST, HISTORY
+from minialex.weights import write_whole
 
 
 def history_csv(history: list[dict], report: ErrorReport) -> bytes:
@@ -19,6 +20,11 @@ def history_csv(history: list[dict], report: ErrorReport) -> bytes:
     for row in history:
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
     return text.getvalue().encode()
+
+
+def write_history(path: Path, history: list[dict], report: ErrorReport) -> None:
+    """history.csv, whole."""
+    write_whole(path, history_csv(history, report))
 
 
 def best_is_given_up(folder: Path, progress: Progress, report: ErrorReport, best_from: int) -> bool:

@@ -4,8 +4,9 @@ import inspect
 import math
 import time
 from collections.abc import Callable
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ import numpy as np
 from minialex.data.classes import check_classes
 from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
-from minialex.errors import CheckpointError, NotFinite
+from minialex.errors import NotFinite
 from minialex.layers.layer import Array, Layer
 from minialex.shapes import positive
-from minialex.training.alone import Alone, checksum, weights_of
+from minialex.training.alone import Alone, weights_of, what_it_learns
 from minialex.training.arrays import (
     BATCH_SIZE,
     WAYS,
@@ -24,42 +25,35 @@ from minialex.training.arrays import (
     cast_of,
     check_batches,
     check_labels,
+    check_model,
     is_like_array,
     lends_loss,
     lent,
     pair_of,
     schedule_of,
 )
-from minialex.training.checkpoint import Checkpoint, check_finite, save_checkpoint
-from minialex.training.evaluation import QUIET, classes_of, evaluate, scores_of
-from minialex.training.evaluation import evaluate_ten_crop as evaluate_ten_crop
-from minialex.training.evaluation import predict as predict
-from minialex.training.history import best_is_given_up, history_csv
+from minialex.training.checkpoint import Checkpoint, check_finite
+from minialex.training.evaluation import (
+    QUIET,
+    classes_of,
+    evaluate,
+    evaluate_ten_crop,
+    predict,
+    scores_of,
+)
+from minialex.training.keeping import Kept, resumed
 from minialex.training.lock import alone_in_folder
-from minialex.training.optim import SGD, Constant, Plateau, settings_of, take_up
+from minialex.training.optim import SGD
 from minialex.training.progress import Progress
 from minialex.training.reports import ErrorReport, Pace, Scores, SilentReport
-from minialex.training.runs import (
-    BEST,
-    CHECKPOINT,
-    GOOD,
-    HISTORY,
-    MODEL,
-    SETTINGS,  # noqa: F401 (it belongs to the names of a run's files, with the others)
-    advice_when_spoiled,
-    write_settings,
-)
-from minialex.weights import (
-    as_metadata,
-    copy_whole,
-    export_grouped,
-    record_of,
-    save,
-    write_whole,
-)
-from minialex.weights.files import remove_unfinished
-from minialex.weights.records import CELL, like, partly
+from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, SETTINGS, advice_when_spoiled
+from minialex.training.schedules import Constant, Plateau
 from minialex.words import counted
+
+__all__ = [
+    "BEST", "CHECKPOINT", "GOOD", "HISTORY", "MODEL", "SETTINGS", "evaluate", "evaluate_ten_crop", "fit", "fit_arrays",
+    "fit_batches", "predict", "scores_of", "train_epoch", "train_step",
+]  # fmt: skip
 
 
 @lends_loss
@@ -154,9 +148,7 @@ def fit_arrays(
     >>> evaluate(model, x, y, loss=SoftmaxCrossEntropy()).error < history[0]["train_error"]
     True
     """
-    if not isinstance(model, Layer):
-        made = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
-        raise TypeError(f"fit: the model is {made}, not a network: mx.models.lenet5(), mx.Sequential(...)")
+    check_model(model, "fit")
     report = report or ErrorReport()
     schedule = schedule_of(schedule, lr, positive(epochs, "epochs"))
     train = batches_of(model, x, y, batch_size, seed)
@@ -234,139 +226,42 @@ def fit_batches(
     for batches in (train, test, holdout):
         check_classes(model, batches)
     cluster = cluster or Alone()
-    cluster.check_alike(lambda: _learned(model, optimizer, schedule, epochs, [train, test, holdout]))
+    cluster.check_alike(lambda: what_it_learns(model, optimizer, schedule, epochs, train, test, holdout))
     report = (report or ErrorReport()) if cluster.first else SilentReport(report)
-    keeps = folder is not None
-    folder = Path(folder) if keeps and cluster.first else None
-    resume = cluster.from_first(resume)
+    kept = Kept(folder, model, optimizer, schedule, settings, report, best_from, writes=cluster.first)
     train, test, holdout = (cluster.share(batches) for batches in (train, test, holdout))
-    record = as_metadata(record_of(model, settings))
-    progress = Progress()
+    progress, resume = Progress(), cluster.from_first(resume)
     if resume is not None:
-        known = partly(like(asdict(progress)))  # what is added in later versions may be missing, or be more
-        rows = [dict.fromkeys(report.columns, CELL)]
-        resume.check().check({"progress": {**known, "history": rows}})
-        state = resume.state["progress"]
-        progress = Progress.of({name: state[name] for name in known if name in state})
-        saved, was = resume.state["schedule"], resume.state.get("schedule_settings")
-        if saved and "lr" not in saved:  # an older one; its run's settings may say it
-            saved = {**saved, "lr": resume.state["settings"].get("lr", schedule.lr)}
-        try:
-            said = take_up(schedule, saved, was, progress.epoch + progress.step / max(1, len(train)), epochs)
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{resume.path} is no whole checkpoint: its schedule ({error})") from error
-        resume.restore(model, optimizer)
-        if progress.epoch < epochs:
-            report.say(said)
-
-    def checkpoint(good=True):
-        if keeps and not folder:  # it is written by another process; this one hears of the same numbers
-            check_finite(model, optimizer)
-        if folder:
-            state = {"progress": asdict(progress), "settings": settings or {}}
-            state |= {"schedule": schedule.state(), "schedule_settings": settings_of(schedule)}
-            with _said_when(progress):
-                save_checkpoint(folder / CHECKPOINT, model, optimizer, state)
-            if good and progress.good:
-                copy_whole(folder / CHECKPOINT, folder / GOOD)
-
-    def results():
-        """What is made from finished epochs; after a resume again, since the run may have been killed before it."""
-        if folder:
-            write_history(folder / HISTORY, progress.history, report)
-            errors = [report.held_out_error(row) for row in progress.history[best_from:]]
-            errors = [error for error in errors if error is not None]
-            if progress.step == 0 and errors and errors[-1] < min(errors[:-1], default=math.inf):
-                save(folder / BEST, export_grouped(model), record)
-
-    def end_epoch():
-        """Test, and keep what there is."""
-        nonlocal progress
-        started = time.perf_counter()
-        sets = {"test": test, "holdout": holdout}
-        tested = {
-            name: cluster.total(evaluate(model, batches))
-            for name, batches in sets.items()
-            if batches is not None
-        }
-        with _said_when(progress, ended=True):
-            _check_tested(model, optimizer, tested)
-        seconds = progress.seconds + time.perf_counter() - started
-        row = report.row(epoch + 1, schedule(epoch), progress.scores, tested, seconds, progress.seconds)
-        schedule.end_of_epoch(report.held_out_error(row))
-        progress = progress.next_epoch(row, tested)
-        cluster.check_alike(lambda: {"weights with the checksum": weights_of(model)})
-        checkpoint()
-        results()
-        report.say(report.line(row, epochs))
-
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(folder)  # of a run that was killed while it wrote
-        write_settings(folder, settings or {})
-        _keep_good(folder, resume, progress)
-        if resume and best_is_given_up(folder, progress, report, best_from):
-            (folder / BEST).unlink()
-            report.say(f"{folder / BEST} was of a later epoch, which is given up: it is removed.")
-        if resume and Path(resume.path).resolve() != (folder / CHECKPOINT).resolve():
-            checkpoint(good=False)  # from here on this folder can be resumed, whatever happens
-        results()
+        progress = resumed(resume, model, optimizer, schedule, len(train), epochs, report)
+    kept.begin(progress, resume)
     try:
         with cluster.at_work(model, train, optimizer):
             for epoch in range(progress.epoch, epochs):
                 if each_epoch:
                     each_epoch(epoch, progress.step > 0)
+                save_now, every = partial(kept.checkpoint, progress), checkpoint_every
                 train_epoch(
-                    model,
-                    optimizer,
-                    schedule,
-                    train,
-                    progress,
-                    report,
-                    epochs,
-                    checkpoint,
-                    checkpoint_every,
-                    cluster,
+                    model, optimizer, schedule, train, progress, report, epochs, save_now, every, cluster
                 )
                 with cluster.whole(optimizer):
-                    end_epoch()
+                    progress = end_epoch(
+                        model,
+                        optimizer,
+                        schedule,
+                        {"test": test, "holdout": holdout},
+                        progress,
+                        report,
+                        cluster,
+                    )
+                    kept.checkpoint(progress)
+                    kept.results(progress)
+                report.say(report.line(progress.history[-1], epochs))
     except NotFinite as error:
-        if not folder:
+        if not kept.folder:
             raise
-        raise type(error)(f"{error}. {advice_when_spoiled(folder)}") from error
-    if folder:
-        save(folder / MODEL, export_grouped(model), record)
-        if progress.good:
-            (folder / GOOD).unlink(missing_ok=True)
-        elif (folder / GOOD).is_file():
-            report.say(f"The last epoch did not end well. {advice_when_spoiled(folder)}")
+        raise type(error)(f"{error}. {advice_when_spoiled(kept.folder)}") from error
+    kept.end(progress)
     return progress.history
-
-
-def _learned(model, optimizer, schedule, epochs, sets):
-    """What must be alike in all processes of a run, by name."""
-    numbers = optimizer.lr, optimizer.momentum, optimizer.weight_decay, optimizer.penalty
-    found = {"NumPy": np.__version__, "a network with the checksum": weights_of(model), "epochs": epochs}
-    found |= {"the schedule": repr(schedule), "the optimizer's numbers": numbers}
-    for name, batches in zip(("training", "test", "held-out"), sets, strict=True):
-        if batches is not None:
-            labels = f"{len(batches.labels)} with the checksum {checksum(np.asarray(batches.labels))}"
-            found |= {
-                f"{name} labels": labels,
-                f"{name} batches": (batches.batch_size, getattr(batches, "seed", None)),
-            }
-    return found
-
-
-def _keep_good(folder, resume, progress):
-    """good.safetensors as the run begins: none, or what the resumed one has."""
-    if resume is None or Path(resume.path).parent.resolve() != folder.resolve():
-        (folder / GOOD).unlink(missing_ok=True)  # another run's
-    if resume is None:
-        return
-    source = Path(resume.path) if progress.good else Path(resume.path).with_name(GOOD)
-    if source.is_file() and source.resolve() != (folder / GOOD).resolve():
-        copy_whole(source, folder / GOOD)
 
 
 def _check_tested(model, optimizer, tested):
@@ -378,15 +273,20 @@ def _check_tested(model, optimizer, tested):
             scores.check_finite(f"on {sets[name]}")
 
 
-@contextmanager
-def _said_when(progress, ended=False):
-    """Let a NotFinite begin with when it was: progress counts the epoch that has `ended`, or is about to."""
-    steps = f"{counted(progress.step, 'step')} of epoch {progress.epoch + 1}"
-    when = f"epoch {progress.epoch + ended}" if ended or not progress.step else steps
-    try:
-        yield
-    except NotFinite as error:
-        raise NotFinite(f"after {when}, {error}") from error
+def end_epoch(model, optimizer, schedule, sets, progress, report, cluster) -> Progress:
+    """Test on the sets that are not trained on; tell the schedule; where the run stands now."""
+    started = time.perf_counter()
+    tested = {
+        name: cluster.total(evaluate(model, batches)) for name, batches in sets.items() if batches is not None
+    }
+    with progress.said_when(ended=True):
+        _check_tested(model, optimizer, tested)
+    seconds = progress.seconds + time.perf_counter() - started
+    lr = schedule(progress.epoch)
+    row = report.row(progress.epoch + 1, lr, progress.scores, tested, seconds, progress.seconds)
+    schedule.end_of_epoch(report.held_out_error(row))
+    cluster.check_alike(lambda: {"weights with the checksum": weights_of(model)})
+    return progress.next_epoch(row, tested)
 
 
 def train_epoch(
@@ -495,8 +395,3 @@ def _read(waiting, progress, steps, model, cluster):
         progress.add(step, lr, scores, count)
     waiting.clear()
     return max(counts)
-
-
-def write_history(path: Path, history: list[dict], report: ErrorReport) -> None:
-    """history.csv, whole."""
-    write_whole(path, history_csv(history, report))

@@ -14,6 +14,7 @@ from minialex.training.runs import PIXELS, weight_file
 from minialex.weights import check_record, import_grouped, read_record
 from minialex.weights.foreign import for_model, last_layers
 from minialex.weights.recognise import first_difference, nearest, recognised
+from minialex.words import did_you_mean
 
 ALEXNETS = ("preset", "init", "scale")  # settings that no other network has
 DEFAULTS = {
@@ -176,8 +177,10 @@ def freeze(model: Model, names: str) -> set[str]:
     if unknown := sorted(layer for layer in wanted if not any(p.startswith(f"{layer}.") for p in parameters)):
         known = dict.fromkeys(name.split(".")[0] for name in parameters)
         deep = next((name.rpartition(".")[0] for name in parameters if name.count(".") > 1), None)
+        inner = {name.rpartition(".")[0] for name in parameters}
+        meant = did_you_mean(unknown[0], [*known, *sorted(inner)]) if len(unknown) == 1 else ""
         raise ValueError(
-            f"--freeze: no layer is called {', '.join(unknown)}; there are {', '.join(known)}"
+            f"--freeze: no layer is called {', '.join(unknown)}{meant}; there are {', '.join(known)}"
             + (f", and what is inside of them, as {deep}" if deep else "")
         )
     frozen = {name for name in parameters if inside(name)}

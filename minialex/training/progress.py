@@ -1,9 +1,11 @@
 """Where a training run stands: what checkpoints keep of it, and by which a loss that exploded is told from others."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from minialex.errors import Diverged
+from minialex.errors import Diverged, NotFinite
 from minialex.training.reports import Scores
 from minialex.words import counted
 
@@ -94,6 +96,16 @@ class Progress:
             limit=self.limit,
             good=good,
         )
+
+    @contextmanager
+    def said_when(self, ended: bool = False) -> Iterator[None]:
+        """Let a NotFinite begin with when it was: this counts the epoch that has `ended`, or is about to."""
+        steps = f"{counted(self.step, 'step')} of epoch {self.epoch + 1}"
+        when = f"epoch {self.epoch + ended}" if ended or not self.step else steps
+        try:
+            yield
+        except NotFinite as error:
+            raise NotFinite(f"after {when}, {error}") from error
 
     @property
     def spoiled(self) -> str:

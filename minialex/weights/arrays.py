@@ -197,7 +197,7 @@ def torch_tensor(call: Call, storages: Mapping[str, np.ndarray]) -> np.ndarray:
                     f"a tensor of shape {shape} reads beyond its {counted(len(numbers), 'number')}"
                 )
             if length > max(len(numbers), MOST_NUMBERS):
-                raise ValueError(f"a tensor repeats its {len(numbers):,} numbers to {length:,}")
+                raise ValueError(f"a tensor repeats its {counted(len(numbers), 'number')} to {length:,}")
             width = numbers.itemsize
             return np.ndarray(shape, numbers.dtype, numbers, width * offset, [width * step for step in steps])
     raise ValueError("it does not describe its tensors as PyTorch does")
@@ -214,7 +214,7 @@ def exactly(content: bytes, count: int, dtype: np.dtype) -> bytes:
     """The content, if it is as long as so many numbers."""
     if len(content) != count * dtype.itemsize:
         raise ValueError(
-            f"{count} numbers of {dtype} should take {count * dtype.itemsize} bytes, not {len(content)}"
+            f"{counted(count, 'number')} of {dtype} should take {count * dtype.itemsize} bytes, not {len(content)}"
         )
     return content
 

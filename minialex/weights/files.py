@@ -14,6 +14,7 @@ from minialex.errors import CheckpointError
 from minialex.weights.reading import MEBI
 from minialex.weights.records import parse
 from minialex.weights.seal import VELOCITY, is_sealed, unsealed
+from minialex.words import counted
 
 MOST_HEADER = 16 * MEBI
 # safetensors' kinds of numbers as NumPy has them; of bfloat16 the bits.
@@ -73,7 +74,7 @@ def _header(file) -> tuple[dict, int]:
     """What is said of the arrays, in JSON, and where their numbers begin."""
     length, there = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
     if length > there - 8:
-        raise ValueError(f"it has {there:,} bytes, and should have a header of {length:,}")
+        raise ValueError(f"it has {counted(there, 'byte')}, and should have a header of {length:,}")
     if length > MOST_HEADER:
         raise ValueError(f"its header has {length:,} bytes; the most is {MOST_HEADER:,}")
     header = parse(file.read(length))

@@ -8,6 +8,7 @@ from minialex.devices.device import device_of, to_numpy, transfer
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_different
 from minialex.layers.parameter import Buffer, Parameter
+from minialex.words import counted
 
 Named = tuple[str, Parameter | Buffer]  # as `named_parameters()` and `named_buffers()` give them
 
@@ -50,9 +51,8 @@ def gather(named: list[Named], values: list[Array]) -> dict[str, np.ndarray]:
         missing[name] = missing.get(name, target.size) - value.size
     for name, count in missing.items():
         if count:
-            raise ValueError(
-                f"{name}: one tower's part alone is here, the other's {count:,} numbers are missing"
-            )
+            are = counted(count, "number is", "numbers are")
+            raise ValueError(f"{name}: one tower's part alone is here, the other's {are} missing")
     return whole
 
 

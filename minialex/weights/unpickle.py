@@ -158,7 +158,7 @@ def _from_zip(archive: zipfile.ZipFile, path, size: int):
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{name} is packed in a way that PyTorch does not use")
         if wanted is not None and info.file_size != wanted:
-            raise ValueError(f"{name} should have {wanted:,} bytes, and has {info.file_size:,}")
+            raise ValueError(f"{name} should have {counted(wanted, 'byte')}, and has {info.file_size:,}")
         if info.file_size > left:
             raise ValueError(f"its parts unpack to far more than the {size:,} bytes of the file")
         left -= info.file_size

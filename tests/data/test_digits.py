@@ -1,5 +1,6 @@
 """Drawn digits: the same seed gives the same bits, they look like MNIST's, and they can be told apart."""
 
+import importlib.metadata
 import subprocess
 import sys
 import time
@@ -186,7 +187,9 @@ def test_centring_moves_by_whole_pixels_and_adds_the_jitter():
 
 
 def test_all_fonts_come_with_matplotlib():
-    assert [font.name for font in digits._fonts()] == list(digits.FONTS)
+    version = tuple(map(int, importlib.metadata.version("matplotlib").split(".")[:2]))
+    there = [name for name in digits.FONTS if name != "cmti10.ttf" or version >= (3, 11)]
+    assert [font.name for font in digits._fonts()] == there
 
 
 def test_a_missing_font_is_left_out(forget_fonts, monkeypatch):

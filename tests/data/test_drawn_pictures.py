@@ -115,7 +115,7 @@ def test_a_set_is_known_by_its_names_not_by_their_number(tmp_path):
         shutil.copy(first, first.parent / hidden)
     assert draw_pictures(folder, train=10, val=10, size=16) == folder
     first.rename(first.with_name("99999.jpg"))
-    with pytest.raises(DataError, match="holds 19 of its 20 drawn pictures, and 1 others: delete it"):
+    with pytest.raises(DataError, match="holds 19 of its 20 drawn pictures, and 1 other: delete it"):
         draw_pictures(folder, train=10, val=10, size=16)
 
 

@@ -1112,7 +1112,7 @@ def test_labels_missing_from_the_ground_truth_are_named(program, own_pictures):
 
 def an_empty_class(root):
     (root / "train" / "white").mkdir()
-    return "train has 1 class folders without a picture (.jpeg, .jpg, .png): white"
+    return "train has 1 class folder without a picture (.jpeg, .jpg, .png): white"
 
 
 def one_class(root):
@@ -1221,7 +1221,10 @@ def test_weights_of_another_network_are_refused(program, pictures, tmp_path):
         (["-e", "--resume", "nothing"], "there is no file nothing"),
         (["-e", "--resume", "."], "train first"),
         (["--pretrained", "nothing.npy"], "there is no file nothing.npy"),
-        (["--freeze", "conv1,conv9"], "--freeze: no layer is called conv9; there are conv1, conv2, "),
+        (
+            ["--freeze", "conv1,conv9"],
+            "?); there are conv1, conv2, ",
+        ),
         (
             ["--freeze", "conv1,conv2,conv3,conv4,conv5,fc6,fc7,fc8"],
             "with all layers frozen there is nothing to train",

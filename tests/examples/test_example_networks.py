@@ -454,7 +454,7 @@ def test_classify_says_what_does_not_fit(classify, theirs, pictures, arguments, 
         (
             "-a resnet18 --small --freeze layer9",
             1,
-            "no layer is called layer9; there are conv1, bn1, layer1, layer2",
+            "no layer is called layer9 .*; there are conv1, bn1, layer1, layer2",
         ),
         (
             "-a resnet34 --pretrained RUN",

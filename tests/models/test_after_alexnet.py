@@ -9,12 +9,10 @@ import minialex as mx
 from minialex.layers.sequential import all_layers
 from minialex.models import inception
 from minialex.models.densenet import DenseLayer
+from minialex.models.inception_resnet import V1, V2, InceptionResidual
 from minialex.models.inception_v4 import (
-    V1,
-    V2,
     BlockMaker,
     InceptionC,
-    InceptionResidual,
     inception_a,
     inception_b,
     reduction_a,
@@ -270,7 +268,7 @@ def test_exits_that_fit_nowhere_are_refused():
     (lambda: models.densenet(120), "there is no DenseNet-120: use 121, 161, 169, 201"),
     (lambda: models.densenet(41, preset="small"), "has 6n \\+ 4 layers: 10, 16, 22, 40, 100, ..., not 41"),
     (lambda: models.inception_resnet(3), "there are Inception-ResNet-v1 and v2, not 3"),
-    (lambda: models.inception_resnet(1, preset="slim"), "'slim' of Inception-ResNet-v1: use paper, small"),
+    (lambda: models.inception_resnet(1, preset="slim"), "preset of Inception-ResNet-v1 'slim': use paper, small"),
     (lambda: models.googlenet(preset="caffe"), "unknown preset 'caffe': use paper, torchvision, small"),
     (lambda: models.zfnet(image_size=62), "pictures of 62 pixels are too small for this network: 63 is the least"),
     (lambda: models.zfnet(preset="small", image_size=11), "11 pixels .*: 12 is the least"),

@@ -293,7 +293,7 @@ def test_width_scales_maps_and_keeps_them_even(width, maps):
             {"preset": "alex"},
             "unknown preset 'alex': use paper, cuda-convnet, bvlc, torchvision, ungrouped",
         ),
-        ({"init": "xavier"}, 'unknown init \'xavier\': use "preset" or "he"'),
+        ({"init": "xavier"}, "unknown init 'xavier': use preset, he"),
         ({"preset": "bvlc", "towers": 2}, 'preset "bvlc" has 1 tower, not 2'),
         ({"preset": "torchvision", "towers": 2}, 'preset "torchvision" has 1 tower, not 2'),
         ({"preset": "ungrouped", "towers": 0}, 'preset "ungrouped" has 1 tower, not 0'),

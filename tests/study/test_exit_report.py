@@ -25,7 +25,7 @@ def test_what_really_leaves_is_what_the_answers_say(model):
     data = batches(model)
     answers = answers_of(model, data)
     for leave_at in (0.0, float(np.sort(answers.sure[:, 0])[5] - 1e-4), 1.0):
-        left = exit_report.leave(model, data, leave_at)
+        left = exit_report.leave(model, data, leave_at=leave_at)
         wanted = leaving(answers, exit_costs(model), leave_at)
         assert left.leaving.pictures == wanted.pictures
         assert (left.leaving.error, left.leaving.cost) == (wanted.error, wanted.cost)
@@ -36,9 +36,9 @@ def test_what_really_leaves_is_what_the_answers_say(model):
 def test_the_network_is_as_it_was_before(model):
     for mode, own in ((True, 0.3), (False, None)):
         model.train(mode).leave_at = own
-        exit_report.leave(model, batches(model), 0.5)
+        exit_report.leave(model, batches(model), leave_at=0.5)
         with pytest.raises(ValueError, match="there are no pictures"):
-            exit_report.leave(model, Nothing(), 0.5)
+            exit_report.leave(model, Nothing(), leave_at=0.5)
         assert (model.training, model.leave_at) == (mode, own)
 
 
@@ -50,7 +50,7 @@ class Nothing:
 def test_seconds_are_those_of_a_thousand_pictures_without_the_reading(model, monkeypatch):
     ticks = iter(np.arange(0, 1000, 0.5))  # each look at the clock is half a second later
     monkeypatch.setattr(exit_report.time, "perf_counter", lambda: next(ticks))
-    left = exit_report.leave(model, batches(model, count=8, size=4), 0.5)
+    left = exit_report.leave(model, batches(model, count=8, size=4), leave_at=0.5)
     assert (left.seconds, left.seconds_to_the_end) == (125, 125)  # 2 batches, 1 second for 8 pictures
 
 

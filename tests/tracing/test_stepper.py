@@ -420,6 +420,48 @@ def test_every_step_can_be_clicked_through_and_fits_on_a_projector(browser, tmp_
     assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
 
 
+PLURALS = """  // what is read on the page, and in the labels that screen readers say
+    const labels = [...document.querySelectorAll("[aria-label], [title], [aria-valuetext]")].flatMap(
+        (e) => ["aria-label", "title", "aria-valuetext"].map((name) => e.getAttribute(name) || ""));
+    const read = [document.body.innerText, ...labels].join("\\n");
+    return read.match(/(?<![\\w.,−-])1 (rows|columns|maps|channels|pictures|pixels|filters|numbers|paths)\\b/g) || [];
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["tiny", "blocks", "one"])
+def test_one_of_a_thing_is_no_plural(browser, tmp_path, name):
+    one = mx.Sequential(  # of everything
+        conv=mx.Conv2D(1, 1, 1),
+        pool=mx.AvgPool2D(1),
+        top=mx.MaxPool2D(1),
+        flat=mx.Flatten(),
+        fc=mx.Linear(1, 1),
+    )
+    x = np.ones((2, 1, 1, 1), np.float32)
+    found = {
+        "tiny": tiny,
+        "blocks": blocks,
+        "one": lambda: mx.trace(one, x, grad_y=np.ones((2, 1), np.float32)),
+    }[name]()
+    reader = Reader(browser, found.to_html(tmp_path / "page.html"))
+    wrong = browser.execute_script(
+        f"return data.steps.flatMap((step, k) => {{ go(k); return (() => {{ {PLURALS} }})(); }});"
+    )
+    assert wrong == []
+    assert browser.execute_script("return [0, 1, 2].map((n) => counted(n, 'row'))") == [
+        "0 rows",
+        "1 row",
+        "2 rows",
+    ]
+    labels = browser.execute_script(
+        "go(data.steps.findIndex((s) => s.layer.startsWith('fc')));"
+        "return [...document.querySelectorAll('.grid')].map((g) => g.getAttribute('aria-label'))"
+    )
+    assert any(re.search(r", 1 row, \d+ columns?$", label) for label in labels)
+    assert reader.complaints() == []
+
+
 @pytest.mark.browser
 def test_a_strange_name_is_shown_as_it_is(browser, tmp_path):
     name = "</script><b>&amp;"

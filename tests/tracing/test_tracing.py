@@ -103,7 +103,9 @@ def test_a_name_that_is_not_there_raises_with_those_that_come_near():
         found["conv1.colums"]
     with pytest.raises(KeyError, match=r"'zzz' is not in the trace of Sequential; it has x, conv1.x"):
         found["zzz"]
-    with pytest.raises(KeyError, match="'conv2' is no layer of this trace; it has 'conv1'"):
+    with pytest.raises(
+        KeyError, match=r"'conv2' is no layer of this trace \(did you mean conv1\?\); it has 'conv1'"
+    ):
         found.of("conv2")
 
 

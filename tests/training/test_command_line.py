@@ -83,6 +83,41 @@ def test_every_program_reads_its_arguments_so():
 # ---- settings -----------------------------------------------------------------------------------------
 
 
+ABOUT = """Train it, for some time, on some pictures.    python train.py [--size 12345678901]
+
+    python train.py DATA             what this one does is long, and behind it
+    python train.py                  short
+
+It goes on and on, line by line; at
+its end:    python train.py --resume
+"""
+
+
+def test_help_fills_paragraphs_and_keeps_commands_whole(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "52")
+    with pytest.raises(SystemExit):
+        command_line.Parser(prog="train.py", description=ABOUT).parse_args(["-h"])
+    said = capsys.readouterr().out.partition("\n\n")[2].partition("\noptions")[0].rstrip()
+    assert (
+        said
+        == """Train it, for some time, on some pictures.
+    python train.py [--size 12345678901]
+
+    python train.py DATA
+        what this one does is long, and behind it
+    python train.py                  short
+
+It goes on and on, line by line; at its end:
+    python train.py --resume"""
+    )
+
+
+def test_help_without_a_description_is_none(capsys):
+    with pytest.raises(SystemExit):
+        command_line.Parser(prog="train.py").parse_args(["-h"])
+    assert capsys.readouterr().out.startswith("usage: train.py [-h]\n\noptions:")
+
+
 def test_what_is_asked_goes_before_the_checkpoint_and_that_before_the_defaults():
     settings = command_line.settle(
         {"lr": 0.2}, {"lr": 0.1, "seed": 3}, {"lr": 0.5, "seed": 0, "epochs": 9}, {"lr"}

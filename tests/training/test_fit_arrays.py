@@ -347,7 +347,7 @@ def test_a_step_that_is_measured_takes_a_loss_too():
         ({"schedule": optim.Constant(1.0)}, ValueError, "lr=0.05 and schedule=Constant"),
         ({"schedule": optim.Cosine}, TypeError, "schedule is a class, Cosine: give a name"),
         ({"schedule": 0.1}, TypeError, "schedule is a float: give a name"),
-        ({"schedule": "cosinus"}, ValueError, "unknown schedule 'cosinus': use constant, step"),
+        ({"schedule": "cosinus"}, ValueError, "unknown schedule 'cosinus' (did you mean cosine?): use constant, step"),
         ({"schedule": "plateau"}, ValueError, "held out of the training set: holdout="),
         ({"epochs": 0}, ValueError, "epochs must be a whole number >= 1, not 0"),
         ({"epochs": 1.5}, ValueError, "epochs must be a whole number >= 1, not 1.5"),
@@ -385,7 +385,7 @@ def test_a_step_that_is_measured_takes_a_loss_too():
         ({"test": ()}, TypeError, "test is a tuple of 0: with arrays"),
         ({"test": (1, 2, 3)}, TypeError, "test is a tuple of 3: with arrays"),
         ({"holdout": ArrayBatches([1], [1], 1)}, TypeError, "holdout is a ArrayBatches: with arrays it is a pair"),
-        ({"test": (np.zeros((2, 1, 28, 28)), [0])}, ValueError, "test x has 2 pictures, test y 1 labels"),
+        ({"test": (np.zeros((2, 1, 28, 28)), [0])}, ValueError, "test x has 2 pictures, test y 1 label"),
         ({"test": (np.zeros((2, 1, 28, 28)), [0, 10])}, ValueError, "test y[1] is 10, out of range"),
     ],
 )  # fmt: skip

@@ -213,9 +213,12 @@ def test_what_is_frozen_keeps_its_running_numbers_and_the_rest_does_not():
     [
         (
             "conv9",
-            r"no layer is called conv9; there are features, classifier, and what is inside of them, as features",
+            r"no layer is called conv9.*; there are features, classifier, and what is inside of them, as features",
         ),
-        ("features.conv", r"no layer is called features\.conv;"),  # a name's beginning is no name
+        (
+            "features.conv",
+            r"no layer is called features\.conv .*; there are features",
+        ),  # a name's beginning is no name
         ("features,classifier", "with all layers frozen there is nothing to train"),
     ],
 )

@@ -717,9 +717,7 @@ def test_a_schedule_is_made_by_its_name(name, kind):
 
 
 def test_an_unknown_schedule_is_quoted_beside_those_that_are_known():
-    with pytest.raises(
-        ValueError, match=r"^unknown schedule 'linear': use constant, step, plateau or cosine$"
-    ):
+    with pytest.raises(ValueError, match=r"^unknown schedule 'linear': use constant, step, plateau, cosine$"):
         make_schedule("linear", 0.1, 10)
 
 

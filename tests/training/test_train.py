@@ -22,7 +22,7 @@ from minialex.data.digits import load_drawn_digits
 from minialex.data.loader import ArrayBatches
 from minialex.devices import simdevice
 from minialex.errors import CheckpointError, DataError, Diverged, FolderInUse, NotFinite
-from minialex.training import runs
+from minialex.training import history, runs
 from minialex.training.checkpoint import load_checkpoint
 from minialex.training.lock import locked
 from minialex.training.reports import ErrorReport
@@ -302,7 +302,7 @@ def test_a_run_killed_at_any_of_its_writes_goes_on(tmp_path, uninterrupted, monk
 
     def patch(function):
         monkeypatch.setattr(files, "write_whole", function)
-        monkeypatch.setattr(train, "write_whole", function)
+        monkeypatch.setattr(history, "write_whole", function)
         monkeypatch.setattr(runs, "write_whole", function)
 
     for number in range(1, 100):

@@ -15,7 +15,7 @@ from minialex.check.kept.folder import Answer, as_file, file_of, folder, read, s
 from minialex.check.kept.source import CannotBeKept, names_bound, standing_alone
 from minialex.check.verdict import NOT_WRITTEN
 from minialex.weights import write_whole
-from minialex.words import counted
+from minialex.words import counted, nearest
 
 OURS = "minialex"  # what no answer may import
 MOST_LINES = 40  # of what changed
@@ -77,7 +77,7 @@ def keep(name: str, function=None) -> Kept:
             f"keep takes the name of a check first, then your function: keep('relu_forward', relu), not {name!r} first"
         )
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
+        near = nearest(name, names(), most=3, cutoff=0.4)
         raise ValueError(
             f"no check is called {name!r}"
             + (f"; near it: {', '.join(near)}" if near else "; see mx.check.names()")

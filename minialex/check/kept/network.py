@@ -16,7 +16,7 @@ from minialex.layers.sequential import all_layers
 from minialex.models.lenet import LeNet5, lenet5
 from minialex.training.loop import train_step
 from minialex.training.optim import SGD
-from minialex.words import counted
+from minialex.words import counted, did_you_mean
 
 # Of each layer: what its two functions are kept as.
 FUNCTIONS = {
@@ -128,7 +128,7 @@ class Mine:
         Raises ValueError for a kind that there is not.
         """
         if only is not None and only not in OURS:
-            raise ValueError(f"put_into exchanges {', '.join(OURS)}, not {only!r}")
+            raise ValueError(f"put_into exchanges {', '.join(OURS)}, not {only!r}{did_you_mean(only, OURS)}")
         loss, found = getattr(model, "loss", None), {}
         named = [(layer.name or str(layer), layer) for layer in all_layers(model)]
         for name, layer in named + [("loss", loss)] * isinstance(loss, Loss):

@@ -3,6 +3,8 @@
 import inspect
 from collections.abc import Callable
 
+from minialex.words import did_you_mean
+
 RIGHT: dict[str, Callable] = {}
 WRONG: dict[str, dict[str, Callable]] = {}
 PAIRS: dict[str, dict[str, Callable]] = {}  # by what `check.catches` calls them: "linear"
@@ -70,7 +72,10 @@ def describe(check: str | None = None) -> str:
     titled += [(name, f"{name}, forward and backward alike", bugs) for name, bugs in PAIRS.items()]
     names = list(dict.fromkeys(name for name, _, _ in titled))
     if check is not None and check not in names:
-        raise KeyError(f"planted has no wrong answers for {check!r}; it has them for {', '.join(names)}")
+        meant = did_you_mean(check, names)
+        raise KeyError(
+            f"planted has no wrong answers for {check!r}{meant}; it has them for {', '.join(names)}"
+        )
     lines = []
     for name, title, bugs in titled:
         if check in (None, name):

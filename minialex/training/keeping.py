@@ -1,0 +1,135 @@
+"""What a run keeps in its folder while it trains, and how it goes on from that: the loop's memory."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+from minialex.errors import CheckpointError
+from minialex.layers.layer import Layer
+from minialex.training.checkpoint import Checkpoint, check_finite, save_checkpoint
+from minialex.training.history import best_is_given_up, write_history
+from minialex.training.optim import SGD
+from minialex.training.progress import Progress
+from minialex.training.reports import ErrorReport
+from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, advice_when_spoiled, write_settings
+from minialex.training.schedules import Constant, settings_of, take_up
+from minialex.weights import as_metadata, copy_whole, export_grouped, record_of, save
+from minialex.weights.files import remove_unfinished
+from minialex.weights.records import CELL, like, partly
+
+
+def resumed(
+    resume: Checkpoint,
+    model: Layer,
+    optimizer: SGD,
+    schedule: Constant,
+    steps: int,
+    epochs: int,
+    report: ErrorReport,
+) -> Progress:
+    """Where the checkpoint's run stands; model, optimizer and schedule are put there. steps: of an epoch.
+
+    `report` is told what another schedule does to the rate. Raises CheckpointError for what is no whole checkpoint, or
+    another model's.
+    """
+    known = partly(like(asdict(Progress())))  # what is added in later versions may be missing, or be more
+    rows = [dict.fromkeys(report.columns, CELL)]
+    resume.check().check({"progress": {**known, "history": rows}})
+    state = resume.state["progress"]
+    progress = Progress.of({name: state[name] for name in known if name in state})
+    saved, was = resume.state["schedule"], resume.state.get("schedule_settings")
+    if saved and "lr" not in saved:  # an older one; its run's settings may say it
+        saved = {**saved, "lr": resume.state["settings"].get("lr", schedule.lr)}
+    try:
+        said = take_up(schedule, saved, was, progress.epoch + progress.step / max(1, steps), epochs)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{resume.path} is no whole checkpoint: its schedule ({error})") from error
+    resume.restore(model, optimizer)
+    if progress.epoch < epochs:
+        report.say(said)
+    return progress
+
+
+class Kept:
+    """A run's files: checkpoint, history, the best and the last weights. folder: None keeps nothing.
+
+    writes: False where another process of a cluster does; then nothing happens here, but for what it may raise as well.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None,
+        model: Layer,
+        optimizer: SGD,
+        schedule: Constant,
+        settings: dict | None,
+        report: ErrorReport,
+        best_from: int = 0,
+        writes: bool = True,
+    ):
+        self.folder = Path(folder) if folder is not None and writes else None
+        self.is_kept = folder is not None
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.settings, self.report, self.best_from = settings or {}, report, best_from
+        self.record = as_metadata(record_of(model, settings))
+
+    def begin(self, progress: Progress, resume: Checkpoint | None) -> None:
+        """Make the folder, and clear away what is another run's, or of epochs that are given up."""
+        folder = self.folder
+        if not folder:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)  # of a run that was killed while it wrote
+        write_settings(folder, self.settings)
+        self._keep_good(progress, resume)
+        if resume and best_is_given_up(folder, progress, self.report, self.best_from):
+            (folder / BEST).unlink()
+            self.report.say(f"{folder / BEST} was of a later epoch, which is given up: it is removed.")
+        if resume and Path(resume.path).resolve() != (folder / CHECKPOINT).resolve():
+            self.checkpoint(progress, good=False)  # from here on this folder can be resumed, whatever happens
+        self.results(progress)
+
+    def checkpoint(self, progress: Progress, good: bool = True) -> None:
+        """All that it takes to go on from here. good: a second one stays, of the newest epoch that ended well."""
+        if not self.folder:
+            if self.is_kept:
+                with progress.said_when():  # as the one that writes does
+                    check_finite(self.model, self.optimizer)
+            return
+        state = {"progress": asdict(progress), "settings": self.settings}
+        state |= {"schedule": self.schedule.state(), "schedule_settings": settings_of(self.schedule)}
+        with progress.said_when():
+            save_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer, state)
+        if good and progress.good:
+            copy_whole(self.folder / CHECKPOINT, self.folder / GOOD)
+
+    def results(self, progress: Progress) -> None:
+        """What is made from finished epochs; after a resume again, since the run may have been killed before it."""
+        if not self.folder:
+            return
+        write_history(self.folder / HISTORY, progress.history, self.report)
+        errors = [self.report.held_out_error(row) for row in progress.history[self.best_from :]]
+        errors = [error for error in errors if error is not None]
+        if progress.step == 0 and errors and errors[-1] < min(errors[:-1], default=math.inf):
+            save(self.folder / BEST, export_grouped(self.model), self.record)
+
+    def end(self, progress: Progress) -> None:
+        """The last epoch's weights. A run that ended well needs no second checkpoint."""
+        if not self.folder:
+            return
+        save(self.folder / MODEL, export_grouped(self.model), self.record)
+        if progress.good:
+            (self.folder / GOOD).unlink(missing_ok=True)
+        elif (self.folder / GOOD).is_file():
+            self.report.say(f"The last epoch did not end well. {advice_when_spoiled(self.folder)}")
+
+    def _keep_good(self, progress, resume):
+        """good.safetensors as the run begins: none, or what the resumed one has."""
+        good = self.folder / GOOD
+        if resume is None or Path(resume.path).parent.resolve() != self.folder.resolve():
+            good.unlink(missing_ok=True)  # another run's
+        if resume is None:
+            return
+        source = Path(resume.path) if progress.good else Path(resume.path).with_name(GOOD)
+        if source.is_file() and source.resolve() != good.resolve():
+            copy_whole(source, good)
