@@ -48,6 +48,12 @@ OF_CUPY = """
     cuda.alloc_pinned_memory(_)
     cuda.get_current_stream()
     cuda.get_elapsed_time(_, _)
+    cuda.nccl.NCCL_FLOAT32
+    cuda.nccl.NCCL_FLOAT64
+    cuda.nccl.NCCL_SUM
+    cuda.nccl.NcclCommunicator(_, _, _)
+    cuda.nccl.available
+    cuda.nccl.get_unique_id()
     cuda.runtime.getDeviceCount()
     cuda.runtime.getDeviceProperties(_)
     get_default_memory_pool()
@@ -275,7 +281,13 @@ def asked_of_cupy():
             name = (
                 name_of(node, known) if isinstance(node, ast.Attribute) and id(node) not in longer else None
             )
-            if name is None or name in {"cuda", "cuda.runtime", "ndarray", *NAMES["function"].split()}:
+            if name is None or name in {
+                "cuda",
+                "cuda.nccl",
+                "cuda.runtime",
+                "ndarray",
+                *NAMES["function"].split(),
+            }:
                 continue
             if id(node) in calls:
                 given = calls[id(node)]
