@@ -281,7 +281,7 @@ def evaluate(args):
     arrays, of_run = read_weights(path)
     check_whose(path, spelt_for(args), arrays, of_run)
     of_run = {**of_run, **whose(args, path, arrays, of_run)}
-    settings = settings_for(args, of_run, of_run, may_change=set(DEFAULTS) - {"preset"})
+    settings = settings_for(args, asked_of(args), of_run, of_run, may_change=set(DEFAULTS) - {"preset"})
     use_threads(settings["threads"])
     count = outputs_in(path, arrays, settings["arch"], settings["small"])
     names = [f"class {i}" for i in range(count)]
@@ -339,6 +339,7 @@ def train_in(output, args):
         may_change = may_change - {"epochs"}  # by which each exit has its turn
     if of_run and not (checkpoint or args.pretrained) and of_run.get("pretrained"):  # it begins as it began
         args.pretrained, args.arch, args.small = (of_run[name] for name in ("pretrained", "arch", "small"))
+        args.width = args.width or of_run.get("width")
     asked = asked_of(args)
     if args.pretrained and checkpoint:
         del asked["pretrained"]
@@ -351,7 +352,7 @@ def train_in(output, args):
         of_pretrained = {**of_pretrained, **whose(args, path, arrays, of_pretrained)}
         there = exit_runs.exits_in(arrays)
     check_preset(args.pretrained, of_pretrained.get("preset"), args.preset)
-    settings = settings_for(args, of_run, of_pretrained or of_run or {}, may_change)
+    settings = settings_for(args, asked, of_run, of_pretrained or of_run or {}, may_change)
     if not checkpoint:
         settings.pop("classes", None)  # the pictures say
     if is_smart(settings):

@@ -5,10 +5,10 @@ random states and the optimizer's are as they were. Memory follows a rule:
 
     bytes = 3 * parameters + 2 * batch * what forward keeps for backward + what does not grow
 
-The first are weights, gradients and momentum. What forward keeps is counted in the copy; backward has gradients of about
-the same sizes, whose memory is used again. What does not grow: the budget of each thread for im2col, and on a CPU
-Python and its packages. Measured peaks were between 0.75 and 1.4 times of that (AlexNet at batch 128, its small version,
-VGG-11, ResNet-18, ResNet-20); so "about" means: within a factor of 1.5.
+The first are weights, gradients and momentum. What forward keeps is counted in the copy; backward has gradients of
+about the same sizes, whose memory is used again. What does not grow: the budget of each thread for im2col, and on a CPU
+Python and its packages. AlexNet at batch 128, its small version, VGG-11, ResNet-18 and ResNet-20 had measured peaks of
+0.75 to 1.35 times that, so "about" means: within a factor of 1.5. Of a SmartNet all exits are counted.
 """
 
 import copy
@@ -26,7 +26,7 @@ from minialex.training.optim import SGD
 from minialex.words import as_bytes, as_duration, counted
 
 PYTHON = 200 * 2**20  # bytes of the interpreter with NumPy, its BLAS, Pillow and Matplotlib
-TIMED = {"cpu": 30e9, "sim": 3e9, "cuda": 1e13}  # multiply-adds of the timed step's forward pass, at most
+TIMED = {"cpu": 12e9, "sim": 1e9, "cuda": 1e13}  # multiply-adds of the timed step's forward pass, at most
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def pictures_to_time(multiply_adds: int, batch_size: int, device: Device) -> int
     """How many pictures the timed step has: all of a batch, or as many as keep it short; 2 at least, if there are.
 
     >>> pictures_to_time(724_406_816, 128, Device("cpu")), pictures_to_time(10**10, 64, Device("cpu"))
-    (41, 3)
+    (16, 2)
     """
     most = int(TIMED[device.kind] // max(1, multiply_adds))
     return min(batch_size, max(2, most))

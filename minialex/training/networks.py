@@ -92,12 +92,12 @@ def check_sizes(path, arrays: Mapping, known: Mapping, arch: str, asked: Mapping
     >>> arrays = export_grouped(alexnet(2, "cpu", width=0.0625, image_size=67))
     >>> check_sizes("mine", arrays, {"preset": "paper"}, "alexnet", {"width": 0.25})
     Traceback (most recent call last):
-    ValueError: mine has 6 maps in conv1, and with --width 0.25 there would be 24: leave that out, or begin without mine
+    ValueError: mine has 6 maps in conv1, and with --width 0.25 there would be 24: leave that out, it is for ...
     """
     asked = dict(asked)
-    if arch == "alexnet" and asked.get("small"):
+    if arch == "alexnet" and asked.get("small") and not known.get("small"):
         asked = {**{name: SMALL_ALEXNET[name] for name in ("width", "image_size")}, **asked}
-    end = f"leave that out, or begin without {path}"
+    end = "leave that out, it is for networks with new weights"
 
     def option(name):
         is_small = asked.get("small") and arch == "alexnet" and asked[name] == SMALL_ALEXNET[name]

@@ -161,12 +161,12 @@ def check_others(args, arch: str) -> None:
     check_device(arch, args.devices)
 
 
-def settings_for(args, of_run: Mapping | None, known: Mapping, may_change) -> dict:
+def settings_for(args, asked: Mapping, of_run: Mapping | None, known: Mapping, may_change) -> dict:
     """A run's settings: see `settle`; with the squares that go with the size of the crops, and after a check of sizes.
 
-    known: what a run or pretrained weights say, see `defaults_for`. Raises ValueError for what cannot be.
+    asked: what `asked_of` gives, or less. known: what a run or pretrained weights say, see `defaults_for`.
+    Raises ValueError for what cannot be.
     """
-    asked = asked_of(args)
     of_run = of_other_pictures(of_run, asked)
     defaults = defaults_for(args, known)
     settings = settle(asked, of_run, defaults, may_change)

@@ -13,6 +13,7 @@ import numpy as np
 from minialex.data.decode import FORMATS, open_picture
 from minialex.models.names import SMALL_NETWORKS
 from minialex.training.networks import pictures_wanted
+from minialex.words import counted
 
 WEIGHTS = 1000  # for each training picture
 TIMES = 3  # as wide as a picture, at most, the crop
@@ -33,7 +34,7 @@ def advice(parameters: int, settings: Mapping, files) -> str:
     crop, reasons = pictures_wanted(settings).crop, []
     if parameters > WEIGHTS * len(files) and not settings["pretrained"]:
         each = round(parameters / len(files))
-        reasons.append(f"{len(files):,} training pictures are few for it: {each:,} weights for each")
+        reasons.append(f"{each:,} weights for each of {counted(len(files), 'training picture')}")
     side = median_side(files)
     if side and TIMES * side < crop:
         reasons.append(f"pictures of {side} pixels (the median) are enlarged to {settings['side']}")
