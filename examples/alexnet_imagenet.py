@@ -272,7 +272,9 @@ WHAT_WAS_DONE = """
 This was a small AlexNet: the same two towers with a quarter of the maps and units, trained on drawn pictures, which
 went as JPEG files through the same reading, cropping and colour noise as photographs. The real network is
     python examples/alexnet_imagenet.py /data/imagenet
-with /data/imagenet/train/<class>/*.JPEG and /data/imagenet/val/<class>/*.JPEG; it wants two GPUs, or one."""
+with /data/imagenet/train/<class>/*.JPEG and /data/imagenet/val/<class>/*.JPEG; it wants two GPUs, or one. With few
+pictures of your own, or small ones, in such folders, the small one is
+    python examples/alexnet_imagenet.py mine --small"""
 
 
 def evaluate(args):

@@ -41,7 +41,7 @@ def main(argv=None) -> int:
         help="lenet (default), alexnet, resnet50, vgg16_bn, inception_v3, ...",
     )
     summary.add_argument(
-        "--small", action="store_true", help="its version for pictures of 32x32 (resnet18's has 20 layers)"
+        "--small", action="store_true", help="its small version: for pictures of 32x32, alexnet's 96x96"
     )
     summary.add_argument("--variant", choices=VARIANTS, help="of LeNet-5 (default: modern)")
     summary.add_argument("--preset", choices=PRESETS, help="of AlexNet (default: paper)")
@@ -68,9 +68,7 @@ def main(argv=None) -> int:
         metavar="NAME",
         help="resnet50, vgg16_bn, ... (default: what the weights say, or their names show)",
     )
-    classify.add_argument(
-        "--small", action="store_true", default=None, help="its version for pictures of 32x32"
-    )
+    classify.add_argument("--small", action="store_true", default=None, help="its small version, see summary")
     classify.add_argument(
         "--weights", metavar="PATH", required=True,
         help="a run's folder, a weight file, BVLC's .npy, torchvision's .pth or .safetensors",
