@@ -129,7 +129,8 @@ def train_network(args, checkpoint, settings, folder):
     describe(model, pictures, folder, {**settings, "warmup": warmup})
     begun = checkpoint.state["progress"]["epoch"] if checkpoint else 0
     if begun < settings["epochs"]:
-        expected = expect(model, settings["batch_size"], pictures.seconds_to_read(prepare))
+        batch_size = min(settings["batch_size"], len(train_on.labels))
+        expected = expect(model, batch_size, pictures.seconds_to_read(prepare))
         time = expected.time_for(len(train_on.labels), len(validate.labels), settings["epochs"] - begun)
         print(f"{expected}: {time}")
     if not (checkpoint or settings["dummy"]):
