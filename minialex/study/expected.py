@@ -3,12 +3,13 @@
 Time is measured: two training steps of a copy, the second one timed, with random numbers for pictures. The network, its
 random states and the optimizer's are as they were. Memory follows a rule:
 
-    bytes = 3 * parameters + 2 * batch * what forward keeps for backward + what does not grow
+    bytes = 9 * parameters + 2 * batch * what forward keeps for backward + what does not grow
 
-The first are weights, gradients and momentum. What forward keeps is counted in the copy; backward has gradients of
-about the same sizes, whose memory is used again. What does not grow: the budget of each thread for im2col, and on a CPU
-Python and its packages. AlexNet at batch 128, its small version, VGG-11, ResNet-18 and ResNet-20 had measured peaks of
-0.75 to 1.35 times that, so "about" means: within a factor of 1.5. Of a SmartNet all exits are counted.
+The first are weights, gradients and momentum, and six copies while a checkpoint is written (on a GPU these are not its
+own, so it is 3 there). What forward keeps is counted in the copy; backward has gradients of about the same sizes, whose
+memory is used again. What does not grow: the budget of each thread for im2col, and on a CPU Python and its packages. In
+runs of AlexNet at batch 128, its small version, ResNet-18 and ResNet-20, measured peaks were 0.8 to 1.2 times that;
+"about" means: within a factor of 1.5. Of a SmartNet all exits are counted.
 """
 
 import copy
@@ -25,7 +26,7 @@ from minialex.training.evaluation import QUIET
 from minialex.training.optim import SGD
 from minialex.words import as_bytes, as_duration, counted
 
-PYTHON = 200 * 2**20  # bytes of the interpreter with NumPy, its BLAS, Pillow and Matplotlib
+PYTHON = 150 * 10**6  # bytes of the interpreter with NumPy, its BLAS, Pillow and Matplotlib
 TIMED = {"cpu": 12e9, "sim": 1e9, "cuda": 1e13}  # multiply-adds of the timed step's forward pass, at most
 
 
@@ -137,5 +138,5 @@ def memory_of(parameters: int, dtype, kept: float, devices: list[Device]) -> int
     """The rule of this file. kept: by forward, of a whole batch."""
     size = np.dtype(dtype or np.float32).itemsize
     columns = sum(device.column_budget * device.threads for device in devices)
-    python = PYTHON if devices[0].kind != "cuda" else 0
-    return round(3 * size * parameters + 2 * kept + columns + python)
+    copies, python = (3, 0) if devices[0].kind == "cuda" else (9, PYTHON)
+    return round(copies * size * parameters + 2 * kept + columns + python)

@@ -47,10 +47,7 @@ def which_network(path, arrays, known: Mapping, asked: str | None = None, small:
     else:
         found = _as_asked(arrays, asked, small) or recognised(arrays)
     if found and found[0] == "alexnet" and "small" not in known:
-        found = (
-            "alexnet",
-            bool(small),
-        )  # whose small version has the same layers: check_sizes compares how wide
+        found = "alexnet", bool(small)  # small or not, it has the same layers; check_sizes compares how wide
     if found and asked in (None, found[0]) and small in (None, found[1]):
         return {"arch": found[0], "small": found[1]}
     if not found and asked is None:

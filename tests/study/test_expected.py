@@ -67,11 +67,11 @@ def test_what_is_kept_grows_with_the_batch():
     assert sizes[1] == pytest.approx(2 * sizes[0], rel=0.01)
 
 
-def test_memory_is_weights_three_times_and_what_is_kept_twice():
+def test_memory_is_weights_nine_times_and_what_is_kept_twice():
     cpu = mx.Device("cpu")
     columns = cpu.column_budget * cpu.threads
-    assert memory_of(1_000, np.float32, 500.0, [cpu]) == 12_000 + 1_000 + columns + PYTHON
-    assert memory_of(1_000, np.float64, 0.0, [cpu]) == 24_000 + columns + PYTHON
+    assert memory_of(1_000, np.float32, 500.0, [cpu]) == 36_000 + 1_000 + columns + PYTHON
+    assert memory_of(1_000, np.float64, 0.0, [cpu]) == 72_000 + columns + PYTHON
 
 
 def test_a_costly_network_is_timed_on_few_pictures():
