@@ -2,6 +2,7 @@
 
     python examples/alexnet_imagenet.py /data/imagenet      the real network, on train/<class>/ and val/<class>/
     python examples/alexnet_imagenet.py                     a small one, on pictures that it draws: a few minutes
+    python examples/alexnet_imagenet.py DATA --small        the small one on your own: few pictures, or small ones
     python examples/alexnet_imagenet.py DATA -a resnet18    another one; with --small for pictures of 32x32
 
 AlexNet is split over two devices, as in 2012: two GPUs where there are two, one GPU twice, or the CPU. The
@@ -9,10 +10,8 @@ results are in runs/alexnet: curves, conv1's kernels by tower, history.csv, weig
 interrupted run goes on:    python examples/alexnet_imagenet.py --resume runs/alexnet
 """
 
-import argparse
 import copy
 import sys
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,47 +19,36 @@ import numpy as np
 
 import minialex as mx
 from minialex import neighbours, plot, train
-from minialex.data.augment import Colour, Prepare, mean_image
-from minialex.data.classes import differences, index_map
-from minialex.data.decode import FORMATS, open_picture
-from minialex.data.folder import find_pictures
-from minialex.data.loader import DummyBatches, PictureBatches
-from minialex.data.pictures import draw_pictures
-from minialex.errors import CheckpointError, DataError
-from minialex.models.alexnet import PRESETS
-from minialex.models.names import SMALL_NETWORKS, network
+from minialex.data.augment import Prepare
+from minialex.data.classes import differences
+from minialex.errors import DataError
 from minialex.study.exit_report import check_budget, keep_cut, report_exits
+from minialex.study.expected import expect
 from minialex.study.timeline import measure_step
-from minialex.training import exit_runs, results
-from minialex.training.command_line import (
-    Parser,
-    add_threads,
-    friendly,
-    network_name,
-    number,
-    settle,
-    use_threads,
-    whole_number,
-)
+from minialex.training import exit_runs, picture_options, results, small_data
+from minialex.training.command_line import friendly, use_threads
 from minialex.training.networks import (
-    ALEXNETS,
     check_batches,
-    check_device,
     first_kernels,
     freeze,
     last_layer_in,
     make_network,
     outputs_in,
-    pictures_wanted,
-    pixels_of_others,
-    side_for,
     spelt,
-    which_network,
     with_weights,
 )
 from minialex.training.output import Output, drawing
+from minialex.training.picture_settings import (
+    DEFAULTS,
+    MAY_CHANGE,
+    asked_of,
+    settings_for,
+    spelt_for,
+    whose,
+)
 from minialex.training.recorded import check_preset, last_layer_is_new, names_for, unrecorded
 from minialex.training.reports import AccuracyReport
+from minialex.training.run_pictures import Pictures, first_names, measure_input, measures_its_input
 from minialex.training.runs import (
     COMPACT,
     HISTORY,
@@ -75,316 +63,16 @@ from minialex.training.runs import (
     read_weights,
     settings_to_resume,
     weight_file,
-    write_input,
     write_settings,
 )
 from minialex.words import counted
 
-# What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
-DEFAULTS = {
-    "data": None,  # drawn
-    "dummy": None,
-    "ground_truth": None,
-    "class_ids": None,
-    "pretrained": None,
-    "arch": "alexnet",
-    "small": False,
-    "pixels": None,
-    "preset": "paper",
-    "epochs": 90,
-    "batch_size": 128,
-    "lr": 0.01,
-    "momentum": 0.9,
-    "wd": 5e-4,
-    "lr_scheduler": "plateau",
-    "warmup": 5.0,  # epochs, of cosine
-    "seed": 0,
-    "limit": None,
-    "max_bad": 0,
-    "freeze": "",
-    "look": None,
-    "checkpoint_every": 1000,
-    "threads": None,
-    "width": 1.0,
-    "side": 256,
-    "image_size": None,
-    "scale": None,
-    "init": "preset",
-    **exit_runs.DEFAULTS,
-}
-# The drawn pictures are small, and so is their network: a quarter of the maps and units, from He's initial weights,
-# on pixels divided by 64. The recipe of 2012 needs its own size of network, and stalls on this one.
-DEFAULTS_DRAWN = {
-    "epochs": 30,
-    "batch_size": 50,
-    "lr_scheduler": "cosine",
-    "warmup": 0.0,
-    "width": 0.25,
-    "side": 104,
-    "image_size": 96,
-    "scale": 1 / 64,
-    "init": "he",
-}
-MAY_CHANGE = {"epochs", "lr", "momentum", "wd", "lr_scheduler", "max_bad", "checkpoint_every", "threads"}
-MAY_CHANGE |= {"data", "ground_truth", "class_ids"}  # folders move; that the classes are the same is checked
-MAY_CHANGE |= {"look", *exit_runs.MAY_CHANGE}
 PICTURES = ["conv1.png", "curves.png"]
 PICTURES_LOOK = ["codes.png", "feature_maps.png", "nearest.png", "timeline.png"]
-ARCHITECTURE = ("arch", "small", "pixels", "width", "image_size", "exits", *ALEXNETS)
 
 
 def parse_arguments(argv=None):
-    whole = whole_number(1)
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add(
-        "data",
-        metavar="DATA",
-        nargs="?",
-        type=absolute,
-        help="a folder with train/<class>/ and val/<class>/; left out: drawn, or those of the resumed run",
-    )
-    add(
-        "-a",
-        "--arch",
-        type=network_name,
-        metavar="NAME",
-        help="alexnet (default), zfnet, vgg16, vgg16_bn, googlenet, inception_v3, resnet50, densenet121, smartnet, ...",
-    )
-    add(
-        "--small",
-        action="store_true",
-        default=None,
-        help="the small version of --arch, for pictures of 32x32 (drawn pictures: always); ResNets and DenseNets have "
-        "their papers' depths for these: resnet18 has 20 layers then, densenet121 40",
-    )
-    add("--preset", choices=list(PRESETS), help="which AlexNet (default: paper)")
-    add("--devices", default="auto", help='"auto", "cuda:0,cuda:1", "cpu", ... (default: auto)')
-    add_threads(parser)
-    add(
-        "--epochs",
-        type=whole,
-        metavar="N",
-        help="default: 90; drawn pictures: 30; smartnet's are shared out among its exits",
-    )
-    add("-b", "--batch-size", type=whole, metavar="N", help="default: 128; drawn pictures: 50")
-    add(
-        "-j",
-        "--workers",
-        type=whole_number(0),
-        metavar="N",
-        default=4,
-        help="threads that read pictures (default: 4)",
-    )
-    add("--lr", type=number, help="learning rate (default: 0.01)")
-    add("--momentum", type=number, help="default: 0.9")
-    add("--wd", type=number, help="weight decay (default: 0.0005)")
-    add(
-        "--lr-scheduler",
-        choices=["constant", "step", "plateau", "cosine"],
-        help="plateau: a tenth when validation stalls (default); cosine for drawn pictures, and for smartnet, where it "
-        "begins anew with each exit",
-    )
-    add("--resume", metavar="PATH", help="go on from a checkpoint, or from the one in a run's folder")
-    add(
-        "-e",
-        "--evaluate",
-        action="store_true",
-        help="validate the weights of --resume or --pretrained, train nothing",
-    )
-    add("--ten-crop", action="store_true", help="with -e: the mean of ten crops, as in 2012")
-    add(
-        "--pretrained",
-        metavar="PATH",
-        help="begin with these weights: ours, BVLC's .npy, torchvision's; for other classes with a new last layer",
-    )
-    add(
-        "--classes",
-        metavar="FILE",
-        type=absolute,
-        help="the names of the classes of weights that don't say them, one a line, in the network's order",
-    )
-    add(
-        "--freeze",
-        metavar="NAMES",
-        help="leave these layers as they are, with all inside of them: conv1,bn1,layer1 (running means, too)",
-    )
-    add(
-        "-p",
-        "--print-freq",
-        type=whole,
-        default=20,
-        metavar="N",
-        help="steps between log lines (default: 20)",
-    )
-    add("--seed", type=whole_number(0), help="of everything that is random (default: 0)")
-    add("--output-dir", metavar="DIR", help="default: runs/ARCH, or the next free runs/ARCH-N")
-    add(
-        "--cache",
-        metavar="DIR",
-        help="keep the decoded 256x256 pictures here, 196 kB each, for the next epochs",
-    )
-    add("--limit", type=whole, metavar="N", help="use only N pictures of each set, spread over the classes")
-    add(
-        "--look",
-        action="store_true",
-        default=None,
-        help="also draw feature maps, neighbours, codes, and the timeline of a step",
-    )
-    add("--dummy", action="store_true", default=None, help="no pictures at all, random numbers: for timing")
-    add("--max-bad", type=whole_number(0), metavar="N", help="skip up to N unreadable files (default: 0)")
-    add(
-        "--ground-truth",
-        metavar="FILE",
-        type=absolute,
-        help="the classes of a flat val/ folder (default: found beside it)",
-    )
-    add(
-        "--class-ids",
-        metavar="FILE",
-        type=absolute,
-        help="lines 'ID CLASS' for ImageNet's own numbers in that file",
-    )
-    add(
-        "--checkpoint-every",
-        type=whole_number(0),
-        metavar="STEPS",
-        help="besides each epoch's end (default: 1000; 0: off)",
-    )
-    exit_runs.add_exits(parser)
-    args = parser.parse_args(argv)
-    if args.leave_at is not None and args.budget is not None:
-        parser.error(
-            "--leave-at says at which probability pictures leave, --budget looks for it: name one of them"
-        )
-    if args.ten_crop and (args.leave_at is not None or args.budget is not None):
-        parser.error("--ten-crop is without --leave-at and --budget: each crop would leave elsewhere")
-    if args.evaluate and not (args.resume or args.pretrained):
-        parser.error("-e tests weights: say which with --resume PATH or --pretrained PATH")
-    if args.evaluate and args.penalty is not None:
-        parser.error(f"--penalty {args.penalty:g} is for training, and -e trains nothing: leave it out")
-    if args.classes and not (args.evaluate or args.pretrained):
-        parser.error("--classes says what weights were trained on: it goes with -e or --pretrained")
-    if args.ten_crop and not args.evaluate:
-        parser.error("--ten-crop goes with -e")
-    return args
-
-
-def absolute(path):
-    """For argparse: the same place wherever the run is resumed from."""
-    return str(Path(path).expanduser().absolute())
-
-
-class Pictures:
-    """What a run reads: training and validation batches, and what its network is to know of them."""
-
-    def __init__(self, args, settings, trained=None):
-        """trained: with -e, the names of the network's classes in its order. Labels are theirs, in place of numbers
-        that hang on which folders there are."""
-        self.args, self.settings = args, settings
-        self.train_list = self.val_list = None
-        self.classes = trained or [f"class {i}" for i in range(1000)]
-        if not settings["dummy"]:
-            drawn = "drawn-pictures"
-            if settings["side"] != DEFAULTS_DRAWN["side"]:
-                drawn += f"-{settings['side']}"
-            root = settings["data"] or draw_pictures(Path("runs", drawn), size=settings["side"])
-            truth, ids = settings["ground_truth"], settings["class_ids"]
-            self.val_list = self.limited(find_pictures(root, "val", truth, ids, trained))
-            if not args.evaluate:
-                self.train_list = self.limited(find_pictures(root, "train"))
-            self.classes = self.val_list.classes
-
-    def limited(self, pictures):
-        """--limit: so many, spread over the list, which is sorted by class."""
-        limit = min(self.settings["limit"] or len(pictures), len(pictures))
-        return pictures.part(np.linspace(0, len(pictures) - 1, limit).astype(int))
-
-    def batches(self, pictures, prepare):
-        s = self.settings
-        if s["dummy"]:
-            return DummyBatches(
-                s["limit"] or 10 * s["batch_size"], s["batch_size"], prepare.crop, len(self.classes)
-            )
-        return PictureBatches(
-            pictures,
-            prepare,
-            s["batch_size"],
-            s["seed"],
-            self.args.workers,
-            s["max_bad"],
-            self.args.cache or (None if s["data"] else Path("runs", "drawn-cache")),
-            s["side"],
-        )
-
-    def describe(self):
-        if self.settings["dummy"]:
-            return "random numbers in place of pictures"
-        sets = [pictures for pictures in (self.train_list, self.val_list) if pictures]
-        sizes = [f"{counted(len(self.train_list), 'picture')} to train on"] if self.train_list else []
-        sizes.append(f"{len(self.val_list):,} to validate")
-        used = [
-            self.classes[i] for i in sorted({int(i) for pictures in sets for i in np.unique(pictures.labels)})
-        ]
-        classes = counted(len(self.classes), "class", "classes")
-        if len(used) < len(self.classes):
-            classes = f"{len(used)} of {classes}"
-        lines = [f"{' and '.join(sizes)}, {classes}: {a_few(used)}"]
-        if numbers := index_map(self.classes):
-            lines.append(f"Labels by name, in the order of texts: {numbers}")
-        lines += [f"Passed over: {pictures.passed}" for pictures in sets if pictures.passed]
-        return "\n".join(lines)
-
-
-def enlarged(pictures, settings):
-    """A hint where the first training picture is much smaller than what a network with a small version takes."""
-    if settings["small"] or settings["arch"] not in SMALL_NETWORKS or not pictures.train_list:
-        return ""
-    width = height = np.inf
-    # Whatever a decoder raises: what reads them all says more.
-    with suppress(Exception), open_picture(pictures.train_list.files[0], FORMATS) as first:
-        width, height = first.size
-    if 3 * max(width, height) > pictures_wanted(settings).crop:
-        return ""
-    return (
-        f"The first picture is {width}x{height}, and is enlarged to {settings['side']}x{settings['side']}: "
-        f"for such pictures there is -a {settings['arch']} --small"
-    )
-
-
-def a_few(names):
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-
-
-def measures_its_input(settings):
-    """Does the network take the mean picture away, or add the colours of the training pictures?"""
-    wanted = pictures_wanted(settings)
-    return not settings["dummy"] and (wanted.mean == "image" or bool(wanted.colour))
-
-
-def measured_before(path):
-    """What a resumed run has measured; None where that is lost."""
-    if not path.is_file():
-        return None
-    try:
-        return read_input(path)
-    except CheckpointError as error:
-        print(f"{path} is of no use ({error}): it is made anew.")
-
-
-def measure_input(model, pictures, path, checkpoint):
-    """The mean image and the colours of the training pictures, from up to 10,000 of them; kept in `path`.
-
-    A resumed run has them beside its checkpoint.
-    """
-    arrays = checkpoint and measured_before(Path(checkpoint.path).with_name(INPUT))
-    if not arrays:
-        print("Measuring the mean and the colours of up to 10,000 training pictures ...", flush=True)
-        raw = pictures.batches(pictures.train_list, Prepare(crop=model.input.crop))
-        colour = Colour.of(raw.squares(2_000))
-        arrays = {"mean": mean_image(raw.squares(10_000)), "values": colour.values, "vectors": colour.vectors}
-    write_input(path, arrays)
-    return arrays["mean"], Colour(arrays["values"], arrays["vectors"])
+    return picture_options.parse_arguments(argv, __doc__)
 
 
 def begin_with(args, model, settings):
@@ -416,12 +104,11 @@ def train_network(args, checkpoint, settings, folder):
     pictures = Pictures(args, settings)
     if settings.setdefault("classes", pictures.classes) != pictures.classes:
         raise ValueError(
-            f"{checkpoint.path} knows other classes ({a_few(settings['classes'])}) than the pictures have "
-            f"({a_few(pictures.classes)}): {differences(settings['classes'], pictures.classes)}"
+            f"{checkpoint.path} knows other classes ({first_names(settings['classes'])}) than the pictures have "
+            f"({first_names(pictures.classes)}): {differences(settings['classes'], pictures.classes)}"
         )
     if not settings["dummy"]:
         check_batches(settings, len(pictures.train_list))
-    say(enlarged(pictures, settings))
     model = make_network(settings, len(pictures.classes), args.devices)
     model.classes = pictures.classes
     if args.pretrained and not checkpoint:
@@ -438,13 +125,17 @@ def train_network(args, checkpoint, settings, folder):
     train_on = pictures.batches(pictures.train_list, prepare)
     validate = pictures.batches(pictures.val_list, prepare)
     plan = exit_runs.plan_of(model, settings, len(train_on))
-    print(mx.summary(model))
-    print(
-        f"\n{pictures.describe()}\non {' and '.join(dict.fromkeys(d.name for d in model.devices))}, in {folder}"
-    )
-    shown = {**settings, "warmup": plan.warmup if settings["lr_scheduler"] == "cosine" else None}
-    shown = {name: shown[name] for name in DEFAULTS if shown.get(name) not in (None, "")}
-    print(", ".join(f"{name} {value}" for name, value in shown.items() if value is not False) + "\n")
+    warmup = plan.warmup if settings["lr_scheduler"] == "cosine" else None
+    describe(model, pictures, folder, {**settings, "warmup": warmup})
+    begun = checkpoint.state["progress"]["epoch"] if checkpoint else 0
+    if begun < settings["epochs"]:
+        batch_size = min(settings["batch_size"], len(train_on.labels))
+        expected = expect(model, batch_size, pictures.seconds_to_read(prepare))
+        time = expected.time_for(len(train_on.labels), len(validate.labels), settings["epochs"] - begun)
+        print(f"{expected}: {time}")
+    if not (checkpoint or settings["dummy"]):
+        say(small_data.advice(expected.parameters, settings, pictures.train_list.files))
+    print(flush=True)
 
     optimizer = mx.SGD(
         [p for name, p in model.named_parameters() if name not in frozen],
@@ -499,6 +190,16 @@ def train_network(args, checkpoint, settings, folder):
             print(WHAT_WAS_DONE)
     if is_smart(settings):
         show_exits(model, pictures, prepare, folder)
+
+
+def describe(model, pictures, folder, settings):
+    """The network, the pictures, where it runs, and its settings."""
+    print(mx.summary(model))
+    print(
+        f"\n{pictures.describe()}\non {' and '.join(dict.fromkeys(d.name for d in model.devices))}, in {folder}"
+    )
+    shown = {name: settings[name] for name in DEFAULTS if settings.get(name) not in (None, "")}
+    print(", ".join(f"{name} {value}" for name, value in shown.items() if value is not False))
 
 
 def is_smart(settings):
@@ -572,7 +273,9 @@ WHAT_WAS_DONE = """
 This was a small AlexNet: the same two towers with a quarter of the maps and units, trained on drawn pictures, which
 went as JPEG files through the same reading, cropping and colour noise as photographs. The real network is
     python examples/alexnet_imagenet.py /data/imagenet
-with /data/imagenet/train/<class>/*.JPEG and /data/imagenet/val/<class>/*.JPEG; it wants two GPUs, or one."""
+with /data/imagenet/train/<class>/*.JPEG and /data/imagenet/val/<class>/*.JPEG; it wants two GPUs, or one. With few
+pictures of your own, or small ones, in such folders, the small one is
+    python examples/alexnet_imagenet.py mine --small"""
 
 
 def evaluate(args):
@@ -581,12 +284,7 @@ def evaluate(args):
     arrays, of_run = read_weights(path)
     check_whose(path, spelt_for(args), arrays, of_run)
     of_run = {**of_run, **whose(args, path, arrays, of_run)}
-    settings = settle(
-        asked_of(args),
-        of_other_pictures(of_run, asked_of(args)),
-        defaults_for(args, of_run),
-        may_change=set(DEFAULTS) - {"preset"},
-    )
+    settings = settings_for(args, asked_of(args), of_run, of_run, may_change=set(DEFAULTS) - {"preset"})
     use_threads(settings["threads"])
     count = outputs_in(path, arrays, settings["arch"], settings["small"])
     names = [f"class {i}" for i in range(count)]
@@ -619,67 +317,6 @@ def evaluate(args):
         report_exits(model, batches, pictures.val_list, args.leave_at, args.budget)
 
 
-def spelt_for(args):
-    """Whose run is wanted, for messages."""
-    return args.arch if args.arch not in (None, "alexnet") else "AlexNet"
-
-
-def whose(args, path, arrays, known):
-    """The settings that say which network weights are for, after a check of what is asked for."""
-    settings = which_network(path, arrays, known, args.arch, args.small)
-    return {**settings, "pixels": pixels_of_others(known, **settings)}
-
-
-def of_other_pictures(of_run, asked):
-    """What a run says, for the pictures that are asked for: the text files of others are not theirs."""
-    if not of_run or "data" not in asked or asked["data"] == of_run.get("data"):
-        return of_run
-    if of_run.get("dummy"):
-        raise ValueError(
-            f"that run had random numbers in place of pictures (--dummy): {asked['data']} has other classes"
-        )
-    return {name: value for name, value in of_run.items() if name not in ("ground_truth", "class_ids")}
-
-
-def asked_of(args):
-    asked = {name: value for name in DEFAULTS if (value := getattr(args, name, None)) is not None}
-    if args.pretrained:
-        asked["pretrained"] = absolute(args.pretrained)
-    return asked
-
-
-def defaults_for(args, known):
-    """What holds where nothing is asked for. known: what a run or pretrained weights say: the network has their size.
-
-    Raises ValueError for options that the network does not have.
-    """
-    drawn = not (args.data or args.dummy)
-    defaults = {**DEFAULTS, **(DEFAULTS_DRAWN if drawn else {})}
-    arch = args.arch or known.get("arch", "alexnet")
-    exit_runs.check_options(vars(args), arch)
-    if known.get("arch", arch) != arch:
-        known = {}
-    if arch == "smartnet":
-        defaults["lr_scheduler"] = "cosine"
-    else:
-        defaults = {name: value for name, value in defaults.items() if name not in exit_runs.DEFAULTS}
-    if arch == "alexnet":
-        network(arch, bool(args.small))
-    else:
-        if args.preset:
-            raise ValueError(
-                f"--preset {args.preset} says which AlexNet; {arch} has no presets: leave it out"
-            )
-        check_device(arch, args.devices)
-        small = bool(args.small or known.get("small", drawn))
-        size = known.get("image_size")
-        defaults = {name: value for name, value in defaults.items() if name not in ALEXNETS}
-        defaults |= {"arch": arch, "small": small, "image_size": size}
-        defaults["side"] = side_for(defaults)
-    kept = {name: known[name] for name in (*ARCHITECTURE, "side") if name in known and name in defaults}
-    return {**defaults, **kept}
-
-
 def main(argv=None):
     args = parse_arguments(argv)
     mx.place(args.devices)  # an unknown device is said at once
@@ -705,6 +342,7 @@ def train_in(output, args):
         may_change = may_change - {"epochs"}  # by which each exit has its turn
     if of_run and not (checkpoint or args.pretrained) and of_run.get("pretrained"):  # it begins as it began
         args.pretrained, args.arch, args.small = (of_run[name] for name in ("pretrained", "arch", "small"))
+        args.width = args.width or of_run.get("width")
     asked = asked_of(args)
     if args.pretrained and checkpoint:
         del asked["pretrained"]
@@ -717,12 +355,7 @@ def train_in(output, args):
         of_pretrained = {**of_pretrained, **whose(args, path, arrays, of_pretrained)}
         there = exit_runs.exits_in(arrays)
     check_preset(args.pretrained, of_pretrained.get("preset"), args.preset)
-    settings = settle(
-        asked,
-        of_other_pictures(of_run, asked),
-        defaults_for(args, of_pretrained or of_run or {}),
-        may_change,
-    )
+    settings = settings_for(args, asked, of_run, of_pretrained or of_run or {}, may_change)
     if not checkpoint:
         settings.pop("classes", None)  # the pictures say
     if is_smart(settings):

@@ -30,7 +30,7 @@ from minialex.study import benchmarks
 from minialex.study.benchmarks import table
 from minialex.study.leaving import Leaving, answers_of, curve, exit_costs, leave_at_for, leaving
 from minialex.training.command_line import Parser, friendly, number, whole_number
-from minialex.words import did_you_mean
+from minialex.words import as_duration, counted, did_you_mean
 
 RECIPE, WARM_UP = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}, 0.1  # as examples/small_networks.py
 SMARTNET, TOGETHER = "SmartNet", "SmartNet-together"
@@ -195,9 +195,26 @@ def at_equal_error(answers, held_out, costs):
     return asdict(leaving(answers, costs, cheapest.leave_at))
 
 
+def path_of(name, seed, args):
+    """Where a result is kept."""
+    return args.output_dir / f"{name.lower()}-{seed}.json"
+
+
+def say_how_long(args):
+    """What is to come, before it begins."""
+    every = [path_of(name, seed, args) for name in args.networks for seed in range(args.seeds)]
+    left = sum(not path.is_file() for path in every)
+    if left:
+        how_long = as_duration(60 * args.minutes * left)
+        each = "" if left == 1 else f", {args.minutes:g} min each"
+        print(
+            f"{counted(left, 'training')}{each}: {how_long} of processor time, then tests; in {args.output_dir}"
+        )
+
+
 def result_of(name, seed, data, args):
     """From the output folder if it is there, and of the same settings; else from a training."""
-    path = args.output_dir / f"{name.lower()}-{seed}.json"
+    path = path_of(name, seed, args)
     settings = {"minutes": args.minutes, "limit": args.limit, "batch_size": args.batch_size, "seed": seed}
     settings |= {"pictures": digest_of(data)} | (
         {"penalty": args.penalty} if name in (SMARTNET, TOGETHER) else {}
@@ -320,6 +337,7 @@ def main(argv=None):
     data = read_pictures(args)
     if args.what == "speed":
         return speed(args, data)
+    say_how_long(args)
     results = {
         name: [result_of(name, seed, data, args) for seed in range(args.seeds)] for name in args.networks
     }

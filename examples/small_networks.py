@@ -32,8 +32,9 @@ from minialex.layers.sequential import all_layers
 from minialex.models.names import network
 from minialex.study import benchmarks
 from minialex.study.benchmarks import table
+from minialex.study.expected import expect
 from minialex.training.command_line import Parser, friendly, number, whole_number
-from minialex.words import did_you_mean
+from minialex.words import as_duration, did_you_mean
 
 # Section 4.2 of the paper, but for half its rate; a fifth of that where nothing normalises a batch.
 RECIPE, WITHOUT_BATCH_NORM = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}, 0.01
@@ -190,7 +191,9 @@ def result_of(name, make, data, args, seconds=None, keep=False):
         if weights.is_file() or not keep:
             return kept
     model = make()
-    print(f"{name}: {sum(p.value.size for p in model.parameters()):,} parameters", flush=True)
+    expected = expect(model, min(args.batch_size, len(data[0][0])))
+    time = expected.time_for(len(data[0][0]), len(data[1][0]), args.epochs)
+    print(f"{name}: {expected}: {time if seconds is None else as_duration(seconds)}", flush=True)
     costs = mx.summary(model)
     counts = {"parameters": costs.parameters, "multiply_adds": costs.multiply_adds}
     result = {"settings": settings, **counts, **train_one(model, data, args, seconds)}

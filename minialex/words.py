@@ -1,4 +1,4 @@
-"""Words of messages: how many of what, and what may have been meant by a misspelt name."""
+"""Words of messages: how many of what, how long, how much memory, and what may have been meant by a misspelt name."""
 
 import difflib
 from collections.abc import Iterable
@@ -51,3 +51,30 @@ def check_choice(value: object, known: Iterable[str], what: str) -> None:
     known = list(known)
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"unknown {what} {value!r}{did_you_mean(value, known)}: use {', '.join(known)}")
+
+
+def as_duration(seconds: float) -> str:
+    """A time that is known to two digits.
+
+    >>> as_duration(0.4), as_duration(47), as_duration(200), as_duration(9_000), as_duration(400_000)
+    ('1 s', '47 s', '3.3 min', '2.5 h', '4.6 days')
+    """
+    for unit, most, size in (("s", 100, 1), ("min", 100, 60), ("h", 48, 3600)):
+        if seconds < most * size:
+            return f"{_two_digits(max(1, seconds) / size)} {unit}"
+    return f"{_two_digits(seconds / 86400)} days"
+
+
+def as_bytes(number: float) -> str:
+    """An amount of memory, known to two digits.
+
+    >>> as_bytes(340e6), as_bytes(1.84e9), as_bytes(23.4e9)
+    ('340 MB', '1.8 GB', '23 GB')
+    """
+    return f"{_two_digits(number / 1e9)} GB" if number >= 1e9 else f"{_two_digits(number / 1e6)} MB"
+
+
+def _two_digits(number: float) -> str:
+    if number >= 100:
+        return f"{round(number, -1):,.0f}"
+    return f"{number:.0f}" if number >= 9.95 else f"{number:.1f}".removesuffix(".0")

@@ -19,9 +19,7 @@ def add_options(parser) -> None:
         metavar="NAME",
         help="resnet50, vgg16_bn, ... (default: what the weights say, or their names show)",
     )
-    parser.add_argument(
-        "--small", action="store_true", default=None, help="its version for pictures of 32x32"
-    )
+    parser.add_argument("--small", action="store_true", default=None, help="its small version, see summary")
     parser.add_argument(
         "--weights", metavar="PATH", required=True,
         help="a run's folder, a weight file, BVLC's .npy, torchvision's .pth or .safetensors",

@@ -19,7 +19,7 @@ def add_options(parser) -> None:
         help="lenet (default), alexnet, resnet50, vgg16_bn, inception_v3, ...",
     )
     parser.add_argument(
-        "--small", action="store_true", help="its version for pictures of 32x32 (resnet18's has 20 layers)"
+        "--small", action="store_true", help="its small version: for pictures of 32x32, alexnet's 96x96"
     )
     parser.add_argument("--variant", choices=VARIANTS, help="of LeNet-5 (default: modern)")
     parser.add_argument("--preset", choices=PRESETS, help="of AlexNet (default: paper)")

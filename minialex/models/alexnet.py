@@ -144,10 +144,11 @@ def alexnet(
     devices: "auto" (two GPUs, or one twice, or the CPU), or names; a preset with one tower takes the first.
     towers: 2, or 1 for the same network in one tower; left out, as the preset has it.
     width scales maps and units, image_size the crop. Networks that are scaled down stall on the recipe of 2012: for
-    them, init="he" draws He-normal weights and zero biases, and scale=1/64 multiplies the pixels.
+    them, init="he" draws He-normal weights and zero biases, and scale=1/64 multiplies the pixels, and a
+    preset's mean colour with them.
     rng: a generator or a seed (left out: 0). Weights are drawn whole, then dealt out: the same on any devices.
-    Raises ValueError for an unknown preset or init, towers that it cannot have, a width that is not above 0, no
-    class, or a picture too small for the layers.
+    Raises ValueError for an unknown preset or init, towers that it cannot have, a width or a scale that is not above
+    0, no class, or a picture too small for the layers.
 
     >>> model = alexnet(num_classes=10, devices="cpu", width=0.125, image_size=67)
     >>> model.forward(np.zeros((1, 3, 67, 67), dtype=np.float32)).shape
@@ -166,7 +167,7 @@ def alexnet(
     layers = one_tower(chosen, num_classes, generator(rng), width, size, init)
     if towers == 2:
         layers = in_towers(layers)
-    picture = replace(chosen.input, crop=size, scale=scale or chosen.input.scale)
+    picture = scaled_pixels(replace(chosen.input, crop=size), scale)
     model = AlexNet(preset, picture, num_classes, layers)
     model.architecture = {
         "network": "alexnet", "preset": preset, "num_classes": num_classes, "width": width, "image_size": size,
@@ -182,6 +183,18 @@ def crop_of(picture: PictureInput, image_size: int | None) -> int:
     if not is_whole(image_size):
         raise ValueError(f"image_size must be a whole number, the pixels of a side, not {image_size!r}")
     return int(image_size)
+
+
+def scaled_pixels(picture: PictureInput, scale: float | None) -> PictureInput:
+    """The same with pixels on another scale, and a mean colour with them; None: as it is. ValueError: not above 0."""
+    if scale is None:
+        return picture
+    if isinstance(scale, str) or not 0 < scale < math.inf:
+        raise ValueError(f"scale must be above 0, what each pixel is multiplied by, not {scale!r}")
+    mean = picture.mean
+    if mean != "image":
+        mean = tuple(value * (scale / picture.scale) for value in mean)
+    return replace(picture, scale=scale, mean=mean)
 
 
 def one_tower(p: Preset, num_classes, rng, width, size, init) -> dict[str, Layer]:
@@ -266,8 +279,16 @@ def side_of_pool5(size: int, conv1: tuple[int, int, int]) -> int:
             side = output_size(side, *window)
     except ValueError as error:
         raise ValueError(
-            f"pictures of {counted(size, 'pixel')} are too small for this network: {error}"
+            f"pictures of {counted(size, 'pixel')} are too small for this network: {least_size(conv1)} is the least ({error})"
         ) from None
+    return side
+
+
+def least_size(conv1: tuple[int, int, int]) -> int:
+    """The smallest picture of which pool5 leaves a pixel: backwards, what each window needs for it."""
+    side = 1
+    for kernel, stride, padding in ((3, 2, 0), (3, 2, 0), (5, 1, 2), (3, 2, 0), conv1):
+        side = (side - 1) * stride + kernel - 2 * padding
     return side
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from minialex.data.classes import a_few
 from minialex.layers.batch_norm import BatchNorm2D
 from minialex.layers.sequential import Model, all_layers
-from minialex.models.alexnet import PRESETS, PictureInput, alexnet
-from minialex.models.names import SMALL_NETWORKS, network, rebuilt, sketch
+from minialex.models.alexnet import PRESETS, PictureInput, alexnet, scaled, side_of_pool5
+from minialex.models.names import SMALL_ALEXNET, SMALL_NETWORKS, network, rebuilt, sketch
 from minialex.training.runs import PIXELS, weight_file
 from minialex.weights import check_record, import_grouped, read_record
 from minialex.weights.foreign import for_model, last_layers
@@ -47,6 +47,8 @@ def which_network(path, arrays, known: Mapping, asked: str | None = None, small:
         found = known.get("arch", "alexnet"), known.get("small", False)
     else:
         found = _as_asked(arrays, asked, small) or recognised(arrays)
+    if found and found[0] == "alexnet" and "small" not in known:
+        found = "alexnet", bool(small)  # small or not, it has the same layers; check_sizes compares how wide
     if found and asked in (None, found[0]) and small in (None, found[1]):
         return {"arch": found[0], "small": found[1]}
     if not found and asked is None:
@@ -59,6 +61,8 @@ def which_network(path, arrays, known: Mapping, asked: str | None = None, small:
     wanted = asked or found[0], bool(small)
     network(*wanted)  # raises if there is none
     why = first_difference(arrays, *wanted) or "its maps are others"
+    if found == ("alexnet", False) and wanted == ("alexnet", True):
+        why = "it was trained without --small; leave that out"
     is_for = f"is for {spelt(*found)}, not" if found else "is not"
     raise ValueError(f"{path} {is_for} for {spelt(*wanted)}: {why}")
 
@@ -75,6 +79,46 @@ def _as_asked(arrays, asked, small):
 def spelt(arch: str, small: bool, preset: str | None = None, **others) -> str:
     """Which network it is, in short: its settings."""
     return f"preset {preset}" if arch == "alexnet" and preset else f"{arch}, small" if small else arch
+
+
+def check_sizes(path, arrays: Mapping, known: Mapping, arch: str, asked: Mapping) -> None:
+    """Raises ValueError where other sizes are asked for than weights have, saying which.
+
+    known: what weights say of themselves. asked: settings that are asked for; --small says AlexNet's.
+
+    >>> from minialex.weights import export_grouped
+    >>> arrays = export_grouped(alexnet(2, "cpu", width=0.0625, image_size=67))
+    >>> check_sizes("mine", arrays, {"preset": "paper"}, "alexnet", {"width": 0.25})
+    Traceback (most recent call last):
+    ValueError: mine has 6 maps in conv1, and with --width 0.25 there would be 24: leave that out, it is for ...
+    """
+    asked = dict(asked)
+    if arch == "alexnet" and asked.get("small") and not known.get("small"):
+        asked = {**{name: SMALL_ALEXNET[name] for name in ("width", "image_size")}, **asked}
+    end = "leave that out, it is for networks with new weights"
+
+    def option(name):
+        is_small = asked.get("small") and arch == "alexnet" and asked[name] == SMALL_ALEXNET[name]
+        return f"--{name.replace('_', '-')} {asked[name]:g}" + " (of --small)" * bool(is_small)
+
+    if arch == "alexnet":
+        preset = PRESETS[asked.get("preset") or known.get("preset") or "paper"]
+        maps, fc6 = (np.shape(arrays.get(name, ())) for name in ("conv1.bias", "fc6.weight"))
+        if "width" in asked and maps and (wanted := scaled(preset.maps[0], asked["width"])) != maps[0]:
+            raise ValueError(
+                f"{path} has {maps[0]} maps in conv1, and with {option('width')} there would be {wanted}: {end}"
+            )
+        if asked.get("image_size") and maps and len(fc6) == 2:
+            side = side_of_pool5(asked["image_size"], preset.conv1)
+            last = len(arrays["conv5.bias"]) if "conv5.bias" in arrays else 0
+            if last * side**2 != fc6[1]:
+                raise ValueError(
+                    f"{path} has an fc6 that reads {fc6[1]:,} numbers, and with {option('image_size')} there would be "
+                    f"{last * side**2:,}: {end}"
+                )
+    for name in ("width", "scale"):
+        if asked.get(name) is not None and known.get(name) not in (None, asked[name]):
+            raise ValueError(f"{path} has {name} {known[name]:g}, and {option(name)} asks for another: {end}")
 
 
 def make_network(
@@ -135,12 +179,13 @@ def pixels_of_others(known: Mapping, arch: str, small: bool) -> str | None:
 def pictures_wanted(settings: Mapping) -> PictureInput:
     """What pictures the network of these settings wants; image_size may be left out.
 
-    Raises ValueError for pictures that are too small for it, a network that there is not, or no small version of it.
+    Raises ValueError for pictures that are too small for it, or a network that there is not.
     """
     if settings["arch"] == "alexnet":
-        network("alexnet", settings["small"])
-        wanted = PRESETS[settings["preset"]].input
-        return replace(wanted, crop=settings.get("image_size") or wanted.crop)
+        preset = PRESETS[settings["preset"]]
+        wanted = replace(preset.input, crop=settings.get("image_size") or preset.input.crop)
+        side_of_pool5(wanted.crop, preset.conv1)
+        return wanted
     return sketch(settings["arch"], settings["small"], settings.get("image_size")).input
 
 

@@ -198,7 +198,8 @@ class AccuracyReport(ErrorReport):
         return [
             f"  The loss has stayed at {start} for {counted(self.stalled, 'epoch')}: it learns nothing.",
             "  Try half or twice the --lr; another --seed; pictures in the right class folders. The weights of 2012,",
-            "  N(0, 0.01) on pixels from 0 to 255, need the full network; a small one needs init='he' and scale=1/64.",
+            "  N(0, 0.01) on pixels from 0 to 255, need the full network and many pictures; a narrow one needs",
+            "  --init he --scale 1/64 (in Python init='he', scale=1/64). --small has both, and is for few pictures.",
         ]
 
 

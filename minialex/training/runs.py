@@ -335,7 +335,10 @@ def settings_recorded(record: dict, path) -> dict:
     names = ("preset", "scale") if arch == "alexnet" else ()
     names = ("exits",) if arch == "smartnet" else names
     kept = (*names, "width", "image_size", "side", "classes", "pixels")
-    return {"arch": arch, "small": small, **{name: record[name] for name in kept if name in record}}
+    which = (
+        {"arch": arch} if arch == "alexnet" else {"arch": arch, "small": small}
+    )  # AlexNet's says its sizes
+    return {**which, **{name: record[name] for name in kept if name in record}}
 
 
 def weight_file(path: str | Path) -> Path:

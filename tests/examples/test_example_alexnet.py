@@ -30,7 +30,7 @@ from minialex.data.augment import Colour, Prepare
 from minialex.data.folder import GROUND_TRUTH, find_pictures
 from minialex.data.loader import PictureBatches
 from minialex.devices.device import cuda_count
-from minialex.training import exit_runs, runs
+from minialex.training import exit_runs, picture_settings, run_pictures, runs
 from minialex.training.checkpoint import load_checkpoint, save_checkpoint
 from minialex.training.command_line import friendly
 from minialex.weights import files, seal
@@ -52,9 +52,18 @@ posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 # ---- running it ---------------------------------------------------------------------------------------
 
 
-alexnet_imagenet = load_program(PROGRAM)  # its networks tiny
-alexnet_imagenet.DEFAULTS.update(TINY)
-alexnet_imagenet.DEFAULTS_DRAWN.update(TINY)
+alexnet_imagenet = load_program(PROGRAM)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny():
+    """Its networks."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in TINY.items():
+            patch.setitem(picture_settings.DEFAULTS, name, value)
+            patch.setitem(picture_settings.SIZES_OF_SMALL_ALEXNET, name, value)
+        patch.delitem(picture_settings.DEFAULTS_DRAWN, "width")
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -352,7 +361,7 @@ def test_a_plateau_drops_the_rate(program, pictures, tmp_path):
 def test_a_limit_takes_pictures_of_all_classes(program, pictures):
     result = program(pictures, *SMALL, "--epochs", 1, "--limit", 6)
     assert "6 pictures to train on and 6 to validate, 3 classes" in result.out
-    settings = {**alexnet_imagenet.DEFAULTS, "data": pictures, "limit": 6}
+    settings = {**picture_settings.DEFAULTS, "data": pictures, "limit": 6}
     chosen = alexnet_imagenet.Pictures(alexnet_imagenet.parse_arguments([]), settings)
     assert chosen.train_list.labels.tolist() == chosen.val_list.labels.tolist() == [0, 0, 1, 1, 2, 2]
 
@@ -362,11 +371,11 @@ def test_without_data_it_draws_pictures_and_says_how_to_run_the_real_thing(
 ):
     asked = []
     monkeypatch.setattr(
-        alexnet_imagenet, "draw_pictures", lambda root, size: asked.append((root, size)) or pictures
+        run_pictures, "draw_pictures", lambda root, size: asked.append((root, size)) or pictures
     )
     result = program(*SMALL, "--epochs", 1)
     assert result.status == 0, result
-    assert asked == [(Path("runs", "drawn-pictures"), 72)]
+    assert asked == [(Path("runs", "drawn-pictures-72"), 72)]
     assert "This was a small AlexNet: the same two towers with a quarter of the maps" in result.out
     assert "python examples/alexnet_imagenet.py /data/imagenet\n" in result.out
     program("--resume", Path("runs", "alexnet"), "--epochs", 2)
@@ -1357,7 +1366,7 @@ def test_help_names_every_flag(program):
 
 def test_the_text_files_of_other_pictures_are_not_taken_along():
     of_run = {"data": "/a", "ground_truth": "/a.txt", "class_ids": "/ids.txt", "lr": 0.1}
-    other = alexnet_imagenet.of_other_pictures
+    other = picture_settings.of_other_pictures
     assert other(of_run, {}) == other(of_run, {"data": "/a"}) == of_run
     assert other(of_run, {"data": "/b"}) == {"data": "/a", "lr": 0.1}
     assert other(None, {"data": "/b"}) is None

@@ -51,10 +51,13 @@ def test_a_curve_is_trained_kept_and_drawn_beside_others_and_timed(program, fold
     assert kept["curve"][0]["cost"] == pytest.approx(kept["costs"][0], rel=1e-4)
     assert kept["at_half"]["cost"] <= kept["costs"][2]
 
+    assert result.out.startswith("2 trainings, 0.004 min each: 1 s of processor time, then tests; in out\n")
     assert "training error " in result.out
     for how in module.HOW.values():
         assert f": {how}  " in result.out
-    assert "training loss" not in program(*asked).out
+    again = program(*asked).out
+    assert "training loss" not in again
+    assert "min each" not in again
     other = program(folder, "--minutes", 1, *asked[3:])
     assert other.status == 1
     assert "is of other settings" in other.err

@@ -19,7 +19,7 @@ from minialex.data.augment import Prepare
 from minialex.data.folder import find_pictures
 from minialex.data.loader import PictureBatches
 from minialex.layers.sequential import all_layers
-from minialex.training import networks, runs
+from minialex.training import networks, picture_settings, run_pictures, runs, small_data
 from minialex.training.command_line import friendly
 
 PROGRAM = EXAMPLES / "alexnet_imagenet.py"
@@ -30,7 +30,14 @@ WIDTH = 0.125
 
 
 module = load_program(PROGRAM, "networks_imagenet")
-module.DEFAULTS["width"] = module.DEFAULTS_DRAWN["width"] = WIDTH
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(picture_settings.DEFAULTS, "width", WIDTH)
+        patch.setitem(picture_settings.DEFAULTS_DRAWN, "width", WIDTH)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -186,7 +193,7 @@ def test_fine_tuning_starts_the_last_layer_anew_and_frozen_layers_stay_with_thei
 def test_classifiers_on_the_way_are_trained_start_anew_and_are_not_asked(
     program, pictures, two_classes, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(module.DEFAULTS, "width", 1 / 64)
+    monkeypatch.setitem(picture_settings.DEFAULTS, "width", 1 / 64)
     once, reports = [*RUN[2:-1], "first", "--epochs", 1, "--limit", 6], []
 
     class Report(module.AccuracyReport):
@@ -244,12 +251,14 @@ def test_a_look_leaves_the_network_as_it_was(pictures, tmp_path, monkeypatch):
 def test_small_pictures_in_a_large_network_are_told_of(pictures):
     args = module.parse_arguments([str(pictures)])
 
-    def hint(arch, small):
+    def hint(arch, small, parameters=12_000):
         settings = {**module.DEFAULTS, "data": pictures, "arch": arch, "small": small}
-        return module.enlarged(module.Pictures(args, settings), settings)
+        return small_data.advice(parameters, settings, module.Pictures(args, settings).train_list.files)
 
-    assert hint("resnet18", False).startswith("The first picture is 40x36, and is enlarged to 256x256: ")
-    assert hint("resnet18", True) == hint("alexnet", False) == ""
+    enlarged = "Small data: pictures of 36 pixels (the median) are enlarged to 256. There is a smaller network for such"
+    assert hint("resnet18", False) == f"{enlarged}: -a resnet18 --small"
+    assert hint("alexnet", False) == f"{enlarged}: --small"
+    assert hint("resnet18", True) == ""
 
 
 def test_random_numbers_will_do_for_timing_and_drawn_pictures_are_for_small_versions(
@@ -264,7 +273,7 @@ def test_random_numbers_will_do_for_timing_and_drawn_pictures_are_for_small_vers
         drawn.append((folder.name, size))
         raise ValueError("enough")
 
-    monkeypatch.setattr(module, "draw_pictures", draw_pictures)
+    monkeypatch.setattr(run_pictures, "draw_pictures", draw_pictures)
     program("-a", "resnet18")
     program()
     assert drawn == [("drawn-pictures-37", 37), ("drawn-pictures", 104)]
@@ -446,8 +455,6 @@ def test_classify_says_what_does_not_fit(classify, theirs, pictures, arguments, 
     ("arguments", "status", "message"),
     [
         ("-a resnt18", 2, "there is no network 'resnt18'; the nearest are resnet18"),
-        ("-a alexnet --small", 1, "alexnet has no small version for pictures of 32x32"),
-        ("--small", 1, "alexnet has no small version for pictures of 32x32"),
         ("-a inception_v3 -b 11", 1, "12 pictures in batches of 11 leave one alone"),
         ("-a vgg11 --preset bvlc", 1, "--preset bvlc says which AlexNet; vgg11 has no presets"),
         ("-a vgg11 --devices cpu,cpu", 1, "--devices cpu,cpu is for AlexNet's towers; vgg11 has none"),

@@ -43,6 +43,9 @@ def test_depth_keeps_its_numbers_and_draws_them(program, folder, tmp_path):
     kept = {name: json.loads((tmp_path / f"out/{name}.json").read_text()) for name in module.DEPTHS}
     assert [len(one["gradient_norms"][0]) for one in kept.values()] == [19, 55, 55]  # convolutions
     assert kept["plain-56"]["parameters"] == kept["residual-56"]["parameters"]  # shortcuts without parameters
+    assert (
+        result.out.count(" parameters, about ") == result.out.count(" an epoch\n") == 3
+    )  # said before training
     losses = [one["epochs"][0]["train_loss"] for one in kept.values()]
     assert all(np.isfinite(losses))
     assert len(set(losses)) == 3
@@ -53,7 +56,7 @@ def test_what_is_there_is_not_trained_again_and_other_settings_are_not_mixed_in(
     asked = folder, "minutes", "--networks", "ResNet-20", "-b", 8, "--output-dir", "out"
     first = program(*asked, "--minutes", 0.005)
     assert first.status == 0, first
-    assert "ResNet-20: 67,786 parameters" in first.out
+    assert "ResNet-20: 67,786 parameters, about " in first.out
     before = (tmp_path / "out/resnet-20.json").read_bytes()
     assert json.loads(before)["epochs"][-1]["seconds"] >= 0.3
     assert "training loss" not in program(*asked, "--minutes", 0.005).out

@@ -33,7 +33,13 @@ RUN = "--epochs 4 -b 4 -j 0 -p 9 --lr 0.05 --seed 3 --devices cpu --output-dir o
 WIDTH = 0.125
 
 module = load_program(PROGRAM, "smartnet_imagenet")
-module.DEFAULTS["width"] = WIDTH
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(module.DEFAULTS, "width", WIDTH)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -308,24 +308,26 @@ def test_width_scales_maps_and_keeps_them_even(width, maps):
         ),
         (
             {"image_size": 66},
-            "pictures of 66 pixels are too small for this network: "
-            "a window of 3 does not fit into 2 + 2*0 padding = 2 pixels",
+            "pictures of 66 pixels are too small for this network: 67 is the least "
+            "(a window of 3 does not fit into 2 + 2*0 padding = 2 pixels)",
         ),
         (
             {"image_size": 10},
-            "pictures of 10 pixels are too small for this network: "
-            "a window of 11 does not fit into 10 + 2*0 padding = 10 pixels",
+            "pictures of 10 pixels are too small for this network: 67 is the least "
+            "(a window of 11 does not fit into 10 + 2*0 padding = 10 pixels)",
         ),
         (
             {"image_size": 0},
-            "pictures of 0 pixels are too small for this network: "
-            "a window of 11 does not fit into 0 + 2*0 padding = 0 pixels",
+            "pictures of 0 pixels are too small for this network: 67 is the least "
+            "(a window of 11 does not fit into 0 + 2*0 padding = 0 pixels)",
         ),
         (
             {"preset": "torchvision", "image_size": 62},
-            "pictures of 62 pixels are too small for this network: "
-            "a window of 3 does not fit into 2 + 2*0 padding = 2 pixels",
+            "pictures of 62 pixels are too small for this network: 63 is the least "
+            "(a window of 3 does not fit into 2 + 2*0 padding = 2 pixels)",
         ),
+        ({"scale": 0}, "scale must be above 0, what each pixel is multiplied by, not 0"),
+        ({"scale": float("nan")}, "scale must be above 0, what each pixel is multiplied by, not nan"),
         (
             {"devices": "gpu"},
             "unknown device 'gpu' (did you mean \"cuda:0\"?): "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minialex as mx
-from minialex.models.names import SMALL_NETWORKS, name_of, network, rebuilt, sketch
+from minialex.models.names import NETWORKS, SMALL_NETWORKS, name_of, network, rebuilt, sketch
 
 FEW = ["zfnet", "vgg11_bn", "googlenet", "inception_resnet_v1", "resnet50", "densenet121", "smartnet"]
 EACH = [*((name, False) for name in [*FEW, "alexnet", "vgg19"]), *((name, True) for name in FEW)]
@@ -38,11 +38,13 @@ def test_each_small_resnet_and_densenet_is_another_one():
     assert depths["densenet161"] == 250
 
 
-def test_a_network_without_a_small_version_says_so():
-    with pytest.raises(
-        ValueError, match="alexnet has no small version for pictures of 32x32; each of the others"
-    ):
-        network("alexnet", small=True)
+def test_each_network_has_a_small_version():
+    assert set(SMALL_NETWORKS) == set(NETWORKS)
+    model = network("alexnet", small=True)(10, "cpu")
+    assert (sum(p.value.size for p in model.parameters()), model.input.crop) == (1_279_082, 96)
+
+
+def test_a_network_that_there_is_not_is_told_its_neighbours():
     with pytest.raises(ValueError, match="there is no network 'vgg61'; the nearest are vgg1"):
         network("vgg61", small=True)
 

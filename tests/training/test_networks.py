@@ -69,7 +69,7 @@ def test_of_two_that_are_alike_it_is_the_one_that_is_asked_for():
             r"w is for resnet18, not for vgg11: features\.0\.weight is missing",
         ),
         ("resnet5", None, {}, "there is no network 'resnet5'; the nearest are resnet50"),
-        ("alexnet", True, {}, "alexnet has no small version"),
+        ("alexnet", True, {}, "w is for resnet18, not for alexnet, small: conv1.weight has a kernel of 7x7"),
         (
             "inception_resnet_v2",
             True,

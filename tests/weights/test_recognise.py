@@ -10,7 +10,10 @@ EACH = [(name, False) for name in ("alexnet", "zfnet", "vgg16_bn", "googlenet", 
 EACH += [
     (name, True) for name in ("zfnet", "vgg11", "inception_v2", "inception_resnet_v2", "resnet18", "smartnet")
 ]
-ALIKE = {("inception_resnet_v2", True): ("inception_resnet_v1", True)}  # but for how many maps there are
+ALIKE = {  # but for how many maps there are
+    ("inception_resnet_v2", True): ("inception_resnet_v1", True),
+    ("alexnet", True): ("alexnet", False),
+}
 
 
 @pytest.mark.parametrize(("name", "small"), EACH)
