@@ -11,6 +11,7 @@ overhang by three pixels; a crop of 227 gives the same 55x55).
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from minialex.devices.device import place
 from minialex.layers import (
@@ -29,6 +30,9 @@ from minialex.layers import (
 from minialex.layers.init import Initializer, generator, he_normal, normal
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
 from minialex.shapes import is_whole, output_size, positive
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class AlexNet(Model):
         self.loss = SoftmaxCrossEntropy()
         self.picture_shape = (3, input.crop, input.crop)
 
-    def to(self, devices):
+    def to(self, devices) -> "Self":
         """Place the towers on "cuda:0,cuda:1", "cpu", ...; without towers, all goes to the first one."""
         first, second = self.devices = place(devices)
         self.loss.to(first)

@@ -8,6 +8,8 @@ Where "1998" departs from the paper:
 "keras" is the same on unpadded 28x28 pictures, as in that library's tutorials.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from minialex.layers import (
@@ -28,6 +30,9 @@ from minialex.layers import (
 )
 from minialex.layers.init import generator, he_normal, lecun_uniform_1998, xavier_uniform
 from minialex.shapes import positive
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ACTIVATIONS = {
     "tanh": (Tanh, xavier_uniform),
@@ -86,7 +91,7 @@ class LeNet5(Model):
         padded = np.pad(pictures, [(0, 0), (0, 0), (self.pad, self.pad), (self.pad, self.pad)])
         return padded * np.float32((self.ink - self.background) / 255) + np.float32(self.background)
 
-    def to(self, device):
+    def to(self, device) -> "Self":
         self.loss.to(device)
         return super().to(device)
 

@@ -154,7 +154,7 @@ class SmartNet(NetworkWithExits):
         self.save(kind="one", path=path, outputs=outputs)
         return x
 
-    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
+    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array:
         if self.saved.kind == "part":
             part = self.saved.part
             nothing_hangs_on(layer for name, layer in self.children().items() if name not in part.children())

@@ -1,5 +1,7 @@
 """How good a network is on pictures that it is not trained on: losses, right answers, logits."""
 
+from typing import Any
+
 import numpy as np
 
 from minialex.data.classes import check_classes
@@ -64,9 +66,7 @@ def evaluate_ten_crop(model: Model, batches) -> Scores:
     return total
 
 
-def predict(
-    model: Model, x=None, *, batches=None, batch_size: int = BATCH_SIZE
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+def predict(model: Model, x=None, *, batches=None, batch_size: int = BATCH_SIZE) -> Any:
     """What the network says of all pictures, in evaluation mode, on the host.
 
     predict(model, x): the logits alone, (N, classes); x an array as `fit` takes it. `.argmax(axis=1)` are the classes.

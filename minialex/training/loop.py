@@ -30,7 +30,8 @@ from minialex.training.arrays import (
     schedule_of,
 )
 from minialex.training.checkpoint import Checkpoint, check_finite, save_checkpoint
-from minialex.training.evaluation import QUIET, classes_of, evaluate, scores_of
+from minialex.training.evaluation import QUIET, classes_of, scores_of
+from minialex.training.evaluation import evaluate as evaluate
 from minialex.training.evaluation import evaluate_ten_crop as evaluate_ten_crop
 from minialex.training.evaluation import predict as predict
 from minialex.training.history import best_is_given_up, history_csv
@@ -342,7 +343,7 @@ def _said_when(progress, ended=False):
 
 def train_epoch(
     model, optimizer, schedule, train, progress, report, epochs, checkpoint=lambda: None, checkpoint_every=0
-):
+) -> None:
     """The rest of an epoch, from `progress.step` on."""
     model.train()
     progress.good = False
