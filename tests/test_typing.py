@@ -27,6 +27,18 @@ UNTYPED = {
 }
 
 
+# What a user does that calls a method without naming it.
+SPECIAL = {
+    "__len__": "len(it)",
+    "__bool__": "bool(it)",
+    "__iter__": "print(*[one for one in it])",
+    "__getitem__": "it[some]",
+    "__contains__": "some in it",
+    "__enter__": "with it: pass",
+    "__getattr__": "it.something",
+}
+
+
 def test_the_annotated_program_runs(tmp_path):
     said = typed_program.main(tmp_path)
     assert {"no bug", "classes (24,)", "BackwardBeforeForward", "(1, 10)", "right"} <= set(said)
@@ -66,22 +78,41 @@ def public_names():
                 yield f"mx.{name}.{inner}", getattr(thing, inner)
 
 
+def results():
+    """The classes of what public functions return, which users hold without having named them."""
+    for thing in [thing for _, thing in public_names() if inspect.isfunction(thing)]:
+        given = inspect.signature(thing).return_annotation
+        if isinstance(given, type) and is_of(given, "minialex"):
+            yield given
+
+
 def calls():
     """Lines of a program that calls all of them, with anything."""
     for written, thing in public_names():
         if isinstance(thing, type):
             yield f"{written}(*some, **named)"
-            if issubclass(thing, Exception):
-                continue
-            yield f"def of_{written.replace('.', '_')}(it: {written}) -> None:"
-            yield "    str(it)"
-            for name, method in inspect.getmembers(thing, inspect.isfunction):
-                if name[0] != "_" and is_of(method, "minialex") and name not in UNTYPED:
-                    yield f"    it.{name}(*some, **named)"
+            if not issubclass(thing, Exception):
+                yield from calls_of_methods(written, thing)
         elif callable(thing) and written not in UNTYPED:
             yield f"{written}(*some, **named)"
         else:
             yield f"print({written})"
+    for thing in sorted(set(results()), key=str):
+        name = thing.__name__
+        yield f"from {thing.__module__} import {name} as {name}"
+        yield from calls_of_methods(name, thing)
+
+
+def calls_of_methods(written, thing):
+    """A function that does all that can be done to an instance of this class."""
+    yield f"def of_{written.replace('.', '_')}(it: {written}) -> None:"
+    yield "    str(it)"
+    for special, use in SPECIAL.items():
+        if is_of(getattr(thing, special, None), "minialex"):
+            yield f"    {use}"
+    for name, method in inspect.getmembers(thing, inspect.isfunction):
+        if name[0] != "_" and is_of(method, "minialex") and name not in UNTYPED:
+            yield f"    it.{name}(*some, **named)"
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,11 @@ def network() -> mx.Model:
     )
 
 
+def plain() -> mx.Sequential:
+    """One that does not know its loss."""
+    return mx.Sequential(flatten=mx.Flatten(), fc=mx.Linear(64, 3, rng=1))
+
+
 def batches(x: np.ndarray, labels: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """One after the other."""
     for first in range(0, len(x), size):
@@ -94,6 +99,15 @@ def main(folder: Path) -> list[str]:
     said.append(f"error {mx.train.evaluate(model, x, labels).error:.1f} %")
     classes: np.ndarray = mx.train.predict(model, x).argmax(axis=1)
     said.append(f"classes {classes.shape}")
+
+    other, loss = plain(), mx.SoftmaxCrossEntropy()
+    train.fit(other, x, labels, loss=loss, lr=0.05, epochs=1, batch_size=8)
+    error = train.evaluate(other, x, labels, loss=loss).error
+    said.append(
+        f"error {error:.1f} %, {train.predict(other, x).shape}, {mx.summary(other, (1, 8, 8)).parameters}"
+    )
+    said.append(f"{len(mx.timeline.measure_step(other, x, labels, loss=loss))} spans")
+    said.append(f"{train.predict(mx.ReLU(), x).shape} of one layer")
 
     mx.save(model, folder / "small.safetensors")
     mx.load(network(), folder / "small.safetensors")

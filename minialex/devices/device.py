@@ -8,6 +8,7 @@ and sim.py.
 import importlib
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from itertools import pairwise
 from typing import Any
@@ -184,7 +185,10 @@ def _meant(kind, index):
     return f' (did you mean "{near[0]}"?)' if near else ""
 
 
-def place(devices="auto") -> tuple[Device, Device]:
+Devices = str | Device | Sequence[str | Device]  # what `place` takes
+
+
+def place(devices: Devices = "auto") -> tuple[Device, Device]:
     """The two devices of a model: "auto", one name (that device twice), or two with a comma between them.
 
     `auto` takes the first two GPUs; where there is one, that one twice; where there is none, the CPU twice.

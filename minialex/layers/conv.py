@@ -8,7 +8,7 @@ import copy
 
 import numpy as np
 
-from minialex.layers.init import generator, xavier_uniform
+from minialex.layers.init import Initializer, generator, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
 from minialex.layers.windows import col2im, im2col, pad, unpad
 from minialex.shapes import output_sizes, pair, positive
@@ -44,7 +44,7 @@ class Conv2D(Layer):
         groups: int = 1,
         bias: bool = True,
         rng=None,
-        init=xavier_uniform,
+        init: Initializer = xavier_uniform,
     ):
         self.in_channels = in_channels = positive(in_channels, "in_channels")
         self.out_channels = out_channels = positive(out_channels, "out_channels")
@@ -153,7 +153,9 @@ class TableConv2D(Conv2D):
     array([  1., 210.], dtype=float32)
     """
 
-    def __init__(self, table, kernel_size: int | tuple[int, int], rng=None, init=xavier_uniform):
+    def __init__(
+        self, table, kernel_size: int | tuple[int, int], rng=None, init: Initializer = xavier_uniform
+    ):
         self.table = [tuple(row) for row in table]
         if not self.table:
             raise ValueError("TableConv2D: the table needs at least one row")

@@ -196,7 +196,7 @@ class ExitLoss(Loss):
 
     input_rank = None
 
-    def __init__(self, weights: Sequence[float], loss=SoftmaxCrossEntropy):
+    def __init__(self, weights: Sequence[float], loss: type[Loss] = SoftmaxCrossEntropy):
         if not isinstance(weights, Sequence) or not weights:
             raise TypeError(f"ExitLoss takes a weight for each exit, (0.3, 1.0), not {weights!r}")
         if not (isinstance(loss, type) and issubclass(loss, Loss)):

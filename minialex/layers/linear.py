@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from minialex.layers.init import generator, xavier_uniform
+from minialex.layers.init import Initializer, generator, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
 from minialex.shapes import positive
 from minialex.words import counted
@@ -25,7 +25,7 @@ class Linear(Layer):
 
     input_rank = 2
 
-    def __init__(self, in_features: int, out_features: int, rng=None, init=xavier_uniform):
+    def __init__(self, in_features: int, out_features: int, rng=None, init: Initializer = xavier_uniform):
         self.in_features = in_features = positive(in_features, "in_features")
         self.out_features = out_features = positive(out_features, "out_features")
         shape = (out_features, in_features)

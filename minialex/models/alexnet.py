@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from minialex.devices.device import place
+from minialex.devices.device import Devices, place
 from minialex.layers import (
     Conv2D,
     Dropout,
@@ -132,7 +132,7 @@ class AlexNet(Model):
 
 def alexnet(
     num_classes: int = 1000,
-    devices="auto",
+    devices: Devices = "auto",
     preset: str = "paper",
     towers: int | None = None,
     rng=None,

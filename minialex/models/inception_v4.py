@@ -8,6 +8,7 @@ alone by 1 and without a ReLU. The paper scales by 0.1 to 0.3; here by 0.2. Wher
 
 from dataclasses import replace
 
+from minialex.devices.device import Devices
 from minialex.layers import (
     AvgPool2D,
     Branches,
@@ -185,7 +186,7 @@ def inception_v4(
     width: float = 1.0,
     image_size: int | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> Network:
     """Inception v4: 42,679,816 parameters. Names are timm's.
 
@@ -301,7 +302,7 @@ def inception_resnet(
     width: float = 1.0,
     image_size: int | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> Network:
     """Inception-ResNet-v2: 55,843,464 parameters as it was published; v1: 22,756,328.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minialex.devices.device import Device
 from minialex.layers import (
     RBF,
     Conv2D,
@@ -91,7 +92,7 @@ class LeNet5(Model):
         padded = np.pad(pictures, [(0, 0), (0, 0), (self.pad, self.pad), (self.pad, self.pad)])
         return padded * np.float32((self.ink - self.background) / 255) + np.float32(self.background)
 
-    def to(self, device) -> "Self":
+    def to(self, device: str | Device) -> "Self":
         self.loss.to(device)
         return super().to(device)
 
@@ -101,7 +102,7 @@ def lenet5(
     rng=None,
     activation: str = "tanh",
     dropout: float = 0.0,
-    device="cpu",
+    device: str | Device = "cpu",
     num_classes: int = 10,
 ) -> LeNet5:
     """LeNet-5: "modern" (61,706 parameters), "1998" (60,000) or "keras" (44,426).

@@ -29,7 +29,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from minialex.devices.device import to_numpy
+from minialex.devices.device import Devices, to_numpy
 from minialex.layers import BatchNorm2D, Conv2D, Layer, MaxPool2D, ReLU, Sequential
 from minialex.layers.init import generator, he_normal
 from minialex.layers.layer import Array
@@ -303,7 +303,7 @@ def smartnet(
     blocks: str | Sequence[Sequence[int]] | None = None,
     reads: str | Reads | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> SmartNet:
     """SmartNet with so many exits (all that its table has, if left out): a network that leaves when it is sure.
 

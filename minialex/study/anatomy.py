@@ -22,7 +22,7 @@ from minialex.layers.conv import Conv2D
 from minialex.layers.dense import Dense
 from minialex.layers.layer import Layer
 from minialex.layers.linear import Linear
-from minialex.layers.sequential import Model, Sequential
+from minialex.layers.sequential import Sequential
 from minialex.models.densenet import DenseLayer
 from minialex.models.inception_v4 import InceptionResidual
 from minialex.models.network import backward_through, forward_through
@@ -49,7 +49,7 @@ class Dropped:
     resizes: bool
 
 
-def drop_blocks(model: Model, batches) -> list[Dropped]:
+def drop_blocks(model: Sequential, batches) -> list[Dropped]:
     """The error without each residual block in turn, in evaluation mode; the first block of the network comes first.
 
     batches: with `in_order()`, as train.evaluate takes them. What is left of a block is its shortcut, see `without`.

@@ -1,8 +1,9 @@
 """Arrays in place of batches: what `fit`, `evaluate` and `predict` make of x and y, and what they refuse, and why."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from minialex.layers.loss import Loss
 from minialex.shapes import is_whole, positive
 from minialex.training.optim import Constant, make_schedule
 
+F = TypeVar("F", bound=Callable)
 BATCH_SIZE = 64
 # Which way of `fit` takes what, for its errors.
 WAYS = (
@@ -164,7 +166,7 @@ def lent(model: Layer, loss: Layer | None) -> Iterator[None]:
             attributes["loss"] = own
 
 
-def lends_loss(function):
+def lends_loss(function: F) -> F:
     """For functions of a model and what else, with a loss=: the model has it meanwhile."""
 
     @functools.wraps(function)
