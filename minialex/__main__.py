@@ -1,13 +1,14 @@
-"""python -m minialex doctor | summary | predict | classify | marks"""
+"""minialex doctor | summary | predict | classify | marks | lessons | examples; python -m minialex is the same."""
 
 import argparse
 import os
 import sys
+from pathlib import Path
 
 import minialex as mx
 from minialex.check.kept import marks
-from minialex.commands import classify, doctor, predict, summary
-from minialex.training.command_line import Parser
+from minialex.commands import classify, doctor, examples, lessons, predict, summary
+from minialex.training.command_line import Parser, show_what_it_can
 
 COMMANDS = {
     "doctor": (doctor, "versions, devices, data; what is missing, and what mends it"),
@@ -15,11 +16,17 @@ COMMANDS = {
     "predict": (predict, "read a photographed or drawn digit"),
     "classify": (classify, "what a network sees in photographs: five names for each"),
     "marks": (marks, "try the answers that learners kept: a row for each folder, a column for each exercise"),
+    "lessons": (lessons, "write the lessons to a folder: notebooks, solutions, and what they name"),
+    "examples": (examples, "write the example programs to a folder"),
 }
 
 
 def main(argv=None) -> int:
-    parser = Parser(prog="python -m minialex")
+    """The program: `minialex`, and `python -m minialex`. Returns its exit status."""
+    show_what_it_can()
+    as_module = Path(sys.argv[0]).name == "__main__.py"
+    parser = Parser(prog="python -m minialex" if as_module else "minialex")
+    parser.add_argument("--version", action="version", version=f"minialex {mx.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar=" | ".join(COMMANDS))
     for name, (module, what) in COMMANDS.items():
         raw = argparse.RawDescriptionHelpFormatter
@@ -42,5 +49,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # "?" for what a terminal cannot show
     sys.exit(main())

@@ -49,7 +49,7 @@ def in_float64(operation):
 # Padding and windows
 
 
-def pad(x, padding, value=0):
+def pad(x, padding, value=0) -> np.ndarray:
     """padded[n, c, ph + i, pw + j] = x[n, c, i, j], and `value` all around
 
     x (N, C, H, W), padded (N, C, H + 2 ph, W + 2 pw).
@@ -61,20 +61,20 @@ def pad(x, padding, value=0):
     return padded
 
 
-def unpad(padded, padding):
+def unpad(padded, padding) -> np.ndarray:
     """x[n, c, i, j] = padded[n, c, ph + i, pw + j]: the border is cut off, which is also `pad`'s backward."""
     ph, pw = pair(padding, "padding", least=0)
     H, W = padded.shape[2] - 2 * ph, padded.shape[3] - 2 * pw
     return padded[:, :, ph : ph + H, pw : pw + W].copy()
 
 
-def window(i, j, kernel, stride):
+def window(i, j, kernel, stride) -> tuple[slice, slice]:
     """The rows i*sh, ..., i*sh + kh - 1 and columns j*sw, ..., j*sw + kw - 1 that output (i, j) reads: slices."""
     top, left = i * stride[0], j * stride[1]
     return slice(top, top + kernel[0]), slice(left, left + kernel[1])
 
 
-def pairs(kernel_size, stride, padding):
+def pairs(kernel_size, stride, padding) -> tuple[tuple[int, int], ...]:
     """The three as pairs (height, width). A stride of None is the kernel's size: windows side by side."""
     stride = kernel_size if stride is None else stride
     return pair(kernel_size, "kernel_size"), pair(stride, "stride"), pair(padding, "padding", least=0)
@@ -117,7 +117,7 @@ def conv2d_backward(x, weight, grad_y, stride=1, padding=0, groups=1):
     return unpad(grad_padded, padding), grad_weight, grad_bias
 
 
-def channels_of(f, weight, groups):
+def channels_of(f, weight, groups) -> slice:
     """The C/G channels that filter f reads, as a slice. The first F/G filters read the first C/G channels."""
     filters, depth = weight.shape[:2]  # F, C/G
     group = f // (filters // groups)
@@ -127,7 +127,7 @@ def channels_of(f, weight, groups):
 # Windows as columns
 
 
-def im2col(x, kernel_size, stride=1, padding=0):
+def im2col(x, kernel_size, stride=1, padding=0) -> np.ndarray:
     """columns[c, a, b, i, j, n] = padded[n, c, i*sh + a, j*sw + b]
 
     Every window copied out, so that a convolution becomes one product of matrices: as a matrix, columns has
@@ -194,7 +194,7 @@ def table_conv2d_backward(x, table, weight, grad_y):
     return grad_x, grad_weight, grad_bias
 
 
-def connections(table):
+def connections(table) -> list[tuple[int, int]]:
     """The pairs (output, input) that a table connects, row by row."""
     return [(f, c) for f, row in enumerate(table) for c in row]
 
@@ -364,7 +364,7 @@ def adaptive_avg_pool2d_backward(x, grad_y):
     return grad_x
 
 
-def part(i, pixels, parts):
+def part(i, pixels, parts) -> slice:
     """The pixels from floor(i pixels/parts) to ceil((i + 1) pixels/parts), as a slice."""
     return slice(math.floor(i * pixels / parts), math.ceil((i + 1) * pixels / parts))
 
@@ -448,7 +448,7 @@ def local_response_norm_backward(x, grad_y, size=5, alpha=1e-4, beta=0.75, k=2.0
     return grad_x
 
 
-def near(c, size, depth):
+def near(c, size, depth) -> slice:
     """The channels c - size//2 ... c + size//2 that lie in c's group of `depth` channels, as a slice."""
     first = c // depth * depth
     return slice(max(first, c - size // 2), min(first + depth, c + size // 2 + 1))
@@ -528,7 +528,7 @@ def gate_backward(x, weight, sizes, grad_y, reads=None):
     return grad_x, grad_weight
 
 
-def channels_read(sizes, reads=None):
+def channels_read(sizes, reads=None) -> list[tuple[int, int]]:
     """(gate, channel) for each channel of the sources that are read."""
     channels = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])  # of each source
     reads = range(len(sizes)) if reads is None else reads
@@ -587,7 +587,7 @@ def dropout(x, mask, p, scaling="inverted", training=True):
     raise ValueError(f'scaling must be "inverted" or "test-time", not {scaling!r}')
 
 
-def dropout_backward(grad_y, mask, p, scaling="inverted", training=True):
+def dropout_backward(grad_y, mask, p, scaling="inverted", training=True) -> np.ndarray:
     """dy/dx is what x was multiplied by, so grad_y goes through the same gate."""
     return dropout(grad_y, mask, p, scaling, training)
 
@@ -664,7 +664,7 @@ def softmax_cross_entropy_backward(logits, labels, grad_loss=1.0):
     return grad_logits
 
 
-def log_sum_exp(values):
+def log_sum_exp(values) -> float:
     """log(sum of exp(v)) = top + log(sum of exp(v - top)), top the largest v, so that nothing overflows."""
     top = max(values)
     return top + math.log(sum(math.exp(v - top) for v in values))

@@ -1,5 +1,6 @@
 """python -m minialex: doctor, summary, predict."""
 
+import io
 import os
 import re
 import subprocess
@@ -156,7 +157,35 @@ def test_what_it_does_not_know_it_says_with_what_it_knows(run, capsys, arguments
     with pytest.raises(SystemExit) as stopped:
         run(*arguments)
     assert stopped.value.code == 2
-    assert "usage: python -m minialex" in capsys.readouterr().err
+    assert "usage: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("started", "called"),
+    [
+        ("/lib/minialex/__main__.py", "python -m minialex"),
+        ("/bin/minialex", "minialex"),
+        ("minialex.exe", "minialex"),
+    ],
+)
+def test_it_calls_itself_as_it_was_called(run, capsys, monkeypatch, started, called):
+    monkeypatch.setattr(sys, "argv", [started])
+    with pytest.raises(SystemExit):
+        run()
+    assert capsys.readouterr().err.startswith(f"usage: {called} [-h]")
+
+
+def test_it_says_its_version(run, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("--version")
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"minialex {mx.__version__}\n"
+
+
+def test_a_standard_output_that_is_no_terminal_file_is_written_to_as_it_is(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())  # as a notebook's, it has no `reconfigure`
+    assert program.main(["summary"]) == 0
+    assert "61,706" in sys.stdout.getvalue()
 
 
 # ---- doctor -------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import functools
 import graphlib
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -163,7 +164,18 @@ def test_the_package_is_typed_and_says_so_to_whoever_installs_it():
     assert (PACKAGE / "py.typed").is_file()
     pyproject = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf8")
     assert 'minialex = ["py.typed",' in pyproject
-    assert f'version = "{mx.__version__}"' in pyproject
+
+
+def test_the_version_is_the_same_wherever_it_stands():
+    texts = {
+        name: (PACKAGE.parent / name).read_text(encoding="utf8")
+        for name in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md")
+    }
+    assert 'dynamic = ["version"]' in texts["pyproject.toml"]
+    assert 'version = { attr = "minialex.__version__" }' in texts["pyproject.toml"]
+    assert f"\nversion: {mx.__version__}\n" in texts["CITATION.cff"]
+    first = re.findall(r"^## \[(.*)\]", texts["CHANGELOG.md"], re.MULTILINE)[:2]
+    assert first == ["Unreleased", mx.__version__]
 
 
 # ---- imports ---------------------------------------------------------------------------------------

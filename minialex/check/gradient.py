@@ -128,7 +128,9 @@ class Report:
         return as_html(str(self), "right" if self else "wrong" if self.bugs or self.faults else "not seen")
 
 
-def gradcheck(layer: Layer, x: Array, labels=None, rng=0, max_entries: int = 5000) -> Report:
+def gradcheck(
+    layer: Layer, x: Array, labels=None, rng: "int | np.random.Generator" = 0, max_entries: int = 5000
+) -> Report:
     """Compare backward of a layer, a loss or a whole model with measured gradients, for the input and all parameters.
 
     layer: stays as it is; a copy in float64 is checked, on the layer's device, with dropout's mask held.

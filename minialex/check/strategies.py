@@ -8,6 +8,9 @@ What is drawn are sizes, a memory layout and a seed; the numbers come from the s
 smallest picture that fails.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -25,7 +28,7 @@ def images(
     max_batch: int = 3,
     min_side: int = 1,
     max_side: int = 9,
-    dtype="float64",
+    dtype: Any = "float64",
     away_from: float | None = None,
     distinct: bool = False,
 ) -> np.ndarray:
@@ -42,7 +45,7 @@ def images(
 
 @st.composite
 def vectors(
-    draw, features=None, max_batch: int = 4, dtype="float64", away_from: float | None = None
+    draw, features=None, max_batch: int = 4, dtype: Any = "float64", away_from: float | None = None
 ) -> np.ndarray:
     """Batches (N, features) of random numbers, in any memory layout; features left out: 1 to 8."""
     N = draw(st.integers(1, max_batch))
@@ -52,7 +55,7 @@ def vectors(
 
 @st.composite
 def arrays(
-    draw, shape, dtype="float64", away_from: float | None = None, distinct: bool = False
+    draw, shape, dtype: Any = "float64", away_from: float | None = None, distinct: bool = False
 ) -> np.ndarray:
     """An array of this shape, in any memory layout; read-only, so that a layer that writes into it is found out."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -81,7 +84,7 @@ def labels(count: int, classes: int):
 
 
 @st.composite
-def convolutions(draw, max_channels: int = 3, groups=(1, 2, 3)):
+def convolutions(draw, max_channels: int = 3, groups: Sequence[int] = (1, 2, 3)):
     """Arguments for a Conv2D, and the height and width of an input that it can take: (arguments, (H, W))."""
     G = draw(st.sampled_from(groups))
     kernel, stride, padding, size = draw(window_geometry())

@@ -8,7 +8,9 @@ and sim.py.
 import importlib
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from minialex.shapes import parts_of
 from minialex.words import nearest
 
 MiB = 2**20
+Array = Any  # a NumPy or a CuPy array
 
 
 class Device:
@@ -53,7 +56,7 @@ class Device:
     upload_ahead: bool = False
     piece_bytes: int | None = None  # large arrays are worked through in pieces of this size; None: in one go
 
-    def __new__(cls, name="cpu"):
+    def __new__(cls, name: "str | Device" = "cpu") -> "Device":
         if isinstance(name, Device):
             return name
         if name in Device._known:
@@ -69,7 +72,7 @@ class Device:
             Device._known.setdefault(full_name, device)  # the first one, should two threads ask at once
         return Device._known[full_name]
 
-    def asarray(self, array, dtype=None):
+    def asarray(self, array, dtype=None) -> Array:
         """Host data (an array, a list, a number) on this device; an array that is there already stays as it is."""
         if not isinstance(array, np.ndarray) and is_array(array) and device_of(array) is not self:
             raise DeviceMismatch(
@@ -79,16 +82,16 @@ class Device:
         with self:
             return self.xp.asarray(array, dtype=dtype)
 
-    def __enter__(self):
+    def __enter__(self) -> "Device":
         stack = ExitStack()
         stack.enter_context(self._current())
         self._entered.__dict__.setdefault("stacks", []).append(stack)
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error) -> bool | None:
         return self._entered.stacks.pop().__exit__(*error)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         on = twins.names_on(self)
         return f"Device({self.name!r}, fast={on})" if on else f"Device({self.name!r})"
 
@@ -108,19 +111,19 @@ class Device:
         parts = max(1, min(threads.available(self.threads), count // least))
         return parts_of(count, parts)
 
-    def empty(self, shape: tuple[int, ...], dtype):
+    def empty(self, shape: tuple[int, ...], dtype) -> Array:
         """A new array, full of anything. Its memory may be that of an earlier array that nobody holds any more."""
         return self.xp.empty(shape, dtype)
 
-    def zeros(self, shape: tuple[int, ...], dtype):
+    def zeros(self, shape: tuple[int, ...], dtype) -> Array:
         """A new array of zeros."""
         return self.xp.zeros(shape, dtype)
 
-    def matmul(self, a, b):
+    def matmul(self, a: Array, b: Array) -> Array:
         """a @ b"""
         return self.xp.matmul(a, b)
 
-    def matmul_sum(self, a, b):
+    def matmul_sum(self, a: Array, b: Array) -> Array:
         """The sum over n of a[n] @ b[n]: a weight's gradient over the pictures, without a copy of it for each.
 
         >>> Device("cpu").matmul_sum(np.ones((5, 1, 2)), np.ones((5, 2, 1)))
@@ -134,7 +137,7 @@ class Device:
     def free_memory(self) -> None:
         """Give the memory of arrays that are gone back to the system; else it waits for new arrays."""
 
-    def empty_like(self, array):
+    def empty_like(self, array: Array) -> Array:
         """A new array of the same shape, dtype and layout in memory."""
         slowest_first = sorted(range(array.ndim), key=array.strides.__getitem__, reverse=True)
         new = self.empty(tuple([array.shape[axis] for axis in slowest_first]), array.dtype)
@@ -181,7 +184,10 @@ def _meant(kind, index):
     return f' (did you mean "{near[0]}"?)' if near else ""
 
 
-def place(devices="auto") -> tuple[Device, Device]:
+Devices = str | Device | Sequence[str | Device]  # what `place` takes
+
+
+def place(devices: Devices = "auto") -> tuple[Device, Device]:
     """The two devices of a model: "auto", one name (that device twice), or two with a comma between them.
 
     `auto` takes the first two GPUs; where there is one, that one twice; where there is none, the CPU twice.
@@ -230,7 +236,7 @@ def _is_cupy(value) -> bool:
     return cupy is not None and isinstance(value, cupy.ndarray)
 
 
-def device_of(array) -> Device:
+def device_of(array: Array) -> Device:
     """The device on which an array lives.
 
     >>> device_of(np.zeros(3)) is Device("cpu")
@@ -245,12 +251,12 @@ def device_of(array) -> Device:
     raise TypeError(f"a NumPy or CuPy array is needed here, not {type(array).__name__}")
 
 
-def array_module(array):
+def array_module(array: Array) -> Any:
     """The module that computes with this array: numpy, cupy, or sim_numpy."""
     return device_of(array).xp
 
 
-def to_numpy(array) -> np.ndarray:
+def to_numpy(array: Array) -> np.ndarray:
     """The array on the host: itself if it is there already, else a copy, for which the host waits."""
     if isinstance(array, (np.ndarray, np.generic)):
         return np.asarray(array)
@@ -258,7 +264,7 @@ def to_numpy(array) -> np.ndarray:
         return array.get()
 
 
-def transfer(array, device):
+def transfer(array: Array, device: str | Device) -> Array:
     """The array on `device`: itself if it is there already, else a copy. The one way between devices.
 
     >>> transfer(transfer(np.ones(2), "sim:0"), "sim:1")

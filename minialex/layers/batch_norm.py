@@ -86,7 +86,7 @@ class BatchNorm2D(Layer):
         through_variance = (grad_normalised * normalised).mean(axis=(0, 2, 3), keepdims=True)
         return (grad_normalised - through_mean - normalised * through_variance) * scale
 
-    def split(self, parts):
+    def split(self, parts: int) -> list[Layer]:
         """Towers: each normalises its own channels."""
         if self.channels % parts:
             raise ValueError(
@@ -106,7 +106,7 @@ class BatchNorm2D(Layer):
             pieces.append(piece)
         return pieces
 
-    def check_input(self, x):
+    def check_input(self, x) -> None:
         super().check_input(x)
         if x.shape[1] != self.channels:
             raise ValueError(

@@ -58,7 +58,7 @@ class Branches(Layer):
             return self.xp.concatenate(list(ys.values()), axis=1)
         return sum_of(list(ys.values()))
 
-    def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+    def backward(self, grad_y: Array, input_grad: bool = True) -> Array:
         if self.merge == "concat":
             grad_ys = dict(zip(self.paths, cut(grad_y, self.saved.channels), strict=True))
         else:
@@ -75,7 +75,7 @@ class Branches(Layer):
     def concatenates(self) -> bool:
         return self.merge == "concat"
 
-    def split(self, parts):
+    def split(self, parts: int) -> list[Layer]:
         """Towers: each adds its own maps; of a concatenation the maps would stand in another order."""
         if self.concatenates:
             raise ValueError(cannot_be_dealt_out(self, parts))

@@ -8,7 +8,7 @@ import copy
 
 import numpy as np
 
-from minialex.layers.init import drawn, xavier_uniform
+from minialex.layers.init import Initializer, drawn, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
 from minialex.layers.windows import col2im, im2col, pad, unpad
 from minialex.shapes import output_sizes, pair, positive
@@ -44,7 +44,7 @@ class Conv2D(Layer):
         groups: int = 1,
         bias: bool = True,
         rng=None,
-        init=xavier_uniform,
+        init: Initializer = xavier_uniform,
     ):
         self.in_channels = in_channels = positive(in_channels, "in_channels")
         self.out_channels = out_channels = positive(out_channels, "out_channels")
@@ -72,7 +72,7 @@ class Conv2D(Layer):
             y = y + self.bias.value[:, None, None]
         return y
 
-    def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+    def backward(self, grad_y: Array, input_grad: bool = True) -> Array:
         if self.bias is not None:
             self.bias.grad = grad_y.sum(axis=(0, 2, 3))
         padded = pad(self.saved.x, self.padding)
@@ -101,7 +101,7 @@ class Conv2D(Layer):
         """(OH, OW)"""
         return output_sizes(x.shape[2:], self.kernel_size, self.stride, self.padding)
 
-    def check_input(self, x):
+    def check_input(self, x) -> None:
         super().check_input(x)
         if x.shape[1] != self.in_channels:
             raise ValueError(
@@ -112,7 +112,7 @@ class Conv2D(Layer):
         except ValueError as error:
             raise ValueError(f"{self}: {error}; the input has shape {x.shape}") from None
 
-    def split(self, parts):
+    def split(self, parts: int) -> list[Layer]:
         """Towers of filters: each reads all channels if there is one group, else the channels of its own groups."""
         if self.out_channels % parts or (self.groups > 1 and self.groups % parts):
             raise ValueError(
@@ -153,7 +153,9 @@ class TableConv2D(Conv2D):
     array([  1., 210.], dtype=float32)
     """
 
-    def __init__(self, table, kernel_size: int | tuple[int, int], rng=None, init=xavier_uniform):
+    def __init__(
+        self, table, kernel_size: int | tuple[int, int], rng=None, init: Initializer = xavier_uniform
+    ):
         self.table = [tuple(row) for row in table]
         if not self.table:
             raise ValueError("TableConv2D: the table needs at least one row")
@@ -183,7 +185,7 @@ class TableConv2D(Conv2D):
         y = y.reshape(len(x), self.out_channels, *self.output_size(x))
         return y + self.bias.value[:, None, None]
 
-    def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+    def backward(self, grad_y: Array, input_grad: bool = True) -> Array:
         self.bias.grad = grad_y.sum(axis=(0, 2, 3))
         padded = pad(self.saved.x, self.padding)
         columns = im2col(padded, self.kernel_size, self.stride)
@@ -204,7 +206,7 @@ class TableConv2D(Conv2D):
         full[self.filter_of.value, self.channel_of.value] = self.weight.value
         return full
 
-    def split(self, parts):
+    def split(self, parts: int) -> list[Layer]:
         return Layer.split(self, parts)  # the rows of its weights are no filters: it cannot
 
     def multiply_adds(self, x_shape, y_shape):

@@ -100,10 +100,10 @@ class Dense(Layer):
     def children(self) -> dict[str, Layer]:
         return self.nodes
 
-    def split(self, parts):
+    def split(self, parts: int) -> list[Layer]:
         raise ValueError(cannot_be_dealt_out(self, parts))
 
-    def check_input(self, x):
+    def check_input(self, x) -> None:
         super().check_input(x)
         if x.ndim < 2:
             raise ValueError(f"{self} joins channels, (N, C, ...); the input has shape {x.shape}")

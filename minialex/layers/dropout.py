@@ -79,16 +79,16 @@ class Dropout(Layer):
         mask = rows_from(self.first, np.random.default_rng(key), whole) >= self.p
         return mask[:, number * shape[1] : (number + 1) * shape[1]] if parts > 1 else mask
 
-    def split(self, parts):
+    def split(self, parts: int) -> list[Layer]:
         pieces = super().split(parts)
         for number, piece in enumerate(pieces):
             piece.part = (number, parts)
         return pieces
 
-    def counters(self):
+    def counters(self) -> dict[str, int]:
         return {"step": self.step}
 
-    def set_counters(self, counters):
+    def set_counters(self, counters: dict[str, int]) -> None:
         self.step, self.key = int(counters["step"]), self.key or self.name
 
 

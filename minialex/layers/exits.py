@@ -114,7 +114,7 @@ class Exits(Sequential):
         ys["end"] = x
         return self._stacked(ys)
 
-    def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+    def backward(self, grad_y: Array, input_grad: bool = True) -> Array:
         self._check_untouched()
         nothing_hangs_on(layer for name, layer in self.children().items() if name not in self.saved.outputs)
         if self.saved.kind == "left":
@@ -196,7 +196,7 @@ class ExitLoss(Loss):
 
     input_rank = None
 
-    def __init__(self, weights: Sequence[float], loss=SoftmaxCrossEntropy):
+    def __init__(self, weights: Sequence[float], loss: type[Loss] = SoftmaxCrossEntropy):
         if not isinstance(weights, Sequence) or not weights:
             raise TypeError(f"ExitLoss takes a weight for each exit, (0.3, 1.0), not {weights!r}")
         if not (isinstance(loss, type) and issubclass(loss, Loss)):
@@ -223,10 +223,10 @@ class ExitLoss(Loss):
         ]
         return self.xp.stack(grads, axis=1)
 
-    def take_labels(self, logits, labels):
+    def take_labels(self, logits: Array, labels) -> Array:
         return super().take_labels(logits[:, -1] if logits.ndim == 3 else logits, labels)
 
-    def check_input(self, logits):
+    def check_input(self, logits) -> None:
         super().check_input(logits)
         if logits.ndim not in (2, 3) or (logits.ndim == 3 and logits.shape[1] != len(self.weights)):
             raise ValueError(

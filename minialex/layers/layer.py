@@ -9,7 +9,7 @@ import copy
 import inspect
 import textwrap
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from minialex.layers.calls import Saved, checked_backward, checked_forward
 from minialex.layers.parameter import Buffer, Constant, Parameter
 from minialex.layers.settings import is_setting, number, plain
 from minialex.words import did_you_mean
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
 
@@ -48,10 +51,11 @@ class Layer:
     takes_number = False  # is the gradient that backward gets a number? (A loss's is.)
     names_children = True  # does a child's key stand in the names of what is inside? (Not a tower's number.)
     is_whole = False  # a whole network: in another one, the names inside it stay
-    when_final: Callable[["Layer"], None] | None = (
-        None  # hears after a backward that the gradients in here are final
-    )
-    saved: Saved | None = None  # what forward kept by `save`
+    saved: Any = None  # what forward kept by `save`: a Saved
+    # Hears after a backward that the gradients in here are final.
+    when_final: Callable[["Layer"], None] | None = None
+    forward: Callable[..., Array]  # these two a subclass writes
+    backward: Callable[..., Array]
     _output = None  # (shape, dtype) of what forward returned, until backward has used it
     _input_shape = None  # of the array that forward got
     _twin_backward = None  # what goes with the forward that was taken; None: the layer's own backward
@@ -60,7 +64,7 @@ class Layer:
     _parents: tuple[str, ...] = ()  # attributes that are layers around this one
     _named: tuple[str, ...] = ()  # keys of the children that were named for standing in this one
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
         for method, takes in (("forward", "self, x"), ("backward", "self, grad_y")):
             if method == "backward" and cls.takes_number:
@@ -99,7 +103,7 @@ class Layer:
     # ---- for those who write layers ----
 
     @property
-    def xp(self):
+    def xp(self) -> Any:
         """The array module of this layer's device."""
         return self.device.xp
 
@@ -179,7 +183,7 @@ class Layer:
             inside = [self]
         return next((p.value.dtype for layer in inside for p in layer.parameters()), None)
 
-    def to(self, device: str | Device) -> "Layer":
+    def to(self, device: str | Device) -> "Self":
         """Move parameters, gradients and constants to another device; returns the layer."""
         device = Device(device)
         self._change(lambda array: transfer(array, device))
@@ -188,7 +192,7 @@ class Layer:
             child.to(device)
         return self
 
-    def astype(self, dtype) -> "Layer":
+    def astype(self, dtype) -> "Self":
         """Let the layer compute in another floating-point type; returns the layer."""
         try:
             dtype = np.dtype(dtype)
@@ -205,7 +209,7 @@ class Layer:
             child.astype(dtype)
         return self
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args, **kwargs) -> NoReturn:
         raise TypeError(f"{self}: a layer is not called, use layer.forward(x), and layer.backward(grad_y)")
 
     def _change(self, change):
@@ -218,14 +222,14 @@ class Layer:
             if isinstance(holder, Parameter) and holder.grad is not None:
                 holder.grad = change(holder.grad)
 
-    def train(self, mode: bool = True) -> "Layer":
+    def train(self, mode: bool = True) -> "Self":
         """Training mode (dropout drops), or evaluation mode (it lets everything through); returns the layer."""
         self.training = mode
         for child in self.children().values():
             child.train(mode)
         return self
 
-    def eval(self) -> "Layer":
+    def eval(self) -> "Self":
         """Evaluation mode; returns the layer."""
         return self.train(False)
 
@@ -243,10 +247,10 @@ class Layer:
             start = f"{name}."
             child.set_counters({k[len(start) :]: v for k, v in counters.items() if k.startswith(start)})
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.name} ({type(self).__name__})" if self.name else type(self).__name__
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """How it was made, as far as it has kept that, and what is inside."""
         names = inspect.signature(type(self)).parameters
         plain = [f"{name}={value!r}" for name in names if is_setting(value := vars(self).get(name))]

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from minialex.layers.init import drawn, xavier_uniform
+from minialex.layers.init import Initializer, drawn, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
 from minialex.shapes import positive
 from minialex.words import counted
@@ -25,7 +25,7 @@ class Linear(Layer):
 
     input_rank = 2
 
-    def __init__(self, in_features: int, out_features: int, rng=None, init=xavier_uniform):
+    def __init__(self, in_features: int, out_features: int, rng=None, init: Initializer = xavier_uniform):
         self.in_features = in_features = positive(in_features, "in_features")
         self.out_features = out_features = positive(out_features, "out_features")
         shape = (out_features, in_features)
@@ -36,19 +36,19 @@ class Linear(Layer):
         self.save(x=x)
         return x @ self.weight.value.T + self.bias.value
 
-    def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+    def backward(self, grad_y: Array, input_grad: bool = True) -> Array:
         self.bias.grad = grad_y.sum(axis=0)
         self.weight.grad = grad_y.T @ self.saved.x
         return grad_y @ self.weight.value if input_grad else None
 
-    def check_input(self, x):
+    def check_input(self, x) -> None:
         super().check_input(x)
         if x.shape[1] != self.in_features:
             raise ValueError(
                 f"{self} has {counted(self.in_features, 'input feature')}, the input {x.shape[1]}: shape {x.shape}"
             )
 
-    def split(self, parts):
+    def split(self, parts: int) -> list[Layer]:
         """Towers of outputs: each reads all inputs."""
         if self.out_features % parts:
             raise ValueError(
@@ -96,7 +96,7 @@ class RBF(Layer):
 
     input_rank = 2
 
-    def __init__(self, codes):
+    def __init__(self, codes: Array):
         codes = np.asarray(codes, dtype=np.float32)
         if codes.ndim != 2 or codes.size == 0:
             raise ValueError(f"RBF: codes must be (classes, features), not of shape {codes.shape}")
@@ -111,10 +111,10 @@ class RBF(Layer):
         return -2 * (grad_y[:, :, None] * self.saved.difference).sum(axis=1)
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype:
         return self.codes.value.dtype
 
-    def check_input(self, x):
+    def check_input(self, x) -> None:
         super().check_input(x)
         features = self.codes.value.shape[1]
         if x.shape[1] != features:

@@ -44,7 +44,7 @@ class Loss(Layer):
             )
         return self.device.asarray(labels.astype(np.intp))
 
-    def check_grad(self, grad_loss=1.0):
+    def check_grad(self, grad_loss=1.0) -> None:
         """A number, or a 0-d array on the layer's device."""
         if is_array(grad_loss):
             self._check_array(grad_loss, "gradient")

@@ -27,7 +27,7 @@ class ResponseNorm(Layer):
 
     input_rank = 4
 
-    def __init__(self, size, alpha, beta, k):
+    def __init__(self, size: int, alpha: float, beta: float, k: float):
         self.size = positive(size, "size")
         if size % 2 == 0:
             raise ValueError(
@@ -81,7 +81,7 @@ class LocalResponseNorm(ResponseNorm):
         N, C, H, W = x.shape
         return sum_around(x.reshape(N, self.groups, C // self.groups, H, W), 2, self.size).reshape(N, C, H, W)
 
-    def split(self, parts):
+    def split(self, parts: int) -> list[Layer]:
         """Towers: each normalises the channels of its own groups."""
         if self.groups % parts:
             raise ValueError(
@@ -92,7 +92,7 @@ class LocalResponseNorm(ResponseNorm):
             piece.groups = self.groups // parts
         return pieces
 
-    def check_input(self, x):
+    def check_input(self, x) -> None:
         super().check_input(x)
         if x.shape[1] % self.groups:
             raise ValueError(

@@ -27,7 +27,7 @@ class Parameter:
         self.value = value
         if not is_array(self.value):
             raise TypeError(f"Parameter takes an array, or np.float32(0.25), not a {type(value).__name__}")
-        self.grad: Array | None = None
+        self.grad: Array = None
         self.name = ""
         self.decay = decay
         self.lr_scale = lr_scale
@@ -43,7 +43,7 @@ class Parameter:
         """The rows of axis 0, dealt out to so many parameters of the same name."""
         return dealt_out(self, parts, lambda rows: Parameter(rows, self.decay, self.lr_scale))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Parameter({self.name!r}, shape {self.value.shape}, {self.value.dtype})"
 
 
@@ -74,7 +74,7 @@ class Buffer(Constant):
         """As a Parameter's."""
         return dealt_out(self, parts, Buffer)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Buffer({self.name!r}, shape {self.value.shape}, {self.value.dtype})"
 
 

@@ -68,7 +68,7 @@ class Pool2D(Layer):
         ph, pw = self.padding
         return grad_padded[:, :, ph : ph + H, pw : pw + W]
 
-    def check_input(self, x):
+    def check_input(self, x) -> None:
         super().check_input(x)
         try:
             output_sizes(x.shape[2:], self.kernel_size, self.stride, self.padding, self.ceil_mode)
@@ -126,7 +126,14 @@ class AvgPool2D(Pool2D):
     array([[[[3.]]]], dtype=float32)
     """
 
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad: bool = True):
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] | None = None,
+        padding: int | tuple[int, int] = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ):
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.count_include_pad = bool(count_include_pad)
 
@@ -233,7 +240,7 @@ class Subsampling(Layer):
         self.save(total=total, shape=x.shape)
         return self.weight.value[:, None, None] * total + self.bias.value[:, None, None]  # (C, 1, 1)
 
-    def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+    def backward(self, grad_y: Array, input_grad: bool = True) -> Array:
         N, C, OH, OW = grad_y.shape
         self.bias.grad = grad_y.sum(axis=(0, 2, 3))
         self.weight.grad = (grad_y * self.saved.total).sum(axis=(0, 2, 3))
@@ -243,7 +250,7 @@ class Subsampling(Layer):
         grad_cells = self.xp.broadcast_to(grad_total[:, :, None], (N, C, 4, OH, OW))
         return col2im(grad_cells, self.saved.shape, (2, 2), (2, 2))
 
-    def check_input(self, x):
+    def check_input(self, x) -> None:
         super().check_input(x)
         if x.shape[1] != self.channels:
             raise ValueError(

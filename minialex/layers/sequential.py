@@ -2,13 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from minialex.devices.device import is_array, place
+from minialex.devices.device import Device, is_array, place
 from minialex.errors import BackwardBeforeForward
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_different, check_keys, check_layers, give_name, names_inside
 from minialex.shapes import positive
 from minialex.words import did_you_mean
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Sequential(Layer):
@@ -51,7 +55,7 @@ class Sequential(Layer):
         self.save(outputs=outputs)
         return x
 
-    def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+    def backward(self, grad_y: Array, input_grad: bool = True) -> Array:
         layers = list(self.layers.values())
         if not input_grad:  # nothing before the first parameter is of use
             layers = layers[next((i for i, layer in enumerate(layers) if layer.parameters()), len(layers)) :]
@@ -87,7 +91,7 @@ class Sequential(Layer):
     def children(self) -> dict[str, Layer]:
         return self.layers
 
-    def split(self, parts):
+    def split(self, parts: int) -> list[Layer]:
         """Towers: each layer dealt out. What reads all channels, as a convolution of one group, must come first."""
         if type(self) is not Sequential:
             return super().split(parts)
@@ -97,12 +101,12 @@ class Sequential(Layer):
         ]
 
     @property
-    def device(self):
+    def device(self) -> Device:
         """The first layer's, or what a subclass sets: another model that has these layers may have moved them."""
         return vars(self).get("device") or self[0].device
 
     @device.setter
-    def device(self, device):
+    def device(self, device: Device) -> None:
         vars(self)["device"] = device
 
     @property
@@ -111,15 +115,15 @@ class Sequential(Layer):
         return any(layer.training for layer in self)
 
     @training.setter
-    def training(self, mode):
+    def training(self, mode: bool) -> None:
         Sequential.train(self, mode)
 
-    def train(self, mode: bool = True) -> "Sequential":
+    def train(self, mode: bool = True) -> "Self":
         for layer in self.children().values():
             layer.train(mode)
         return self
 
-    def to(self, devices) -> "Sequential":
+    def to(self, devices) -> "Self":
         """Move to a device; with towers inside, to two: "cuda:0,cuda:1". What is outside them goes to the first."""
         first, second = place(devices)
         takes_two = {name for name, layer in self.layers.items() if has_towers(layer)}
@@ -131,13 +135,13 @@ class Sequential(Layer):
         self.saved = self._output = None
         return self
 
-    def check_input(self, x):
+    def check_input(self, x) -> None:
         """Each layer inside checks its own."""
 
-    def check_grad(self, grad_y):
+    def check_grad(self, grad_y) -> None:
         """Each layer inside checks its own."""
 
-    def __getitem__(self, key: str | int) -> Layer:
+    def __getitem__(self, key: str | int) -> Any:  # a Layer; which kind, the caller knows
         if not isinstance(key, str):
             return list(self.layers.values())[key]
         # A head is no layer of the trunk.
@@ -161,7 +165,7 @@ def was_used_since(model, layer):
     )
 
 
-def all_layers(layer):
+def all_layers(layer: Layer) -> list[Layer]:
     """The layer, and all that are inside it."""
     return [layer, *(inner for child in layer.children().values() for inner in all_layers(child))]
 
@@ -206,17 +210,17 @@ class Model(Sequential):
                 )
             self.picture_shape = tuple(positive(size, "each of picture_shape") for size in sizes)
 
-    def to(self, devices) -> "Model":
+    def to(self, devices) -> "Self":
         """Move to a device, the loss too; with towers inside, to two: "cuda:0,cuda:1". The logits are on the first."""
         super().to(devices)
         if getattr(self, "loss", None) is not None:
             self.loss.to(place(devices)[0])
         return self
 
-    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
+    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array:
         return super().backward(grad_logits, input_grad=input_grad)
 
-    def check_input(self, x):
+    def check_input(self, x) -> None:
         """Pictures of another size; else the first layer for which they are too many numbers would speak up."""
         C, H, W = getattr(self, "picture_shape", (None,) * 3)
         if C and is_array(x) and x.ndim == 4 and x.shape[1] == C and x.shape[2:] != (H, W):

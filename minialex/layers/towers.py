@@ -7,13 +7,17 @@ tower's device. Nothing here asks whether two devices are two: `transfer` to whe
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from minialex.devices.device import Device, device_of, place, transfer
 from minialex.errors import DeviceMismatch
 from minialex.layers.branches import cannot_be_dealt_out
-from minialex.layers.layer import Array, Layer, Parameter
+from minialex.layers.layer import Array, Buffer, Layer, Parameter
 from minialex.layers.sequential import all_layers
 from minialex.words import counted
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Pair = tuple[Array, ...]
 
@@ -23,16 +27,16 @@ class OnTwoDevices(Layer):
 
     devices: tuple[Device, ...] = (Device("cpu"), Device("cpu"))
 
-    def to(self, devices):
+    def to(self, devices) -> "Self":
         self.devices = place(devices)
         self.device = self.devices[0]
         self.saved = self._output = None
         return self
 
-    def check_input(self, xs):
+    def check_input(self, xs) -> None:
         self._check_towers(xs, "input")
 
-    def check_grad(self, grad_ys):
+    def check_grad(self, grad_ys) -> None:
         self._check_towers(grad_ys, "gradient")
         for number, (grad_y, (shape, dtype)) in enumerate(zip(grad_ys, self.saved.outputs, strict=True)):
             if grad_y.shape != shape or grad_y.dtype != dtype:
@@ -90,19 +94,19 @@ class Towers(OnTwoDevices):
     def forward(self, xs: Pair) -> Pair:
         return tuple(self.device.map(lambda tower: self.stages[tower].forward(xs[tower]), (0, 1)))
 
-    def backward(self, grad_ys: Pair, input_grad: bool = True) -> Pair | None:
+    def backward(self, grad_ys: Pair, input_grad: bool = True) -> Pair:
         grad_xs = self.device.map(
             lambda tower: self.stages[tower].backward(grad_ys[tower], input_grad=input_grad), (0, 1)
         )
         return tuple(grad_xs) if input_grad else None
 
-    def to(self, devices):
+    def to(self, devices) -> "Self":
         super().to(devices)
         for stage, device in zip(self.stages, self.devices, strict=True):
             stage.to(device)
         return self
 
-    def check_grad(self, grad_ys):
+    def check_grad(self, grad_ys) -> None:
         """Each stage checks its own shape."""
         self._check_towers(grad_ys, "gradient")
 
@@ -121,17 +125,17 @@ class Towers(OnTwoDevices):
             for number, (name, p) in enumerate(pair)
         ]
 
-    def named_buffers(self):
+    def named_buffers(self) -> list[tuple[str, Buffer]]:
         return [
             (name if buffer.part else f"{number}.{name}", buffer)
             for number, stage in enumerate(self.stages)
             for name, buffer in stage.named_buffers()
         ]
 
-    def counters(self):
+    def counters(self) -> dict[str, int]:
         return self.stages[0].counters()  # the towers count alike
 
-    def set_counters(self, counters):
+    def set_counters(self, counters: dict[str, int]) -> None:
         for stage in self.stages:
             stage.set_counters(counters)
 
@@ -150,17 +154,17 @@ class Broadcast(OnTwoDevices):
     def backward(self, grad_ys: Pair) -> Array:
         return sum_on(self.devices[0], grad_ys)
 
-    def numbers_crossing(self, x_shape):
+    def numbers_crossing(self, x_shape) -> int:
         return math.prod(x_shape)
 
-    def check_input(self, x):
+    def check_input(self, x) -> None:
         Layer.check_input(self, x)
 
 
 class Join(OnTwoDevices):
     """What Exchange and Gather share: they join channels, so there must be some."""
 
-    def check_input(self, xs):
+    def check_input(self, xs) -> None:
         super().check_input(xs)
         for x in xs:
             if x.ndim < 2:
@@ -190,7 +194,7 @@ class Exchange(Join):
             first += channels
         return tuple(grad_xs)
 
-    def numbers_crossing(self, x_shapes):
+    def numbers_crossing(self, x_shapes) -> int:
         return sum(math.prod(shape) for shape in x_shapes)
 
 
@@ -212,10 +216,10 @@ class Gather(Join):
             first += channels
         return tuple(grad_xs)
 
-    def numbers_crossing(self, x_shapes):
+    def numbers_crossing(self, x_shapes) -> int:
         return math.prod(x_shapes[1])
 
-    def check_grad(self, grad_y):
+    def check_grad(self, grad_y) -> None:
         Layer.check_grad(self, grad_y)
 
 

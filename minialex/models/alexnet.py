@@ -11,8 +11,9 @@ overhang by three pixels; a crop of 227 gives the same 55x55).
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from minialex.devices.device import place
+from minialex.devices.device import Devices, place
 from minialex.layers import (
     Conv2D,
     Dropout,
@@ -30,6 +31,9 @@ from minialex.layers.init import Initializer, generator, he_normal, normal
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
 from minialex.shapes import is_whole, output_size, positive
 from minialex.words import check_choice, counted
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class AlexNet(Model):
         self.loss = SoftmaxCrossEntropy()
         self.picture_shape = (3, input.crop, input.crop)
 
-    def to(self, devices):
+    def to(self, devices) -> "Self":
         """Place the towers on "cuda:0,cuda:1", "cpu", ...; without towers, all goes to the first one."""
         first, second = self.devices = place(devices)
         self.loss.to(first)
@@ -129,7 +133,7 @@ class AlexNet(Model):
 
 def alexnet(
     num_classes: int = 1000,
-    devices="auto",
+    devices: Devices = "auto",
     preset: str = "paper",
     towers: int | None = None,
     rng=None,
@@ -279,7 +283,8 @@ def side_of_pool5(size: int, conv1: tuple[int, int, int]) -> int:
             side = output_size(side, *window)
     except ValueError as error:
         raise ValueError(
-            f"pictures of {counted(size, 'pixel')} are too small for this network: {least_size(conv1)} is the least ({error})"
+            f"pictures of {counted(size, 'pixel')} are too small for this network: {least_size(conv1)} is the least "
+            f"({error})"
         ) from None
     return side
 

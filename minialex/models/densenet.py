@@ -5,6 +5,7 @@ Table 1 of the paper. Names are torchvision's.
 
 from collections.abc import Sequence
 
+from minialex.devices.device import Devices
 from minialex.layers import (
     AvgPool2D,
     BatchNorm2D,
@@ -57,7 +58,7 @@ class DenseLayer(Layer):
     def forward(self, x: Array) -> Array:
         return forward_through(self.body(), x)
 
-    def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+    def backward(self, grad_y: Array, input_grad: bool = True) -> Array:
         return backward_through(self.body(), grad_y, input_grad)
 
 
@@ -80,7 +81,7 @@ def densenet(
     image_size: int | None = None,
     layers: Sequence[int] | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> Network:
     """DenseNet-121 (7,978,856 parameters), 161 (28,681,000), 169 (14,149,480), 201 (20,013,928).
 

@@ -5,6 +5,7 @@ Two dialects. "paper": convolutions with biases, 5x5 in the third path, response
 The two classifiers on the way, `aux1` and `aux2`, only help in training (section 5): their losses count 0.3 each.
 """
 
+from minialex.devices.device import Devices
 from minialex.layers import (
     AdaptiveAvgPool2D,
     AvgPool2D,
@@ -121,7 +122,7 @@ def googlenet(
     width: float = 1.0,
     image_size: int | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> Network:
     """GoogLeNet: "paper" (6,998,552 parameters, with auxiliaries 13,378,280), "torchvision" (6,624,904; 13,004,888).
 

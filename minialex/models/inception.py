@@ -6,6 +6,7 @@ do it side by side (figure 10). Names are torchvision's, which has them from the
 
 from dataclasses import replace
 
+from minialex.devices.device import Devices
 from minialex.layers import (
     AdaptiveAvgPool2D,
     AvgPool2D,
@@ -209,7 +210,7 @@ def inception_v3(
     width: float = 1.0,
     image_size: int | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> Network:
     """Inception v3: 23,834,568 parameters, with its auxiliary classifier 27,161,264.
 

@@ -6,6 +6,7 @@ without a ReLU. The paper scales by 0.1 to 0.3; here by 0.2. Where its figures 1
 and 2144 come in, and the sum needs as many: these are taken.
 """
 
+from minialex.devices.device import Devices
 from minialex.layers import (
     Branches,
     Conv2D,
@@ -82,7 +83,7 @@ def inception_resnet(
     width: float = 1.0,
     image_size: int | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> Network:
     """Inception-ResNet-v2: 55,843,464 parameters as it was published; v1: 22,756,328.
 

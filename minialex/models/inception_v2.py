@@ -6,6 +6,7 @@ blocks of stride 2 in place of the poolings between them. (The paper of Inceptio
 
 from dataclasses import replace
 
+from minialex.devices.device import Devices
 from minialex.layers import AvgPool2D, Branches, Dropout, GlobalAvgPool2D, Linear, MaxPool2D, Sequential
 from minialex.layers.init import generator, xavier_uniform
 from minialex.models.inception_v4 import BlockMaker
@@ -65,7 +66,7 @@ def inception_v2(
     width: float = 1.0,
     image_size: int | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> Network:
     """Inception v2, BN-Inception: 11,285,224 parameters.
 

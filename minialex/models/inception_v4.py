@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from minialex.devices.device import Devices
 from minialex.layers import (
     AvgPool2D,
     Branches,
@@ -177,7 +178,7 @@ def inception_v4(
     width: float = 1.0,
     image_size: int | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> Network:
     """Inception v4: 42,679,816 parameters. Names are timm's.
 

@@ -8,8 +8,11 @@ Where "1998" departs from the paper:
 "keras" is the same on unpadded 28x28 pictures, as in that library's tutorials.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from minialex.devices.device import Device
 from minialex.layers import (
     RBF,
     Conv2D,
@@ -29,6 +32,9 @@ from minialex.layers import (
 from minialex.layers.init import generator, he_normal, lecun_uniform_1998, xavier_uniform
 from minialex.shapes import positive
 from minialex.words import check_choice
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ACTIVATIONS = {
     "tanh": (Tanh, xavier_uniform),
@@ -87,7 +93,7 @@ class LeNet5(Model):
         padded = np.pad(pictures, [(0, 0), (0, 0), (self.pad, self.pad), (self.pad, self.pad)])
         return padded * np.float32((self.ink - self.background) / 255) + np.float32(self.background)
 
-    def to(self, device):
+    def to(self, device: str | Device) -> "Self":
         self.loss.to(device)
         return super().to(device)
 
@@ -97,7 +103,7 @@ def lenet5(
     rng=None,
     activation: str = "tanh",
     dropout: float = 0.0,
-    device="cpu",
+    device: str | Device = "cpu",
     num_classes: int = 10,
 ) -> LeNet5:
     """LeNet-5: "modern" (61,706 parameters), "1998" (60,000) or "keras" (44,426).

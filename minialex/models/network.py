@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from minialex.devices.device import place
 from minialex.layers import ExitLoss, Exits, Layer, Model, SoftmaxCrossEntropy
@@ -13,6 +14,9 @@ from minialex.layers.settings import plain
 from minialex.models.alexnet import PictureInput, check_width, crop_of
 from minialex.shapes import is_whole, positive
 from minialex.words import counted
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # What torchvision's weights were trained on: pixels from 0 to 1, minus ImageNet's mean colour, by its spread.
 TORCHVISION = PictureInput(
@@ -102,7 +106,7 @@ class Network(Model):
             which.append(f"layers={tuple(architecture['layers'])}")
         return self.name or network + (f"({', '.join(which)})" if which else "")
 
-    def to(self, devices):
+    def to(self, devices) -> "Self":
         """One device; of two names the first one."""
         first, _ = place(devices)
         self.devices = (first, first)
@@ -117,7 +121,7 @@ class NetworkWithExits(Exits, Network):
         Exits.__init__(self, trunk, heads)
         self._describe(input, num_classes, ExitLoss(weights))
 
-    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
+    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array:
         return super().backward(grad_logits, input_grad=input_grad)
 
 

@@ -7,6 +7,7 @@ bottlenecks, and are the same in both.)
 
 from collections.abc import Sequence
 
+from minialex.devices.device import Devices
 from minialex.layers import BatchNorm2D, Conv2D, GlobalAvgPool2D, Layer, Linear, MaxPool2D, ReLU, Sequential
 from minialex.layers.init import generator, he_normal
 from minialex.layers.layer import Array
@@ -173,7 +174,7 @@ def resnet(
     plain: bool = False,
     layers: Sequence[int] | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> Network:
     """ResNet-18 (11,689,512 parameters), 34 (21,797,672), 50 (25,557,032), 101 (44,549,160), 152 (60,192,808).
 

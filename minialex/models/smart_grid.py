@@ -45,7 +45,7 @@ class SmartLayer(Layer):
     def forward(self, x: Array) -> Array:
         return forward_through(self.body(), x)
 
-    def backward(self, grad_y: Array, input_grad: bool = True) -> Array | None:
+    def backward(self, grad_y: Array, input_grad: bool = True) -> Array:
         return backward_through(self.body(), grad_y, input_grad)
 
 

@@ -29,7 +29,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from minialex.devices.device import to_numpy
+from minialex.devices.device import Devices, to_numpy
 from minialex.layers import BatchNorm2D, Conv2D, Layer, MaxPool2D, ReLU, Sequential
 from minialex.layers.init import generator, he_normal
 from minialex.layers.layer import Array
@@ -155,7 +155,7 @@ class SmartNet(NetworkWithExits):
         self.save(kind="one", path=path, outputs=outputs)
         return x
 
-    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
+    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array:
         if self.saved.kind == "part":
             part = self.saved.part
             nothing_hangs_on(layer for name, layer in self.children().items() if name not in part.children())
@@ -304,7 +304,7 @@ def smartnet(
     blocks: str | Sequence[Sequence[int]] | None = None,
     reads: str | Reads | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> SmartNet:
     """SmartNet with so many exits (all that its table has, if left out): a network that leaves when it is sure.
 

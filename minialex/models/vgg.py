@@ -3,6 +3,7 @@
 Two 3x3 one after the other see what one 5x5 sees, with fewer weights and one ReLU more.
 """
 
+from minialex.devices.device import Devices
 from minialex.layers import (
     AdaptiveAvgPool2D,
     BatchNorm2D,
@@ -45,7 +46,7 @@ def vgg(
     width: float = 1.0,
     image_size: int | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> Network:
     """VGG-11 (132,863,336 parameters), 13 (133,047,848), 16 (138,357,544), 19 (143,667,240).
 

@@ -4,6 +4,7 @@ Found by looking inside: 11x11 every 4 pixels became 7x7 every 2. One tower; siz
 that 224 pixels become 110, 55, 26, 13 and 6. What the paper calls contrast normalisation across maps is 2012's.
 """
 
+from minialex.devices.device import Devices
 from minialex.layers import Conv2D, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2D, ReLU
 from minialex.layers.init import generator, he_normal, normal
 from minialex.models.alexnet import PictureInput
@@ -24,7 +25,7 @@ def zfnet(
     width: float = 1.0,
     image_size: int | None = None,
     rng=None,
-    devices="cpu",
+    devices: Devices = "cpu",
 ) -> Network:
     """ZFNet: 62,357,608 parameters.
 

@@ -41,7 +41,7 @@ class Picture(Figure):
     Its texts are looked at before they are drawn: none shows a box in place of a character.
     """
 
-    def draw(self, renderer):
+    def draw(self, renderer) -> None:
         readable(self)
         super().draw(renderer)
 

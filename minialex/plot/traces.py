@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from typing import Any
 
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -28,7 +29,7 @@ FORWARD, BACKWARD = (
 )
 
 
-def show(trace, name=None, position=None, map=0, filter=0, picture=0, path=None):
+def show(trace, name: str | None = None, position=None, map=0, filter=0, picture=0, path=None) -> Any:
     """Page through a trace in a notebook; elsewhere, or for an array that is named, a figure.
 
     `show(trace)` in a notebook with ipywidgets: choose an array, and slide the window over its positions.

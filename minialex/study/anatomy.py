@@ -22,7 +22,7 @@ from minialex.layers.conv import Conv2D
 from minialex.layers.dense import Dense
 from minialex.layers.layer import Layer
 from minialex.layers.linear import Linear
-from minialex.layers.sequential import Model, Sequential
+from minialex.layers.sequential import Sequential
 from minialex.models.densenet import DenseLayer
 from minialex.models.inception_resnet import InceptionResidual
 from minialex.models.network import backward_through, forward_through
@@ -51,7 +51,13 @@ class Dropped:
 
 
 def drop_blocks(
-    model: Model, x=None, y=None, *, batches=None, loss: Layer | None = None, batch_size: int = BATCH_SIZE
+    model: Sequential,
+    x=None,
+    y=None,
+    *,
+    batches=None,
+    loss: Layer | None = None,
+    batch_size: int = BATCH_SIZE,
 ) -> list[Dropped]:
     """The error without each residual block in turn, in evaluation mode; the first block of the network comes first.
 

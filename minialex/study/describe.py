@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from minialex.devices.device import is_array
 from minialex.layers.calls import watcher
 from minialex.layers.layer import Layer
-from minialex.layers.sequential import Model, Sequential
+from minialex.layers.sequential import Sequential
 from minialex.layers.towers import Towers
 
 
@@ -68,7 +68,7 @@ def _count(number):
     return f"{number:,}" if number else "-"
 
 
-def summary(model: Model, picture_shape: tuple[int, int, int] | None = None) -> Summary:
+def summary(model: Layer, picture_shape: tuple[int, int, int] | None = None) -> Summary:
     """What each layer of a Sequential makes of one picture, and what it costs.
 
     picture_shape: (C, H, W); left out, the model's own. One picture of zeros goes through a copy of the model.

@@ -13,7 +13,7 @@ from functools import partial
 
 from minialex.devices.device import Device
 from minialex.layers.layer import Layer
-from minialex.layers.sequential import Model
+from minialex.layers.sequential import Model, Sequential
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
 from minialex.study.describe import Row
 from minialex.training.arrays import lends_loss
@@ -47,7 +47,7 @@ class Span:
 
 @lends_loss
 def measure_step(
-    model: Model, x, labels, optimizer: SGD | None = None, *, loss: Layer | None = None
+    model: Sequential, x, labels, optimizer: SGD | None = None, *, loss: Layer | None = None
 ) -> list[Span]:
     """One training step of a model, measured: its spans, by the time at which they start.
 

@@ -1,8 +1,9 @@
 """Arrays in place of batches: what training, testing and studies make of x and y, and what they refuse, and why."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from minialex.shapes import is_whole, positive
 from minialex.training.schedules import Constant, make_schedule
 from minialex.words import counted
 
+F = TypeVar("F", bound=Callable)
 BATCH_SIZE = 64
 # Which way of `fit` takes what, for its errors.
 WAYS = (
@@ -207,7 +209,7 @@ def lent(model: Layer, loss: Layer | None) -> Iterator[None]:
             attributes["loss"] = own
 
 
-def lends_loss(function):
+def lends_loss(function: F) -> F:
     """For functions of a model and what else, with a loss=: the model has it meanwhile."""
 
     @functools.wraps(function)

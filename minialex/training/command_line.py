@@ -2,6 +2,7 @@
 users are told."""
 
 import argparse
+import io
 import multiprocessing
 import os
 import re
@@ -59,7 +60,13 @@ class Parser(argparse.ArgumentParser):
     argparse.ArgumentError: argument --size: invalid choice: 'smal' (did you mean small?); there are small, large
     """
 
-    def __init__(self, *args, allow_abbrev=False, formatter_class=Description, **others):
+    def __init__(
+        self,
+        *args,
+        allow_abbrev: bool = False,
+        formatter_class: type[argparse.HelpFormatter] = Description,
+        **others,
+    ):
         if formatter_class is argparse.RawDescriptionHelpFormatter:
             formatter_class = Description
         super().__init__(*args, allow_abbrev=allow_abbrev, formatter_class=formatter_class, **others)
@@ -197,9 +204,15 @@ def network_name(name: str) -> str:
     return name
 
 
+def show_what_it_can() -> None:
+    """Print "?" for what a terminal cannot show, instead of ending with an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a notebook's is another
+        sys.stdout.reconfigure(errors="replace")
+
+
 def friendly(main: Callable[[], None]) -> None:
     """Run a program; mistakes of its user end it with a message instead of a traceback."""
-    sys.stdout.reconfigure(errors="replace")  # "?" for what a terminal cannot show
+    show_what_it_can()
     try:
         main()
     except KeyboardInterrupt as stop:

@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,7 @@ class DataParallel(Model):
         self._others: list[_Other] = []
         self._shares: list[slice] = []  # the pictures of each process, in the last forward
 
-    def __getattr__(self, name):  # layers, loss, picture_shape, prepare, ...: the model's
+    def __getattr__(self, name: str) -> Any:  # layers, loss, picture_shape, prepare, ...: the model's
         if name == "model" or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.model, name)
@@ -110,7 +111,7 @@ class DataParallel(Model):
             self.model.left = np.concatenate(left)
         return np.concatenate(logits)
 
-    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array | None:
+    def backward(self, grad_logits: Array, input_grad: bool = False) -> Array:
         own, *shares = self._shares
         others = self._others[: len(shares)]
         if len(others) < len(shares) or self.model._output is not self._went_forward:
@@ -144,7 +145,7 @@ class DataParallel(Model):
     def __getstate__(self):
         return {**vars(self), "_others": [], "_memory": None, "_weights": []}  # a process is not copied
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"DataParallel(processes={self.processes}, model={self.model!r})"
 
     def train(self, mode: bool = True) -> "DataParallel":
@@ -156,7 +157,7 @@ class DataParallel(Model):
         self.model.to(devices)
         return self
 
-    def check_input(self, x):
+    def check_input(self, x: Array) -> None:
         elsewhere = {layer.device.name for layer in all_layers(self.model)} - {"cpu"}
         if elsewhere:
             raise ValueError(
@@ -166,7 +167,7 @@ class DataParallel(Model):
         Layer.check_input(self, x)
         self.model.check_input(x)
 
-    def check_grad(self, grad_y):
+    def check_grad(self, grad_y: Array) -> None:
         Layer.check_grad(self, grad_y)  # the whole of it: each process sees its own rows
 
     def _deal_out(self, count):

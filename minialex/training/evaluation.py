@@ -1,5 +1,7 @@
 """How good a network is on pictures that it is not trained on: losses, right answers, logits."""
 
+from typing import Any
+
 import numpy as np
 
 from minialex.data.classes import check_classes
@@ -7,7 +9,6 @@ from minialex.data.loader import ArrayBatches
 from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
 from minialex.layers.layer import Array, Layer
-from minialex.layers.sequential import Model
 from minialex.training.arrays import BATCH_SIZE, given_batches, is_like_array, lent
 from minialex.training.reports import Scores
 
@@ -15,7 +16,7 @@ from minialex.training.reports import Scores
 QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 
 
-def scores_of(model: Model, logits: Array, labels: Array, loss: Array) -> Array:
+def scores_of(model: Layer, logits: Array, labels: Array, loss: Array) -> Array:
     """[mean loss, right answers, right among the first five] on the logits' device; nobody waits for it.
 
     A right class is among the first five when at most five logits are as large as its own, itself included: where
@@ -31,7 +32,7 @@ def scores_of(model: Model, logits: Array, labels: Array, loss: Array) -> Array:
 
 
 def evaluate(
-    model: Model, x=None, y=None, *, batches=None, loss: Layer | None = None, batch_size: int = BATCH_SIZE
+    model: Layer, x=None, y=None, *, batches=None, loss: Layer | None = None, batch_size: int = BATCH_SIZE
 ) -> Scores:
     """Loss and right answers over all pictures, in evaluation mode: `.loss`, `.error` and `.acc1` in percent, ...
 
@@ -48,7 +49,7 @@ def evaluate(
     return total
 
 
-def evaluate_ten_crop(model: Model, batches) -> Scores:
+def evaluate_ten_crop(model: Layer, batches) -> Scores:
     """As `evaluate`, with the mean softmax over ten crops of each picture (Krizhevsky et al. 2012, section 4.1)."""
     total = Scores()
     with np.errstate(**QUIET):
@@ -64,9 +65,7 @@ def evaluate_ten_crop(model: Model, batches) -> Scores:
     return total
 
 
-def predict(
-    model: Model, x=None, *, batches=None, batch_size: int = BATCH_SIZE
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+def predict(model: Layer, x=None, *, batches=None, batch_size: int = BATCH_SIZE) -> Any:
     """What the network says of all pictures, in evaluation mode, on the host.
 
     predict(model, x): the logits alone, (N, classes); x an array as `fit` takes it. `.argmax(axis=1)` are the classes.

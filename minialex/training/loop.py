@@ -292,7 +292,7 @@ def end_epoch(model, optimizer, schedule, sets, progress, report, cluster) -> Pr
 def train_epoch(
     model, optimizer, schedule, train, progress, report, epochs, checkpoint=lambda: None, checkpoint_every=0,
     cluster=None,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """The rest of an epoch, from `progress.step` on."""
     cluster = cluster or Alone()
     model.train()

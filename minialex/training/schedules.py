@@ -33,7 +33,7 @@ class Constant:
     def set_state(self, state: dict) -> None:
         """Put back what `state` gave, as far as it belongs to a schedule like this one."""
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         settings = settings_of(self)
         return f"{settings.pop('kind')}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
 
@@ -120,7 +120,7 @@ class Plateau(Constant):
     def __call__(self, epoch: float) -> float:
         return self.lr * self.factor**self.drops
 
-    def end_of_epoch(self, error):
+    def end_of_epoch(self, error: float | None) -> None:
         if error is None:
             raise ValueError(
                 "Plateau needs a held-out error after each epoch: hold out a part of the training set"
@@ -132,11 +132,11 @@ class Plateau(Constant):
         if self.waited >= self.patience:
             self.drops, self.waited = self.drops + 1, 0
 
-    def state(self):
+    def state(self) -> dict:
         best = self.best if self.best < math.inf else None
         return {"kind": "Plateau", "lr": self.lr, "drops": self.drops, "waited": self.waited, "best": best}
 
-    def set_state(self, state):
+    def set_state(self, state: dict) -> None:
         if state.get("kind", "Plateau") != "Plateau" or not state.keys() & {"drops", "waited", "best"}:
             return  # another schedule's
         drops, waited, best = state["drops"], state["waited"], state["best"]
