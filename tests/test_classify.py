@@ -14,6 +14,7 @@ from PIL import Image
 import minialex as mx
 from minialex import __main__ as program
 from minialex import weights
+from minialex.commands.classify import preset_by_shape
 from minialex.data.augment import centre_crop, square
 from minialex.data.mean_file import _varint, read_mean
 from minialex.errors import CheckpointError
@@ -202,8 +203,8 @@ def shapes_of(maps, groups):
 
 
 def test_what_only_one_preset_has_is_recognised():
-    assert program.preset_by_shape("w", shapes_of((64, 192, 384, 256, 256), 1)) == "torchvision"
-    assert program.preset_by_shape("w", shapes_of((96, 256, 384, 384, 256), 1)) == "ungrouped"
+    assert preset_by_shape("w", shapes_of((64, 192, 384, 256, 256), 1)) == "torchvision"
+    assert preset_by_shape("w", shapes_of((96, 256, 384, 384, 256), 1)) == "ungrouped"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ def test_what_only_one_preset_has_is_recognised():
 )
 def test_what_several_presets_have_must_be_named(maps, message):
     with pytest.raises(ValueError, match="some.file does not say which AlexNet it is: " + message):
-        program.preset_by_shape("some.file", shapes_of(maps, 2))
+        preset_by_shape("some.file", shapes_of(maps, 2))
 
 
 def forget_the_record(file):

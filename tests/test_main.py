@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 import minialex as mx
 from minialex import __main__ as program
 from minialex import optim, train, weights
+from minialex.commands import doctor
 from minialex.data import mnist
 from minialex.data.digits import load_drawn_digits
 from minialex.data.loader import ArrayBatches
@@ -217,8 +218,8 @@ def test_doctor_names_the_gpus(run, no_data):
 
 @pytest.mark.parametrize("package", ["tqdm", "threadpoolctl", "pooch", "safetensors"])
 def test_doctor_survives_what_is_missing_and_says_how_to_get_it(run, no_data, monkeypatch, package):
-    version_of = program.version_of
-    monkeypatch.setattr(program, "version_of", lambda name: None if name == package else version_of(name))
+    version_of = doctor.version_of
+    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == package else version_of(name))
     monkeypatch.setitem(sys.modules, package, None)
     if package == "pooch":
         monkeypatch.setattr(mnist, "_cache_folder", lambda: __import__("pooch"))
@@ -229,10 +230,8 @@ def test_doctor_survives_what_is_missing_and_says_how_to_get_it(run, no_data, mo
 
 
 def test_what_is_optional_may_be_missing(run, no_data, monkeypatch):
-    version_of = program.version_of
-    monkeypatch.setattr(
-        program, "version_of", lambda name: version_of(name) if name != "jupyterlab" else None
-    )
+    version_of = doctor.version_of
+    monkeypatch.setattr(doctor, "version_of", lambda name: version_of(name) if name != "jupyterlab" else None)
     status, out, _ = run("doctor")
     assert status == 0
     assert 'jupyterlab    not installed (optional): pip install "minialex[lessons]"' in out

@@ -54,6 +54,8 @@ ROWS = [
     "study",
     "plot.*",
     "plot",
+    "commands.*",
+    "commands",
     "__main__",
 ]
 ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row.split()}

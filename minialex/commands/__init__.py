@@ -1,0 +1,1 @@
+"""What `python -m minialex` can be asked for, a file for each command: its options, and what it does."""
