@@ -14,6 +14,7 @@ WIDEST_LINE = 0.012  # of the paper's longer side
 STEEPEST = 0.08  # how far a line may climb, in parts of its length
 BLOCKS = 32  # parts of a line, of which nearly all must be seen:
 SEEN = 0.8
+COVERED, LEAST_FREE = 0.12, 0.35  # by ink, where a block says nothing; of the blocks must say something
 FEWEST_LINES = 3  # fewer may be strokes of a digit that fills the picture, such as a 7's
 STRONGER = 1.7  # times as dark as the lines: then it is ink
 
@@ -49,8 +50,9 @@ def _without_rows(even: np.ndarray) -> tuple[np.ndarray, int] | None:
     reach = max(2, round(WIDEST_LINE * max(even.shape)))
     if height < 8 * reach or width < BLOCKS:
         return None
-    thin = even - _opened_in_columns(even, reach)
-    lines = _lines(thin, reach)
+    thick = _opened_in_columns(even, reach)
+    thin = even - thick
+    lines = _lines(thin, thick, reach)
     if len(lines) < FEWEST_LINES:
         return None
     profile = np.mean([_along(thin, line, np.arange(-reach, reach + 1)) for line in lines], axis=0)
@@ -77,19 +79,24 @@ def _along(thin, line, places):
     return np.median(thin[rows, np.arange(thin.shape[1])[None]], axis=1)
 
 
-def _lines(thin: np.ndarray, reach: int) -> list[tuple[int, int]]:
+def _lines(thin: np.ndarray, thick: np.ndarray, reach: int) -> list[tuple[int, int]]:
     """Lines from the left edge to the right one, as the rows where they begin and end.
 
-    Each column block's mean says how much of a line it may hold; lines are tried at all heights and slopes.
+    Each column block's mean says how much of a line it may hold; lines are tried at all heights and slopes. Blocks
+    that a thick stroke covers say nothing of a line: of the others nearly all must hold it.
     """
     height, width = thin.shape
     edges = np.linspace(0, width, BLOCKS + 1).astype(int)
-    blocks = np.stack([thin[:, a:b].mean(axis=1) for a, b in itertools.pairwise(edges)], axis=1)
+    blocks, covered = (
+        np.stack([what[:, a:b].mean(axis=1) for a, b in itertools.pairwise(edges)], axis=1)
+        for what in (thin, thick)
+    )
     middle = np.median(blocks)
     noise = 1.48 * np.median(np.abs(blocks - middle))
     limit = middle + max(4 * noise, 0.006)
-    seen = np.pad(blocks > limit, ((height, height), (0, 0)))
-    weight = np.pad(np.minimum(blocks, 4 * limit), ((height, height), (0, 0)))
+    beside = ((height, height), (0, 0))
+    free = np.pad(covered < COVERED, beside)
+    seen, weight = np.pad(blocks > limit, beside) & free, np.pad(np.minimum(blocks, 4 * limit), beside) * free
     offsets = np.linspace(-0.5, 0.5, BLOCKS)
     most = round(STEEPEST * width)
     climbs = np.arange(-most, most + 1, max(1, most // 30))
@@ -97,7 +104,9 @@ def _lines(thin: np.ndarray, reach: int) -> list[tuple[int, int]]:
     share, strength = np.empty((2, len(climbs), height))
     for k, climb in enumerate(climbs):
         rows = height + np.arange(height)[:, None] + np.rint(climb * offsets).astype(int)[None]
-        share[k], strength[k] = seen[rows, columns].mean(axis=1), weight[rows, columns].mean(axis=1)
+        known = free[rows, columns].sum(axis=1)
+        share[k] = seen[rows, columns].sum(axis=1) / np.maximum(known, LEAST_FREE * BLOCKS)
+        strength[k] = weight[rows, columns].sum(axis=1) / np.maximum(known, 1)
     strength = np.where(share >= SEEN, strength, 0)
     lines = []
     while strength.max() > 0:

@@ -88,8 +88,8 @@ def hull(mask: np.ndarray) -> np.ndarray:
         mask[rows].argmax(axis=1),
         mask.shape[1] - mask[rows, ::-1].argmax(axis=1),
     )  # pixels' outer edges
-    ends = np.stack([np.tile([left, right], 2).ravel(), np.tile(rows, 4) + np.repeat([0, 1], 2 * len(rows))])
-    points = set(zip(*ends.tolist(), strict=True))
+    x, y = np.concatenate([left, right] * 2), np.tile(rows, 4) + np.repeat([0, 1], 2 * len(rows))
+    points = set(zip(x.tolist(), y.tolist(), strict=True))
     band: list[tuple[int, int]] = []
     for way in (sorted(points), sorted(points, reverse=True)):
         half: list[tuple[int, int]] = []
@@ -175,60 +175,76 @@ def evened(grey: np.ndarray, notes: list[str]) -> np.ndarray:
     The border of the picture shows paper; in light that falls from one side its brightness makes a slope. Ink
     is what differs most from that slope, downwards or upwards.
     """
-    slope = _slope_of_the_border(grey)
+    crop = _paper_of_crop(grey)
+    border = _border(grey.shape)
+    slope = _slope_of(grey, border if crop is None or not (border & crop).any() else border & crop)
     darkest, lightest = np.quantile(grey - slope, [0.0002, 0.9998])  # a few odd pixels aside
     sign = -1 if -darkest > lightest else 1
     if sign == -1:
         notes.append("turned dark-on-light to light-on-dark")
     raised = sign * (grey - slope)
-    shade = _shade(raised, BROADEST_STROKE)
-    if _shadow_in(raised - shade):
+    shade = (
+        _shade(raised, BROADEST_STROKE) if crop is None else np.zeros_like(raised)
+    )  # a crop has no room for any
+    if crop is None and _shadow_in(raised - shade):
         shade = _shade(raised, BROADEST_STROKE / 3, finer=2)
         notes.append("took what is broad and lighter than the ink for a shadow")
     varies = round(255 * np.ptp(np.clip(slope + sign * shade, 0, 1)))
     if varies > 10:
         notes.append(f"evened out the paper, whose brightness varied by {varies} of 255 levels")
     even = raised - shade
-    paper = even <= otsu(even)
-    most = even if paper.mean() > 0.6 else even[paper]  # a digit that is cropped to its ink covers half of it
-    return np.clip(even - np.median(most), -1, 1)
+    if sign == -1:  # ink takes its share of the light: in a shadow the difference is smaller
+        light = np.maximum(slope - shade, 0.2)
+        even = even * (light.max() / light)
+    return np.clip(even - np.median(even if crop is None else even[crop]), -1, 1)
 
 
-def _slope_of_the_border(grey: np.ndarray) -> np.ndarray:
+def _slope_of(grey: np.ndarray, border: np.ndarray) -> np.ndarray:
     """The plane a + b y + c x that fits the picture's border best, everywhere: (H, W)."""
     y, x = np.indices(grey.shape, dtype=np.float32)
     terms = np.stack([np.ones_like(y), y, x], axis=-1)  # (H, W, 3)
-    border = np.ones(grey.shape, dtype=bool)
-    depth = max(1, min(grey.shape) // 25)
-    border[depth:-depth, depth:-depth] = False
-    border &= _paper_at_the_border(grey, border)
     plane, *_ = np.linalg.lstsq(terms[border], grey[border], rcond=None)
     return terms @ plane
 
 
-def _paper_at_the_border(grey: np.ndarray, border: np.ndarray) -> np.ndarray:
-    """Which pixels can be paper: all; or, of a digit that is cropped to its ink, the lighter or the darker ones.
+def _paper_of_crop(grey: np.ndarray) -> np.ndarray | None:
+    """Which pixels are paper, of a digit that is cropped to its ink; None of other pictures.
 
     Then ink reaches all four sides, and so does paper. (A shadow's edge, or the table's, leaves one side at least to
-    one of the two.) Paper is what the greater part of the border shows. In a narrow picture, which a 1 fills, it is
-    what lies farther from the middle.
+    one of the two.) Ink is in one piece, or in two; it cuts paper into more. Where there are as many, paper is what the
+    greater part of the border shows.
     """
-    cut = otsu(grey[border])
-    light = grey > cut
-    share = light[border].mean()
-    ends = [light[0].mean(), light[-1].mean(), light[:, 0].mean(), light[:, -1].mean()]
-    height, width = grey.shape
+    border = _border(grey.shape)
+    light = grey > otsu(grey[border])
+    share, (height, width) = light[border].mean(), grey.shape
     narrow = height >= NARROW * width
-    if narrow:
-        ends = [share]
-    if not all(MIXED < end < 1 - MIXED for end in ends):
-        return np.ones_like(border)
-    if grey[border & light].mean() - grey[border & ~light].mean() < 0.25:
-        return np.ones_like(border)
-    if narrow:
-        away = np.broadcast_to(np.abs(np.arange(width) - (width - 1) / 2), grey.shape)
-        return light == (away[light].mean() > away[~light].mean())
-    return light == (share > 0.5)
+    reaches = (
+        MIXED < share < 1 - MIXED if narrow else _reaches_all_sides(light) and _reaches_all_sides(~light)
+    )
+    if not reaches or grey[light].mean() - grey[~light].mean() < 0.25:
+        return None
+    light_ones, dark_ones = _count_pieces(light), _count_pieces(~light)
+    return light == (share > 0.5 if light_ones == dark_ones else light_ones > dark_ones)
+
+
+def _count_pieces(mask: np.ndarray) -> int:
+    """How many connected pieces there are, specks aside."""
+    return int((np.bincount(pieces(mask)[mask]) > 0.005 * mask.size).sum())
+
+
+def _reaches_all_sides(mask: np.ndarray) -> bool:
+    """Does what is thicker than a line of the paper come near to each side of the picture?"""
+    thick = _lowest_then_highest(mask, round(0.015 * max(mask.shape)))
+    near = max(1, round(0.06 * min(mask.shape)))
+    sides = (thick[:near], thick[-near:], thick[:, :near], thick[:, -near:])
+    return all(side.mean() > MIXED for side in sides)
+
+
+def _border(shape: tuple[int, int]) -> np.ndarray:
+    border = np.ones(shape, dtype=bool)
+    depth = max(1, min(shape) // 25)
+    border[depth:-depth, depth:-depth] = False
+    return border
 
 
 def _shade(raised: np.ndarray, broadest: float, finer: int = 1) -> np.ndarray:

@@ -15,6 +15,7 @@ from minialex.plot.bar_charts import bars
 from minialex.plot.checks import gradcheck
 from minialex.plot.contact import digit_steps, digits
 from minialex.plot.costs import costs
+from minialex.plot.doubt import unsure_curve
 from minialex.plot.history import accuracy_curves, curves
 from minialex.plot.leaving import exit_curve, gates, leavers
 from minialex.plot.lessons import images, lines, numbers
@@ -26,4 +27,5 @@ __all__ = [
     "accuracy_curves", "bars", "confusion", "costs", "curves", "digit_steps", "digits", "dropped", "exit_curve",
     "feature_maps", "filters", "gates", "gradcheck", "images", "leavers", "lines", "mistakes", "neighbours", "numbers",
     "reading", "show", "timeline", "tower_kernels",
+    "unsure_curve",
 ]  # fmt: skip
