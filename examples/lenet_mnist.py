@@ -2,10 +2,12 @@
 
 Without MNIST and without a network it draws digits itself and trains on those. The results are in runs/lenet:
 curves, filters, feature maps, the confusion matrix and the worst mistakes as pictures, history.csv, the weights,
-and a checkpoint from which an interrupted run goes on:    python examples/lenet_mnist.py --resume runs/lenet
+where the classes are digits a second network that knows what is none, and a checkpoint from which an interrupted run
+goes on:    python examples/lenet_mnist.py --resume runs/lenet
 """
 
 import argparse
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -30,10 +32,12 @@ from minialex.training.command_line import (
     use_threads,
     whole_number,
 )
+from minialex.training.doubt import FEWEST, learn_doubt, save_doubt
 from minialex.training.output import Output, drawing
 from minialex.training.recorded import unrecorded
 from minialex.training.reports import ErrorReport
 from minialex.training.runs import (
+    DOUBT,
     HISTORY,
     MODEL,
     advice_when_stopped,
@@ -208,6 +212,22 @@ def draw_pictures(model, history, test, folder):
     return sorted(path.name for path in folder.glob("*.png"))
 
 
+def learns_doubt(settings):
+    """Are the classes the ten digits, and are there enough of them to learn from?"""
+    enough = settings["limit"] is None or settings["limit"] - settings["holdout"] >= FEWEST
+    return enough and class_names(settings["dataset"]) == class_names("mnist")
+
+
+def learn_what_is_none(model, train_on, folder):
+    """A second network, which knows letters and scribbles: for predict, which is then not sure of them."""
+    start = time.perf_counter()
+    doubt = learn_doubt(model, train_on.pictures, train_on.labels)
+    save_doubt(folder / DOUBT, doubt)
+    print(
+        f"Learned from drawn letters and scribbles what is no digit, in {time.perf_counter() - start:.0f} s"
+    )
+
+
 def build_model(settings, device):
     names, classes = ("variant", "activation", "dropout"), class_names(settings["dataset"])
     chosen = {n: settings[n] for n in names}
@@ -295,7 +315,9 @@ def train_network(args, device, output):
         print(
             f"This run is finished: {counted(last['epoch'], 'epoch')}, test error {last['test_error']:.2f} %."
         )
-        flaws = results.flaws(folder, checkpoint, ErrorReport(), PICTURES, MAY_CHANGE)
+        flaws = results.flaws(
+            folder, checkpoint, ErrorReport(), PICTURES, MAY_CHANGE, doubted=learns_doubt(settings)
+        )
         if lost := results.lost_best(folder, checkpoint, ErrorReport()):
             print(lost)
         if not flaws:
@@ -337,8 +359,11 @@ def train_network(args, device, output):
     print()
     report_test(model, test, settings["data"])
     with drawing(folder):
-        pictures = draw_pictures(model, history, test, folder)
-    print(f"In {folder}: " + ", ".join([MODEL, HISTORY, *pictures]))
+        files = [MODEL, HISTORY, *draw_pictures(model, history, test, folder)]
+        if learns_doubt(settings):
+            learn_what_is_none(model, train_on, folder)
+            files.append(DOUBT)
+    print(f"In {folder}: " + ", ".join(files))
     print(f"Try it on a picture of your own: python -m minialex predict my.png --weights {folder}")
 
 

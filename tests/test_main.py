@@ -379,6 +379,35 @@ def test_predict_says_what_it_saw_and_how_sure_it_is(run, trained, tmp_path, mon
     assert 0 < sum(shares) <= 100.3
 
 
+def test_predict_is_not_sure_of_two_digits_and_says_why(run, trained, tmp_path):
+    status, out, _ = run("predict", draw(tmp_path / "a.png", "1 7"), "--weights", trained / "runs" / "lenet")
+    assert status == 0
+    assert "It is not sure that this is a digit: 2 pieces of ink stand side by side: two digits?" in out
+    assert out.index("not sure") < out.index("What it reads there")
+    assert len([line for line in out.splitlines() if line.endswith(" %")]) == 5
+
+
+def test_predict_asks_the_second_network_where_there_is_one(run, trained, tmp_path):
+    """One that refuses everything, beside the weights that it belongs to, and beside others."""
+    from minialex.training.doubt import DOUBT, learn_doubt, save_doubt
+
+    folder = trained / "runs" / "lenet"
+    without = f"{folder / DOUBT} is not there. examples/lenet_mnist.py makes it"
+    picture = draw(tmp_path / "a.png", "3")
+    assert without in run("predict", picture, "--weights", folder)[1]
+    model = mx.models.lenet5("modern")
+    weights.import_grouped(model, runs.load_run(folder)[0])
+    doubt = learn_doubt(model, *load_drawn_digits(train=120, test=0)[0])
+    doubt.least = 1e6
+    (tmp_path / train.MODEL).write_bytes((folder / train.MODEL).read_bytes())
+    save_doubt(tmp_path / DOUBT, doubt)
+    _, out, err = run("predict", picture, "--weights", tmp_path)
+    assert "not sure that this is a digit: it looks less like the digits that were learned" in out
+    assert "is not there" not in out + err
+    weights.save(tmp_path / train.MODEL, weights.export_grouped(mx.models.lenet5(rng=8)))
+    assert f"{tmp_path / DOUBT} belongs to other weights" in run("predict", picture, "--weights", tmp_path)[1]
+
+
 def test_predict_reads_light_ink_as_well(run, trained, tmp_path):
     light, dark = (
         run("predict", draw(tmp_path / "a.png", "7", *colours), "--weights", trained / "runs" / "lenet")[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import minialex as mx
-from minialex.commands.answers import can_show, shares_of
+from minialex.commands.answers import can_show
 
 
 def add_options(parser) -> None:
@@ -22,6 +22,7 @@ def add_options(parser) -> None:
 def run(args) -> int:
     from minialex.data import class_names
     from minialex.data.photo import as_text, digit_from_picture
+    from minialex.training.doubt import read_digit
     from minialex.training.newest import newest_run
     from minialex.training.recorded import unrecorded
     from minialex.training.runs import check_whose, load_run
@@ -36,10 +37,14 @@ def run(args) -> int:
     names = names_of_outputs(weights, arrays, settings)
     model = mx.models.lenet5(variant, activation=activation, num_classes=len(names))
     mx.weights.import_grouped(model, arrays)
+    model.classes = names
+    doubt, without = doubt_of(weights, model)
     prepared = digit_from_picture(args.picture)
-
-    logits = model.eval().forward(model.prepare(prepared.image[None, None]))[0]
-    share = shares_of(logits, weights)
+    try:
+        reading = read_digit(model, prepared, doubt)
+    except mx.NotFinite as error:
+        raise mx.NotFinite(f"with the weights of {weights} {error}: they are of no use") from None
+    share = reading.shares
     print(f"What the network sees of {args.picture}:\n")
     cells, bar = (" ▄▀█", "█") if can_show("▄▀█") else (" .':", "#")
     print(as_text(prepared.image, cells))
@@ -49,16 +54,41 @@ def run(args) -> int:
         print(
             "- it was prepared as handwriting is, but these weights know clothes: they may read it otherwise"
         )
+    if reading.sure is False:
+        print(f"\nIt is not sure that this is a digit: {reading.why}.")
     print(f"\nWhat it reads there, with the weights of {weights}:\n")
     wide = max(map(len, names))
     for k in np.argsort(-share)[:5]:
         print(f"  {names[k]:<{wide}}  {bar * round(40 * share[k]):<40} {100 * share[k]:5.1f} %")
+    if without:
+        print(f"\n{without}")
     if args.save:
         mx.plot.digit_steps(prepared, path=args.save)
         print(f"\nThe steps from your picture to 28x28 are in {args.save}")
     if note := unrecorded(weights, f"variant {variant}, activation {activation}"):
         print(note, file=sys.stderr)
     return 0
+
+
+def doubt_of(weights, model):
+    """The second network, which knows what is no digit; or None and a sentence that says why there is none."""
+    from minialex.data import class_names
+    from minialex.training.doubt import DOUBT, load_doubt
+    from minialex.training.runs import weight_file
+
+    if model.classes != class_names("mnist"):
+        return (
+            None,
+            f"Whether it is any of these at all was not asked: {weights} knows other classes than digits.",
+        )
+    path = weight_file(weights).with_name(DOUBT)
+    if path.is_file() and (doubt := load_doubt(path, model)):
+        return doubt, ""
+    why = "belongs to other weights" if path.is_file() else "is not there"
+    return None, (
+        f"Whether it is a digit at all was judged by its share alone, which letters deceive: {path} {why}. "
+        "examples/lenet_mnist.py makes it at the end of a training; of a finished run with --resume."
+    )
 
 
 def names_of_outputs(weights, arrays, settings) -> list[str]:

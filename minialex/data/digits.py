@@ -207,15 +207,32 @@ def _centred(pictures: np.ndarray, jitter: np.ndarray) -> np.ndarray:
 # -- Characters --------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def _fonts() -> tuple[Path, ...]:
-    """Those of FONTS that are installed. matplotlib is located, not imported: that would take a second."""
+def _places(name: str) -> list[Path]:
+    """Where a font of matplotlib's may be. matplotlib is located, not imported: that would take a second."""
     matplotlib = importlib.util.find_spec("matplotlib")
     places = matplotlib.submodule_search_locations if matplotlib else []
-    paths = [Path(place) / "mpl-data" / "fonts" / "ttf" / name for name in FONTS for place in places]
+    return [Path(place) / "mpl-data" / "fonts" / "ttf" / name for place in places]
+
+
+def font_path(name: str) -> Path:
+    """The file of one of the fonts that come with matplotlib. Raises FileNotFoundError where it is not there.
+
+    >>> font_path("DejaVuSans.ttf").name
+    'DejaVuSans.ttf'
+    """
+    for path in _places(name):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"there is no font {name} among those that come with matplotlib")
+
+
+@functools.cache
+def _fonts() -> tuple[Path, ...]:
+    """Those of FONTS that are installed."""
+    paths = [path for name in FONTS for path in _places(name)]
     fonts = tuple(path for path in paths if path.is_file())
     if not fonts:
-        found = f"Looked for {', '.join(map(str, paths))}" if places else "But matplotlib is not installed"
+        found = f"Looked for {', '.join(map(str, paths))}" if paths else "But matplotlib is not installed"
         raise FileNotFoundError(
             "Digits are drawn with the fonts that come with matplotlib, and none of them is there. "
             f"{found}. Install it anew: python -m pip install --force-reinstall matplotlib"

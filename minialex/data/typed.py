@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minialex.data import photo
+from minialex.data import ink as inks
 from minialex.errors import DataError
 from minialex.words import counted
 
@@ -61,9 +61,9 @@ def digit_from_text(drawing: str) -> np.ndarray:
             "and a digit is not wider than tall: "
             "a character counts as a square. Draw more rows or shorter ones, and one digit alone."
         )
-    fine = photo.resized(np.pad(ink, 1), FINER)[FINER // 2 : -FINER // 2, FINER // 2 : -FINER // 2]
-    image = photo.centred(photo.scaled(photo.thick_enough(fine, [])))
-    return photo.as_uint8(image)[None]
+    fine = inks.resized(np.pad(ink, 1), FINER)[FINER // 2 : -FINER // 2, FINER // 2 : -FINER // 2]
+    image = inks.centred(inks.scaled(inks.thick_enough(fine, [])))
+    return inks.as_uint8(image)[None]
 
 
 def _ink(drawing: str) -> np.ndarray:

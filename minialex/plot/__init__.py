@@ -16,6 +16,7 @@ from minialex.plot.checks import gradcheck
 from minialex.plot.cluster import cluster_plan
 from minialex.plot.contact import digit_steps, digits
 from minialex.plot.costs import costs
+from minialex.plot.doubt import unsure_curve
 from minialex.plot.history import accuracy_curves, curves
 from minialex.plot.leaving import exit_curve, gates, leavers
 from minialex.plot.lessons import images, lines, numbers
@@ -26,5 +27,5 @@ from minialex.plot.traces import show
 __all__ = [
     "accuracy_curves", "bars", "cluster_plan", "confusion", "costs", "curves", "digit_steps", "digits", "dropped",
     "exit_curve", "feature_maps", "filters", "gates", "gradcheck", "images", "leavers", "lines", "mistakes",
-    "neighbours", "numbers", "reading", "show", "timeline", "tower_kernels",
+    "neighbours", "numbers", "reading", "show", "timeline", "tower_kernels", "unsure_curve",
 ]  # fmt: skip

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from minialex.training.checkpoint import Checkpoint
+from minialex.training.doubt import fingerprint
 from minialex.training.history import history_csv
 from minialex.training.reports import ErrorReport
-from minialex.training.runs import BEST, COMPACT, HISTORY, INPUT, MODEL, SETTINGS
-from minialex.weights import load, read_record
+from minialex.training.runs import BEST, COMPACT, DOUBT, HISTORY, INPUT, MODEL, SETTINGS
+from minialex.weights import load, load_with_metadata, read_record
+from minialex.weights.seal import unsealed
 
 
 class _Flaw(Exception):
@@ -26,12 +28,13 @@ def flaws(
     measured: bool = False,
     best_from: int = 0,
     cut: bool = False,
+    doubted: bool = False,
 ) -> dict[str, str]:
     """What is missing or wrong of a finished run's results, by file; they can all be made again.
 
     pictures: the PNG files that there are to be. may_change: settings in which settings.json may be newer than the
     checkpoint. measured: is there a mean of the training pictures, in INPUT? best_from: as `fit` had it. cut: was what
-    is closed cut out, into COMPACT?
+    is closed cut out, into COMPACT? doubted: is there a second network, in DOUBT?
     """
 
     def settings_are_those(path, checkpoint, report):
@@ -46,6 +49,8 @@ def flaws(
         checks[INPUT] = _check_input
     if cut:
         checks[COMPACT] = _check_cut
+    if doubted:
+        checks[DOUBT] = _check_doubt
     checks |= dict.fromkeys(pictures, _check_picture)
     found = {name: _flaw(check, Path(folder, name), checkpoint, report) for name, check in checks.items()}
     return {name: flaw for name, flaw in found.items() if flaw}
@@ -115,6 +120,12 @@ def _check_history(path, checkpoint, report):
 def _check_input(path, checkpoint, report):
     if set(load(path)) != {"mean", "values", "vectors"}:
         raise _Flaw("has no mean and colours of pictures")
+
+
+def _check_doubt(path, checkpoint, report):
+    arrays, texts = load_with_metadata(path)
+    if unsealed(path, arrays, texts).get("of") != fingerprint(checkpoint.parameters):
+        raise _Flaw("belongs to other weights than the checkpoint's")
 
 
 def _check_picture(path, checkpoint, report):

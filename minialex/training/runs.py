@@ -26,6 +26,7 @@ CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.s
 GOOD = "good.safetensors"  # of the newest epoch that ended well: a checkpoint, should a later one be spoiled
 HISTORY, SETTINGS = "history.csv", "settings.json"
 COMPACT = "compact.safetensors"  # of a network with gates: the same without what is closed
+DOUBT = "doubt.safetensors"  # of networks that know digits: a second one, which knows what is none
 INPUT = "input.safetensors"  # of networks that want them: the training pictures' mean image and their colours
 
 # Each program's network, and what its runs are known by: a parameter's name, and that of a setting. Those of the

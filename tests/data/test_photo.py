@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from minialex.data import photo
+from minialex.data import ink as inks
 from minialex.data.digits import draw_digits
 from minialex.data.mnist import read_idx
 from minialex.data.photo import as_text, digit_from_picture
@@ -248,7 +248,7 @@ def test_a_digit_of_two_strokes_keeps_both():
 def test_a_thin_pen_is_made_as_thick_as_mnists():
     prepared = digit_from_picture(a_seven(1000, 1000, pen=6))
     assert any(note.startswith("thickened the strokes from 0.") for note in prepared.notes)
-    thick = photo._stroke_width(prepared.image / 255)
+    thick = inks.stroke_width(prepared.image / 255)
     assert 1.5 < thick < 3
     assert difference(prepared.image) < 15
 
@@ -262,7 +262,7 @@ def test_a_stroke_thick_enough_is_left_alone():
 def test_the_stroke_width_is_about_right(pen, slope):
     picture = Image.new("L", (200, 200))
     ImageDraw.Draw(picture).line([(100 - slope, 20), (100 + slope, 180)], fill=255, width=pen)
-    assert photo._stroke_width(np.asarray(picture, dtype=np.float32) / 255) == pytest.approx(pen, rel=0.35)
+    assert inks.stroke_width(np.asarray(picture, dtype=np.float32) / 255) == pytest.approx(pen, rel=0.35)
 
 
 def test_a_bare_one_is_20_tall_and_not_stretched():
@@ -287,7 +287,7 @@ def test_a_lopsided_digit_does_not_stick_out_of_the_picture():
 
 def test_pieces_are_numbered_and_corners_connect():
     mask = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 0, 1]], dtype=bool)
-    pieces = photo._pieces(mask)
+    pieces = inks.pieces(mask)
     groups = {tuple(map(tuple, np.argwhere(pieces == number))) for number in range(1, 5)}
     assert groups == {((0, 0), (1, 1)), ((0, 3), (1, 3)), ((3, 0), (3, 1)), ((3, 3),)}
     assert (pieces[~mask] == 0).all()
@@ -297,11 +297,11 @@ def test_a_winding_stroke_is_one_piece():
     mask = np.zeros((41, 41), dtype=bool)
     mask[::2] = True  # rows, joined alternately at the right and at the left
     mask[1::4, -1] = mask[3::4, 0] = True
-    assert photo._pieces(mask).max() == 1
+    assert inks.pieces(mask).max() == 1
 
 
 def test_otsu_cuts_in_the_middle_of_a_gap():
-    assert photo._otsu(np.array([0.1] * 50 + [0.9] * 10)) == pytest.approx(0.5, abs=0.01)
+    assert inks.otsu(np.array([0.1] * 50 + [0.9] * 10)) == pytest.approx(0.5, abs=0.01)
 
 
 def test_otsu_moves_the_two_means_apart_as_far_as_their_weights_allow():
@@ -312,7 +312,7 @@ def test_otsu_moves_the_two_means_apart_as_far_as_their_weights_allow():
         return below.size * above.size * (above.mean() - below.mean()) ** 2
 
     cuts = np.linspace(0.2, 0.7, 200)
-    assert photo._otsu(values) == pytest.approx(max(cuts, key=spread), abs=0.02)
+    assert inks.otsu(values) == pytest.approx(max(cuts, key=spread), abs=0.02)
 
 
 # -- Errors ------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ import minialex as mx
 from minialex import data, plot, train, weights
 from minialex.data import mnist
 from minialex.devices.device import cuda_count
-from minialex.training import progress
+from minialex.training import progress, runs
 from minialex.training.checkpoint import load_checkpoint, save_checkpoint
 from minialex.weights import files
 
@@ -203,7 +203,7 @@ def test_without_network_and_data_it_says_so_and_trains_on_drawn_digits(uninterr
 
 def test_a_run_leaves_its_results_in_its_folder(uninterrupted):
     folder, result = uninterrupted
-    files = [train.CHECKPOINT, train.MODEL, train.HISTORY, train.SETTINGS, *PICTURES]
+    files = [train.CHECKPOINT, train.MODEL, train.HISTORY, train.SETTINGS, runs.DOUBT, *PICTURES]
     assert sorted(path.name for path in folder.iterdir()) == sorted(files)
     assert all(name in result.out for name in (train.MODEL, train.HISTORY, *PICTURES))
     for name in PICTURES:
@@ -442,7 +442,7 @@ def copy_of(folder, place):
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b""), truncated])
-@pytest.mark.parametrize("lost", [train.MODEL, train.HISTORY, train.SETTINGS, *PICTURES])
+@pytest.mark.parametrize("lost", [train.MODEL, train.HISTORY, train.SETTINGS, runs.DOUBT, *PICTURES])
 def test_a_finished_run_gets_each_result_that_is_missing_or_cut_short(
     program, uninterrupted, tmp_path, lost, harm
 ):
