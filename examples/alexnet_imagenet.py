@@ -19,6 +19,7 @@ import numpy as np
 
 import minialex as mx
 from minialex import neighbours, plot, train
+from minialex.cluster import cluster_of, described
 from minialex.data.augment import Prepare
 from minialex.data.classes import differences
 from minialex.errors import DataError
@@ -37,7 +38,7 @@ from minialex.training.networks import (
     spelt,
     with_weights,
 )
-from minialex.training.output import Output, drawing
+from minialex.training.output import Elsewhere, Output, drawing
 from minialex.training.picture_settings import (
     DEFAULTS,
     MAY_CHANGE,
@@ -100,8 +101,9 @@ def say(note):
         print(note)
 
 
-def train_network(args, checkpoint, settings, folder):
-    pictures = Pictures(args, settings)
+def train_network(args, checkpoint, settings, folder, cluster):
+    with cluster.first_before_others():  # which find drawn pictures
+        pictures = Pictures(args, settings)
     if settings.setdefault("classes", pictures.classes) != pictures.classes:
         raise ValueError(
             f"{checkpoint.path} knows other classes ({first_names(settings['classes'])}) than the pictures have "
@@ -120,19 +122,23 @@ def train_network(args, checkpoint, settings, folder):
     if not checkpoint:
         write_settings(folder, settings)  # before the training pictures are measured, which takes a while
     if measures_its_input(settings):
-        mean, colour = measure_input(model, pictures, folder / INPUT, checkpoint)
+        mean, colour = cluster.of_first(lambda: measure_input(model, pictures, folder / INPUT, checkpoint))
     prepare = Prepare.for_input(model.input, mean, colour)
-    train_on = pictures.batches(pictures.train_list, prepare)
-    validate = pictures.batches(pictures.val_list, prepare)
+    with cluster.first_before_others():  # which find decoded pictures
+        train_on = pictures.batches(pictures.train_list, prepare)
+        validate = pictures.batches(pictures.val_list, prepare)
     plan = exit_runs.plan_of(model, settings, len(train_on))
+    say(described(cluster))
     warmup = plan.warmup if settings["lr_scheduler"] == "cosine" else None
     describe(model, pictures, folder, {**settings, "warmup": warmup})
     begun = checkpoint.state["progress"]["epoch"] if checkpoint else 0
     if begun < settings["epochs"]:
-        batch_size = min(settings["batch_size"], len(train_on.labels))
-        expected = expect(model, batch_size, pictures.seconds_to_read(prepare))
-        time = expected.time_for(len(train_on.labels), len(validate.labels), settings["epochs"] - begun)
-        print(f"{expected}: {time}")
+        counts = len(train_on.labels), len(validate.labels)
+        batch_size = min(settings["batch_size"], counts[0])
+        expected = expect(model, -(-batch_size // cluster.size), pictures.seconds_to_read(prepare))
+        of_each = [count / cluster.size for count in counts]
+        time = expected.time_for(*of_each, settings["epochs"] - begun)
+        print(f"{expected}{' in each process' * (not cluster.alone)}: {time}")
     if not (checkpoint or settings["dummy"]):
         say(small_data.advice(expected.parameters, settings, pictures.train_list.files))
     print(flush=True)
@@ -159,6 +165,7 @@ def train_network(args, checkpoint, settings, folder):
             report=AccuracyReport(args.print_freq, classes=len(pictures.classes), losses=plan.losses),
             each_epoch=plan.each_epoch,
             best_from=plan.best_from,
+            cluster=cluster,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(advice_when_stopped(folder)) from None
@@ -169,6 +176,8 @@ def train_network(args, checkpoint, settings, folder):
         raise
     finally:
         say_skipped(train_on, validate)
+    if not cluster.first:
+        return
     with drawing(folder):
         plot.accuracy_curves(history, folder / "curves.png")
         if settings["arch"] == "alexnet":
@@ -322,13 +331,16 @@ def main(argv=None):
     mx.place(args.devices)  # an unknown device is said at once
     if args.evaluate:
         return evaluate(args)
-    with Output(args.resume, args.output_dir, "alexnet") as output:
-        train_in(output, args)
+    with cluster_of(args) as cluster:
+        args.devices = cluster.devices(args.devices)
+        name = "alexnet"
+        with Output(args.resume, args.output_dir, name) if cluster.first else Elsewhere(name) as output:
+            train_in(output, args, cluster)
 
 
-def train_in(output, args):
-    checkpoint = find_checkpoint(args.resume, spelt_for(args))
-    of_run = settings_to_resume(args.resume, checkpoint)
+def train_in(output, args, cluster):
+    checkpoint = cluster.of_first(lambda: find_checkpoint(args.resume, spelt_for(args)))
+    of_run = cluster.of_first(lambda: settings_to_resume(args.resume, checkpoint))
     if not (of_run or args.data or args.dummy or args.output_dir) and args.resume:
         raise NothingToResume(
             f"--resume: there is no run in {args.resume}, and nothing says on which pictures it should be: name DATA, "
@@ -389,7 +401,7 @@ def train_in(output, args):
             return print(f"Its results are in {folder}. To train on: {on}")
         print("Not all of its results were written: writing them now.")
         print("\n".join(f"  {name} {flaw}" for name, flaw in flaws.items()))
-    return train_network(args, checkpoint, settings, folder)
+    return train_network(args, checkpoint, settings, folder, cluster)
 
 
 if __name__ == "__main__":

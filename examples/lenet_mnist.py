@@ -15,6 +15,7 @@ import numpy as np
 
 import minialex as mx
 from minialex import optim, plot, train
+from minialex.cluster import cluster_of, described
 from minialex.data import class_names, load, load_drawn_digits
 from minialex.data.classes import a_few
 from minialex.data.known_sets import SETS
@@ -24,7 +25,9 @@ from minialex.models.lenet import ACTIVATIONS, VARIANTS
 from minialex.training import results
 from minialex.training.command_line import (
     Parser,
+    add_cluster,
     add_threads,
+    check_cluster,
     choose_processes,
     friendly,
     number,
@@ -33,7 +36,7 @@ from minialex.training.command_line import (
     whole_number,
 )
 from minialex.training.doubt import FEWEST, learn_doubt, save_doubt
-from minialex.training.output import Output, drawing
+from minialex.training.output import Elsewhere, Output, drawing
 from minialex.training.recorded import unrecorded
 from minialex.training.reports import ErrorReport
 from minialex.training.runs import (
@@ -113,6 +116,7 @@ def parse_arguments(argv=None):
     add("--seed", type=whole_number(0), help="of everything that is random (default: 0)")
     add("--devices", default="auto", help="cpu, cuda:0, sim:0 or auto: a GPU if there is one (default)")
     add_threads(parser)
+    add_cluster(parser)
     add(
         "--processes",
         type=whole,
@@ -135,6 +139,11 @@ def parse_arguments(argv=None):
     if args.evaluate and not args.resume:
         parser.error(
             "-e tests weights: say which with --resume PATH (a run's folder, a checkpoint, or a weight file)"
+        )
+    check_cluster(parser, args)
+    if args.cluster and args.processes:
+        parser.error(
+            f"--processes {args.processes} share a batch on this machine alone: leave out that or --cluster"
         )
     return args
 
@@ -289,18 +298,24 @@ def main(argv=None):
     if args.evaluate:
         return evaluate(args, device)
     dry = args.dry_run and not (args.resume or args.output_dir)  # each writes over the last one
-    with Output(args.resume, args.output_dir, "dry-run" if dry else "lenet", again=dry) as output:
-        train_network(args, device, output)
+    name = "dry-run" if dry else "lenet"
+    with cluster_of(args) as cluster:
+        device = mx.place(cluster.devices(args.devices))[0]
+        wanted = Output(args.resume, args.output_dir, name, again=dry) if cluster.first else Elsewhere(name)
+        with wanted as output:
+            train_network(args, device, output, cluster)
 
 
-def train_network(args, device, output):
-    checkpoint = find_checkpoint(args.resume, "LeNet-5")
-    of_run = settings_to_resume(args.resume, checkpoint) or {}
+def train_network(args, device, output, cluster):
+    checkpoint = cluster.of_first(lambda: find_checkpoint(args.resume, "LeNet-5"))
+    of_run = cluster.of_first(lambda: settings_to_resume(args.resume, checkpoint)) or {}
     settings = settings_of(args, of_run, MAY_CHANGE if checkpoint else set(DEFAULTS))
     use_threads(settings["threads"])
     if args.data_dir:  # kept with the run, for whoever resumes it
         settings["data_dir"] = str(Path(args.data_dir).absolute())
     asked, saved = args.processes, of_run.get("processes")
+    if not cluster.alone:
+        asked, saved = 1, None
     settings["processes"] = choose_processes(asked, saved, settings["batch_size"], device)
     model = build_model(settings, device)  # settings that cannot be are told before anything is written
     optimizer = mx.SGD(model.parameters(), settings["lr"], settings["momentum"], settings["wd"])
@@ -329,7 +344,8 @@ def train_network(args, device, output):
     if not checkpoint:
         write_settings(folder, {**of_run, **settings})  # before reading, or fetching, which takes a while
     same = settings["dataset"] == of_run.get("dataset", "mnist")
-    settings["data"], sets = load_pictures(settings, of_run.get("data") if same else None)
+    with cluster.first_before_others():  # which find what it has fetched
+        settings["data"], sets = load_pictures(settings, of_run.get("data") if same else None)
     train_on, held_out, test = make_batches(sets, settings, model.prepare)
     print(mx.summary(model))
     print(
@@ -338,6 +354,8 @@ def train_network(args, device, output):
         + ", ".join(f"{name} {settings[name]}" for name in DEFAULTS if settings[name] is not None)
         + "\n"
     )
+    if said := described(cluster):
+        print(f"{said}\n")
     several = settings["processes"] > 1
     try:
         with mx.DataParallel(model, settings["processes"]) if several else nullcontext(model) as learner:
@@ -353,9 +371,12 @@ def train_network(args, device, output):
                 checkpoint_every=settings["checkpoint_every"],
                 resume=checkpoint,
                 settings=settings,
+                cluster=cluster,
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(advice_when_stopped(folder)) from None
+    if not cluster.first:
+        return
     print()
     report_test(model, test, settings["data"])
     with drawing(folder):

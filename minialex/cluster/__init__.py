@@ -16,7 +16,10 @@ that is decided (to stop, to lower the rate, that too many pictures are unreadab
 from minialex.cluster.cluster import Cluster
 from minialex.cluster.group import Group
 from minialex.cluster.joining import joined
+from minialex.cluster.options import cluster_of, described
 from minialex.cluster.planning import Plan, plan
 from minialex.cluster.weird_trick import WeirdTrick
 
-__all__ = ["Cluster", "Group", "Plan", "WeirdTrick", "joined", "plan"]
+__all__ = [
+    "Cluster", "Group", "Plan", "WeirdTrick", "cluster_of", "described", "joined", "plan",
+]  # fmt: skip

@@ -12,6 +12,7 @@ import numpy as np
 from minialex.cluster.batch_norm import over_processes
 from minialex.cluster.buckets import BUCKET, GradientSums
 from minialex.cluster.group import Group
+from minialex.devices.device import cuda_count
 from minialex.errors import ClusterError
 from minialex.layers.dropout import Dropout
 from minialex.layers.layer import Array, Layer
@@ -42,7 +43,11 @@ class Cluster(Alone):
     def __repr__(self):
         return f"Cluster(process {self.group.number} of {self.group.size}, on {self.group.host})"
 
-    def share(self, batches):
+    @property
+    def size(self) -> int:
+        return self.group.size
+
+    def share(self, batches: Any) -> Any:
         """These batches, of each of which this process has its part; None stays None.
 
         Batches of your own need a method share(number, of), as mx.data.ArrayBatches has it.
@@ -59,7 +64,7 @@ class Cluster(Alone):
     # ---- steps ----
 
     @contextmanager
-    def at_work(self, model: Layer, batches, optimizer: SGD) -> Iterator[None]:
+    def at_work(self, model: Layer, batches: Any, optimizer: SGD) -> Iterator[None]:
         """Inside of this, `step` can be called with what `batches`, this process's share, gives."""
         self._batches, self._dropouts = (
             batches,
@@ -74,6 +79,11 @@ class Cluster(Alone):
             finally:
                 for layer in self._dropouts:
                     layer.first = 0
+            if shared := getattr(
+                batches, "shared", None
+            ):  # what all have met is told to whose batches these are
+                for files in self.group.gather(batches.bad_files):
+                    shared.bad_files |= files
 
     def step(self, model: Layer, optimizer: SGD, x: Array, labels, planned: int) -> Array | None:
         """One step of SGD with the pictures of all processes: the gradients are those that one process would have.
@@ -127,7 +137,33 @@ class Cluster(Alone):
     def from_first(self, value: Any) -> Any:
         return self.group.from_first(value)
 
-    def of_all(self, rows, counts):
+    def of_first(self, function: Callable[[], Any]) -> Any:
+        found = error = None
+        if self.first:
+            try:
+                found = function()
+            except (Exception, KeyboardInterrupt) as raised:
+                error = raised
+        found, said = self.group.from_first(
+            (found, None if error is None else f"{type(error).__name__}: {error}")
+        )
+        if error is not None:
+            raise error
+        if said is not None:
+            raise ClusterError(f"process 0: {said}")
+        return found
+
+    @contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        with self.group.first_before_others():
+            yield
+
+    def devices(self, asked: str) -> str:
+        """A GPU for each process of a machine, as far as they go, where "auto" is asked for."""
+        gpus = cuda_count() if asked == "auto" else 0
+        return f"cuda:{self.group.place % gpus}" if gpus else asked
+
+    def of_all(self, rows: list[list[float]], counts: list[int]) -> tuple[list[list[float]], list[int]]:
         if not counts:
             return rows, counts
         own = np.array(counts, np.float64)[:, None]  # of a process without pictures rows say nothing
@@ -139,7 +175,7 @@ class Cluster(Alone):
         loss_sum, *counts = self.group.sum(np.array(astuple(scores), np.float64)).tolist()
         return Scores(loss_sum, *map(int, counts))
 
-    def bad_files(self, batches) -> int:
+    def bad_files(self, batches: Any) -> int:
         return int(self.group.sum(np.float64(super().bad_files(batches))))
 
     def check_alike(self, what: Callable[[], dict[str, Any]]) -> None:

@@ -11,9 +11,10 @@ from minialex.cluster.cluster import Cluster
 from minialex.cluster.group import PATIENCE_S, Group
 from minialex.cluster.weird_trick import WeirdTrick
 from minialex.devices.device import Device
-from minialex.words import did_you_mean
+from minialex.training.alone import PARALLEL
+from minialex.words import check_choice
 
-KINDS = {"data": Cluster, "weird-trick": WeirdTrick}
+KINDS = dict(zip(PARALLEL, (Cluster, WeirdTrick), strict=True))
 GRACE_S = 3.0  # one that fails waits so long for the others to fail as well, before it ends them
 
 
@@ -28,10 +29,7 @@ def joined(parallel: str = "data", patience: float = PATIENCE_S, **options: Any)
     patience: after so many seconds without an answer the others are taken for dead. options: `Cluster`'s.
     Raises ClusterError where there is no mpi4py, or no MPI below it.
     """
-    if parallel not in KINDS:
-        raise ValueError(
-            f"parallel must be {' or '.join(KINDS)}, not {parallel!r}{did_you_mean(parallel, KINDS)}"
-        )
+    check_choice(parallel, KINDS, "parallel")
     group = Group(patience=patience)
     if not os.environ.get("OMP_NUM_THREADS"):
         cpu = Device("cpu")

@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minialex.cluster.buckets import BUCKET
-from minialex.cluster.weird_trick import SCHEMES, in_two
+from minialex.cluster.weird_trick import in_two
 from minialex.layers import BatchNorm2D, Linear
 from minialex.layers.sequential import Model, all_layers
 from minialex.study.describe import summary
+from minialex.training.alone import SCHEMES
 from minialex.words import counted
 
 WORKERS = tuple(2**k for k in range(11))  # 1 to 1,024

@@ -25,11 +25,11 @@ from minialex.layers import Dropout, Flatten, Linear, ReLU, Sequential, Sigmoid,
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Parameter
 from minialex.shapes import parts_of
+from minialex.training.alone import SCHEMES
 from minialex.training.evaluation import scores_of
 from minialex.training.optim import SGD
-from minialex.words import counted, did_you_mean
+from minialex.words import check_choice, counted
 
-SCHEMES = ("a", "b", "c")
 BETWEEN = (
     ReLU,
     Tanh,
@@ -154,10 +154,7 @@ class WeirdTrick(Cluster):
     """
 
     def __init__(self, group: Group, scheme: str = "b", **options):
-        if scheme not in SCHEMES:
-            raise ValueError(
-                f"scheme must be one of {', '.join(SCHEMES)}, not {scheme!r}{did_you_mean(scheme, SCHEMES)}"
-            )
+        check_choice(scheme, SCHEMES, "scheme")
         super().__init__(group, **options)
         self.scheme = scheme
 

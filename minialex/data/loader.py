@@ -191,9 +191,10 @@ class PictureBatches:
         )
 
     def share(self, number: int, of: int) -> "PictureBatches":
-        """As ArrayBatches's. No other pictures are read; how many of all are unreadable, who shares them must say."""
+        """As ArrayBatches's. No other pictures are read. Who shares them says when too many are unreadable, and tells
+        the batches that are `shared` which ones."""
         mine = copy.copy(self)
-        mine._share, mine.bad_files = (number, of), {}
+        mine._share, mine.bad_files, mine.shared = (number, of), {}, self
         return mine
 
     def squares(self, count: int | None = None) -> Iterator[np.ndarray]:

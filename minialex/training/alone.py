@@ -9,33 +9,51 @@ import numpy as np
 
 from minialex.devices.device import to_numpy
 from minialex.layers.layer import Layer
+from minialex.training.optim import SGD
 from minialex.training.reports import Scores
+
+PARALLEL = ("data", "weird-trick")  # what processes can share, as --parallel has it
+SCHEMES = ("a", "b", "c")  # of the weird trick, as its paper names them
 
 
 class Alone:
     """One process. `mx.cluster.Cluster` says the same of several."""
 
     alone = True
-    first = True  # the process that prints and writes
+    size = 1  # how many processes
+    first = True  # is it the process that prints and writes?
     stop = False  # has anything asked all of them to stop after this step?
 
-    def share(self, batches):
+    def share(self, batches: Any) -> Any:
         """These batches, of each of which this process has its part."""
         return batches
 
     @contextmanager
-    def at_work(self, model, batches, optimizer) -> Iterator[None]:
+    def at_work(self, model: Any, batches: Any, optimizer: SGD) -> Iterator[None]:
         """Around the steps of a run."""
         yield
 
     @contextmanager
-    def whole(self, optimizer) -> Iterator[None]:
+    def whole(self, optimizer: SGD) -> Iterator[None]:
         """Inside of this the weights and velocities here are whole, to be tested and saved: between two steps."""
         yield
 
     def from_first(self, value: Any) -> Any:
         """What the first process has."""
         return value
+
+    def of_first(self, function: Callable[[], Any]) -> Any:
+        """What the function gives in the first process, the only one that calls it. Its error is an error of all."""
+        return function()
+
+    @contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """One process of each machine does what is inside, then its others: they find done what is done once."""
+        yield
+
+    def devices(self, asked: str) -> str:
+        """Which devices a process takes where so many are asked for."""
+        return asked
 
     def of_all(self, rows: list[list[float]], counts: list[int]) -> tuple[list[list[float]], list[int]]:
         """[mean loss, right answers, right among five] of some steps, and their pictures: over all processes."""
@@ -45,7 +63,7 @@ class Alone:
         """Scores over all processes."""
         return scores
 
-    def bad_files(self, batches) -> int:
+    def bad_files(self, batches: Any) -> int:
         """How many unreadable files all processes have met."""
         return len(getattr(batches, "bad_files", ()))
 

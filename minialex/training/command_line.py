@@ -15,6 +15,7 @@ from pathlib import Path
 from minialex.devices.device import Device
 from minialex.errors import DtypeMismatch
 from minialex.models.names import network
+from minialex.training.alone import PARALLEL, SCHEMES
 from minialex.training.runs import NothingToResume
 from minialex.words import did_you_mean, nearest
 
@@ -111,6 +112,36 @@ def use_threads(threads: int | None) -> None:
     """Let the CPU work on so many threads; None: leave it as it is."""
     if threads:
         Device("cpu").threads = threads
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """--cluster, --parallel and --scheme, the same for all programs."""
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="share each batch with the other processes that mpiexec has started: mpiexec -n 4 python ... --cluster",
+    )
+    parser.add_argument(
+        "--parallel",
+        choices=PARALLEL,
+        help="with --cluster: what is shared. data: the pictures (default); weird-trick: the units of fully connected "
+        "layers as well",
+    )
+    parser.add_argument(
+        "--scheme", choices=SCHEMES, help="of the weird trick: how maps are sent around (default: b)"
+    )
+
+
+def check_cluster(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End the program with a message where its options cannot be together."""
+    if args.parallel and not args.cluster:
+        parser.error(f"--parallel {args.parallel} says what processes share: it goes with --cluster")
+    if args.scheme and args.parallel != "weird-trick":
+        parser.error(
+            f"--scheme {args.scheme} is of the weird trick: it goes with --cluster --parallel weird-trick"
+        )
+    if args.cluster and args.evaluate:
+        parser.error("-e tests in one process: leave out --cluster")
 
 
 def choose_processes(asked: int | None, saved: int | None, batch_size: int, device: Device) -> int:

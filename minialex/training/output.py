@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from minialex.errors import FolderInUse
 from minialex.training.lock import locked
@@ -80,6 +81,17 @@ class Output:
     def _lock(self, folder):
         make_writable(folder)
         self._locks.enter_context(locked(folder))
+
+
+class Elsewhere(Output):
+    """For a process that does not keep its results, since another one does: a folder that goes when it ends."""
+
+    def __init__(self, name: str):
+        super().__init__(None, None, name)
+
+    def take(self) -> Path:
+        self.folder = Path(self._locks.enter_context(TemporaryDirectory(prefix="minialex-")))
+        return self.folder
 
 
 def _same(folder, resume):

@@ -9,7 +9,9 @@ from minialex.models.alexnet import PRESETS
 from minialex.training import exit_runs
 from minialex.training.command_line import (
     Parser,
+    add_cluster,
     add_threads,
+    check_cluster,
     network_name,
     number,
     whole_number,
@@ -72,6 +74,7 @@ def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argp
         parser.error("--classes says what weights were trained on: it goes with -e or --pretrained")
     if args.ten_crop and not args.evaluate:
         parser.error("--ten-crop goes with -e")
+    check_cluster(parser, args)
     return args
 
 
@@ -143,6 +146,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     whole, add = whole_number(1), parser.add_argument
     add("--devices", default="auto", help='"auto", "cuda:0,cuda:1", "cpu", ... (default: auto)')
     add_threads(parser)
+    add_cluster(parser)
     add(
         "--epochs",
         type=whole,
