@@ -46,7 +46,10 @@ def in_two(model: Sequential) -> tuple[dict[str, Layer], dict[str, Layer]]:
     """
     names = list(model.layers)
     if any(isinstance(layer, Towers) for layer in model):
-        raise ValueError(f"{model} is in two towers, which share its units already: make it with towers=1")
+        raise ValueError(
+            f"{model} is in two towers, which share its units already: make it with towers=1 (the presets bvlc, "
+            "torchvision and ungrouped have one)"
+        )
     flat = [name for name in names if isinstance(model.layers[name], Flatten)]
     behind = names[names.index(flat[-1]) + 1 :] if flat else []
     linear = [name for name in behind if isinstance(model.layers[name], Linear)]
