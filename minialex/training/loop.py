@@ -30,6 +30,9 @@ from minialex.training.arrays import (
     schedule_of,
 )
 from minialex.training.checkpoint import Checkpoint, check_finite, save_checkpoint
+from minialex.training.doubt import learn_doubt as learn_doubt
+from minialex.training.doubt import load_doubt as load_doubt
+from minialex.training.doubt import read_digit as read_digit
 from minialex.training.evaluation import QUIET, classes_of, evaluate, scores_of
 from minialex.training.evaluation import evaluate_ten_crop as evaluate_ten_crop
 from minialex.training.evaluation import predict as predict
