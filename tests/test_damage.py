@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import struct
+import tempfile
 import time
 import zipfile
 from collections import Counter
@@ -23,13 +24,16 @@ import minialex as mx
 from minialex import weights
 from minialex.data.classes import read_names
 from minialex.data.decode import read_picture
+from minialex.data.digits import draw_digits
 from minialex.data.mnist import read_idx
 from minialex.data.photo import digit_from_picture
 from minialex.data.pictures import _check_is_there
 from minialex.data.shards import Shards
 from minialex.data.truth import _rows
 from minialex.errors import CheckpointError, DataError
+from minialex.models import lenet5
 from minialex.training.checkpoint import load_checkpoint, save_checkpoint
+from minialex.training.doubt import learn_doubt, load_doubt, save_doubt
 from minialex.training.runs import load_run, read_input, settings_in, write_input
 from minialex.weights.unpickle import TORCH_STREAM, read_array, read_npy, read_state_dict, read_torch
 
@@ -174,6 +178,15 @@ def drawn_there(path):
         raise
 
 
+ONE = np.zeros((1, 1, 28, 28), np.uint8)
+
+
+def second_network():
+    with tempfile.TemporaryDirectory() as place:
+        save_doubt(Path(place, "d"), learn_doubt(lenet5(), *draw_digits(60)))
+        return Path(place, "d").read_bytes()
+
+
 @dataclass(frozen=True)
 class Reader:
     name: str  # of its file
@@ -194,6 +207,12 @@ READERS = {
     "checkpoint as a run": Reader("c.safetensors", checkpoint, load_run, sealed=True),
     "checkpoint as weights": Reader("c.safetensors", checkpoint, weights.load, sealed=True),
     "input": Reader("input.safetensors", saved_input, read_input),
+    "second network": Reader(
+        "doubt.safetensors",
+        second_network,
+        lambda path: load_doubt(path, lenet5()).margins(lenet5(), ONE),
+        sealed=True,
+    ),
     "idx": Reader("idx", idx, read_idx),
     "idx, gzip": Reader("idx.gz", lambda: gzip.compress(idx(), mtime=0), read_idx, sealed=True),
     "png": Reader("p.png", picture("PNG"), pixels_of, sealed=True),

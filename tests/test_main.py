@@ -382,7 +382,7 @@ def test_predict_says_what_it_saw_and_how_sure_it_is(run, trained, tmp_path, mon
 def test_predict_is_not_sure_of_two_digits_and_says_why(run, trained, tmp_path):
     status, out, _ = run("predict", draw(tmp_path / "a.png", "1 7"), "--weights", trained / "runs" / "lenet")
     assert status == 0
-    assert "It is not sure that this is a digit: 2 pieces of ink stand side by side: two digits?" in out
+    assert "It is not sure that this is a digit: 2 pieces of ink stand side by side: two digits?\n" in out
     assert out.index("not sure") < out.index("What it reads there")
     assert len([line for line in out.splitlines() if line.endswith(" %")]) == 5
 

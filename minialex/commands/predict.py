@@ -55,7 +55,10 @@ def run(args) -> int:
             "- it was prepared as handwriting is, but these weights know clothes: they may read it otherwise"
         )
     if reading.sure is False:
-        print(f"\nIt is not sure that this is a digit: {reading.why}.")
+        print(
+            f"\nIt is not sure that this is a digit: {reading.why.removesuffix('.')}"
+            + "." * (not reading.why.endswith("?"))
+        )
     print(f"\nWhat it reads there, with the weights of {weights}:\n")
     wide = max(map(len, names))
     for k in np.argsort(-share)[:5]:

@@ -69,8 +69,8 @@ def write(character: str, rng: np.random.Generator, height: int = 120, pen: floa
     pen: the width of the strokes, in parts of the height. Raises DataError for a character that has no strokes here.
 
     >>> ink = write("7", np.random.default_rng(0))
-    >>> ink.ndim, float(ink.max()), 100 < np.ptp(np.flatnonzero(ink.max(axis=1) > 0.5)) < 150
-    (2, 1.0, True)
+    >>> ink.ndim, float(ink.max()), int(np.ptp(np.flatnonzero(ink.max(axis=1) > 0.5)))
+    (2, 1.0, 129)
     """
     from PIL import Image, ImageDraw
 

@@ -33,6 +33,7 @@ from minialex.training.arrays import (
     schedule_of,
 )
 from minialex.training.checkpoint import Checkpoint, check_finite
+from minialex.training.doubt import learn_doubt, load_doubt, read_digit
 from minialex.training.evaluation import (
     QUIET,
     classes_of,
@@ -52,7 +53,7 @@ from minialex.words import counted
 
 __all__ = [
     "BEST", "CHECKPOINT", "GOOD", "HISTORY", "MODEL", "SETTINGS", "evaluate", "evaluate_ten_crop", "fit", "fit_arrays",
-    "fit_batches", "predict", "scores_of", "train_epoch", "train_step",
+    "fit_batches", "learn_doubt", "load_doubt", "predict", "read_digit", "scores_of", "train_epoch", "train_step",
 ]  # fmt: skip
 
 
