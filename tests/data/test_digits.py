@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -186,7 +187,9 @@ def test_centring_moves_by_whole_pixels_and_adds_the_jitter():
 
 
 def test_all_fonts_come_with_matplotlib():
-    assert [font.name for font in digits._fonts()] == list(digits.FONTS)
+    version = tuple(int(part) for part in metadata.version("matplotlib").split(".")[:2])
+    later = {"cmti10.ttf"} if version < (3, 11) else set()
+    assert [font.name for font in digits._fonts()] == [name for name in digits.FONTS if name not in later]
 
 
 def test_a_missing_font_is_left_out(forget_fonts, monkeypatch):
