@@ -17,6 +17,7 @@ It is as strict as a GPU is treacherous:
 (5.0, 1, [Transfer(source='cpu', target='sim:0', bytes=24), Transfer(source='sim:0', target='cpu', bytes=8)])
 """
 
+import operator
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -172,6 +173,15 @@ class SimArray(np.lib.mixins.NDArrayOperatorsMixin):
         if out:
             kwargs["out"] = out[0] if len(out) == 1 else out
         return _run_ufunc(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
+
+    def __pow__(self, other):  # NumPy before 2.3 has x**2, x**0.5 and x**-1 in other bits than np.power
+        return super().__pow__(other) if isinstance(other, (list, tuple)) else _run(operator.pow, self, other)
+
+    def __ipow__(self, other):
+        if isinstance(other, (list, tuple)):
+            return super().__ipow__(other)
+        _run(operator.ipow, self, other)
+        return self
 
     def __array_function__(self, function, types, args, kwargs):
         return getattr(sim_numpy, function.__name__)(*args, **kwargs)

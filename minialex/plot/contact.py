@@ -41,7 +41,8 @@ def digit_steps(prepared, path=None) -> Picture:
     figure = new_figure(2.6 * columns, 3.2 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, (name, array) in zip(panels, steps, strict=False):
-        smooth = "nearest" if max(array.shape) <= 64 else "auto"
+        # matplotlib 3.10 calls it "auto", and knows both names.
+        smooth = "nearest" if max(array.shape) <= 64 else "antialiased"
         axes.imshow(array, cmap="gray", vmin=0, vmax=255, interpolation=smooth)
         axes.set_title(name, weight="bold" if array is image else "normal")
     for axes in panels:

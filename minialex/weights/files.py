@@ -60,10 +60,11 @@ def load_with_metadata(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], 
     try:
         with open(path, "rb") as file:
             header, start = _header(file)
+            _check_kinds(header)
             with safe_open(path, framework="numpy"):
                 pass  # the library has looked whether all lengths and places fit together, and fill the file
             metadata = header.pop("__metadata__", None) or {}
-            return {name: _array(file, start, name, header[name]) for name in sorted(header)}, metadata
+            return {name: _array(file, start, header[name]) for name in sorted(header)}, metadata
     except (CheckpointError, OSError):
         raise
     except Exception as error:
@@ -83,10 +84,16 @@ def _header(file) -> tuple[dict, int]:
     return header, 8 + length
 
 
-def _array(file, start: int, name: str, said: dict) -> np.ndarray:
+def _check_kinds(header: dict) -> None:
+    """All kinds of numbers are known. The library would refuse those that are newer than itself without a name."""
+    for name, said in header.items():
+        kind = said.get("dtype") if name != "__metadata__" and isinstance(said, dict) else None
+        if isinstance(kind, str) and kind not in NUMBERS:
+            raise ValueError(f"{name} has numbers of the kind {kind}; known are {', '.join(NUMBERS)}")
+
+
+def _array(file, start: int, said: dict) -> np.ndarray:
     """An array, read from where it is said to lie. The library would map all of the file into memory, besides."""
-    if said["dtype"] not in NUMBERS:
-        raise ValueError(f"{name} has numbers of the kind {said['dtype']}; known are {', '.join(NUMBERS)}")
     begin, end = said["data_offsets"]
     dtype = np.dtype(NUMBERS[said["dtype"]])
     file.seek(start + begin)

@@ -1,6 +1,7 @@
 """sim:N is as strict as a GPU is treacherous, and computes the same bits as NumPy."""
 
 import copy
+import operator
 import types
 
 import numpy as np
@@ -33,6 +34,7 @@ TOGETHER = {
     "a + b": lambda a, b: a + b,
     "a * b": lambda a, b: a * b,
     "a @ b": lambda a, b: a @ b,
+    "a ** b": lambda a, b: a**b,
     "a > b": lambda a, b: a > b,
     "a == b": lambda a, b: a == b,
     "maximum": lambda a, b: xp.maximum(a, b),
@@ -77,6 +79,7 @@ def test_the_wrong_current_device_raises_though_both_arrays_agree(operation):
 
 INTO = {
     "a += b": lambda a, b: a.__iadd__(b),
+    "a **= b": lambda a, b: a.__ipow__(b),
     "a[...] = b": lambda a, b: a.__setitem__(..., b),
     "a[0:2] = b": lambda a, b: a.__setitem__(slice(0, 2), b[0:2]),
     "out=": lambda a, b: xp.add(b, b, out=a),
@@ -389,6 +392,20 @@ def test_in_place_operators_keep_the_object(x):
     assert x is same
     assert x.get().tolist() == [2, 4, 7]
     assert view.get().tolist() == [4, 7]
+    x **= 2
+    assert x is same
+    assert view.get().tolist() == [16, 49]
+
+
+@pytest.mark.parametrize("power", [2, 0.5, -1, -0.75, 3, np.float32(2), np.array(0.5, np.float32)], ids=repr)
+@pytest.mark.parametrize("operation", [operator.pow, operator.ipow])
+def test_a_power_has_the_bits_that_numpys_operator_gives(operation, power):
+    host = np.random.default_rng(0).uniform(0.1, 2, 1000).astype(np.float32)
+    there = upload(host, 0)
+    power_there = upload(power, 0) if isinstance(power, np.ndarray) else power
+    with on(0):
+        result = operation(there, power_there)
+    np.testing.assert_array_equal(result.get(), operation(host, power))
 
 
 def test_out_comes_back_as_the_same_object(x):

@@ -176,7 +176,7 @@ class _Found:
                 self.functions[name] = f"{name} = {value.__name__}\n"
             else:
                 self.add(value)
-        elif getattr(value, "__module__", None) and hasattr(value, "__name__"):
+        elif hasattr(value, "__name__") and (getattr(value, "__module__", None) or _place_of(name, value)):
             self._read_module_part(name, value, by)
         else:
             text = written(value)
@@ -275,8 +275,9 @@ def globals_written(source: str) -> set[str]:
 def _place_of(name, value):
     """A module of NumPy's or Python's own, and the name there, that give this value."""
     called = value.__name__
+    own = getattr(value, "__module__", None) or "numpy"  # its ufuncs say so from NumPy 2.2 on
     others = sorted(sys.modules, key=lambda one: (one.count("."), one))
-    places = [("numpy", called), (value.__module__, called), *((other, name) for other in others)]
+    places = [("numpy", called), (own, called), *((other, name) for other in others)]
     for module, there in places:
         public = _is_own(module) and "._" not in module
         if public and getattr(sys.modules.get(module), "__dict__", {}).get(there) is value:
