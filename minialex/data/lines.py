@@ -23,7 +23,8 @@ LEAST_FRAME, MOST_FRAME = 0.015, 0.85  # of the picture
 STRAIGHT = 0.9  # of a frame's inside must be covered by its four corners
 CLOSED = 0.7  # of what is around its inside must be ink; the rest may be outside of the picture
 THICKEST = 0.08  # of a frame's height or width: how thick its line may be
-LEAST_INK = 0.01  # of a frame's inside,
+LEAST_INK = 0.01  # of a frame's inside
+LEAST_OF_ALL = 0.1  # of the picture's ink, the frame's too: else it is a gap between strokes
 LEAST_INSIDE = 0.25  # of the frame's height or width: what is smaller is a speck
 
 
@@ -166,7 +167,7 @@ def inside_frame(even: np.ndarray, notes: list[str]) -> np.ndarray:
         if (ring & thick).sum() < CLOSED * ring.sum() or (beyond & thick).sum() > 0.5 * beyond.sum():
             continue
         ink = ~highest_around(~within, 2) & small  # the frame itself is none
-        if ink.sum() < LEAST_INK * within.sum():
+        if ink.sum() < max(LEAST_INK * within.sum(), LEAST_OF_ALL * small.sum()):
             continue
         rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
         high, broad = np.ptp(outline, axis=0)[::-1]

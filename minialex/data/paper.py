@@ -17,6 +17,9 @@ MARGIN = 0.025  # of the paper, on each side: its edge and its shadow are no ink
 SHORTEST_STRIP = 12  # pixels
 MIXED = 0.03  # of a side; less of it is no matter
 NARROW = 2.0  # times as tall as wide
+BROAD = (
+    0.25  # of the shorter side of what stands out: few strokes are, and none is much fainter than the rest
+)
 FAINTER = 0.75  # than the darkest ink: then what is broad is a shadow
 BROADEST_STROKE = 1 / 3  # of the picture's longer side; what is broader is paper, shadow or table
 
@@ -268,7 +271,7 @@ def _shadow_in(even: np.ndarray) -> bool:
     rows, columns = np.flatnonzero(stands_out.any(axis=1)), np.flatnonzero(stands_out.any(axis=0))
     if not rows.size:
         return False
-    reach = round(max(np.ptp(rows), np.ptp(columns)) * BROADEST_STROKE / 2)
+    reach = round(min(np.ptp(rows), np.ptp(columns)) * BROAD / 2)
     broad = _lowest_then_highest(stands_out, max(2, reach)) & stands_out
     if not broad.any():
         return False

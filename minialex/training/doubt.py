@@ -28,13 +28,14 @@ from minialex.training.optim import SGD, Cosine
 from minialex.training.runs import DOUBT as DOUBT
 from minialex.weights import export_grouped, load_with_metadata, save
 from minialex.weights.seal import is_sealed, sealed, unsealed
+from minialex.words import counted
 
 LAYER = "s4"  # what the second network reads
 FRONT = ("c1", "s2", "c3", "s4")  # the layers with parameters up to there
 REFUSED = 0.005  # of the digits that are held out; of MNIST's test set it is a little more
 HIDDEN, EPOCHS, BATCH, LR = 128, 6, 128, 0.05
 MOST = 50_000  # digits to learn from, and two thirds as many pictures of something else
-FEWEST, HELD_OUT = 60, 5_000
+FEWEST, HELD_OUT = 2, 5_000  # digits: of a few, one sets the limit, which then says little
 HALF = 0.5  # the share that a digit must have, to be the answer
 
 
@@ -63,7 +64,7 @@ def learn_doubt(model, images: np.ndarray, labels: np.ndarray, seed: int = 0) ->
     """The second network of a trained LeNet-5, from its training digits: uint8 (N, 1, 28, 28) and labels (N,).
 
     Of these, up to 50,000 are learned from and up to 5,000, a sixth at most, set the limit. The model stays as it is;
-    the same seed gives the same numbers. Raises ValueError for fewer than 60 digits.
+    the same seed gives the same numbers. Raises ValueError for fewer than 2 digits.
 
     >>> from minialex.models import lenet5
     >>> model, (images, labels) = lenet5(), draw_digits(60)
@@ -72,14 +73,14 @@ def learn_doubt(model, images: np.ndarray, labels: np.ndarray, seed: int = 0) ->
     """
     if len(images) < FEWEST:
         raise ValueError(
-            f"{len(images)} digits are too few to learn from what is a digit: at least {FEWEST} are needed"
+            f"{counted(len(images), 'digit')}: what a digit is cannot be learned from fewer than {FEWEST}"
         )
-    held_out = min(HELD_OUT, len(images) // 6)
+    held_out = min(HELD_OUT, max(1, len(images) // 6))
     count = min(MOST, len(images) - held_out)
     rng = np.random.default_rng(seed)
     others = draw_not_digits(images[:count], labels[:count], 2 * count // 3, seed)
     shown = [images[:count], draw_digits(count // 10, seed)[0]]  # a pen's strokes are even, unlike MNIST's
-    seen = np.concatenate([seen_by(model, some) for some in (*shown, others)])
+    seen = np.concatenate([seen_by(model, some) for some in (*shown, others) if len(some)])
     none = np.repeat([0, 1], [len(seen) - len(others), len(others)])
     mean, std = seen.mean(axis=0), seen.std(axis=0) + np.float32(1e-3)
     network = Sequential(
