@@ -73,8 +73,12 @@ PUBLIC = """
 
 
 def in_a_fresh_python(code, *options, **environment):
-    """What `code` prints, run by a new interpreter in which every warning is an error."""
-    command = [sys.executable, "-W", "error", *options, "-c", code]
+    """What `code` prints, run by a new interpreter in which every warning is an error, as in pyproject.toml."""
+    renamed = [
+        f"ignore::DeprecationWarning:matplotlib.{module}" for module in ("_fontconfig_pattern", "_mathtext")
+    ]
+    filters = [f"-W{each}" for each in ("error", *renamed)]
+    command = [sys.executable, *filters, *options, "-c", code]
     environment = {**os.environ, **environment}
     done = subprocess.run(
         command, cwd=PACKAGE.parent, env=environment, capture_output=True, text=True, check=False
