@@ -175,7 +175,8 @@ class _Trick:
         self.widths = [layer.out_features for layer in linear]
         self.units = min(self.widths)  # no process can have less than one
         self.convolutions = NUMBER * sum(rows[name].parameters for name in by_pictures)
-        self.adds = [sum(rows[name].multiply_adds for name in part) for part in (by_pictures, by_units)]
+        of_pictures = sum(rows[name].multiply_adds for name in by_pictures)
+        self.adds = of_pictures, sum(row.multiply_adds for row in rows.values()) - of_pictures
 
     def step(self, scheme, p, batch, link, flops, statistics):
         turns = 1 if scheme == "a" else p

@@ -50,22 +50,29 @@ def in_two(model: Sequential) -> tuple[dict[str, Layer], dict[str, Layer]]:
             f"{model} is in two towers, which share its units already: make it with towers=1 (the presets bvlc, "
             "torchvision and ungrouped have one)"
         )
-    flat = [name for name in names if isinstance(model.layers[name], Flatten)]
-    behind = names[names.index(flat[-1]) + 1 :] if flat else []
-    linear = [name for name in behind if isinstance(model.layers[name], Linear)]
-    others = [name for name in behind if not isinstance(model.layers[name], (Linear, *BETWEEN))]
-    if not linear or others or not isinstance(model.layers[names[-1]], Linear):
+    flat = [at for at, layer in enumerate(model) if isinstance(layer, Flatten)]
+    cut = flat[-1] + 1 if flat else len(names)
+    by_pictures = {name: model.layers[name] for name in names[:cut]}
+    by_units = one_by_one({name: model.layers[name] for name in names[cut:]})
+    strange = [name for name, layer in by_units.items() if not isinstance(layer, (Linear, *BETWEEN))]
+    if strange or not by_units or not isinstance(list(by_units.values())[-1], Linear):
         what = (
-            f"{others[0]} ({type(model.layers[others[0]]).__name__}) stands there"
-            if others
-            else "it does not"
+            f"{strange[0]} ({type(by_units[strange[0]]).__name__}) stands there" if strange else "it does not"
         )
         raise ValueError(
             f"the weird trick is for networks that end in Flatten, Linear, ..., Linear, with ReLU and Dropout between; "
             f"in {model} {what}: share pictures alone (--parallel data)"
         )
-    cut = names.index(flat[-1]) + 1
-    return ({name: model.layers[name] for name in part} for part in (names[:cut], names[cut:]))
+    return by_pictures, by_units
+
+
+def one_by_one(layers: dict[str, Layer]) -> dict[str, Layer]:
+    """The layers, those of a Sequential among them singly: VGG's "classifier.0"."""
+    found: dict[str, Layer] = {}
+    for name, layer in layers.items():
+        inside = one_by_one(layer.layers) if type(layer) is Sequential else {}
+        found |= {f"{name}.{key}": one for key, one in inside.items()} if inside else {name: layer}
+    return found
 
 
 class SharedUnits:

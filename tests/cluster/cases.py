@@ -56,6 +56,11 @@ def vgg(dtype):
     )
 
 
+def vgg_of_imagenet(dtype):
+    """Its classifier is a Sequential of its own."""
+    return mx.models.vgg(11, num_classes=10, width=1 / 32, image_size=32).astype(dtype), (3, 32, 32)
+
+
 def on_sim(dtype):
     return mx.models.alexnet(10, devices="sim:0,sim:1", width=1 / 16, image_size=67).astype(dtype), (
         3,

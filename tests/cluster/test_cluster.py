@@ -89,7 +89,12 @@ def test_sums_and_words():
 def test_shared_units_learn_what_one_process_learns(scheme):
     """Ten classes for three processes; the last batch of five; dropout before and behind the first of the layers."""
     joined = {"parallel": "weird-trick", "scheme": scheme}
-    check(said(3, "as_one", nets=["one_tower", "dropout_first", "vgg", "lenet"], joined=joined), steps=6)
+    check(
+        said(
+            3, "as_one", nets=["one_tower", "dropout_first", "vgg", "vgg_of_imagenet", "lenet"], joined=joined
+        ),
+        steps=6,
+    )
 
 
 def test_shared_units_do_without_pictures_in_some_processes():
