@@ -77,7 +77,7 @@ def test_every_program_reads_its_arguments_so():
     texts = {path.name: path.read_text(encoding="utf8") for path in programs}
     assert not [name for name, text in texts.items() if "ArgumentParser(" in text]
     programs = {name for name, text in texts.items() if "= Parser(" in text}
-    assert programs >= {"__main__.py", "run.py", "lenet_mnist.py", "alexnet_imagenet.py", "benchmark.py"}
+    assert programs >= {"__main__.py", "run.py", "lenet_mnist.py", "picture_options.py", "benchmark.py"}
 
 
 # ---- settings -----------------------------------------------------------------------------------------
