@@ -7,14 +7,18 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHARED = ["lessons/[0-9][0-9]_*.ipynb", "lessons/solutions/*.py", "examples/*.py", "examples/results/*"]
+SHARED = ["lessons/[0-9][0-9]_*.ipynb", "lessons/solutions/*.py", "examples/*.py", "examples/results/**/*"]
 
 
 class BuildWithLessons(build_py):
+    def sources(self) -> list[Path]:
+        """The files, here."""
+        return [path for pattern in SHARED for path in sorted(Path().glob(pattern)) if path.is_file()]
+
     def shared(self) -> dict[str, str]:
         """Where each file goes, and where it is here."""
         share = Path(self.build_lib, "minialex", "share")
-        return {str(share / path): str(path) for pattern in SHARED for path in sorted(Path().glob(pattern))}
+        return {str(share / path): str(path) for path in self.sources()}
 
     def run(self):
         super().run()

@@ -139,8 +139,10 @@ def train_network(args, checkpoint, settings, folder, cluster):
         of_each = [count / cluster.size for count in counts]
         time = expected.time_for(*of_each, settings["epochs"] - begun)
         print(f"{expected}{' in each process' * (not cluster.alone)}: {time}")
+    advice = ""
     if not (checkpoint or settings["dummy"]):
-        say(small_data.advice(expected.parameters, settings, pictures.train_list.files))
+        advice = small_data.advice(expected.parameters, settings, pictures.train_list.files)
+        say(advice)
     print(flush=True)
 
     optimizer = mx.SGD(
@@ -169,8 +171,8 @@ def train_network(args, checkpoint, settings, folder, cluster):
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(advice_when_stopped(folder)) from None
-    except mx.NotFinite:  # says itself what to go on from
-        raise
+    except mx.NotFinite as error:  # says itself what to go on from
+        raise type(error)(f"{error}\n{advice}".rstrip()) from error
     except (OSError, MemoryError, RuntimeError, ArithmeticError, DataError):
         print(advice_when_stopped(folder), file=sys.stderr)
         raise

@@ -26,7 +26,7 @@ from minialex.data.not_digits import LETTERS
 from minialex.data.snapshots import KINDS, snapshot
 from minialex.errors import DataError
 from minialex.training.command_line import Parser, friendly, whole_number
-from minialex.training.doubt import DOUBT, load_doubt, read_digit
+from minialex.training.doubt import DOUBT, load_doubt, read_prepared
 from minialex.training.runs import load_run, weight_file
 from minialex.weights import write_whole
 
@@ -66,7 +66,7 @@ def main(argv=None):
     direct = mx.train.predict(model, images)
     direct = (direct[0] if isinstance(direct, tuple) else direct).argmax(axis=1)
     digits = [prepared(image[0]) for image in images]
-    read = [read_digit(model, one, doubt) if one else None for one in digits]
+    read = [read_prepared(model, one, doubt) if one else None for one in digits]
     refused = np.mean([not (one and one.sure) for one in read])
     right = np.mean([bool(one) and one.digit == label for one, label in zip(read, labels, strict=True)])
     print(
@@ -128,7 +128,7 @@ def prepared(picture):
 
 
 def sure(model, one, doubt):
-    return one is not None and read_digit(model, one, doubt).sure
+    return one is not None and read_prepared(model, one, doubt).sure
 
 
 def not_digits(args, images, labels):
@@ -207,7 +207,7 @@ def snapshots(args, model, doubt, images, labels):
         picture = snapshot(ink, kind, rng)
         start = time.perf_counter()
         one = prepared(picture)
-        read = read_digit(model, one, doubt) if one else None
+        read = read_prepared(model, one, doubt) if one else None
         seconds += time.perf_counter() - start
         place = 2 if not (read and read.sure) else 1 if read.digit == digit else 3
         table[kind][0] += 1

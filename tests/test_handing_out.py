@@ -35,6 +35,11 @@ def contents(folder):
     }
 
 
+def results_of_runs():
+    """The clone's, those in folders of their own among them."""
+    return [path for path in ROOT.glob("examples/results/**/*") if path.is_file()]
+
+
 # ---- what is handed out -------------------------------------------------------------------------------
 
 
@@ -45,7 +50,7 @@ def test_the_lessons_are_those_of_the_clone_with_solutions_and_examples(run, tmp
     found = contents(tmp_path / "course")
     for path in [*ROOT.glob("lessons/*.ipynb"), *ROOT.glob("lessons/solutions/*.py")]:
         assert found.pop(path.relative_to(ROOT / "lessons").as_posix()) == path.read_bytes()
-    for path in [*ROOT.glob("examples/*.py"), *ROOT.glob("examples/results/*")]:
+    for path in [*ROOT.glob("examples/*.py"), *results_of_runs()]:
         assert found.pop(path.relative_to(ROOT).as_posix()) == path.read_bytes()
     assert found == {}
 
@@ -54,7 +59,7 @@ def test_the_examples_are_those_of_the_clone(run, tmp_path):
     status, out, err = run("examples", tmp_path / "programs")
     assert (status, err) == (0, "")
     assert f"python {tmp_path / 'programs' / 'lenet_mnist.py'}" in out
-    wanted = [*ROOT.glob("examples/*.py"), *ROOT.glob("examples/results/*")]
+    wanted = [*ROOT.glob("examples/*.py"), *results_of_runs()]
     assert contents(tmp_path / "programs") == {
         path.relative_to(ROOT / "examples").as_posix(): path.read_bytes() for path in wanted
     }

@@ -10,7 +10,7 @@ import minialex as mx
 from minialex.data.classes import a_few
 from minialex.weights import write_whole
 
-PATTERNS = {"lessons": ("[0-9][0-9]_*.ipynb", "solutions/*.py"), "examples": ("*.py", "results/*")}
+PATTERNS = {"lessons": ("[0-9][0-9]_*.ipynb", "solutions/*.py"), "examples": ("*.py", "results/**/*")}
 PACKAGE = Path(mx.__file__).parent
 
 

@@ -125,7 +125,10 @@ def _split_folder(root: Path, split: str) -> Path:
         if (root / name).is_dir():
             return root / name
     there = ", ".join(sorted(path.name for path in root.iterdir())[:5]) or "nothing"
-    raise FileNotFoundError(f"{root} has no folder {' or '.join(names)}; it has {there}")
+    raise FileNotFoundError(
+        f"{root} has no folder {' or '.join(names)}; it has {there}. Pictures to learn from belong in "
+        f"{root / 'train' / '<class>'}, others to test with, a tenth say, in {root / 'val' / '<class>'}"
+    )
 
 
 def _other_splits(root: Path) -> dict[Path, list[str]]:

@@ -8,10 +8,10 @@ import numpy as np
 
 from minialex.data.ink import highest_around, otsu, pieces, resized, threshold_of
 
-LOOK = 160  # pixels of the longer side of the copy in which paper is looked for
+LOOK = 400  # pixels of the longer side of the copy in which paper is looked for
 SMALLEST_PICTURE = 64  # pixels: a smaller one shows a digit, no table
 LEAST_PAPER, MOST_PAPER = 0.06, 0.93  # of the picture
-QUADRILATERAL = 0.92  # of the paper's outline must be covered by its four corners
+QUADRILATERAL = 0.88  # of the paper's outline must be covered by its four corners
 INKED = (0.002, 0.35)  # of the paper
 MARGIN = 0.025  # of the paper, on each side: its edge and its shadow are no ink
 SHORTEST_STRIP = 12  # pixels

@@ -253,7 +253,8 @@ def friendly(main: Callable[[], None]) -> None:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(2)
     except MemoryError as error:
-        sys.exit(f"{Path(sys.argv[0]).name}: out of memory ({error}): try a smaller --batch-size (-b)")
+        smaller = "a smaller --batch-size (-b), or where there are such, --image-size or --width"
+        sys.exit(f"{Path(sys.argv[0]).name}: out of memory ({error}): try {smaller}")
     except (ValueError, OSError, ArithmeticError, RuntimeError, DtypeMismatch) as error:
         if os.environ.get("MINIALEX_TRACEBACK"):
             raise

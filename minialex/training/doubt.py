@@ -36,6 +36,7 @@ REFUSED = 0.005  # of the digits that are held out; of MNIST's test set it is a 
 HIDDEN, EPOCHS, BATCH, LR = 128, 6, 128, 0.05
 MOST = 50_000  # digits to learn from, and two thirds as many pictures of something else
 FEWEST, HELD_OUT = 2, 5_000  # digits: of a few, one sets the limit, which then says little
+MOST_LOGIT = 1e4  # no limit is so large
 HALF = 0.5  # the share that a digit must have, to be the answer
 
 
@@ -158,10 +159,15 @@ def load_doubt(path: str | Path, model) -> Doubt | None:
             found = "no" if array is None else f"{array.dtype} {array.shape} as"
             raise CheckpointError(f"{path} is damaged: it has {found} {name}, not finite float32 {shape}")
     least = state.get("least")
-    if not isinstance(least, float) or not np.isfinite(least):
+    if not (arrays["std"] > 0).all():
+        raise CheckpointError(f"{path} is damaged: a standard deviation in it is {arrays['std'].min()}")
+    if not isinstance(least, float) or not abs(least) < MOST_LOGIT:
         raise CheckpointError(f"{path} is damaged: its limit is {least!r}, not a number")
     if state.get("of") != fingerprint(export_grouped(model)):
         return None
+    reads = seen_by(model, np.zeros((1, 1, 28, 28), np.uint8)).shape[1]
+    if wide != reads:
+        raise CheckpointError(f"{path} is damaged: it reads {wide} numbers, S4 gives {reads}")
     network = Sequential(hidden=Linear(wide, HIDDEN), relu=ReLU(), answer=Linear(HIDDEN, 2))
     for name in ("hidden", "answer"):
         network[name].weight.value[...] = arrays[f"{name}.weight"]
@@ -185,7 +191,7 @@ class Reading:
     why: str = ""
 
 
-def read_digit(model, prepared: PreparedDigit, doubt: Doubt | None = None) -> Reading:
+def read_prepared(model, prepared: PreparedDigit, doubt: Doubt | None = None) -> Reading:
     """What the model reads in a picture that digit_from_picture prepared, and whether that is a digit at all.
 
     It is not sure where two pieces of ink stand side by side, where `doubt` is below its limit, and where no class has
@@ -194,7 +200,7 @@ def read_digit(model, prepared: PreparedDigit, doubt: Doubt | None = None) -> Re
 
     >>> from minialex.data import digit_from_picture
     >>> from minialex.models import lenet5
-    >>> reading = read_digit(lenet5(), digit_from_picture(draw_digits(1)[0][0, 0]))
+    >>> reading = read_prepared(lenet5(), digit_from_picture(draw_digits(1)[0][0, 0]))
     >>> reading.shares.shape, reading.sure, reading.why
     ((10,), False, 'no digit has half of the share')
     """
@@ -210,7 +216,11 @@ def read_digit(model, prepared: PreparedDigit, doubt: Doubt | None = None) -> Re
     if (getattr(model, "classes", None) or class_names("mnist")) != class_names("mnist"):
         return Reading(digit, shares, None)
     why = prepared.doubt
-    if not why and doubt is not None and (margin := float(doubt.margins(model, images)[0])) < doubt.least:
+    if (
+        not why
+        and doubt is not None
+        and not (margin := float(doubt.margins(model, images)[0])) >= doubt.least
+    ):
         why = (
             f"it looks less like the digits that were learned than like letters or scribbles ({margin:.1f}, "
         )

@@ -1,12 +1,13 @@
 """What a run keeps in its folder while it trains, and how it goes on from that: the loop's memory."""
 
 import math
+import os
 from dataclasses import asdict
 from pathlib import Path
 
 from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
-from minialex.training.checkpoint import Checkpoint, check_finite, save_checkpoint
+from minialex.training.checkpoint import Checkpoint, check_finite, load_checkpoint, save_checkpoint
 from minialex.training.history import best_is_given_up, write_history
 from minialex.training.optim import SGD
 from minialex.training.progress import Progress
@@ -16,6 +17,23 @@ from minialex.training.schedules import Constant, settings_of, take_up
 from minialex.weights import as_metadata, copy_whole, export_grouped, record_of, save
 from minialex.weights.files import remove_unfinished
 from minialex.weights.records import CELL, like, partly
+
+
+def checkpoint_of(resume: Checkpoint | str | os.PathLike | None) -> Checkpoint | None:
+    """The checkpoint that is meant by one, by its file, or by the folder of a run."""
+    if resume is None or isinstance(resume, Checkpoint):
+        return resume
+    if not isinstance(resume, (str, os.PathLike)):
+        raise TypeError(
+            f"resume is a checkpoint, or the path of one or of a run's folder, not {resume!r}: resume='runs/mine'"
+        )
+    path = Path(resume)
+    file = path / CHECKPOINT if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"resume: there is no checkpoint {file}; fit(..., folder=...) writes one each epoch"
+        )
+    return load_checkpoint(file)
 
 
 def resumed(

@@ -33,7 +33,7 @@ from minialex.training.arrays import (
     schedule_of,
 )
 from minialex.training.checkpoint import Checkpoint, check_finite
-from minialex.training.doubt import learn_doubt, load_doubt, read_digit
+from minialex.training.doubt import learn_doubt, load_doubt
 from minialex.training.evaluation import (
     QUIET,
     classes_of,
@@ -42,10 +42,11 @@ from minialex.training.evaluation import (
     predict,
     scores_of,
 )
-from minialex.training.keeping import Kept, resumed
+from minialex.training.keeping import Kept, checkpoint_of, resumed
 from minialex.training.lock import alone_in_folder
 from minialex.training.optim import SGD
 from minialex.training.progress import Progress
+from minialex.training.reader import load_reader, read_digit
 from minialex.training.reports import ErrorReport, Pace, Scores, SilentReport
 from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, SETTINGS, advice_when_spoiled
 from minialex.training.schedules import Constant, Plateau
@@ -53,7 +54,8 @@ from minialex.words import counted
 
 __all__ = [
     "BEST", "CHECKPOINT", "GOOD", "HISTORY", "MODEL", "SETTINGS", "evaluate", "evaluate_ten_crop", "fit", "fit_arrays",
-    "fit_batches", "learn_doubt", "load_doubt", "predict", "read_digit", "scores_of", "train_epoch", "train_step",
+    "fit_batches", "learn_doubt", "load_doubt", "load_reader", "predict", "read_digit", "scores_of",
+    "train_epoch", "train_step",
 ]  # fmt: skip
 
 
@@ -113,7 +115,7 @@ def fit_arrays(
     schedule: str | Constant | None = None,
     folder: str | Path | None = None,
     checkpoint_every: int = 0,
-    resume: Checkpoint | None = None,
+    resume: Checkpoint | str | Path | None = None,
     report: ErrorReport | None = None,
     cluster: Alone | None = None,
 ) -> list[dict]:
@@ -193,7 +195,7 @@ def fit_batches(
     epochs: int,
     folder: str | Path | None = None,
     checkpoint_every: int = 0,
-    resume: Checkpoint | None = None,
+    resume: Checkpoint | str | Path | None = None,
     settings: dict | None = None,
     report: ErrorReport | None = None,
     each_epoch: Callable[[int, bool], None] | None = None,
@@ -206,9 +208,10 @@ def fit_batches(
     train, test, holdout: batches, as data.ArrayBatches gives them. Nothing is selected on `test`; `holdout`, which
     is not trained on, feeds a plateau schedule and picks best.safetensors.
     folder: gets checkpoint.safetensors (at each epoch's end, and every `checkpoint_every` steps), history.csv, and
-    at the end model.safetensors. resume: a checkpoint to go on from, with exactly the numbers of a run that never
-    stopped; what the schedule and the optimizer were made with holds from there on, and where that is another schedule
-    than before, `report` says what it does to the rate. settings: kept in the checkpoint, for whoever resumes.
+    at the end model.safetensors. resume: a checkpoint to go on from, its file, or the folder that it is in, with the
+    very numbers of a run that never stopped; what the schedule and the optimizer were made with holds from there on,
+    and where that is another schedule than before, `report` says what it does to the rate. settings: kept in the
+    checkpoint, for whoever resumes.
     each_epoch: called before each epoch with its number, from 0, and whether a resumed run goes on in the middle of it;
     it may change what of the model learns. best_from: epochs before this one are not looked at for best.safetensors.
     loss: a loss layer, moved to the model's device; left out, the model's own.
@@ -227,11 +230,12 @@ def fit_batches(
     for batches in (train, test, holdout):
         check_classes(model, batches)
     cluster = cluster or Alone()
+    resume = cluster.of_first(lambda: checkpoint_of(resume))
     cluster.check_alike(lambda: what_it_learns(model, optimizer, schedule, epochs, train, test, holdout))
     report = (report or ErrorReport()) if cluster.first else SilentReport(report)
     kept = Kept(folder, model, optimizer, schedule, settings, report, best_from, writes=cluster.first)
     train, test, holdout = (cluster.share(batches) for batches in (train, test, holdout))
-    progress, resume = Progress(), cluster.from_first(resume)
+    progress = Progress()
     if resume is not None:
         progress = resumed(resume, model, optimizer, schedule, len(train), epochs, report)
     kept.begin(progress, resume)

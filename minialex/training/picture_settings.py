@@ -20,6 +20,7 @@ from minialex.training.networks import (
     side_for,
     which_network,
 )
+from minialex.words import check_choice
 
 DEFAULTS = {
     "data": None,  # drawn
@@ -142,6 +143,7 @@ def sizes_of_small(preset: str) -> dict:
     >>> sizes_of_small("torchvision")["scale"], sizes_of_small("paper")["scale"]
     (None, 0.015625)
     """
+    check_choice(preset, PRESETS, "preset")
     divided = PRESETS[preset].input.scale != 1.0
     return {**SIZES_OF_SMALL_ALEXNET, **({"scale": None} if divided else {})}
 

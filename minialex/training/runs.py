@@ -33,7 +33,7 @@ INPUT = "input.safetensors"  # of networks that want them: the training pictures
 # second one may be of other networks too: the setting "arch" says which.
 NETWORKS = {
     "LeNet-5": ("lenet_mnist.py", "c1.weight", "variant"),
-    "AlexNet": ("alexnet_imagenet.py", "conv1.weight", "preset"),
+    "AlexNet": ("alexnet_imagenet.py", "conv5.weight", "preset"),
 }
 
 WEIGHT_FILES = (".safetensors", ".npy", ".pth", ".pt")

@@ -10,10 +10,10 @@ from minialex.data.hands import LETTERS, write
 from minialex.data.loader import ArrayBatches
 from minialex.data.not_digits import draw_not_digits
 from minialex.errors import CheckpointError, NotFinite
-from minialex.training.doubt import learn_doubt, load_doubt, read_digit, save_doubt
+from minialex.training.doubt import learn_doubt, load_doubt, read_prepared, save_doubt
 from minialex.training.reports import ErrorReport
 from minialex.weights import load, load_with_metadata, save
-from minialex.weights.seal import sealed
+from minialex.weights.seal import sealed, unsealed
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,9 @@ def test_digits_are_sure_and_letters_by_hand_are_not(trained):
     model, doubt = trained
     rng = np.random.default_rng(0)
     letters = [on_paper(write(c, rng)) for c in LETTERS for _ in range(2)]
-    unsure = np.mean([not read_digit(model, one, doubt).sure for one in letters])
+    unsure = np.mean([not read_prepared(model, one, doubt).sure for one in letters])
     digits = [digit_from_picture(image) for image in draw_digits(100, seed=7)[0][:, 0]]
-    refused = np.mean([not read_digit(model, one, doubt).sure for one in digits])
+    refused = np.mean([not read_prepared(model, one, doubt).sure for one in digits])
     assert unsure > 0.35
     assert refused < 0.06
     assert unsure > 8 * refused
@@ -50,7 +50,7 @@ def test_digits_are_sure_and_letters_by_hand_are_not(trained):
 def test_the_reason_is_said_with_its_numbers(trained):
     model, doubt = trained
     rng = np.random.default_rng(1)
-    readings = [read_digit(model, on_paper(write(c, rng)), doubt) for c in "HKMWX"]
+    readings = [read_prepared(model, on_paper(write(c, rng)), doubt) for c in "HKMWX"]
     why = next(one.why for one in readings if one.sure is False)
     assert why.startswith("it looks less like the digits that were learned than like letters or scribbles (")
     assert f"99.5 % of digits reach {doubt.least:.1f}" in why
@@ -60,7 +60,7 @@ def test_two_digits_are_told_by_their_pieces(trained):
     one, other = (write(c, np.random.default_rng(3)) for c in "35")
     tall = max(len(one), len(other))
     pair = np.concatenate([np.pad(x, ((0, tall - len(x)), (0, 0))) for x in (one, other)], axis=1)
-    reading = read_digit(trained[0], on_paper(pair), trained[1])
+    reading = read_prepared(trained[0], on_paper(pair), trained[1])
     assert reading.sure is False
     assert reading.why == "2 pieces of ink stand side by side: two digits?"
 
@@ -68,7 +68,7 @@ def test_two_digits_are_told_by_their_pieces(trained):
 def test_shares_are_those_of_softmax_and_add_up_to_1(trained):
     model, doubt = trained
     prepared = digit_from_picture(draw_digits(1, seed=3)[0][0, 0])
-    reading = read_digit(model, prepared, doubt)
+    reading = read_prepared(model, prepared, doubt)
     logits = model.eval().forward(model.prepare(prepared.image[None, None]))[0].astype(float)
     np.testing.assert_allclose(reading.shares, np.exp(logits) / np.exp(logits).sum(), rtol=1e-6)
     assert reading.digit == logits.argmax()
@@ -76,14 +76,14 @@ def test_shares_are_those_of_softmax_and_add_up_to_1(trained):
 
 def test_without_a_second_network_the_share_decides():
     model = mx.models.lenet5()  # untrained: no digit has half
-    reading = read_digit(model, digit_from_picture(draw_digits(1)[0][0, 0]))
+    reading = read_prepared(model, digit_from_picture(draw_digits(1)[0][0, 0]))
     assert (reading.sure, reading.why) == (False, "no digit has half of the share")
 
 
 def test_a_model_of_other_classes_gives_no_verdict():
     model = mx.models.lenet5(num_classes=26)
     model.classes = [chr(97 + k) for k in range(26)]
-    reading = read_digit(model, digit_from_picture(draw_digits(1)[0][0, 0]))
+    reading = read_prepared(model, digit_from_picture(draw_digits(1)[0][0, 0]))
     assert (reading.sure, reading.why, len(reading.shares)) == (None, "", 26)
 
 
@@ -91,7 +91,7 @@ def test_weights_that_give_no_numbers_are_named(trained):
     model = mx.models.lenet5()
     model["output"].bias.value[3] = np.nan
     with pytest.raises(NotFinite, match="the network gives nan"):
-        read_digit(model, digit_from_picture(draw_digits(1)[0][0, 0]))
+        read_prepared(model, digit_from_picture(draw_digits(1)[0][0, 0]))
 
 
 @pytest.mark.parametrize(
@@ -192,3 +192,37 @@ def test_what_is_no_digit_hangs_on_the_seed_alone_and_shows_something():
     assert (one.reshape(60, -1).max(axis=1) > 100).all()
     with pytest.raises(ValueError, match="partly made of digits, and there are none"):
         draw_not_digits(digits[0][:0], digits[1][:0], 10)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        ({"std": lambda a: 0 * a}, "a standard deviation in it is"),
+        ({"std": lambda a: -a}, "a standard deviation in it is"),
+        (
+            {"mean": lambda a: a[:200], "std": lambda a: a[:200], "hidden.weight": lambda a: a[:, :200]},
+            "it reads 200",
+        ),
+    ],
+)
+def test_a_second_network_that_was_sealed_anew_is_not_trusted(trained, tmp_path, spoil, words):
+    model, doubt = trained
+    save_doubt(tmp_path / "doubt.safetensors", doubt)
+    arrays, texts = load_with_metadata(tmp_path / "doubt.safetensors")
+    state = unsealed(tmp_path, arrays, texts)
+    arrays = {
+        name: np.ascontiguousarray(spoil.get(name, lambda a: a)(array)) for name, array in arrays.items()
+    }
+    save(tmp_path / "doubt.safetensors", arrays, metadata=sealed(arrays, state))
+    with pytest.raises(CheckpointError, match=words):
+        load_doubt(tmp_path / "doubt.safetensors", model)
+
+
+def test_two_digits_above_each_other_and_a_disc_are_doubted():
+    page = np.full((200, 120), 255, np.uint8)
+    page[20:80, 55:65] = 0  # a 1 above a 1
+    page[110:170, 55:65] = 0
+    assert "one above the other" in digit_from_picture(page).doubt
+    y, x = np.indices((100, 100))
+    disc = np.where((x - 50) ** 2 + (y - 50) ** 2 < 225, 0, 255).astype(np.uint8)
+    assert "blot" in digit_from_picture(disc).doubt
