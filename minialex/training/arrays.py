@@ -8,13 +8,13 @@ from typing import TypeVar
 import numpy as np
 
 from minialex.data.loader import ArrayBatches
-from minialex.devices.device import device_of, is_array
-from minialex.errors import DeviceMismatch, DtypeMismatch
+from minialex.devices.device import device_of, is_array, transfer
+from minialex.errors import DeviceMismatch, DtypeMismatch, NotFinite
 from minialex.layers.layer import Layer
 from minialex.layers.loss import Loss
 from minialex.shapes import is_whole, positive
 from minialex.training.schedules import Constant, make_schedule
-from minialex.words import counted
+from minialex.words import counted, nearest
 
 F = TypeVar("F", bound=Callable)
 BATCH_SIZE = 64
@@ -23,6 +23,15 @@ WAYS = (
     "fit takes either arrays, fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.02, epochs=3), or an optimizer, a "
     "schedule and batches, fit(model, optimizer, schedule, mx.data.ArrayBatches(x, y, 64), epochs=3)"
 )
+# What other libraries call fit's arguments.
+ELSEWHERE = {
+    "validation_data": "test", "validation_set": "test", "val_data": "test", "eval_set": "test", "valid": "test",
+    "validation_split": "holdout", "learning_rate": "lr", "eta": "lr", "criterion": "loss", "loss_fn": "loss",
+    "loss_function": "loss", "nb_epoch": "epochs", "max_iter": "epochs", "bs": "batch_size", "wd": "weight_decay",
+    "l2": "weight_decay", "random_state": "seed", "scheduler": "schedule", "verbose": "report", "callbacks": "report",
+    "images": "x", "inputs": "x", "labels": "y", "targets": "y",
+}  # fmt: skip
+SAMPLE = 256  # pictures that are looked at, to see whether they are pixels
 MANY = 1 << 24  # numbers that are looked at in one go, to see whether all are finite
 
 
@@ -136,6 +145,60 @@ def cast_of(model: Layer, x) -> str:
     if model.dtype is None or dtype == model.dtype or dtype.kind != "f":
         return ""
     return f"x is {dtype}, the network computes in {model.dtype}: each batch is cast to that."
+
+
+@contextmanager
+def pixels_said(model: Layer, sets: dict, say: Callable[[str], None]) -> Iterator[None]:
+    """Say of each set of floats that runs from 0 to 255 that it does; and again, if the loss explodes in the block.
+
+    sets: arrays by name, "test x". Nothing is said where the network wants such numbers, as the AlexNet of 2012.
+    """
+    wants = getattr(getattr(model, "input", None), "scale", 0) == 1
+    lines = []
+    for what, x in () if wants else sets.items():
+        if x.dtype.kind == "f" and (most := _most_of_pixels(x)):
+            lines.append(
+                f"{what} runs from 0 to {most}, as pixels do, and networks learn from numbers around 0 to 1: "
+                f"{what} / 255?"
+            )
+            say(lines[-1])
+    try:
+        yield
+    except NotFinite as error:
+        if not lines:
+            raise
+        raise type(error)(f"{error}. {' '.join(lines)}") from error
+
+
+def said_with_shape(error: ValueError, model: Layer, batches, what: str) -> ValueError:
+    """An error of the first layers, in which one batch shows, with the shape that the caller knows.
+
+    And what to do about it, where pictures with their axes in other places are taken: that is tried with one.
+    """
+    x = batches.pictures
+    axes = {
+        3: {"[:, None]": lambda x: x[:, None]},
+        4: {".transpose(0, 3, 1, 2)": lambda x: x.transpose(0, 3, 1, 2)},
+    }
+    flat = {f".reshape({len(x)}, -1)": lambda x: x.reshape(len(x), -1)} if x.ndim > 2 else {}
+    for hint, change in {**axes.get(x.ndim, {}), **flat}.items():
+        try:
+            model.forward(transfer(batches.prepare(change(x[:1])), model.device))
+        except Exception:  # of any layer: it is no hint then
+            continue
+        return ValueError(f"{what} has shape {x.shape}: {what}{hint}? ({error})")
+    return ValueError(f"{what} has shape {x.shape}: {error}")
+
+
+def keywords_meant(unknown: list[str], known: list[str]) -> str:
+    """What arguments that `fit` has not may have meant; empty where that is not known of each."""
+    meant = {}
+    for name in unknown:
+        near = ELSEWHERE.get(name.lower()) or (nearest(name, known) or [""])[0]
+        if near not in known:
+            return ""
+        meant[name] = near
+    return ", ".join(f"{name}= is {near}= here" for name, near in meant.items())
 
 
 def schedule_of(schedule, lr, epochs: int) -> Constant:
@@ -256,7 +319,16 @@ def _prepare(model, x, what):
             f"{what} is uint8, and {model} does not say how it wants such pictures (it has no `prepare`): scale them "
             f'yourself, {what}.astype("float32") / 255'
         )
-    raise DtypeMismatch(f'{what} is {x.dtype}, and networks take floats: use {what}.astype("float32")')
+    scale = " / 255" if x.dtype.kind in "iu" and _most_of_pixels(x) else ""
+    raise DtypeMismatch(f'{what} is {x.dtype}, and networks take floats: use {what}.astype("float32"){scale}')
+
+
+def _most_of_pixels(x):
+    """The largest number of pictures that are pixels from 0 to 255, by a sample; 0 where they are no such thing."""
+    some = x[:: max(1, len(x) // SAMPLE)]
+    if not some.size or some.min() != 0 or not 50 < some.max() <= 255 or (some % 1).any():
+        return 0
+    return int(some.max())
 
 
 def _check_finite(x, what):

@@ -27,9 +27,11 @@ from minialex.training.arrays import (
     check_labels,
     check_model,
     is_like_array,
+    keywords_meant,
     lends_loss,
     lent,
     pair_of,
+    pixels_said,
     schedule_of,
 )
 from minialex.training.checkpoint import Checkpoint, check_finite
@@ -91,7 +93,10 @@ def fit(model: Layer, *given, **options) -> list[dict]:
     try:
         inspect.signature(way).bind(model, *given, **options)
     except TypeError as error:
-        names = ", ".join(inspect.signature(way).parameters)
+        known = list(inspect.signature(way).parameters)
+        if meant := keywords_meant([name for name in options if name not in known], known):
+            raise TypeError(f"fit: {error}: {meant}") from None
+        names = ", ".join(known)
         raise TypeError(f"fit: {error}. {WAYS}; this way takes {names}") from None
     return way(model, *given, **options)
 
@@ -159,25 +164,20 @@ def fit_arrays(
     }
     optimizer = SGD(model.parameters(), schedule(0), momentum, weight_decay)
     with lent(model, loss):
-        classes = classes_of(model, train)
-        for name, batches in {"": train, "test ": sets["test"], "holdout ": sets["holdout"]}.items():
+        classes, pictures = classes_of(model, train), {}
+        for name, batches in {"": train, **sets}.items():
             if batches is not None:
-                check_labels(batches.labels, classes, model, f"{name}y")
+                what = f"{name} ".lstrip()
+                check_labels(batches.labels, classes, model, f"{what}y")
+                classes_of(model, batches, f"{what}x")  # else the first epoch would end in an error
+                pictures[f"{what}x"] = batches.pictures
         if said := cast_of(model, train.pictures):
             report.say(said)
-        return fit_batches(
-            model,
-            optimizer,
-            schedule,
-            train,
-            **sets,
-            epochs=epochs,
-            folder=folder,
-            checkpoint_every=checkpoint_every,
-            resume=resume,
-            report=report,
-            cluster=cluster,
-        )
+        with pixels_said(model, pictures, report.say):
+            return fit_batches(
+                model, optimizer, schedule, train, **sets, epochs=epochs, folder=folder,
+                checkpoint_every=checkpoint_every, resume=resume, report=report, cluster=cluster,
+            )  # fmt: skip
 
 
 @lends_loss
