@@ -9,10 +9,11 @@ import numpy as np
 
 from minialex.data.loader import ArrayBatches
 from minialex.devices.device import device_of, is_array, transfer
-from minialex.errors import DeviceMismatch, DtypeMismatch, NotFinite
+from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.layer import Layer
 from minialex.layers.loss import Loss
 from minialex.shapes import is_whole, positive
+from minialex.training.pixels import most_of_pixels, warn_of_scale
 from minialex.training.schedules import Constant, make_schedule
 from minialex.words import counted, nearest
 
@@ -31,7 +32,6 @@ ELSEWHERE = {
     "l2": "weight_decay", "random_state": "seed", "scheduler": "schedule", "verbose": "report", "callbacks": "report",
     "images": "x", "inputs": "x", "labels": "y", "targets": "y",
 }  # fmt: skip
-SAMPLE = 256  # pictures that are looked at, to see whether they are pixels
 MANY = 1 << 24  # numbers that are looked at in one go, to see whether all are finite
 
 
@@ -80,7 +80,9 @@ def given_batches(
     check_model(model, function)
     arrays = is_like_array(x) and batches is None
     if arrays and (y is not None or not labels):
-        return batches_of(model, x, y, batch_size)
+        found = batches_of(model, x, y, batch_size)
+        warn_of_scale(model, found.pictures)
+        return found
     if y is None and (x is None or batches is None):
         found = x if batches is None else batches
         if hasattr(found, "in_order"):
@@ -145,29 +147,6 @@ def cast_of(model: Layer, x) -> str:
     if model.dtype is None or dtype == model.dtype or dtype.kind != "f":
         return ""
     return f"x is {dtype}, the network computes in {model.dtype}: each batch is cast to that."
-
-
-@contextmanager
-def pixels_said(model: Layer, sets: dict, say: Callable[[str], None]) -> Iterator[None]:
-    """Say of each set of floats that runs from 0 to 255 that it does; and again, if the loss explodes in the block.
-
-    sets: arrays by name, "test x". Nothing is said where the network wants such numbers, as the AlexNet of 2012.
-    """
-    wants = getattr(getattr(model, "input", None), "scale", 0) == 1
-    lines = []
-    for what, x in () if wants else sets.items():
-        if x.dtype.kind == "f" and (most := _most_of_pixels(x)):
-            lines.append(
-                f"{what} runs from 0 to {most}, as pixels do, and networks learn from numbers around 0 to 1: "
-                f"{what} / 255?"
-            )
-            say(lines[-1])
-    try:
-        yield
-    except NotFinite as error:
-        if not lines:
-            raise
-        raise type(error)(f"{error}. {' '.join(lines)}") from error
 
 
 def said_with_shape(error: ValueError, model: Layer, batches, what: str) -> ValueError:
@@ -319,16 +298,8 @@ def _prepare(model, x, what):
             f"{what} is uint8, and {model} does not say how it wants such pictures (it has no `prepare`): scale them "
             f'yourself, {what}.astype("float32") / 255'
         )
-    scale = " / 255" if x.dtype.kind in "iu" and _most_of_pixels(x) else ""
+    scale = " / 255" if x.dtype.kind in "iu" and most_of_pixels(x) else ""
     raise DtypeMismatch(f'{what} is {x.dtype}, and networks take floats: use {what}.astype("float32"){scale}')
-
-
-def _most_of_pixels(x):
-    """The largest number of pictures that are pixels from 0 to 255, by a sample; 0 where they are no such thing."""
-    some = x[:: max(1, len(x) // SAMPLE)]
-    if not some.size or some.min() != 0 or not 50 < some.max() <= 255 or (some % 1).any():
-        return 0
-    return int(some.max())
 
 
 def _check_finite(x, what):

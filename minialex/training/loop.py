@@ -31,7 +31,6 @@ from minialex.training.arrays import (
     lends_loss,
     lent,
     pair_of,
-    pixels_said,
     schedule_of,
 )
 from minialex.training.checkpoint import Checkpoint, check_finite
@@ -47,6 +46,7 @@ from minialex.training.evaluation import (
 from minialex.training.keeping import Kept, resumed
 from minialex.training.lock import alone_in_folder
 from minialex.training.optim import SGD
+from minialex.training.pixels import pixels_said, remember_scale
 from minialex.training.progress import Progress
 from minialex.training.reports import ErrorReport, Pace, Scores, SilentReport
 from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, SETTINGS, advice_when_spoiled
@@ -174,10 +174,12 @@ def fit_arrays(
         if said := cast_of(model, train.pictures):
             report.say(said)
         with pixels_said(model, pictures, report.say):
-            return fit_batches(
+            history = fit_batches(
                 model, optimizer, schedule, train, **sets, epochs=epochs, folder=folder,
                 checkpoint_every=checkpoint_every, resume=resume, report=report, cluster=cluster,
             )  # fmt: skip
+        remember_scale(model, train)
+        return history
 
 
 @lends_loss

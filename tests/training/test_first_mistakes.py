@@ -160,3 +160,52 @@ def test_all_that_are_wrong_are_answered_at_once_where_the_other_way_is_meant_to
 def test_a_name_that_is_near_to_nothing_is_told_them_all():
     with pytest.raises(TypeError, match="this way takes model, x, y, loss, lr"):
         train.fit(conv(), PIXELS, Y, lr=0.1, epochs=1, zebra=1, batchsize=3)
+
+
+# ---- a scale that the network has not learned ------------------------------------------------------
+
+BYTES = RNG.integers(0, 256, (30, 1, 28, 28)).astype(np.uint8)
+BYTES[0, 0, 0, :2] = 0, 255
+LABELS = np.arange(30) % 10
+SMALL = {"lr": 0.01, "epochs": 1, "report": ErrorReport(say=lambda line: None, bar=False)}
+WARNS = "x is float32 from 0 to 1, and LeNet5 was trained on uint8, which its `prepare` puts on another scale"
+DIVIDED = BYTES.astype(np.float32) / 255
+
+
+def fitted(x=BYTES):
+    model = mx.models.lenet5()
+    train.fit(model, x, LABELS, **SMALL)
+    return model
+
+
+def test_a_network_that_learned_from_bytes_warns_of_floats():
+    model = fitted()
+    with pytest.warns(UserWarning, match=WARNS) as caught:
+        train.evaluate(model, DIVIDED, LABELS)
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=WARNS):
+        train.predict(model, DIVIDED)
+
+
+def test_it_does_not_warn_of_what_it_learned_from_or_has_made_itself():
+    model = fitted()
+    for x in (BYTES, model.prepare(BYTES), DIVIDED - 0.5, np.zeros_like(DIVIDED)):
+        train.predict(model, x)  # a warning is an error
+    train.predict(fitted(DIVIDED), DIVIDED)
+    train.predict(mx.models.lenet5(), DIVIDED)
+
+
+def test_it_does_not_warn_when_its_weights_are_others_by_now(tmp_path):
+    mx.save(fitted(DIVIDED), tmp_path / "floats.safetensors")
+    model = fitted()
+    mx.load(model, tmp_path / "floats.safetensors")
+    train.predict(model, DIVIDED)
+    model = fitted()
+    train.fit(model, DIVIDED, LABELS, **SMALL)
+    train.predict(model, DIVIDED)
+
+
+def test_what_it_remembers_is_no_part_of_the_model():
+    model = fitted()
+    assert list(mx.weights.export_grouped(model)) == list(mx.weights.export_grouped(mx.models.lenet5()))
+    assert repr(model) == repr(mx.models.lenet5())
