@@ -128,7 +128,8 @@ def fit_arrays(
     dict for each epoch: epoch, lr, train_loss, train_error (in percent, in training mode, while it learns), test_loss,
     test_error, seconds. Neither x nor y is written to.
 
-    x: (N, ...), floats; cast batch by batch to what the model computes in, and a line says so. uint8 pictures go
+    x: (N, ...), floats; cast batch by batch to what the model computes in, and a line says so, as of floats that
+    run from 0 to 255, which networks seldom want. uint8 pictures go
     through `model.prepare` where the model has one, as LeNet-5 for MNIST's bytes; else they are refused, for nobody
     knows the scale. y: (N,), whole numbers of any kind, or a list; from 0 to classes - 1.
     loss: a loss layer (moved to the model's device); left out, the model's own.
