@@ -109,6 +109,17 @@ _FROM = {
     "summary": "study.describe",
     "trace": "tracing.recorder",
 }
+# What is looked for here under other libraries' names, and where it is.
+_ELSEWHERE = {
+    **{name: f"mx.train.{name}(model, x, ...)" for name in ("fit", "evaluate", "predict")},
+    **dict.fromkeys(("Adam", "AdamW", "RMSprop", "optimizers"), "the optimizer here is mx.SGD"),
+    **dict.fromkeys(("nn", "functional"), "layers are in mx itself, mx.Conv2D, mx.Linear"),
+    "losses": "losses are in mx itself, mx.SoftmaxCrossEntropy()",
+    "CrossEntropyLoss": "mx.SoftmaxCrossEntropy()",
+    "DataLoader": "mx.data.ArrayBatches(x, y, 64)",
+    "datasets": 'mx.data.load("mnist")',
+    "Module": "mx.Layer",
+}
 
 
 def __getattr__(name):
@@ -118,6 +129,8 @@ def __getattr__(name):
         found = getattr(importlib.import_module(f"minialex.{_FROM[name]}"), name)
         globals()[name] = found
         return found
+    if name in _ELSEWHERE:
+        raise AttributeError(f"minialex has no {name!r}: {_ELSEWHERE[name]}")
     near = [known for known in __all__ if known.lower() == name.lower()]
     hint = f"; it has {near[0]!r}" if near else did_you_mean(name, __all__)
     raise AttributeError(f"minialex has no {name!r}{hint}")

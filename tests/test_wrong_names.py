@@ -1,5 +1,9 @@
 """A name that is no choice is answered with the one that was meant, wherever Python code may give one."""
 
+import copy
+import pickle
+import re
+
 import numpy as np
 import pytest
 
@@ -7,7 +11,7 @@ import minialex as mx
 from minialex.data.augment import Prepare
 from minialex.data.folder import find_pictures
 from minialex.data.pictures import draw_arrays
-from minialex.models.names import network, rebuilt
+from minialex.models.names import NETWORKS, network, rebuilt
 from minialex.training.networks import freeze
 from minialex.training.optim import make_schedule
 from minialex.words import check_choice
@@ -119,3 +123,76 @@ def test_a_head_is_found_by_its_name_and_a_number_is_a_place():
     assert model[0] is model["a"]
     with pytest.raises(IndexError):
         model[9]
+
+
+ELSEWHERE = {  # names of other libraries, or of the command line
+    "a network with its depth": (lambda: mx.models.resnet18(), AttributeError, "use resnet(18)"),
+    "a network with its depth, in capitals": (lambda: mx.models.ResNet50, AttributeError, "use resnet(50)"),
+    "one with batch normalisation": (lambda: mx.models.vgg16_bn, AttributeError, "use vgg(16, batch_norm=True)"),
+    "one with a version": (lambda: mx.models.inception_resnet_v2, AttributeError, "use inception_resnet(2)"),
+    "a network without its number": (lambda: mx.models.lenet(), TypeError, "the networks in it: lenet5()"),
+    "another one": (lambda: mx.models.inception(3), TypeError, "the networks in it: inception_v3()"),
+    "a network in capitals": (lambda: mx.models.LeNet5, AttributeError, "(did you mean lenet5?)"),
+    "save, the path first": (lambda: mx.save("a", small()), TypeError, "save: the model comes first, then the path: "
+                             "mx.save(model, 'a')"),
+    "load, the path first": (lambda: mx.load("a", small()), TypeError, "mx.load(model, 'a')"),
+    "save of a function": (lambda: mx.save(mx.models.lenet5, "a"), TypeError, "the model is a function, not a network"),
+    "save of a class": (lambda: mx.save(mx.ReLU, "a"), TypeError, "the model is the class ReLU, not a network"),
+    "fit of a model": (lambda: small().fit(X, [0]), AttributeError, "'Sequential' object has no attribute 'fit': use "
+                       "mx.train.fit(model, x, ...)"),
+    "predict of a layer": (lambda: mx.ReLU().predict, AttributeError, "use mx.train.predict(model, x, ...)"),
+    "the state of a model": (lambda: small().state_dict(), AttributeError, "use mx.save(model, path)"),
+    "another optimizer": (lambda: mx.Adam, AttributeError, "minialex has no 'Adam': the optimizer here is mx.SGD"),
+    "a room of layers": (lambda: mx.nn.Linear, AttributeError, "layers are in mx itself"),
+    "fit of the package": (lambda: mx.fit, AttributeError, "minialex has no 'fit': mx.train.fit(model, x, ...)"),
+    "--small": (lambda: mx.models.resnet(18, preset="small"), ValueError, 'is resnet(20, preset="cifar")'),
+    "--small of another": (lambda: mx.models.resnet(152, preset="small"), ValueError, 'is resnet(110, preset="cifar")'),
+    "--small of its own depth": (lambda: mx.models.resnet(8, preset="small"), ValueError, 'is resnet(8, preset="'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ELSEWHERE)
+def test_what_other_programs_call_it_is_answered_with_what_it_is_here(what):
+    call, error, said = ELSEWHERE[what]
+    with pytest.raises(error, match=re.escape(said)):
+        call()
+
+
+def test_the_hint_of_a_network_makes_one():
+    for name, make in NETWORKS.items():
+        if not hasattr(mx.models, name):
+            with pytest.raises(AttributeError) as caught:
+                getattr(mx.models, name)
+            call = str(caught.value).split(": use ")[1]
+            made = eval(call.replace(")", ", num_classes=2, width=1 / 64)"), vars(mx.models))
+            assert repr(made.architecture) == repr(make(num_classes=2, width=1 / 64).architecture)
+
+
+def test_a_hint_is_no_attribute():
+    model = small()
+    for name in ("fit", "predict", "state_dict"):
+        assert not hasattr(model, name)
+        assert not hasattr(mx.Layer, name)
+        assert getattr(model, name, None) is None
+    assert not hasattr(mx, "Adam")
+    assert not hasattr(mx.models, "resnet18")
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert [name for name, _ in copied.named_parameters()] == [
+            name for name, _ in model.named_parameters()
+        ]
+    assert pickle.loads(pickle.dumps(mx.models.lenet.LeNet5)) is mx.models.lenet.LeNet5
+
+
+def test_a_layer_of_ones_own_may_have_such_a_name():
+    class Mine(mx.Layer):
+        def __init__(self):
+            self.summary = mx.Linear(2, 3)
+
+        def forward(self, x):
+            return self.summary.forward(x)
+
+        def fit(self):
+            return 3
+
+    assert Mine().fit() == 3
+    assert [name for name, _ in Mine().named_parameters()] == ["summary.weight", "summary.bias"]

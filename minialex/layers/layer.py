@@ -303,6 +303,29 @@ class Layer:
             )
 
 
+class Elsewhere:
+    """What other libraries' models can do, and layers can't, raises AttributeError as ever; it says where that is."""
+
+    def __init__(self, name, use):
+        self.name, self.use = name, use
+
+    def __get__(self, layer, kind=None):
+        raise AttributeError(f"{kind.__name__!r} object has no attribute {self.name!r}: use {self.use}")
+
+
+# Single names, and no __getattr__ for all of them: that would hide errors inside properties.
+for _name, _use in {
+    **{name: f"mx.train.{name}(model, x, ...)" for name in ("fit", "evaluate", "predict")},
+    "summary": "mx.summary(model)",
+    "state_dict": "mx.save(model, path), or named_parameters()",
+    "load_state_dict": "mx.load(model, path)",
+    "cuda": 'to("cuda:0")',
+    "cpu": 'to("cpu")',
+    "compile": "mx.train.fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.02, epochs=3)",
+}.items():
+    setattr(Layer, _name, Elsewhere(_name, _use))
+
+
 def _is_in(layer, other):
     """Is a layer another one, or somewhere inside of it?"""
     return layer is other or any(_is_in(layer, child) for child in other.children().values())

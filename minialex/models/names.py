@@ -12,7 +12,7 @@ from minialex.models.inception_resnet import inception_resnet
 from minialex.models.inception_v2 import inception_v2
 from minialex.models.inception_v4 import inception_v4
 from minialex.models.network import Network
-from minialex.models.resnet import BLOCKS, resnet
+from minialex.models.resnet import BLOCKS, SMALL_DEPTHS, resnet
 from minialex.models.smartnet import smartnet
 from minialex.models.vgg import COLUMNS, vgg
 from minialex.models.zfnet import zfnet
@@ -46,7 +46,7 @@ FAMILIES = {family(make).__name__: family(make) for make in NETWORKS.values()}
 # 96x96; the weights of 2012, N(0, 0.01) on pixels from 0 to 255, stall in it.
 SMALL_ALEXNET = {"width": 0.25, "image_size": 96, "init": "he", "scale": 1 / 64}
 DEPTHS = {
-    **dict(zip((f"resnet{depth}" for depth in (18, 34, 50, 101, 152)), (20, 32, 44, 56, 110), strict=True)),
+    **{f"resnet{depth}": other for depth, other in SMALL_DEPTHS.items()},
     **dict(zip((f"densenet{depth}" for depth in (121, 169, 201, 161)), (40, 100, 190, 250), strict=True)),
 }
 SMALL_NETWORKS: dict[str, Callable] = {

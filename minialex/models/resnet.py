@@ -40,6 +40,8 @@ BLOCKS = {
     152: (3, 8, 36, 3),
 }  # table 1
 
+SMALL_DEPTHS = dict(zip(BLOCKS, (20, 32, 44, 56, 110), strict=True))  # of "cifar", as --small has it
+
 
 class Residual(Layer):
     """y = relu(body(x) + x); where the body changes the shape, the shortcut is a layer: relu(body(x) + shortcut(x))
@@ -191,6 +193,10 @@ def resnet(
     >>> sum(p.value.size for p in model.parameters())
     269722
     """
+    if isinstance(preset, str) and preset == "small":
+        number = positive(depth, "depth")
+        other = f'resnet({SMALL_DEPTHS.get(number, number)}, preset="cifar")'
+        raise ValueError(f'unknown preset "small": for a ResNet, --small is {other}')
     check_choice(preset, INPUTS, "preset")
     if shortcut not in (None, "A", "B"):
         meant = did_you_mean(shortcut, ("A", "B"))

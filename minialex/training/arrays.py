@@ -8,13 +8,14 @@ from typing import TypeVar
 import numpy as np
 
 from minialex.data.loader import ArrayBatches
-from minialex.devices.device import device_of, is_array
+from minialex.devices.device import device_of, is_array, transfer
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.layer import Layer
 from minialex.layers.loss import Loss
 from minialex.shapes import is_whole, positive
+from minialex.training.pixels import most_of_pixels, warn_of_scale
 from minialex.training.schedules import Constant, make_schedule
-from minialex.words import counted
+from minialex.words import counted, nearest
 
 F = TypeVar("F", bound=Callable)
 BATCH_SIZE = 64
@@ -23,6 +24,14 @@ WAYS = (
     "fit takes either arrays, fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.02, epochs=3), or an optimizer, a "
     "schedule and batches, fit(model, optimizer, schedule, mx.data.ArrayBatches(x, y, 64), epochs=3)"
 )
+# What other libraries call fit's arguments.
+ELSEWHERE = {
+    "validation_data": "test", "validation_set": "test", "val_data": "test", "eval_set": "test", "valid": "test",
+    "validation_split": "holdout", "learning_rate": "lr", "eta": "lr", "criterion": "loss", "loss_fn": "loss",
+    "loss_function": "loss", "nb_epoch": "epochs", "max_iter": "epochs", "bs": "batch_size", "wd": "weight_decay",
+    "l2": "weight_decay", "random_state": "seed", "scheduler": "schedule", "verbose": "report", "callbacks": "report",
+    "images": "x", "inputs": "x", "labels": "y", "targets": "y",
+}  # fmt: skip
 MANY = 1 << 24  # numbers that are looked at in one go, to see whether all are finite
 
 
@@ -71,7 +80,9 @@ def given_batches(
     check_model(model, function)
     arrays = is_like_array(x) and batches is None
     if arrays and (y is not None or not labels):
-        return batches_of(model, x, y, batch_size)
+        found = batches_of(model, x, y, batch_size)
+        warn_of_scale(model, found.pictures)
+        return found
     if y is None and (x is None or batches is None):
         found = x if batches is None else batches
         if hasattr(found, "in_order"):
@@ -136,6 +147,37 @@ def cast_of(model: Layer, x) -> str:
     if model.dtype is None or dtype == model.dtype or dtype.kind != "f":
         return ""
     return f"x is {dtype}, the network computes in {model.dtype}: each batch is cast to that."
+
+
+def said_with_shape(error: ValueError, model: Layer, batches, what: str) -> ValueError:
+    """An error of the first layers, in which one batch shows, with the shape that the caller knows.
+
+    And what to do about it, where pictures with their axes in other places are taken: that is tried with one.
+    """
+    x = batches.pictures
+    axes = {
+        3: {"[:, None]": lambda x: x[:, None]},
+        4: {".transpose(0, 3, 1, 2)": lambda x: x.transpose(0, 3, 1, 2)},
+    }
+    flat = {f".reshape({len(x)}, -1)": lambda x: x.reshape(len(x), -1)} if x.ndim > 2 else {}
+    for hint, change in {**axes.get(x.ndim, {}), **flat}.items():
+        try:
+            model.forward(transfer(batches.prepare(change(x[:1])), model.device))
+        except Exception:  # of any layer: it is no hint then
+            continue
+        return ValueError(f"{what} has shape {x.shape}: {what}{hint}? ({error})")
+    return ValueError(f"{what} has shape {x.shape}: {error}")
+
+
+def keywords_meant(unknown: list[str], known: list[str]) -> str:
+    """What arguments that `fit` has not may have meant; empty where that is not known of each."""
+    meant = {}
+    for name in unknown:
+        near = ELSEWHERE.get(name.lower()) or (nearest(name, known) or [""])[0]
+        if near not in known:
+            return ""
+        meant[name] = near
+    return ", ".join(f"{name}= is {near}= here" for name, near in meant.items())
 
 
 def schedule_of(schedule, lr, epochs: int) -> Constant:
@@ -256,7 +298,8 @@ def _prepare(model, x, what):
             f"{what} is uint8, and {model} does not say how it wants such pictures (it has no `prepare`): scale them "
             f'yourself, {what}.astype("float32") / 255'
         )
-    raise DtypeMismatch(f'{what} is {x.dtype}, and networks take floats: use {what}.astype("float32")')
+    scale = " / 255" if x.dtype.kind in "iu" and most_of_pixels(x) else ""
+    raise DtypeMismatch(f'{what} is {x.dtype}, and networks take floats: use {what}.astype("float32"){scale}')
 
 
 def _check_finite(x, what):

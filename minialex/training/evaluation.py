@@ -9,7 +9,7 @@ from minialex.data.loader import ArrayBatches
 from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
 from minialex.layers.layer import Array, Layer
-from minialex.training.arrays import BATCH_SIZE, given_batches, is_like_array, lent
+from minialex.training.arrays import BATCH_SIZE, given_batches, is_like_array, lent, said_with_shape
 from minialex.training.reports import Scores
 
 # Numbers that grow beyond bounds need no warnings from NumPy: the loop looks for them itself, and stops.
@@ -39,10 +39,11 @@ def evaluate(
     evaluate(model, x, y): arrays, as `fit` takes them; or evaluate(model, batches). loss: a loss layer; left out, the
     model's own. Neither x nor y is written to.
     """
+    what = "" if y is None else "x"
     batches = given_batches("evaluate", model, x, y, batches, batch_size)
     total = Scores()
     with lent(model, loss), np.errstate(**QUIET):
-        for logits, labels in _logits(model, batches):
+        for logits, labels in _logits(model, batches, what):
             labels = model.loss.take_labels(logits, labels)
             value = model.loss.forward(logits, labels)
             total.add(*to_numpy(scores_of(model, logits, labels, value)).tolist(), len(labels))
@@ -77,19 +78,19 @@ def predict(model: Layer, x=None, *, batches=None, batch_size: int = BATCH_SIZE)
     """
     alone = batches is None and is_like_array(x)
     batches = given_batches("predict", model, x, None, batches, batch_size, labels=False)
-    pairs = [(to_numpy(logits), labels) for logits, labels in _logits(model, batches)]
+    pairs = [(to_numpy(logits), labels) for logits, labels in _logits(model, batches, "x" if alone else "")]
     logits, labels = zip(*pairs, strict=True)
     return np.concatenate(logits) if alone else (np.concatenate(logits), np.concatenate(labels))
 
 
-def classes_of(model: Layer, batches) -> int:
+def classes_of(model: Layer, batches, what: str = "x") -> int:
     """How many classes the network tells apart, by what it says of the first picture, which it must be able to take.
 
-    Raises ValueError where that is no row of logits.
+    what: the name of the pictures. Raises ValueError where that is no row of logits, or the network takes no such x.
     """
     one = ArrayBatches(batches.pictures[:1], batches.labels[:1], 1, prepare=batches.prepare)
     with np.errstate(**QUIET):
-        ((logits, _),) = _logits(model, one)
+        ((logits, _),) = _logits(model, one, what, of=batches)
     if logits.ndim != 2 or len(logits) != 1:
         raise ValueError(
             f"of one picture, the output of {model} has shape {logits.shape}: to be trained with labels a network "
@@ -98,8 +99,11 @@ def classes_of(model: Layer, batches) -> int:
     return logits.shape[1]
 
 
-def _logits(model, batches, **crops):
-    """(logits, labels) of each batch in order, in evaluation mode; the model's mode is put back."""
+def _logits(model, batches, what="", of=None, **crops):
+    """(logits, labels) of each batch in order, in evaluation mode; the model's mode is put back.
+
+    what: the caller's name for the array that the pictures are, for errors. of: the batches that these are some of.
+    """
     if not hasattr(batches, "in_order"):
         raise TypeError(
             f"this takes batches, as mx.data.ArrayBatches(x, y, 64), not a {type(batches).__name__}"
@@ -111,5 +115,9 @@ def _logits(model, batches, **crops):
         for x, labels in uploads(model.device, batches.in_order(**crops)):
             x = x.reshape(-1, *model.picture_shape) if crops else x  # (N, 10, C, H, W): ten pictures of each
             yield model.forward(x), labels
+    except ValueError as error:
+        if not what or type(error) is not ValueError:
+            raise
+        raise said_with_shape(error, model, of or batches, what) from error
     finally:
         model.train(mode)

@@ -27,6 +27,7 @@ from minialex.training.arrays import (
     check_labels,
     check_model,
     is_like_array,
+    keywords_meant,
     lends_loss,
     lent,
     pair_of,
@@ -45,6 +46,7 @@ from minialex.training.evaluation import (
 from minialex.training.keeping import Kept, checkpoint_of, resumed
 from minialex.training.lock import alone_in_folder
 from minialex.training.optim import SGD
+from minialex.training.pixels import pixels_said, remember_scale
 from minialex.training.progress import Progress
 from minialex.training.reader import load_reader, read_digit
 from minialex.training.reports import ErrorReport, Pace, Scores, SilentReport
@@ -93,7 +95,10 @@ def fit(model: Layer, *given, **options) -> list[dict]:
     try:
         inspect.signature(way).bind(model, *given, **options)
     except TypeError as error:
-        names = ", ".join(inspect.signature(way).parameters)
+        known = list(inspect.signature(way).parameters)
+        if meant := keywords_meant([name for name in options if name not in known], known):
+            raise TypeError(f"fit: {error}: {meant}") from None
+        names = ", ".join(known)
         raise TypeError(f"fit: {error}. {WAYS}; this way takes {names}") from None
     return way(model, *given, **options)
 
@@ -125,7 +130,8 @@ def fit_arrays(
     dict for each epoch: epoch, lr, train_loss, train_error (in percent, in training mode, while it learns), test_loss,
     test_error, seconds. Neither x nor y is written to.
 
-    x: (N, ...), floats; cast batch by batch to what the model computes in, and a line says so. uint8 pictures go
+    x: (N, ...), floats; cast batch by batch to what the model computes in, and a line says so, as of floats that
+    run from 0 to 255, which networks seldom want. uint8 pictures go
     through `model.prepare` where the model has one, as LeNet-5 for MNIST's bytes; else they are refused, for nobody
     knows the scale. y: (N,), whole numbers of any kind, or a list; from 0 to classes - 1.
     loss: a loss layer (moved to the model's device); left out, the model's own.
@@ -161,25 +167,22 @@ def fit_arrays(
     }
     optimizer = SGD(model.parameters(), schedule(0), momentum, weight_decay)
     with lent(model, loss):
-        classes = classes_of(model, train)
-        for name, batches in {"": train, "test ": sets["test"], "holdout ": sets["holdout"]}.items():
+        classes, pictures = classes_of(model, train), {}
+        for name, batches in {"": train, **sets}.items():
             if batches is not None:
-                check_labels(batches.labels, classes, model, f"{name}y")
+                what = f"{name} ".lstrip()
+                check_labels(batches.labels, classes, model, f"{what}y")
+                classes_of(model, batches, f"{what}x")  # else the first epoch would end in an error
+                pictures[f"{what}x"] = batches.pictures
         if said := cast_of(model, train.pictures):
             report.say(said)
-        return fit_batches(
-            model,
-            optimizer,
-            schedule,
-            train,
-            **sets,
-            epochs=epochs,
-            folder=folder,
-            checkpoint_every=checkpoint_every,
-            resume=resume,
-            report=report,
-            cluster=cluster,
-        )
+        with pixels_said(model, pictures, report.say):
+            history = fit_batches(
+                model, optimizer, schedule, train, **sets, epochs=epochs, folder=folder,
+                checkpoint_every=checkpoint_every, resume=resume, report=report, cluster=cluster,
+            )  # fmt: skip
+        remember_scale(model, train)
+        return history
 
 
 @lends_loss

@@ -32,6 +32,7 @@ def save(model: Layer, path: str | os.PathLike, exits: int | None = None) -> Non
     >>> bool((model["c1"].weight.value == lenet5(rng=1)["c1"].weight.value).all())
     True
     """
+    _check_order("save", model, path)
     if exits is not None:
         if not _is_smartnet(model):
             raise ValueError(f"save: exits={exits!r} is for a SmartNet; {model} is saved whole")
@@ -47,6 +48,7 @@ def load(model: Layer, path: str | os.PathLike) -> None:
     Raises ValueError for a file of another network, or of other classes, naming what differs first; CheckpointError for
     what is damaged or no such file (`mx.weights.load_pretrained` reads those of other programs); FileNotFoundError.
     """
+    _check_order("load", model, path)
     if os.path.isdir(path):
         raise IsADirectoryError(
             f"{path} is a folder: name the file in it, {os.path.join(path, 'model.safetensors')}"
@@ -73,6 +75,14 @@ def load(model: Layer, path: str | os.PathLike) -> None:
         raise ValueError(f"{path} does not fit {model}: {error}") from error
     if known and own is None:
         model.classes = known
+
+
+def _check_order(function, model, path):
+    if isinstance(path, Layer):
+        raise TypeError(f"{function}: the model comes first, then the path: mx.{function}(model, {model!r})")
+    if not isinstance(model, Layer):
+        made = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise TypeError(f"{function}: the model is {made}, not a network: mx.{function}(model, {path!r})")
 
 
 def _is_smartnet(model: Layer) -> bool:
