@@ -11,6 +11,7 @@ from minialex.devices.uploads import uploads
 from minialex.layers.layer import Array, Layer
 from minialex.training.arrays import BATCH_SIZE, given_batches, is_like_array, lent
 from minialex.training.reports import Scores
+from minialex.words import a_or_an
 
 # Numbers that grow beyond bounds need no warnings from NumPy: the loop looks for them itself, and stops.
 QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
@@ -102,7 +103,7 @@ def _logits(model, batches, **crops):
     """(logits, labels) of each batch in order, in evaluation mode; the model's mode is put back."""
     if not hasattr(batches, "in_order"):
         raise TypeError(
-            f"this takes batches, as mx.data.ArrayBatches(x, y, 64), not a {type(batches).__name__}"
+            f"this takes batches, as mx.data.ArrayBatches(x, y, 64), not {a_or_an(type(batches).__name__)}"
         )
     check_classes(model, batches)
     mode = model.training
