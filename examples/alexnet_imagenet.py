@@ -27,7 +27,7 @@ from minialex.study.exit_report import check_budget, keep_cut, report_exits
 from minialex.study.expected import expect
 from minialex.study.timeline import measure_step
 from minialex.training import exit_runs, picture_options, results, small_data
-from minialex.training.command_line import friendly, use_threads
+from minialex.training.command_line import friendly, this_program, use_threads
 from minialex.training.networks import (
     check_batches,
     first_kernels,
@@ -198,7 +198,7 @@ def train_network(args, checkpoint, settings, folder, cluster):
     if not settings["dummy"]:
         print(f"Try it on a picture of your own: python -m minialex classify my.jpg --weights {folder}")
         if not settings["data"] and settings["arch"] == "alexnet":
-            print(WHAT_WAS_DONE)
+            print(WHAT_WAS_DONE.format(program=this_program()))
     if is_smart(settings):
         show_exits(model, pictures, prepare, folder)
 
@@ -283,10 +283,10 @@ def say_skipped(*sets):
 WHAT_WAS_DONE = """
 This was a small AlexNet: the same two towers with a quarter of the maps and units, trained on drawn pictures, which
 went as JPEG files through the same reading, cropping and colour noise as photographs. The real network is
-    python examples/alexnet_imagenet.py /data/imagenet
+    {program} /data/imagenet
 with /data/imagenet/train/<class>/*.JPEG and /data/imagenet/val/<class>/*.JPEG; it wants two GPUs, or one. With few
 pictures of your own, or small ones, in such folders, the small one is
-    python examples/alexnet_imagenet.py mine --small"""
+    {program} mine --small"""
 
 
 def evaluate(args):

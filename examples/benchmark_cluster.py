@@ -27,7 +27,7 @@ from minialex.study.benchmarks import (
     versions,
     write_record,
 )
-from minialex.training.command_line import Parser, friendly, whole_number
+from minialex.training.command_line import Parser, friendly, this_program, whole_number
 
 NETWORKS = {
     "lenet": lambda: mx.models.lenet5(),
@@ -90,9 +90,7 @@ def main(argv=None):
 
 def measure(args, group):
     if group.size == 1:
-        raise ValueError(
-            "one process has nobody to talk to: mpiexec -n 2 python examples/benchmark_cluster.py"
-        )
+        raise ValueError(f"one process has nobody to talk to: mpiexec -n 2 {this_program()}")
     from mpi4py import MPI
 
     bandwidth, latency = link_of(group)

@@ -43,7 +43,7 @@ REFUSED = (0.001, 0.002, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
 def parse_arguments(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("run", metavar="RUN", help="the folder of a run of examples/lenet_mnist.py")
+    add("run", metavar="RUN", help="the folder of a run of lenet_mnist.py")
     add("--data-dir", help="where MNIST's four files are (default: where load('mnist') finds them)")
     add("--drawn", action="store_true", help="drawn digits in MNIST's place")
     add("--digits", type=whole_number(20), default=1000, help="how many test digits (default: 1000)")
@@ -113,9 +113,7 @@ def with_doubt(run):
     path = weight_file(run).with_name(DOUBT)
     doubt = load_doubt(path, model) if path.is_file() else None
     if doubt is None:
-        raise ValueError(
-            f"{path} is not there, or belongs to other weights: train with examples/lenet_mnist.py first"
-        )
+        raise ValueError(f"{path} is not there, or belongs to other weights: train with lenet_mnist.py first")
     return model.eval(), doubt
 
 

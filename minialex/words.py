@@ -13,6 +13,15 @@ def counted(number: int, what: str, several: str | None = None) -> str:
     return f"{number:,} {what if number == 1 else several or f'{what}s'}"
 
 
+def a_or_an(what: str) -> str:
+    """A noun with its article. By its first letter: of types' names none begins as "hour" or "unit" do.
+
+    >>> a_or_an("int"), a_or_an("ndarray"), a_or_an("dict"), a_or_an("NDArray")
+    ('an int', 'an ndarray', 'a dict', 'an NDArray')
+    """
+    return f"an {what}" if what[:1] in "aeioAEIO" or what.lower().startswith("nd") else f"a {what}"
+
+
 def nearest(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
     """Up to `most` of the known names that are nearly this one, the nearest first; capitals count for nothing.
 

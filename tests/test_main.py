@@ -392,7 +392,7 @@ def test_predict_asks_the_second_network_where_there_is_one(run, trained, tmp_pa
     from minialex.training.doubt import DOUBT, learn_doubt, save_doubt
 
     folder = trained / "runs" / "lenet"
-    without = f"{folder / DOUBT} is not there. examples/lenet_mnist.py makes it"
+    without = f"{folder / DOUBT} is not there. lenet_mnist.py makes it"
     picture = draw(tmp_path / "a.png", "3")
     assert without in run("predict", picture, "--weights", folder)[1]
     model = mx.models.lenet5("modern")
@@ -559,7 +559,7 @@ def test_predict_without_a_run_says_how_to_get_one(run, tmp_path, monkeypatch):
     status, _, err = run("predict", draw(tmp_path / "digit.png", "3"))
     assert status == 1
     assert "there are no trained weights under runs/, nor those of another run of LeNet-5 in" in err
-    assert err.endswith("run python examples/lenet_mnist.py first, or name a run's folder by --weights\n")
+    assert err.endswith("or name a run's folder by --weights\n")
 
 
 def cut(path):

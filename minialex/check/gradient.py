@@ -31,7 +31,7 @@ from minialex.layers.init import generator
 from minialex.layers.layer import Array, Layer
 from minialex.layers.loss import Loss
 from minialex.weights import export_grouped, gather, put, scatter
-from minialex.words import counted
+from minialex.words import a_or_an, counted
 
 STEP = 1e-5
 RELATIVE = 1e-5  # tolerance, measured against the gradient itself
@@ -162,7 +162,9 @@ def gradcheck(
     """
     rng = generator(rng)
     if not isinstance(layer, Layer):
-        raise TypeError(f"gradcheck takes a layer, then its input: gradcheck(layer, x); not a {_kind(layer)}")
+        raise TypeError(
+            f"gradcheck takes a layer, then its input: gradcheck(layer, x); not {a_or_an(_kind(layer))}"
+        )
     original, layer = layer, copy.deepcopy(layer).astype("float64")
     named = layer.named_parameters()
     names = [name for name, _ in named]

@@ -6,6 +6,7 @@ from minialex.devices.device import is_array, to_numpy
 from minialex.layers.calls import watcher
 from minialex.layers.layer import Layer
 from minialex.layers.parameter import Parameter
+from minialex.words import a_or_an
 
 
 def tree(layer) -> list[Layer]:
@@ -35,7 +36,8 @@ def unlisted(layer) -> list[str]:
                     lost = [name for name, p in thing.named_parameters() if id(p) not in listed]
                     if lost or (thing.counters() and not _follows(thing, layer)):
                         faults[id(thing)] = (
-                            f"{holder} holds a {type(thing).__name__} in {place}, which children() does not list: "
+                            f"{holder} holds {a_or_an(type(thing).__name__)} in {place}, which children() does not "
+                            "list: "
                             + (f"its {', '.join(lost)} are never trained, and " if lost else "")
                             + "to(), astype(), train() and eval() do not reach it"
                         )

@@ -22,6 +22,7 @@ from minialex.training.alone import Alone
 from minialex.training.evaluation import scores_of
 from minialex.training.optim import SGD
 from minialex.training.reports import Scores
+from minialex.words import a_or_an
 
 
 class Cluster(Alone):
@@ -56,8 +57,8 @@ class Cluster(Alone):
             return None
         if not hasattr(batches, "share"):
             raise TypeError(
-                f"a {type(batches).__name__} cannot be shared by processes: it needs a method share(number, of), which "
-                "gives batches with the number-th of so many parts of each; see mx.data.ArrayBatches"
+                f"{a_or_an(type(batches).__name__)} cannot be shared by processes: it needs a method share(number, "
+                "of), which gives batches with the number-th of so many parts of each; see mx.data.ArrayBatches"
             )
         return batches.share(self.group.number, self.group.size)
 

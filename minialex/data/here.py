@@ -5,7 +5,7 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minialex.data.known_sets import SETS
+from minialex.data.known_sets import SETS, others_in_words
 from minialex.data.named import find_good, folders_to_search, known_set
 from minialex.errors import DataError
 
@@ -16,7 +16,7 @@ class Here:
 
     folders: those of its files, each once. missing: files that are not here. damaged: what is wrong with one of them;
     "" where nothing is. unchecked: files that fit, of which no sum is published as they are.
-    others: a sentence on each file of another set, which has its name.
+    others: a sentence on the files of another set, which have its names.
     """
 
     name: str
@@ -54,7 +54,7 @@ def look_for(name: str, root: str | os.PathLike | None = None) -> Here:
                 damaged = damaged or f"{file} cannot be read: {error.strerror or error}"
             else:
                 (missing if path is None else found).append(file if path is None else path.parent)
-    return Here(name, list(dict.fromkeys(found)), missing, damaged, len(warned), others)
+    return Here(name, list(dict.fromkeys(found)), missing, damaged, len(warned), others_in_words(others))
 
 
 def look_for_all(root: str | os.PathLike | None = None) -> list[Here]:

@@ -39,6 +39,11 @@ def strokes_of(even: np.ndarray, name: str, notes: list[str]) -> np.ndarray:
     noise, threshold = threshold_of(even)
     ink = even[even > threshold]
     contrast = ink.mean() if ink.size else 0.0
+    if round(255 * contrast) == 0:
+        raise DataError(
+            f"{name} shows no digit: it is empty, all of it is as bright as the paper. Use a darker pen or better "
+            "light, or another picture."
+        )
     if contrast < FAINTEST_INK:
         raise DataError(
             f"{name} shows no digit: nothing in it stands out from the paper by more than {round(255 * contrast)} "
@@ -113,12 +118,14 @@ def highest_around(array: np.ndarray, reach: int = 1) -> np.ndarray:
 # -- Into MNIST's shape ------------------------------------------------------------------------------------
 
 
-def cropped(ink: np.ndarray, shrunk: float, name: str, notes: list[str]) -> np.ndarray:
-    """The rectangle that holds the ink, but for the faintest fringe. `shrunk` is for the notes."""
+def cropped(
+    ink: np.ndarray, shrunk: float, name: str, notes: list[str], whole: tuple[int, int]
+) -> np.ndarray:
+    """The rectangle that holds the ink, but for the faintest fringe. `shrunk` and `whole` are for the notes."""
     rows = np.flatnonzero(ink.max(axis=1) > 0.1)
     columns = np.flatnonzero(ink.max(axis=0) > 0.1)
     found = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    height, width, all_height, all_width = (round(shrunk * side) for side in (*found.shape, *ink.shape))
+    height, width, all_height, all_width = (round(shrunk * side) for side in (*found.shape, *whole))
     if max(found.shape) < SMALLEST_DIGIT:
         raise DataError(
             f"{name} shows only a dot of ink, {width}x{height} pixels. A digit must be at least {SMALLEST_DIGIT} "

@@ -4,7 +4,11 @@ All come as MNIST does: four IDX files of pictures of 28x28 and labels. Fashion-
 names, so only their sums tell which set a file is of.
 """
 
+import os
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from string import ascii_lowercase
 
 DIGITS = tuple("0123456789")
@@ -148,6 +152,31 @@ def whose(*sums: str) -> tuple[str, str] | None:
     return None
 
 
-def how_to_load(name: str) -> str:
-    """How to read a set whose files were found in another's place."""
-    return f'Load it with mx.data.load("{name}"), or train on it with lenet_mnist.py --dataset {name}.'
+def how_to_load(name: str, folder: str | os.PathLike) -> str:
+    """How to read a set whose files were found in another's place, in that folder.
+
+    >>> how_to_load("kmnist", "data")
+    'Load it with mx.data.load("kmnist", "data"), or train on it with lenet_mnist.py --dataset kmnist --data-dir data.'
+    """
+    return (
+        f'Load it with mx.data.load("{name}", "{folder}"), or train on it with lenet_mnist.py --dataset {name} '
+        f"--data-dir {shlex.quote(str(folder))}."
+    )
+
+
+def others_in_words(passed: Iterable[tuple[str | os.PathLike, str]]) -> list[str]:
+    """A sentence for each folder and set, on all files (path, name of the set) that were passed over.
+
+    >>> print(*others_in_words([("data/a.gz", "kmnist"), ("data/b.gz", "kmnist")]))  # doctest: +ELLIPSIS
+    data/a.gz and b.gz are KMNIST's. Load it with mx.data.load("kmnist", "data"), or ...
+    """
+    together: dict[tuple[Path, str], list[str]] = {}
+    for path, name in passed:
+        files = together.setdefault((Path(path).parent, name), [])
+        if Path(path).name not in files:
+            files.append(Path(path).name)
+    told = []
+    for (folder, name), (first, *more) in together.items():
+        files = " and ".join([", ".join([str(folder / first), *more[:-1]]), *more[-1:]])
+        told.append(f"{files} {'are' if more else 'is'} {SETS[name].title}'s. {how_to_load(name, folder)}")
+    return told

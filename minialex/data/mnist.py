@@ -50,10 +50,10 @@ def load_mnist(root: str | os.PathLike | None = None, download: bool = True) -> 
     folders, home = _folders_to_search(root)
     missing = [name for name in MD5 if _find(name, folders) is None]
     if missing and not download:
-        raise FileNotFoundError(_what_is_missing(missing, folders))
+        raise FileNotFoundError(_what_is_missing(missing, folders, root))
     if missing:
         files = [f"{name}.gz" for name in missing]
-        download_files(files, home, "MNIST", MIRRORS, MOST_OF_MNIST, _check_downloaded)
+        download_files(files, home, "MNIST", MIRRORS, MOST_OF_MNIST, _check_downloaded, root=root)
         folders = [*folders, home]
     train_x, train_y, test_x, test_y = (_read(_find(name, folders), MD5[name]) for name in MD5)
     return (train_x[:, None], train_y), (test_x[:, None], test_y)  # (N, 28, 28) -> (N, 1, 28, 28)
@@ -75,7 +75,9 @@ def _checked(path: Path, md5: str) -> np.ndarray:
         if found == md5:
             return
         if other := whose(found, sum_of_file(path)):
-            raise Flaw(f"is not MNIST's but {SETS[other[0]].title}'s, by its MD5", how_to_load(other[0]))
+            raise Flaw(
+                f"is not MNIST's but {SETS[other[0]].title}'s, by its MD5", how_to_load(other[0], path.parent)
+            )
         raise Flaw(
             f"is not MNIST's: the MD5 of its uncompressed bytes is {found}, expected {md5} "
             "(to read another data set in this format, use read_idx)"
@@ -123,8 +125,15 @@ def all_called(name: str, folders: Iterable[Path], ends=("", ".gz")) -> Iterator
     return (path for path in candidates if path.is_file())
 
 
-def _what_is_missing(missing: list[str], folders: list[Path]) -> str:
-    return (
+def not_there(root: str | os.PathLike | None) -> str:
+    """A sentence where the folder that was given is none; else nothing."""
+    if root is None or Path(root).expanduser().is_dir():
+        return ""
+    return f"There is no folder {Path(root).expanduser()}: is it spelt right?"
+
+
+def _what_is_missing(missing: list[str], folders: list[Path], root=None) -> str:
+    return (f"{note} " if (note := not_there(root)) else "") + (
         f"MNIST is incomplete. Missing: {', '.join(missing)} (with or without .gz). "
         f"Looked in: {', '.join(map(str, folders))}. "
         "Allow the download with load_mnist(download=True), copy the files there, or set the environment "
@@ -146,12 +155,14 @@ def download_files(
     most: int,
     check: Callable[[Path], None],
     instead: str = INSTEAD,
+    root: str | os.PathLike | None = None,
 ) -> None:
     """Bring these files of a set into the folder `home`, each under its name only when it is whole and right.
 
     most: bytes in any of them. check: raises a Flaw for a file that is not right. instead: what else one may do.
+    root: the folder that the caller was given; a failure leaves none behind that was not there, and says so.
     """
-    new = not home.exists()
+    new = [folder for folder in (home, *home.parents) if not folder.exists()]
     mirrors = list(mirrors)
     # The scratch folder lies inside `home`, hence on the same disk: there os.replace is a rename, which
     # either happens or doesn't. A process killed half-way leaves a scratch folder behind, never half a file.
@@ -160,10 +171,12 @@ def download_files(
             for file in files:
                 mirror = _fetch_from_any(mirrors, file, Path(scratch), home, title, most, check, instead)
                 mirrors.sort(key=lambda other: other != mirror)  # what worked is asked first next time
-    except DownloadFailed:
-        if new:
-            with suppress(OSError):  # another run's download is under way there
-                home.rmdir()
+    except DownloadFailed as error:
+        with suppress(OSError):  # another run's download is under way there
+            for folder in new:
+                folder.rmdir()
+        if note := not_there(root):
+            raise DownloadFailed(f"{note}\n{error}") from error
         raise
     except OSError as error:
         raise OSError(

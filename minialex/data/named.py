@@ -12,7 +12,7 @@ import numpy as np
 
 from minialex.data import mnist
 from minialex.data.idx import Flaw, read_checked, sum_of_file
-from minialex.data.known_sets import SETS, KnownSet, how_to_load, whose
+from minialex.data.known_sets import SETS, KnownSet, others_in_words, whose
 from minialex.data.mnist import Pictures, all_called, load_mnist
 from minialex.errors import DataError, DownloadFailed
 from minialex.words import did_you_mean
@@ -49,15 +49,15 @@ def load(
     if name == "mnist":
         return load_mnist(root, download)
     folders, home = folders_to_search(name, root)
-    passed: list[str] = []
+    passed: list[tuple[Path, str]] = []
     arrays = {}
     for file in known.files:
         _, arrays[file] = find_good(name, file, folders, passed)
     missing = [file for file, array in arrays.items() if array is None]
     if missing and not download:
-        raise FileNotFoundError(_what_is_missing(name, missing, folders, passed))
+        raise FileNotFoundError(_what_is_missing(name, missing, folders, passed, root))
     if missing:
-        _download(name, missing, home, passed)
+        _download(name, missing, home, passed, root)
         for file in missing:
             _, arrays[file] = find_good(name, file, [home], passed)
     train_x, train_y, test_x, test_y = arrays.values()
@@ -98,11 +98,11 @@ def folders_to_search(name: str, root: str | os.PathLike | None) -> tuple[list[P
 
 
 def find_good(
-    name: str, file: str, folders: Iterable[Path], passed: list[str]
+    name: str, file: str, folders: Iterable[Path], passed: list[tuple[Path, str]]
 ) -> tuple[Path, np.ndarray] | tuple[None, None]:
     """The first of these files that is the set's, and the array in it; two times None where there is none.
 
-    passed: gets a sentence on each file that was another set's.
+    passed: gets each file that was another set's, and that set's name; `others_in_words` tells of them.
     """
     for path in all_called(file, folders, ends=(".gz", "")):  # only the sum of the packed one may be known
         found = []
@@ -110,7 +110,7 @@ def find_good(
             array = read_checked(path, _most(SETS[name]), found.append)
             other = whose(*found, sum_of_file(path))
             if other and other[0] != name:
-                passed.append(f"{path} is {SETS[other[0]].title}'s. {how_to_load(other[0])}")
+                passed.append((path, other[0]))
                 continue
             if other != (name, file):
                 _check_as_far_as_possible(name, file, array, found[0], other)
@@ -166,11 +166,13 @@ def _as_mnist(known: KnownSet, pictures: np.ndarray, labels: np.ndarray) -> Pict
     return pictures[:, None], _labels(known, labels)  # (N, 28, 28) -> (N, 1, 28, 28)
 
 
-def _what_is_missing(name: str, missing: list[str], folders: list[Path], passed: list[str]) -> str:
-    return (
+def _what_is_missing(
+    name: str, missing: list[str], folders: list[Path], passed: list[tuple[Path, str]], root
+) -> str:
+    return (f"{note} " if (note := mnist.not_there(root)) else "") + (
         f"{SETS[name].title} is incomplete. Missing: {', '.join(missing)} (with or without .gz). "
         f"Looked in: {', '.join(map(str, folders))}. "
-        + "".join(f"{sentence} " for sentence in passed)
+        + "".join(f"{sentence} " for sentence in others_in_words(passed))
         + f'Allow the download with load("{name}", download=True), copy the files there, or set the environment '
         "variable MINIALEX_DATA to their folder."
     )
@@ -179,19 +181,23 @@ def _what_is_missing(name: str, missing: list[str], folders: list[Path], passed:
 # -- Downloading -------------------------------------------------------------------------------------------
 
 
-def _download(name: str, missing: list[str], home: Path, passed: list[str]) -> None:
+def _download(name: str, missing: list[str], home: Path, passed: list[tuple[Path, str]], root=None) -> None:
     """Bring these files into the folder `home`, each under its name only with the published sum."""
     known = SETS[name]
-    instead = f'. mx.data.load("{name}", FOLDER) reads them from any folder.\n' + " ".join(passed)
+    instead = f'. mx.data.load("{name}", FOLDER) reads them from any folder.\n' + " ".join(
+        others_in_words(passed)
+    )
     instead = instead.rstrip()
     files = [f"{file}.gz" for file in missing]
     if known.archive is None:
         check = partial(_check_downloaded, name)
-        mnist.download_files(files, home, known.title, known.mirrors, _most(known), check, instead)
+        mnist.download_files(files, home, known.title, known.mirrors, _most(known), check, instead, root)
         return
     print(f"{known.title} comes in one file with all of EMNIST, 562 MB, of which four files are kept.")
     check = partial(_check_archive, known)
-    mnist.download_files([ARCHIVE], home, known.title, known.mirrors, MOST_OF_AN_ARCHIVE, check, instead)
+    mnist.download_files(
+        [ARCHIVE], home, known.title, known.mirrors, MOST_OF_AN_ARCHIVE, check, instead, root
+    )
     try:
         with mnist._scratch(home) as scratch, zipfile.ZipFile(home / ARCHIVE) as archive:
             for file in files:

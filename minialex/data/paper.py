@@ -7,6 +7,7 @@ for ink, dark or light.
 import numpy as np
 
 from minialex.data.ink import highest_around, otsu, pieces, resized, threshold_of
+from minialex.data.shadows import without_hard_shadow
 
 LOOK = 400  # pixels of the longer side of the copy in which paper is looked for
 SMALLEST_PICTURE = 64  # pixels: a smaller one shows a digit, no table
@@ -15,35 +16,61 @@ QUADRILATERAL = 0.88  # of the paper's outline must be covered by its four corne
 INKED = (0.002, 0.35)  # of the paper
 MARGIN = 0.025  # of the paper, on each side: its edge and its shadow are no ink
 SHORTEST_STRIP = 12  # pixels
+SHADOW_LIT = "made what lies in a shadow with a straight edge as bright as the rest"
 MIXED = 0.03  # of a side; less of it is no matter
 NARROW = 2.0  # times as tall as wide
 BROAD = (
     0.25  # of the shorter side of what stands out: few strokes are, and none is much fainter than the rest
 )
 FAINTER = 0.75  # than the darkest ink: then what is broad is a shadow
+LARGER = 1.1  # times the lit part is the paper that a shadow crosses
+AS_BROAD_AS_PAPER = 0.25  # of the picture's longer side
 BROADEST_STROKE = 1 / 3  # of the picture's longer side; what is broader is paper, shadow or table
 
 
 # -- Paper on a table --------------------------------------------------------------------------------------
 
 
-def laid_flat(grey: np.ndarray, white: np.ndarray, notes: list[str]) -> np.ndarray:
-    """The paper alone, seen from above, where the picture shows a sheet on a table; else the picture as it is.
+def laid_flat(grey: np.ndarray, white: np.ndarray, notes: list[str]) -> tuple[np.ndarray, bool]:
+    """The paper alone, seen from above, where the picture shows a sheet on a table, and whether it does.
 
-    Paper is bright in all colours: `white` (H, W) is the darkest of red, green and blue, in which wood is dark.
+    Paper is bright in all colours: `white` (H, W) is the darkest of red, green and blue, in which wood is dark. Where a
+    hard shadow lies across the paper, its corners are looked for without that, too: what is lit may be a part of it.
+    Without a sheet the picture stays whole, but for such a shadow.
     """
+    if min(grey.shape) < SMALLEST_PICTURE:
+        return grey, False
     corners = corners_of_paper(white)
+    lit = without_hard_shadow(grey, white)
+    whole = corners_of_paper(lit[1]) if lit else None
+    all_lit = whole is not None and (corners is None or area(whole) > LARGER * area(corners))
+    if all_lit:
+        (grey, white), corners = lit, whole
+        notes.append(SHADOW_LIT)
     if corners is None:
-        return grey
+        if lit:
+            notes.append(SHADOW_LIT)
+        return (lit[0] if lit else grey), False
     sides = np.hypot(*(corners - np.roll(corners, -1, axis=0)).T)  # left, lower, right, upper
     height, width = (max(8, round(float(one))) for one in (sides[0::2].mean(), sides[1::2].mean()))
+    top, left = (max(1, round(MARGIN * side)) for side in (height, width))
     inset = np.array([[0, 0], [0, 1], [1, 1], [1, 0]]) * [width, height]
-    flat = warped(grey, projection(inset, corners), (height, width))
-    top, left = (max(1, round(MARGIN * side)) for side in flat.shape)
-    notes.append(
-        f"found the paper on the table, {len(flat) / len(grey):.0%} of the picture's height, and laid it flat"
+    flat, flat_white = (
+        warped(picture, projection(inset, corners), (height, width))[top:-top, left:-left]
+        for picture in (grey, white)
     )
-    return flat[top:-top, left:-left]
+    notes.append(
+        f"found the paper on the table, {height / len(grey):.0%} of the picture's height, and laid it flat"
+    )
+    return (flat if all_lit else _without_shadow(flat, flat_white, notes)), True
+
+
+def _without_shadow(page: np.ndarray, white: np.ndarray, notes: list[str]) -> np.ndarray:
+    lit = without_hard_shadow(page, white)
+    if lit is None:
+        return page
+    notes.append(SHADOW_LIT)
+    return lit[0]
 
 
 def corners_of_paper(white: np.ndarray) -> np.ndarray | None:
@@ -76,6 +103,16 @@ def corners_of_paper(white: np.ndarray) -> np.ndarray | None:
     first = four.sum(axis=1).argmin()  # the upper left one
     scale = np.array(white.shape[::-1]) / np.array(small.shape[::-1])
     return np.roll(four, -first, axis=0) * scale
+
+
+def doubt_about_paper(ink: np.ndarray) -> str:
+    """What to do where the ink (H, W) of a picture without a table is so broad that it may be paper; else nothing."""
+    if min(ink.shape) < SMALLEST_PICTURE:
+        return ""
+    small = resized(ink, min(1.0, 96 / max(ink.shape))) > 0.5
+    if not _lowest_then_highest(small, round(AS_BROAD_AS_PAPER * max(small.shape) / 2)).any():
+        return ""
+    return "no paper was found, and the ink is as broad as paper: cut the picture to the paper"
 
 
 # -- Outlines ----------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from minialex.data.ink import (
     thick_enough,
 )
 from minialex.data.lines import inside_frame, without_lines
-from minialex.data.paper import evened, is_all_ink, laid_flat
+from minialex.data.paper import doubt_about_paper, evened, is_all_ink, laid_flat
 from minialex.errors import DataError
 
 if TYPE_CHECKING:
@@ -68,21 +68,26 @@ def digit_from_picture(picture: "str | os.PathLike | Image | np.ndarray") -> Pre
     name = str(picture) if isinstance(picture, (str, os.PathLike)) else "the picture"
     notes: list[str] = []
     grey, white, shrunk = _read(picture, name, notes)
+    own = grey.shape
     if is_all_ink(grey):
         grey = white = np.pad(grey, 2 * grey.shape[1], constant_values=1.0)
         notes.append("took a dark strip without paper for a stroke that was cropped to its ink")
-    page = laid_flat(grey, white, notes)
+    page, on_a_table = laid_flat(grey, white, notes)
     even = evened(page, notes)
     plain = without_lines(even, notes)
     framed = inside_frame(plain, notes)
     ink = strokes_of(framed, name, notes)
-    crop = cropped(ink, shrunk, name, notes)
+    strip = grey.shape != own  # then the margins are not the picture's
+    crop = cropped(ink, shrunk, name, notes, own if strip else ink.shape)
+    doubt = "" if on_a_table or strip else doubt_about_paper(ink)
+    if doubt:
+        notes.append(doubt)
     image = centred(scaled(thick_enough(crop, notes)))
     notes.append(f"scaled into {BOX}x{BOX} pixels and centred by its centre of mass")
 
     stages = {
         "as read": grey,
-        "paper found": page if page is not grey else None,
+        "paper found" if on_a_table else "shadow taken out": page if page is not grey else None,
         "paper removed": even,
         "lines taken out": plain if plain is not even else None,
         "inside the frame": framed if framed is not plain else None,
@@ -91,7 +96,7 @@ def digit_from_picture(picture: "str | os.PathLike | Image | np.ndarray") -> Pre
         "as MNIST": image,
     }
     steps = [(stage, as_uint8(array)) for stage, array in stages.items() if array is not None]
-    return PreparedDigit(as_uint8(image), steps, notes, doubt_about(crop))
+    return PreparedDigit(as_uint8(image), steps, notes, doubt or doubt_about(crop))
 
 
 def as_text(image: np.ndarray, cells: str = " ▄▀█") -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_keys, check_layers, give_name
 from minialex.layers.sequential import all_layers
-from minialex.words import did_you_mean
+from minialex.words import a_or_an, did_you_mean
 
 MERGES = ("concat", "add")
 
@@ -34,7 +34,9 @@ class Branches(Layer):
 
     def __init__(self, paths: Mapping[str, Layer], merge: str = "concat"):
         if not isinstance(paths, Mapping):
-            raise TypeError(f"Branches takes its paths by name, a dict; this is a {type(paths).__name__}")
+            raise TypeError(
+                f"Branches takes its paths by name, a dict; this is {a_or_an(type(paths).__name__)}"
+            )
         if merge not in MERGES:
             raise ValueError(
                 f'Branches: merge must be "concat" or "add", not {merge!r}{did_you_mean(merge, MERGES)}'

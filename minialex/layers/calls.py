@@ -12,6 +12,7 @@ from minialex.devices.device import is_array
 from minialex.errors import BackwardBeforeForward, DtypeMismatch
 from minialex.layers.parameter import Parameter
 from minialex.layers.settings import as_array, number
+from minialex.words import a_or_an
 
 # Who watches the calls of layers: None, or what has watch(layer, function, args, kwargs), which calls it; see tracing/.
 watcher = contextvars.ContextVar("watcher", default=None)
@@ -149,7 +150,7 @@ def _check_parameter_grads(layer):
     for name, p in vars(layer).items():
         if isinstance(p, Parameter) and p.grad is not None:
             if not is_array(p.grad) or p.grad.shape != p.value.shape:
-                found = f"shape {p.grad.shape}" if is_array(p.grad) else f"a {type(p.grad).__name__}"
+                found = f"shape {p.grad.shape}" if is_array(p.grad) else a_or_an(type(p.grad).__name__)
                 raise ValueError(
                     f"{layer} gives {found} as gradient of {name}, which has shape {p.value.shape}"
                 )

@@ -18,7 +18,7 @@ from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.calls import Saved, checked_backward, checked_forward
 from minialex.layers.parameter import Buffer, Constant, Parameter
 from minialex.layers.settings import is_setting, number, plain
-from minialex.words import did_you_mean
+from minialex.words import a_or_an, did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -89,8 +89,8 @@ class Layer:
             inside = value.values() if isinstance(value, dict) else value
             if any(isinstance(one, Parameter) for one in inside):
                 raise TypeError(
-                    f"{self}: {name} is a {type(value).__name__} of Parameters, which nobody would train: keep each as "
-                    "an attribute of its own, or write `parameters`"
+                    f"{self}: {name} is {a_or_an(type(value).__name__)} of Parameters, which nobody would train: "
+                    "keep each as an attribute of its own, or write `parameters`"
                 )
         if isinstance(value, Layer) and _is_in(self, value):
             vars(self)["_parents"] = (*self._parents, name)
@@ -295,7 +295,9 @@ class Layer:
 
     def _check_array(self, array, what):
         if not is_array(array):
-            raise TypeError(f"{self} takes a NumPy or CuPy array, the {what} is a {type(array).__name__}")
+            raise TypeError(
+                f"{self} takes a NumPy or CuPy array, the {what} is {a_or_an(type(array).__name__)}"
+            )
         if device_of(array) is not self.device:
             raise DeviceMismatch(
                 f"{self} is on {self.device.name}, the {what} on {device_of(array).name}: "

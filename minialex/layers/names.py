@@ -4,6 +4,7 @@ from collections import Counter
 
 from minialex.layers.layer import Layer
 from minialex.layers.parameter import Buffer, Parameter
+from minialex.words import a_or_an
 
 
 def give_name(layer: Layer, key: str, owner: Layer) -> None:
@@ -43,7 +44,7 @@ def check_layers(owner: str, layers) -> None:
         if not isinstance(layer, Layer):
             stars = {list: "*", tuple: "*", dict: "**"}.get(type(layer))
             hint = f": give them one by one, {stars}layers, or as a Sequential" if stars else ""
-            raise TypeError(f"{owner}: {name} is a {type(layer).__name__}, not a layer{hint}")
+            raise TypeError(f"{owner}: {name} is {a_or_an(type(layer).__name__)}, not a layer{hint}")
 
 
 def check_keys(layer: Layer) -> None:
@@ -51,7 +52,7 @@ def check_keys(layer: Layer) -> None:
     for key in layer.children():
         if not isinstance(key, str):
             raise TypeError(
-                f"{layer}: a layer inside it is called {key!r}, a {type(key).__name__}: use a text"
+                f"{layer}: a layer inside it is called {key!r}, {a_or_an(type(key).__name__)}: use a text"
             )
         if "\0" in key:
             raise ValueError(

@@ -5,6 +5,7 @@ from typing import Any
 
 from minialex.devices.device import is_array
 from minialex.layers.settings import as_array
+from minialex.words import a_or_an
 
 Array = Any
 
@@ -26,7 +27,9 @@ class Parameter:
     def __init__(self, value: Array, decay: bool = True, lr_scale: float = 1.0):
         self.value = value
         if not is_array(self.value):
-            raise TypeError(f"Parameter takes an array, or np.float32(0.25), not a {type(value).__name__}")
+            raise TypeError(
+                f"Parameter takes an array, or np.float32(0.25), not {a_or_an(type(value).__name__)}"
+            )
         self.grad: Array = None
         self.name = ""
         self.decay = decay

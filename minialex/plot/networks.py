@@ -31,7 +31,7 @@ from minialex.plot.look import (
     styled,
 )
 from minialex.weights import export_grouped
-from minialex.words import did_you_mean
+from minialex.words import a_or_an, did_you_mean
 
 MAPS, CELLS = 16, 128  # feature_maps shows so many maps of a layer, and so many cells in one line of a strip
 
@@ -100,7 +100,7 @@ def feature_maps(model, picture, path=None, layers=None) -> Picture:
     Raises TypeError for what is no Sequential, ValueError for another shape, or a name that the model does not have.
     """
     if not isinstance(model, Sequential):
-        raise TypeError(f"feature_maps takes a Sequential, not a {type(model).__name__}")
+        raise TypeError(f"feature_maps takes a Sequential, not {a_or_an(type(model).__name__)}")
     if picture.ndim != 4 or len(picture) != 1:
         raise ValueError(f"picture must be (1, C, H, W), not {picture.shape}")
     layers = list(model.layers) if layers is None else layers

@@ -30,6 +30,7 @@ from minialex.tracing.book import Book
 from minialex.tracing.entries import Trace
 from minialex.tracing.watch import SEQUENTIAL, Call, Watcher, host, paths_of
 from minialex.training.data_parallel import DataParallel
+from minialex.words import a_or_an
 
 _one_at_a_time = threading.RLock()
 
@@ -61,7 +62,7 @@ def trace(model: Layer, x, labels=None, *, grad_y=None, loss: Layer | None = Non
     ['x', 'weight', 'bias', 'y']
     """
     if not isinstance(model, Layer):
-        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        what = f"the class {model.__name__}" if isinstance(model, type) else a_or_an(type(model).__name__)
         raise TypeError(f"trace takes a layer or a network, not {what}")
     for name, value in (("loss", loss), ("optimizer", optimizer)):
         if isinstance(value, type):
@@ -201,7 +202,7 @@ def _arrays(name, value):
     for one in value if isinstance(value, tuple) else [value]:
         if not is_array(one):
             raise TypeError(
-                f"trace takes a NumPy or CuPy array, {name} is a {type(one).__name__}: use np.asarray"
+                f"trace takes a NumPy or CuPy array, {name} is {a_or_an(type(one).__name__)}: use np.asarray"
             )
     return value
 

@@ -15,7 +15,7 @@ from minialex.layers.loss import Loss
 from minialex.shapes import is_whole, positive
 from minialex.training.pixels import most_of_pixels, warn_of_scale
 from minialex.training.schedules import Constant, make_schedule
-from minialex.words import counted, nearest
+from minialex.words import a_or_an, counted, nearest
 
 F = TypeVar("F", bound=Callable)
 BATCH_SIZE = 64
@@ -98,7 +98,7 @@ def given_batches(
 def check_model(model, function: str) -> None:
     """Raise TypeError for what is no network, as a class or a function that makes one."""
     if not isinstance(model, Layer):
-        made = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        made = f"the class {model.__name__}" if isinstance(model, type) else a_or_an(type(model).__name__)
         raise TypeError(
             f"{function}: the model is {made}, not a network: mx.models.lenet5(), mx.Sequential(...)"
         )
@@ -109,7 +109,7 @@ def pair_of(pair, name: str):
     if isinstance(pair, (tuple, list)) and len(pair) == 2:
         return pair
     given = f"{type(pair).__name__} of {len(pair)}" if isinstance(pair, (tuple, list)) else _kind(pair)
-    raise TypeError(f"{name} is a {given}: with arrays it is a pair, {name}=(x, y)")
+    raise TypeError(f"{name} is {a_or_an(given)}: with arrays it is a pair, {name}=(x, y)")
 
 
 def labels_of(y, what: str = "y") -> np.ndarray:
@@ -184,7 +184,7 @@ def schedule_of(schedule, lr, epochs: int) -> Constant:
     """A schedule as it is; or by its name with a learning rate; or that rate throughout."""
     if isinstance(schedule, type) or not (schedule is None or isinstance(schedule, (str, Constant))):
         raise TypeError(
-            f'schedule is a {_kind(schedule)}: give a name, "cosine", with lr=; or one that is made, '
+            f'schedule is {a_or_an(_kind(schedule))}: give a name, "cosine", with lr=; or one that is made, '
             "mx.optim.Cosine(0.1, epochs=10)"
         )
     if isinstance(schedule, Constant):
@@ -205,12 +205,12 @@ def check_batches(schedule, **sets) -> None:
             else "mx.optim.Constant(0.02)"
         )
         raise TypeError(
-            f"fit: the schedule is a {_kind(schedule)}: give {hint}, or another of mx.optim. {WAYS}"
+            f"fit: the schedule is {a_or_an(_kind(schedule))}: give {hint}, or another of mx.optim. {WAYS}"
         )
     for name, batches in sets.items():
         order = "shuffled" if name == "train" else "in_order"
         if not hasattr(batches, order) and (batches is not None or name == "train"):
-            raise TypeError(f"fit: {name} is a {_kind(batches)}, not batches. {WAYS}")
+            raise TypeError(f"fit: {name} is {a_or_an(_kind(batches))}, not batches. {WAYS}")
 
 
 # ---- losses ----
@@ -221,7 +221,7 @@ def check_loss(loss) -> None:
     if isinstance(loss, type) and issubclass(loss, Layer):
         raise TypeError(f"loss is the class {loss.__name__}: write loss=mx.{loss.__name__}()")
     if not isinstance(loss, Loss):
-        given = repr(loss) if isinstance(loss, str) else f"a {_kind(loss)}"
+        given = repr(loss) if isinstance(loss, str) else a_or_an(_kind(loss))
         raise TypeError(
             f"loss is {given}: give a loss layer, loss=mx.SoftmaxCrossEntropy(); one of your own derives from "
             "minialex.layers.loss.Loss"
@@ -277,7 +277,7 @@ def _host(array, what):
             "brought to the network's device"
         )
     if not is_like_array(array):
-        raise TypeError(f"{what} is a {_kind(array)}, not an array")
+        raise TypeError(f"{what} is {a_or_an(_kind(array))}, not an array")
     try:
         return np.asarray(array)
     except ValueError as error:

@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import os
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable
@@ -30,6 +31,8 @@ class Description(argparse.RawDescriptionHelpFormatter):
     """
 
     def _fill_text(self, text, width, indent):
+        name = re.escape(Path(sys.argv[0]).name)
+        text = re.sub(rf"python examples/{name}", lambda _: this_program(), text)  # wherever it lies
         text = re.sub(r"(?<=\S) {4,}python ", r"\n    python ", textwrap.dedent(text).strip("\n"))
         return "\n".join(self._lines(text, width))
 
@@ -96,6 +99,11 @@ class Parser(argparse.ArgumentParser):
             hint = did_you_mean(str(value), choices)
             message = f"invalid choice: {value!r}{hint}; there are {', '.join(choices)}"
             raise argparse.ArgumentError(action, message)
+
+
+def this_program() -> str:
+    """How the running program was started, for messages that say how to start it again, as "python programs/one.py"."""
+    return f"python {shlex.quote(sys.argv[0])}"
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from minialex.devices.uploads import uploads
 from minialex.layers.layer import Array, Layer
 from minialex.training.arrays import BATCH_SIZE, given_batches, is_like_array, lent, said_with_shape
 from minialex.training.reports import Scores
+from minialex.words import a_or_an
 
 # Numbers that grow beyond bounds need no warnings from NumPy: the loop looks for them itself, and stops.
 QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
@@ -106,7 +107,7 @@ def _logits(model, batches, what="", of=None, **crops):
     """
     if not hasattr(batches, "in_order"):
         raise TypeError(
-            f"this takes batches, as mx.data.ArrayBatches(x, y, 64), not a {type(batches).__name__}"
+            f"this takes batches, as mx.data.ArrayBatches(x, y, 64), not {a_or_an(type(batches).__name__)}"
         )
     check_classes(model, batches)
     mode = model.training

@@ -52,7 +52,7 @@ from minialex.training.reader import load_reader, read_digit
 from minialex.training.reports import ErrorReport, Pace, Scores, SilentReport
 from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, SETTINGS, advice_when_spoiled
 from minialex.training.schedules import Constant, Plateau
-from minialex.words import counted
+from minialex.words import a_or_an, counted
 
 __all__ = [
     "BEST", "CHECKPOINT", "GOOD", "HISTORY", "MODEL", "SETTINGS", "evaluate", "evaluate_ten_crop", "fit", "fit_arrays",
@@ -88,7 +88,7 @@ def fit(model: Layer, *given, **options) -> list[dict]:
     if "x" in options or is_like_array(second):
         way = fit_arrays
     elif isinstance(second, type) or not hasattr(second, "step"):
-        kind = f"the class {second.__name__}" if isinstance(second, type) else f"a {type(second).__name__}"
+        kind = f"the class {second.__name__}" if isinstance(second, type) else a_or_an(type(second).__name__)
         raise TypeError(f"fit: after the model comes {kind if second is not None else 'nothing'}. {WAYS}")
     else:
         way = fit_batches

@@ -19,7 +19,8 @@ def newest_run() -> Path:
     if not models:
         raise FileNotFoundError(
             f"there are no trained weights under runs/, nor those of another run of LeNet-5 in {Path.cwd()} or up to "
-            "two folders deep in it: run python examples/lenet_mnist.py first, or name a run's folder by --weights"
+            "two folders deep in it: train with lenet_mnist.py first (python -m minialex examples FOLDER "
+            "writes it), or name a run's folder by --weights"
         )
     return max(models, key=lambda model: model.stat().st_mtime).parent
 

@@ -18,7 +18,7 @@ from minialex.training.schedules import (
     settings_of,
     take_up,
 )
-from minialex.words import counted
+from minialex.words import a_or_an, counted
 
 __all__ = [
     "SGD", "Constant", "Cosine", "Cosines", "Plateau", "Step", "make_schedule", "settings_of", "take_up", "update",
@@ -70,7 +70,7 @@ class SGD:
         for at, p in enumerate(self.parameters):
             if not isinstance(p, Parameter):
                 raise TypeError(
-                    f"SGD: number {at} is a {type(p).__name__}, not a Parameter: SGD(model.parameters(), lr=...)"
+                    f"SGD: number {at} is {a_or_an(type(p).__name__)}, not a Parameter: SGD(model.parameters(), lr=...)"
                 )
             if first.setdefault(id(p), at) != at:
                 raise ValueError(

@@ -85,7 +85,7 @@ def doubt_of(weights, model) -> tuple[Doubt | None, str]:
     why = "belongs to other weights" if path.is_file() else "is not there"
     return None, (
         f"Whether it is a digit at all was judged by its share alone, which letters deceive: {path} {why}. "
-        "examples/lenet_mnist.py makes it at the end of a training; of a finished run with --resume."
+        "lenet_mnist.py makes it at the end of a training; of a finished run with --resume."
     )
 
 

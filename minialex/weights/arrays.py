@@ -18,7 +18,7 @@ import numpy as np
 from minialex.errors import CheckpointError
 from minialex.weights.opcodes import look_through
 from minialex.weights.reading import shown
-from minialex.words import counted
+from minialex.words import a_or_an, counted
 
 # How a pickle spells an array: NumPy since 2.0, and before; PyTorch since 0.4, and before.
 NUMPY_ARRAY = ("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct")
@@ -226,4 +226,4 @@ def text(name: Any) -> str:
             return name.decode("latin1")
         case str():
             return str(name)
-    raise ValueError(f"it has a {type(name).__name__} where a name should be")
+    raise ValueError(f"it has {a_or_an(type(name).__name__)} where a name should be")

@@ -14,6 +14,7 @@ from minialex.weights.grouped import put, scatter, whole_shape
 from minialex.weights.record import check_record, read_record, why_other
 from minialex.weights.seal import VELOCITY
 from minialex.weights.unpickle import read_npy, read_state_dict
+from minialex.words import a_or_an
 
 # Where torchvision's AlexNet keeps what is conv1 to fc8 here.
 TORCHVISION = {
@@ -133,7 +134,7 @@ def read_bvlc(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     layers = read_npy(path)
     if not isinstance(layers, dict):
-        raise CheckpointError(f"{path} should hold a dict of layers, not a {type(layers).__name__}")
+        raise CheckpointError(f"{path} should hold a dict of layers, not {a_or_an(type(layers).__name__)}")
     arrays = {}
     for name, layer in layers.items():
         match layer:

@@ -8,7 +8,7 @@ from minialex.devices.device import device_of, to_numpy, transfer
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_different
 from minialex.layers.parameter import Buffer, Parameter
-from minialex.words import counted
+from minialex.words import a_or_an, counted
 
 Named = tuple[str, Parameter | Buffer]  # as `named_parameters()` and `named_buffers()` give them
 
@@ -59,7 +59,7 @@ def gather(named: list[Named], values: list[Array]) -> dict[str, np.ndarray]:
 def scatter(named: list[Named], arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Whole arrays by name -> the one, or the part, that belongs to each parameter; names and shapes must fit."""
     if not isinstance(arrays, Mapping):
-        raise TypeError(f"arrays with names are needed, a dict; this is a {type(arrays).__name__}")
+        raise TypeError(f"arrays with names are needed, a dict; this is {a_or_an(type(arrays).__name__)}")
     check_different(named, "import")
     wanted = {name: whole_shape(p) for name, p in named}
     problems = [f"{name} is missing" for name in wanted if name not in arrays]

@@ -89,7 +89,9 @@ def test_letters_are_upright_and_counted_from_zero(sets, tmp_path):
 def test_load_mnist_says_whose_files_it_was_given(sets, tmp_path, other):
     write(sets[other], tmp_path)
     told = rf"train-images-idx3-ubyte\.gz is not MNIST's but {SETS[other].title}'s, by its MD5\. Load it with mx\.data"
-    with pytest.raises(DataError, match=told + rf'\.load\("{other}"\), or .*--dataset {other}\.$'):
+    with pytest.raises(
+        DataError, match=told + rf'\.load\("{other}", ".*"\), or .*--dataset {other} --data-dir .*\.$'
+    ):
         mnist.load_mnist(tmp_path, download=False)
 
 
@@ -101,10 +103,28 @@ def test_files_of_another_set_are_passed_over_and_named(sets, tmp_path, asked, t
     with pytest.raises(FileNotFoundError) as told:
         load(asked, tmp_path, download=False)
     assert f"{SETS[asked].title} is incomplete. Missing: train-images-idx3-ubyte, " in str(told.value)
-    assert f"{tmp_path / 'train-images-idx3-ubyte'} is {SETS[there].title}'s. Load it with" in str(told.value)
+    assert str(told.value).count("Load it with") == 1
+    assert f"{tmp_path / 'train-images-idx3-ubyte'}, train-labels" in str(told.value)
+    assert f' are {SETS[there].title}\'s. Load it with mx.data.load("{there}", "{tmp_path}")' in str(
+        told.value
+    )
+    assert f"--dataset {there} --data-dir {tmp_path}." in str(told.value)
     assert "MINIALEX_DATA" in str(told.value)
     write(sets[asked], tmp_path / asked)
     assert_is(load(asked, tmp_path, download=False), asked, sets[asked])
+
+
+@pytest.mark.parametrize("name", ["mnist", "kmnist"])
+def test_a_folder_that_is_not_there_is_named_and_not_made(monkeypatch, tmp_path, name):
+    monkeypatch.setattr(
+        mnist, "_fetch_from_any", lambda *_: (_ for _ in ()).throw(DownloadFailed("no mirror"))
+    )
+    nowhere = tmp_path / "mistyped" / "folder"
+    with pytest.raises(FileNotFoundError, match=f"^There is no folder {nowhere}: is it spelt right"):
+        load(name, nowhere, download=False)
+    with pytest.raises(DownloadFailed, match=f"^There is no folder {nowhere}: is it spelt right"):
+        load(name, nowhere)
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_one_folder_may_hold_all_sets(sets, tmp_path):
@@ -273,7 +293,7 @@ def test_without_a_network_the_ways_out_are_told(sets, serve, tmp_path):
         f"put them into {tmp_path / 'kmnist'}",
         "MINIALEX_DATA",
         f"{tmp_path}",
-        "is MNIST's",
+        "are MNIST's",
     ):
         assert way_out in str(told.value)
     assert "draws its digits" not in str(told.value)

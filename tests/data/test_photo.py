@@ -364,10 +364,17 @@ def test_an_array_that_is_no_picture_is_a_data_error():
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_a_blank_picture_is_named_with_what_to_do(tmp_path, level):
+def test_an_empty_picture_is_called_empty_with_what_to_do(tmp_path, level):
     Image.new("L", (50, 50), level).save(tmp_path / "blank.png")
-    with pytest.raises(DataError, match=r"blank\.png shows no digit: .* of 255 levels\. Use a darker pen"):
+    with pytest.raises(DataError, match=r"blank\.png shows no digit: it is empty, .*\. Use a darker pen"):
         digit_from_picture(tmp_path / "blank.png")
+
+
+def test_the_levels_of_a_faint_picture_are_told():
+    paper = np.full((50, 50), 200, np.uint8)
+    paper[20:30, 20:30] = 188
+    with pytest.raises(DataError, match=r"shows no digit: nothing in it .* by more than 12 of 255 levels"):
+        digit_from_picture(paper)
 
 
 def test_blank_paper_in_uneven_light_is_blank():

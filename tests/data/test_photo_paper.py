@@ -58,6 +58,51 @@ def test_paper_on_a_table_is_found_and_laid_flat(table, turn):
     assert difference(prepared.image, TALLER) < 8
 
 
+def in_a_hard_shadow(picture, light=0.72, slant=0.4, place=0.42):
+    """All that lies beyond a slanted straight edge gets a part of the light."""
+    array = np.asarray(picture).astype(np.float32)
+    y, x = np.indices(array.shape[:2])
+    beyond = x + slant * y > place * (array.shape[1] + slant * len(array))
+    return Image.fromarray(np.uint8(array * np.where(beyond, light, 1)[..., None]))
+
+
+@pytest.mark.parametrize("light", [0.5, 0.72])
+@pytest.mark.parametrize("turn", [3, -12, 25])
+@pytest.mark.parametrize("table", [WOOD, WALNUT, (20, 20, 20)], ids=["wood", "walnut", "dark"])
+def test_a_hard_shadow_across_paper_and_table_is_no_ink(table, turn, light):
+    straight = digit_from_picture(on_a_table(table, turn, (700, 700)))
+    prepared = digit_from_picture(in_a_hard_shadow(on_a_table(table, turn, (700, 700)), light))
+    assert said(prepared, "found the paper on the table")
+    assert difference(prepared.image, straight.image) < 8
+
+
+@pytest.mark.parametrize("turn", [-12, 3])
+def test_what_was_done_about_a_hard_shadow_is_said(turn):
+    prepared = digit_from_picture(in_a_hard_shadow(on_a_table(WALNUT, turn, (700, 700))))
+    assert said(prepared, "in a shadow with a straight edge")
+
+
+@pytest.mark.parametrize("turn", [0, 4, -9])
+def test_without_a_shadow_none_is_taken_out(turn):
+    assert not said(digit_from_picture(on_a_table(WOOD, turn)), "straight edge")
+
+
+@pytest.mark.parametrize("wide", [3, 8, 20])
+@pytest.mark.parametrize("level", [60, 170])
+def test_a_line_across_the_page_is_no_shadow(wide, level):
+    page = a_seven(600, 600, 240, 30, 40)
+    ImageDraw.Draw(page).line([(0, 500), (600, 530)], fill=level, width=wide)
+    assert not said(digit_from_picture(page), "straight edge")
+
+
+def test_ink_as_broad_as_paper_is_doubted_and_what_to_do_is_said():
+    round_thing = Image.new("RGB", (400, 300), WALNUT)
+    ImageDraw.Draw(round_thing).ellipse([100, 60, 270, 230], fill=(240, 240, 240))
+    prepared = digit_from_picture(round_thing)
+    assert said(prepared, "no paper was found")
+    assert prepared.doubt.endswith("cut the picture to the paper")
+
+
 def test_a_patterned_table_is_no_ink():
     squares = np.kron(np.indices((14, 12)).sum(axis=0) % 2, np.ones((50, 50)))
     table = np.where(squares[..., None] > 0, [170, 60, 60], [60, 90, 150]).astype(np.uint8)
@@ -186,6 +231,7 @@ def test_a_strip_that_is_all_ink_is_a_1(width):
     assert np.ptp(np.flatnonzero(prepared.image.any(axis=1))) + 1 == 20
     assert np.ptp(np.flatnonzero(prepared.image.any(axis=0))) + 1 <= 7
     assert said(prepared, "cropped to its ink")
+    assert said(prepared, f"cropped to the ink, {width}x60 of {width}x60 pixels")
 
 
 @pytest.mark.parametrize(("first", "last", "width"), [(3, 10, 14), (1, 8, 10), (5, 18, 24)])

@@ -32,7 +32,7 @@ from minialex.data.loader import PictureBatches
 from minialex.devices.device import cuda_count
 from minialex.training import exit_runs, picture_settings, run_pictures, runs
 from minialex.training.checkpoint import load_checkpoint, save_checkpoint
-from minialex.training.command_line import friendly
+from minialex.training.command_line import friendly, this_program
 from minialex.weights import files, seal
 
 PROGRAM = EXAMPLES / "alexnet_imagenet.py"
@@ -377,7 +377,7 @@ def test_without_data_it_draws_pictures_and_says_how_to_run_the_real_thing(
     assert result.status == 0, result
     assert asked == [(Path("runs", "drawn-pictures-72"), 72)]
     assert "This was a small AlexNet: the same two towers with a quarter of the maps" in result.out
-    assert "python examples/alexnet_imagenet.py /data/imagenet\n" in result.out
+    assert f"{this_program()} /data/imagenet\n" in result.out
     program("--resume", Path("runs", "alexnet"), "--epochs", 2)
     assert len(asked) == 2
 

@@ -96,7 +96,7 @@ def test_what_makes_no_branches_is_refused():
         mx.Branches({"a": mx.Identity()}, "sum")
     with pytest.raises(TypeError, match="takes its paths by name, a dict; this is a list"):
         mx.Branches([mx.Identity()])
-    with pytest.raises(TypeError, match="Branches: a is a int, not a layer"):
+    with pytest.raises(TypeError, match="Branches: a is an int, not a layer"):
         mx.Branches({"a": 3})
     with pytest.raises(TypeError, match=r"Branches: a is the class ReLU: write ReLU\(\.\.\.\)"):
         mx.Branches({"a": mx.ReLU})

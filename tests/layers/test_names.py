@@ -553,7 +553,7 @@ def test_a_childs_name_that_is_no_text_is_refused():
         def children(self):
             return dict(enumerate(self.order()))
 
-    with pytest.raises(TypeError, match=r"a layer inside it is called 0, a int: use a text"):
+    with pytest.raises(TypeError, match=r"a layer inside it is called 0, an int: use a text"):
         mx.Sequential(body=Counted())
 
 

@@ -115,7 +115,7 @@ def test_pictures_that_make_no_sense_are_refused_as_by_fit(name, change, error, 
         ([0.0] * 10, DtypeMismatch, "labels are whole numbers, the classes from 0"),
         ([0] * 9 + [3], ValueError, "out of range"),
         ([0] * 9 + [-1], ValueError, "out of range"),
-        (ArrayBatches([1], [1], 1), TypeError, "y is a ArrayBatches, not an array"),
+        (ArrayBatches([1], [1], 1), TypeError, "y is an ArrayBatches, not an array"),
     ],
 )  # fmt: skip
 def test_labels_that_make_no_sense_are_refused_as_by_fit(name, labels, error, message):

@@ -409,7 +409,7 @@ def test_what_cannot_be_traced_is_refused_with_what_to_do():
         trace(plain, x, [1], grad_y=x)
     with pytest.raises(ValueError, match="SoftmaxCrossEntropy is a loss: give labels"):
         trace(mx.SoftmaxCrossEntropy(), x)
-    with pytest.raises(TypeError, match="trace takes a layer or a network, not a ndarray"):
+    with pytest.raises(TypeError, match="trace takes a layer or a network, not an ndarray"):
         trace(x, plain)
     with pytest.raises(TypeError, match="not the class ReLU"):
         trace(mx.ReLU, x)

@@ -207,3 +207,10 @@ def test_a_number_is_finite_and_not_negative(bad):
     with pytest.raises(argparse.ArgumentTypeError, match=f"a number >= 0 is needed, not '{bad}'"):
         command_line.number(bad)
     assert command_line.number("1e-3") == 0.001
+
+
+def test_help_names_the_program_as_it_was_started(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["my programs/one.py"])
+    text = command_line.Parser(description="Do it.    python examples/one.py --fast").format_help()
+    assert "python 'my programs/one.py' --fast" in text
+    assert "examples/" not in text

@@ -250,7 +250,7 @@ def test_another_model_is_left_as_it_was_and_told_why(tmp_path, model, message):
         ),
         ({"conv1": "weights"}, "something that is no array: "),
         ({"conv1": 3}, "something that is no array: int"),
-        ({3: np.zeros(3)}, "a int where a name should be"),
+        ({3: np.zeros(3)}, "an int where a name should be"),
         ({"conv1": [np.array(["a"])]}, "an array of .*; only numbers are admitted"),
         ({"conv1": [np.zeros(2, dtype="f4,f8")]}, "an array of .*; only numbers are admitted"),
         ({"conv1": [np.array([None, 1], dtype=object)]}, "an array of .O8?; only numbers are admitted"),

@@ -4,6 +4,7 @@ import numpy as np
 
 from minialex.devices.device import Device, device_of, is_array, transfer
 from minialex.errors import DeviceMismatch
+from minialex.words import a_or_an
 
 
 class OnDevice(np.lib.mixins.NDArrayOperatorsMixin):
@@ -102,7 +103,7 @@ def sender(devices):
 
     def send(array, number):
         if not isinstance(array, OnDevice):
-            raise TypeError(f"send takes an array of a device, not a {type(array).__name__}")
+            raise TypeError(f"send takes an array of a device, not {a_or_an(type(array).__name__)}")
         return OnDevice(transfer(array.array, devices[number]))
 
     return send

@@ -28,6 +28,7 @@ from minialex.layers import (
     Subsampling,
     Tanh,
 )
+from minialex.words import a_or_an
 
 
 def layer_of(ours: type, forward: Callable, backward: Callable) -> type:
@@ -58,7 +59,7 @@ def taken(layer, result, like, what: str, shape=None):
     """What a function returned, as an array of the dtype and, if told, the shape that it must have."""
     shape = like.shape if shape is None else shape
     if not is_array(result):
-        raise TypeError(f"{layer}: your {what} is a {type(result).__name__}, not an array")
+        raise TypeError(f"{layer}: your {what} is {a_or_an(type(result).__name__)}, not an array")
     if result.shape != shape:
         raise ValueError(f"{layer}: your {what} has shape {result.shape}, where {shape} is wanted")
     if result.dtype.kind not in "biuf":
@@ -73,7 +74,7 @@ def parts(layer, result, names: str):
     names = names.split()
     if not isinstance(result, (tuple, list)) or len(result) != len(names):
         raise TypeError(
-            f"{layer}: your function returns {', '.join(names)}; this is a {type(result).__name__}"
+            f"{layer}: your function returns {', '.join(names)}; this is {a_or_an(type(result).__name__)}"
         )
     return result
 

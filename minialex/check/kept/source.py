@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from minialex.words import a_or_an
+
 LIBRARIES = ("numpy", "minialex")
 FEW = 1000  # numbers of an array that is written out
 
@@ -334,4 +336,4 @@ def _kind(value):
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
     name = type(value).__name__
-    return f"an {name}" if name[0] in "aeiouAEIOU" else f"a {name}"
+    return a_or_an(name)
