@@ -339,9 +339,8 @@ def test_im2col_and_col2im_are_a_pair():
 
 
 def test_catches_names_what_it_has():
-    with pytest.raises(
-        ValueError, match=r"nothing called 'pool'; it has add_backward, .*im2col.*maxpool, rbf, relu, sgd"
-    ):
+    words = r"nothing called 'pool' \(did you mean maxpool\?\); it has add_backward, .*im2col.*maxpool, rbf, relu, sgd"
+    with pytest.raises(ValueError, match=words):
         check.catches(relu_test, of="pool")
     with pytest.raises(TypeError, match="tries a test, a function; this is True"):
         check.catches(True, of="relu")

@@ -406,7 +406,9 @@ def test_feature_maps_show_the_layers_that_are_asked_for_with_their_types():
 
 
 def test_feature_maps_name_a_layer_that_is_not_there(rng):
-    with pytest.raises(ValueError, match="no layer 'conv7'; the model has conv, relu"):
+    with pytest.raises(
+        ValueError, match=r"no layer 'conv7' \(did you mean conv\?\); the model has conv, relu"
+    ):
         plot.feature_maps(small_model(), picture(rng), layers=["conv", "conv7"])
 
 
