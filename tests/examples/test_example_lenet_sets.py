@@ -141,7 +141,7 @@ def test_a_folder_without_the_set_is_named(program, folder):
     result = program(*TINY, "--dataset", "kmnist", "--data-dir", folder / "data" / "mnist", data=False)
     assert result.status == 1
     assert f"KMNIST is not in {folder / 'data' / 'mnist'}, and could not be fetched." in result.err
-    assert "train-images-idx3-ubyte.gz is MNIST's. Load it with" in result.err
+    assert "t10k-labels-idx1-ubyte.gz are MNIST's. Load it with" in result.err
 
 
 def test_1998s_codes_are_for_ten_classes(program, folder):
