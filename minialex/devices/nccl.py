@@ -3,6 +3,8 @@
 Not run yet: no machine with two GPUs has been at hand. What can be tested without one is tested with a stand-in.
 """
 
+import importlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +21,7 @@ class Nccl:
     def __init__(self, device: Device, number: int, size: int, from_first: Callable[[Any], Any]):
         self.device = device
         with device:
-            nccl = device.xp.cuda.nccl
+            nccl = module_of(device)
             self._comm = nccl.NcclCommunicator(size, from_first(nccl.get_unique_id()), number)
             self._kinds = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
             self._add = nccl.NCCL_SUM
@@ -28,10 +30,7 @@ class Nccl:
     @staticmethod
     def is_there(device: Device) -> bool:
         """Has this CuPy NCCL? Its wheels find it where the package nvidia-nccl-cu12 (or -cu13) is installed."""
-        try:
-            return device.kind == "cuda" and bool(device.xp.cuda.nccl.available)
-        except (AttributeError, ImportError):
-            return False
+        return device.kind == "cuda" and bool(getattr(module_of(device), "available", False))
 
     def begin_sum(self, array: Any) -> Any:
         """Begin to replace an array by its sum over all GPUs; what it returns is for `finish`."""
@@ -48,3 +47,13 @@ class Nccl:
         """What the computing stream does from here on comes after the sum."""
         with self.device:
             self.device.xp.cuda.get_current_stream().wait_event(done)
+
+
+def module_of(device: Device) -> Any:
+    """CuPy's module for NCCL, None where it has none. To import it warns where the library itself is missing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return importlib.import_module(f"{device.xp.__name__}.cuda.nccl")
+        except ImportError:
+            return None

@@ -79,6 +79,13 @@ class Alone:
         return "a request"
 
 
+@pytest.fixture(autouse=True)
+def of_the_stand_in(monkeypatch):
+    monkeypatch.setattr(
+        "minialex.devices.nccl.module_of", lambda device: getattr(device.xp.cuda, "nccl", None)
+    )
+
+
 BOTH, NEITHER = {"straight": True, "nccl": True}, {"straight": False, "nccl": False}
 
 

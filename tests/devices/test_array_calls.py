@@ -48,12 +48,6 @@ OF_CUPY = """
     cuda.alloc_pinned_memory(_)
     cuda.get_current_stream()
     cuda.get_elapsed_time(_, _)
-    cuda.nccl.NCCL_FLOAT32
-    cuda.nccl.NCCL_FLOAT64
-    cuda.nccl.NCCL_SUM
-    cuda.nccl.NcclCommunicator(_, _, _)
-    cuda.nccl.available
-    cuda.nccl.get_unique_id()
     cuda.runtime.getDeviceCount()
     cuda.runtime.getDeviceProperties(_)
     get_default_memory_pool()
@@ -283,7 +277,6 @@ def asked_of_cupy():
             )
             if name is None or name in {
                 "cuda",
-                "cuda.nccl",
                 "cuda.runtime",
                 "ndarray",
                 *NAMES["function"].split(),
