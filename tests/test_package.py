@@ -91,13 +91,13 @@ def in_a_fresh_python(code, *options, **environment):
 
 
 def test_minialex_costs_at_most_half_of_what_numpy_does(tmp_path):
-    """Of processor time in one process, the least of five: what else a machine does only adds. Measured: a sixth."""
+    """Of processor time in one process, the least of ten: what else a machine does only adds. Measured: a sixth."""
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
     in_a_fresh_python("import minialex", **compiled)  # from here on both have their compiled files
     clock = "time.process_time()"
     code = f"import time; a = {clock}; import numpy; b = {clock}; import minialex; print(({clock} - b) / (b - a))"
     one_thread = {"OPENBLAS_NUM_THREADS": "1"}  # others would spin beside what is measured
-    assert min(float(in_a_fresh_python(code, **compiled, **one_thread)) for _ in range(5)) <= 0.5
+    assert min(float(in_a_fresh_python(code, **compiled, **one_thread)) for _ in range(10)) <= 0.5
 
 
 @pytest.mark.parametrize(
