@@ -67,10 +67,8 @@ class Cluster(Alone):
     @contextmanager
     def at_work(self, model: Layer, batches: Any, optimizer: SGD) -> Iterator[None]:
         """Inside of this, `step` can be called with what `batches`, this process's share, gives."""
-        self._batches, self._dropouts = (
-            batches,
-            [one for one in all_layers(model) if isinstance(one, Dropout)],
-        )
+        self._batches = batches
+        self._dropouts = [one for one in all_layers(model) if isinstance(one, Dropout)]
         with ExitStack() as stack:
             self._norms = stack.enter_context(over_processes(model, self.group))
             self._sums = stack.enter_context(GradientSums(self.group, model, self.bucket, self.overlap))
@@ -80,9 +78,7 @@ class Cluster(Alone):
             finally:
                 for layer in self._dropouts:
                     layer.first = 0
-            if shared := getattr(
-                batches, "shared", None
-            ):  # what all have met is told to whose batches these are
+            if shared := getattr(batches, "shared", None):  # whose batches these are hears what all have met
                 for files in self.group.gather(batches.bad_files):
                     shared.bad_files |= files
 

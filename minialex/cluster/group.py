@@ -14,7 +14,7 @@ from minialex.devices.device import device_of, to_numpy
 from minialex.errors import ClusterError
 
 PATIENCE_S = 600.0  # that long one process waits for the others, before it takes them for dead
-NAP_S = 1e-4  # between two looks, where a wait has become long
+NAP_S = 1e-4  # between two looks at whether the others come to the end
 HOW_TO = (
     "mpi4py is needed, and an MPI below it: where your site has one (module load openmpi), "
     'pip install "minialex[cluster]"; on one machine alone, pip install "minialex[cluster-local]", which brings MPICH'

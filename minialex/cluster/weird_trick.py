@@ -30,12 +30,8 @@ from minialex.training.evaluation import scores_of
 from minialex.training.optim import SGD
 from minialex.words import check_choice, counted
 
-BETWEEN = (
-    ReLU,
-    Tanh,
-    Sigmoid,
-    Dropout,
-)  # what may stand between fully connected layers: a unit's matter alone
+# What may stand between fully connected layers: a unit's matter alone.
+BETWEEN = (ReLU, Tanh, Sigmoid, Dropout)
 
 
 def in_two(model: Sequential) -> tuple[dict[str, Layer], dict[str, Layer]]:
@@ -85,9 +81,8 @@ class SharedUnits:
     def __init__(self, group: Group, layers: dict[str, Layer]):
         self.group = group
         self.widths: dict[str, int] = {}  # of what goes into a layer, over all processes
-        self.exchanged: list[
-            tuple[Parameter, Parameter, slice, list[int]]
-        ] = []  # whole, our rows, which, all's sizes
+        # The whole, our rows of it, which rows these are, how many each process has.
+        self.exchanged: list[tuple[Parameter, Parameter, slice, list[int]]] = []
         self.before: dict[str, Layer] = {}
         self.parts: list[tuple[dict[str, Layer], list[int]]] = []
         first = next(layer for layer in layers.values() if isinstance(layer, Linear))
