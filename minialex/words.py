@@ -1,6 +1,5 @@
 """Words of messages: how many of what, how long, how much memory, and what may have been meant by a misspelt name."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -30,6 +29,8 @@ def nearest(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6)
     >>> nearest("magic", ["paper", "caffenet"])
     []
     """
+    import difflib  # here: for a mistake only
+
     folded: dict[str, str] = {}
     for one in known:
         folded.setdefault(one.casefold(), one)

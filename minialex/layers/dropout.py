@@ -92,7 +92,9 @@ class Dropout(Layer):
         self.step, self.key = int(counters["step"]), self.key or self.name
 
 
-def rows_from(first: int, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def rows_from(
+    first: int, rng: "np.random.Generator", shape: tuple[int, ...]
+) -> np.ndarray:  # in quotes: see init.py
     """float32 rows of this shape: those that `rng` draws after `first` others, which are not drawn for it.
 
     Its generator makes 64 bits at a time, two numbers, and can be told to go on.
