@@ -68,7 +68,7 @@ from minialex.training.optim import SGD
 from minialex.words import did_you_mean
 
 if TYPE_CHECKING:
-    from minialex import check, cluster, data, models, naive, plot, weights
+    from minialex import check, claims, cluster, data, models, naive, plot, weights
     from minialex.check import strategies
     from minialex.check.gradient import gradcheck
     from minialex.layers import init
@@ -90,13 +90,13 @@ __all__ = [
     "ExitLoss", "Exits", "Flatten", "FolderInUse", "Gate", "Gather", "GlobalAvgPool2D", "Identity", "Layer",
     "Linear", "LocalResponseNorm", "MAPLoss", "MaxPool2D", "Model", "NotFinite", "Parameter", "ReLU", "SameMapNorm",
     "Scale", "Sequential", "Sigmoid", "SoftmaxCrossEntropy", "Subsampling", "TableConv2D", "Tanh", "Towers",
-    "allocations", "anatomy", "array_module", "check", "checkpoint", "cluster", "data", "device_of", "gradcheck",
-    "init", "leaving", "load", "models", "naive", "neighbours", "optim", "place", "plot", "save", "strategies",
-    "summary", "textbook", "timeline", "to_numpy", "trace", "train", "transfer", "weights",
+    "allocations", "anatomy", "array_module", "check", "checkpoint", "claims", "cluster", "data", "device_of",
+    "gradcheck", "init", "leaving", "load", "models", "naive", "neighbours", "optim", "place", "plot", "save",
+    "strategies", "summary", "textbook", "timeline", "to_numpy", "trace", "train", "transfer", "weights",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is first used.
-_ROOMS = {name: name for name in "check cluster data models naive plot weights".split()}
+_ROOMS = {name: name for name in "check claims cluster data models naive plot weights".split()}
 _ROOMS |= {"checkpoint": "training.checkpoint", "init": "layers.init", "neighbours": "study.neighbours"}
 _ROOMS |= {"optim": "training.optim", "strategies": "check.strategies", "timeline": "study.timeline"}
 _ROOMS |= {"anatomy": "study.anatomy", "leaving": "study.leaving", "train": "training.loop"}

@@ -151,11 +151,11 @@ def lines(series, xlabel="", ylabel="", title=None, logy=False, path=None) -> Pi
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid(True)
     axes.margins(x=0.02)
-    _name_ends(axes, ends)
+    name_ends(axes, ends)
     return finished(figure, path)
 
 
-def _name_ends(axes, ends):
+def name_ends(axes, ends):
     """The lines' names to the right of the axes, at the heights of their ends, moved apart where they would touch."""
     axes.get_ylim()  # the limits are worked out when they are asked for
     to_axes = axes.transData + axes.transAxes.inverted()

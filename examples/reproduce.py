@@ -1,0 +1,87 @@
+"""What the papers claim, run here: an experiment by its name, judged by a protocol that was written before.
+
+    python examples/reproduce.py                          the experiments, and what each has found so far
+    python examples/reproduce.py overlap                  all of one, side by side on the cores there are; hours
+    python examples/reproduce.py overlap --quick          300 pictures, two seeds: does it run? in a minute
+
+Each run that has ended is kept; started again, the program goes on with those that have not. Nothing is judged before
+all are there. The protocol, what each run gave, the verdict and the figure are in examples/results/NAME.
+"""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from minialex import claims, plot
+from minialex.study.benchmarks import command_line
+from minialex.training.command_line import Parser, friendly, whole_number
+from minialex.training.lock import locked
+from minialex.weights import write_whole
+from minialex.words import check_choice
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def parse_arguments(argv=None):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("name", nargs="?", metavar="NAME", help=", ".join(claims.EXPERIMENTS))
+    add("--quick", action="store_true", help="a minute: 300 pictures, 2 epochs, 2 seeds; judges nothing")
+    add(
+        "--seeds",
+        type=whole_number(2),
+        metavar="N",
+        help="the first N alone; it is judged when all are there",
+    )
+    add("--output-dir", type=Path, help="default: examples/results/NAME; with --quick, runs/quick/NAME")
+    add("--processes", type=whole_number(1), metavar="N", help="runs side by side (default: the cores)")
+    return parser.parse_args(argv)
+
+
+def reproduce(args) -> None:
+    """One experiment, from where it was left."""
+    p = claims.Protocol.read(RESULTS / args.name / claims.PROTOCOL)
+    seeds = args.seeds or p.seeds
+    if seeds > p.seeds:
+        raise ValueError(f"--seeds {seeds}: the protocol of {args.name} has {p.seeds}, and was there first")
+    if args.quick:
+        p = claims.quick_version(p)
+        seeds = p.seeds
+    folder = args.output_dir or (Path("runs/quick") / args.name if args.quick else RESULTS / args.name)
+    experiment = claims.EXPERIMENTS[args.name](p)
+    claims.check_data(experiment)
+    claims.student_t(seeds)  # what the verdict will need, before hours are spent
+    with locked(folder):
+        claims.check_protocol(p, folder)
+        write_whole(folder / claims.PROTOCOL, (RESULTS / args.name / claims.PROTOCOL).read_bytes())
+        store = claims.Store(folder)
+        others = [] if args.quick else claims.stores_beside(folder, RESULTS)
+
+        def record():
+            found = claims.result_of(p, experiment, store, seeds, command_line("reproduce.py"), args.quick)
+            claims.write_result(folder, found)
+            return found
+
+        record()  # from here on the protocol stays as it is
+        claims.run(p, experiment, store, others, seeds, args.processes, tqdm)
+        found = record()
+    if found["mean"] is not None:
+        plot.claim(found, store.curves, path=folder / claims.FIGURE)
+    if found["finished"] and folder == RESULTS / args.name:
+        claims.raise_for_all(RESULTS)
+        found = claims.read_result(folder)
+    print(claims.in_a_line(found))
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    if args.name is None:
+        print(claims.table_of(RESULTS))
+        return
+    check_choice(args.name, claims.EXPERIMENTS, "experiment")
+    reproduce(args)
+
+
+if __name__ == "__main__":
+    friendly(main)

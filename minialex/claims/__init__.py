@@ -1,0 +1,26 @@
+"""What papers claim, run here by rules that were written down before; `examples/reproduce.py` is the program."""
+
+from minialex.claims import on_cifar, on_mnist
+from minialex.claims.pictures import check_data
+from minialex.claims.protocol import PROTOCOL, Protocol, quick_version
+from minialex.claims.results import (
+    all_results,
+    check_protocol,
+    in_a_line,
+    raise_for_all,
+    read_result,
+    result_of,
+    table_of,
+    write_result,
+)
+from minialex.claims.run import run, stores_beside
+from minialex.claims.store import FIGURE, Store
+from minialex.claims.verdicts import student_t
+
+EXPERIMENTS = on_mnist.EXPERIMENTS | on_cifar.EXPERIMENTS
+
+__all__ = [
+    "EXPERIMENTS", "FIGURE", "PROTOCOL", "Protocol", "Store", "all_results", "check_data", "check_protocol",
+    "in_a_line", "quick_version", "raise_for_all", "read_result", "result_of", "run", "stores_beside", "student_t",
+    "table_of", "write_result",
+]  # fmt: skip

@@ -1,0 +1,143 @@
+"""The result of an experiment, as JSON and in one line; and all of them together, in a table."""
+
+import json
+import math
+import statistics
+from datetime import date
+from pathlib import Path
+
+from minialex.claims import verdicts
+from minialex.claims.arm import Experiment
+from minialex.claims.compare import equal_seconds, judged, values_of
+from minialex.claims.protocol import PROTOCOL, Protocol
+from minialex.claims.store import RESULT, Store
+from minialex.errors import DataError
+from minialex.study.benchmarks import hardware, table, versions, write_record
+from minialex.words import counted
+
+NOT_YET = "not told before all runs are there"
+
+
+def result_of(
+    p: Protocol, experiment: Experiment, store: Store, seeds: int, command: str, quick: bool
+) -> dict:
+    """What there is. The verdict, and any mean, only once every seed of every arm has run: nobody looks before."""
+    rows = {name: {} for name in experiment.arms}
+    curves = {name: {} for name in experiment.arms}
+    for row in store.runs:
+        if row["seed"] < seeds:
+            rows[row["arm"]][row["seed"]] = row
+            curves[row["arm"]][row["seed"]] = store.curve(row)
+    done, of = sum(map(len, rows.values())), seeds * len(rows)
+    record = {
+        "name": p.name, "claim": p.claim, "source": p.source, "outcome": p.outcome, "little": p.little,
+        "finished": done == of and seeds == p.seeds and not quick, "runs": done, "of": p.seeds * len(rows),
+        "quick": quick, "protocol": p.digest, "seeds": seeds, "n": None, "mean": None, "low": None, "high": None,
+        "delta": p.delta or None, "verdict": NOT_YET,
+    }  # fmt: skip
+    if p.level or p.margin:
+        record |= {"level": p.level, "margin": p.margin}
+    if record["finished"] or (quick and done == of):
+        primary = judged(experiment.primary, rows, experiment.arms, p, p_raised=1.0)
+        record |= {name: primary[name] for name in primary if name != "verdict"}
+        record["verdict"] = primary["verdict"] if not quick else f"{counted(seeds, 'seed')}: none"
+        record["values"] = values_of(experiment.primary, rows, experiment.arms)
+        record["also"] = [judged(one, rows, experiment.arms, p) for one in experiment.also]
+        record["equal_seconds"] = equal_seconds(experiment.primary, curves)
+        record["means"] = {name: means_of(of_arm) for name, of_arm in rows.items()}
+    spent = [row["seconds"] for row in (*store.runs, *store.rates)]
+    return record | {
+        "rates": {name: next((row["rate"] for row in of_arm.values()), None) for name, of_arm in rows.items()},
+        "arms": {name: arm.settings for name, arm in experiment.arms.items()},
+        "settings": {"rates": p.rates, "rate_seeds": p.rate_seeds, "chosen_by": experiment.chosen_by},
+        "minutes": sum(spent) / 60, "command": command, "date": str(date.today()),
+        "versions": versions(), "hardware": hardware(),
+    }  # fmt: skip
+
+
+def means_of(rows: dict[int, dict]) -> dict[str, float]:
+    """Of each outcome that all of an arm's runs have."""
+    columns = [name for name in next(iter(rows.values())) if name not in ("arm", "settings", "seed")]
+    found = {name: [row[name] for row in rows.values()] for name in columns}
+    return {name: statistics.fmean(values) for name, values in found.items() if all(v == v for v in values)}
+
+
+def write_result(folder: Path, record: dict) -> None:
+    write_record(folder / RESULT, record)
+
+
+def read_result(folder: Path) -> dict | None:
+    """A folder's result; None where there is none. Raises DataError for one that is damaged."""
+    path = Path(folder) / RESULT
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf8"))
+    except ValueError as error:
+        raise DataError(
+            f"{path} is damaged ({error}): make it anew from the tables beside it, or delete it"
+        ) from error
+
+
+def check_protocol(p: Protocol, folder: Path) -> None:
+    """Raise ValueError where results are there that an other protocol was written for."""
+    record = read_result(folder)
+    if record and record["protocol"] != p.digest:
+        raise ValueError(
+            f"{folder / PROTOCOL} was changed after results were there: they belong to {record['protocol']}, it is "
+            f"{p.digest} now. A protocol comes before its results: put it back, or begin anew in another --output-dir"
+        )
+
+
+# ---- all together ----
+
+
+def all_results(root: Path) -> dict[str, dict | None]:
+    """The result of each experiment that has a protocol below a folder; None where nothing has run."""
+    return {path.parent.name: read_result(path.parent) for path in sorted(Path(root).glob(f"*/{PROTOCOL}"))}
+
+
+def raise_for_all(root: Path) -> list[str]:
+    """Judge each primary anew beside all others, by Holm's rule; the names whose verdict that changed.
+
+    What has not run counts as a p of 1, which makes the others' no smaller than they will be.
+    """
+    found = all_results(root)
+    told = {name: r for name, r in found.items() if r and r["finished"] and r.get("p") is not None}
+    raised = verdicts.holm([r["p"] for r in told.values()] + [1.0] * (len(found) - len(told)))
+    changed = []
+    for (name, record), p_raised in zip(told.items(), raised, strict=False):
+        least = record["delta"]
+        if record.get("margin"):
+            continue  # of a level, which no p decides
+        values = record["values"]
+        if "size" in record:
+            least = math.log(least)
+        verdict = verdicts.of_difference(values, least, p_raised)[1]
+        if (verdict, p_raised) != (record["verdict"], record["p_raised"]):
+            changed.append(name)
+            write_result(Path(root) / name, {**record, "verdict": verdict, "p_raised": p_raised})
+    return changed
+
+
+def table_of(root: Path) -> str:
+    """Claimed, found and judged, for each experiment that has a protocol."""
+    rows = []
+    for name, record in all_results(root).items():
+        if record is None or record["mean"] is None:
+            done = f"{record['runs']} of {record['of']} runs" if record else "not run"
+            rows.append([name, "", "", done, f"{record['minutes']:.0f}" if record else ""])
+            continue
+        found = f"{record['mean']:.3g} ({record['low']:.3g} to {record['high']:.3g})"
+        size = f"; the size {record['size']}" if "size" in record else ""
+        rows.append([name, found, str(record["n"]), record["verdict"] + size, f"{record['minutes']:.0f}"])
+    return table(["experiment", "found", "n", "verdict", "minutes"], rows)
+
+
+def in_a_line(record: dict) -> str:
+    """name: verdict, with what was found."""
+    if record["mean"] is None:
+        return f"{record['name']}: {record['runs']} of {record['of']} runs; {record['verdict']}"
+    found = f"{record['mean']:.3g} ({record['low']:.3g} to {record['high']:.3g}, n = {record['n']})"
+    size = f"; the size {record['size']}" if "size" in record else ""
+    return f"{record['name']}: {record['verdict']}{size}. {record['compared']} {found}"

@@ -1,0 +1,80 @@
+"""Runs side by side, one on each core, in processes of their own; in which order they end does not matter."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+
+from minialex.claims.arm import Arm
+from minialex.claims.training import train_once
+from minialex.devices.device import Device
+from minialex.devices.threads import cores
+
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+Job = tuple[str, Arm, int, float, bool]  # the arm's name, itself, seed, rate, is a rate being chosen?
+
+
+@contextmanager
+def workers(
+    count: int | None = None,
+) -> Iterator[Callable[[list[Job]], Iterator[tuple[Job, dict, list[dict]]]]]:
+    """A function that does jobs, and gives each job with its outcomes and curve as it ends.
+
+    count: of processes; left out, as many as there are cores. One: no process is started. When the block ends by an
+    error or Ctrl-C, what runs is stopped: a run that did not end leaves nothing.
+    """
+    count = count or cores()
+    if count == 1:
+        yield one_by_one
+        return
+    with one_thread_each():
+        pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=begin)
+        try:
+            yield lambda jobs: as_they_end(pool, jobs)
+            pool.shutdown()
+        except BaseException:
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def one_by_one(jobs):
+    for job in jobs:
+        yield job, *work(job)
+
+
+def as_they_end(pool, jobs):
+    open_jobs: dict[Future, Job] = {pool.submit(work, job): job for job in jobs}
+    while open_jobs:
+        done, _ = wait(open_jobs, return_when=FIRST_COMPLETED)
+        for one in done:
+            yield open_jobs.pop(one), *one.result()
+
+
+@contextmanager
+def one_thread_each():
+    """Processes that are started meanwhile find these in their environment, before they import NumPy."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def begin() -> None:
+    """In a new process: one thread, and whoever else wants the core goes first."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and stops all
+    Device("cpu").threads = 1
+    if hasattr(os, "nice"):
+        os.nice(5)
+
+
+def work(job: Job) -> tuple[dict, list[dict]]:
+    _, arm, seed, rate, choosing = job
+    return train_once(arm, seed, rate, choosing)
