@@ -1,4 +1,7 @@
-"""Experiments with four layers on 10,000 pictures of CIFAR-10. Each function reads like its protocol."""
+"""Experiments with four layers on 10,000 pictures of CIFAR-10. Each function reads like its protocol.
+
+Two of them have arms of LeNet-5 on 10,000 digits as well.
+"""
 
 from minialex.claims.arm import Arm, Difference, Experiment, Ratio, Same, Within
 from minialex.claims.protocol import Protocol
@@ -9,10 +12,19 @@ def four_layers(p: Protocol, **settings) -> Arm:
     return Arm("cifar10", "four-layers", pictures=p.pictures, epochs=p.epochs).but(**settings)
 
 
+LENET = Arm("mnist", "lenet", pictures=10_000)
+
+
 def relu_vs_tanh(p: Protocol) -> Experiment:
     """Epochs until a quarter of the training pictures is still wrong, at a constant rate."""
     race = four_layers(p, schedule="constant", until=25.0)
     deeper = race.but(middle=16)
+    digits = {
+        f"LeNet-5, {name}": LENET.but(
+            schedule="constant", epochs=p.epochs, until=1.0, activation=name.lower()
+        )
+        for name in ("ReLU", "tanh", "sigmoid")
+    }
     return Experiment(
         arms={
             "ReLU": race,
@@ -20,9 +32,15 @@ def relu_vs_tanh(p: Protocol) -> Experiment:
             "sigmoid": race.but(activation="sigmoid"),
             "ReLU, five layers": deeper,
             "tanh, five layers": deeper.but(activation="tanh"),
+            **digits,
         },
         primary=Ratio("ReLU", than="tanh"),
-        also=(Ratio("ReLU", than="sigmoid"), Ratio("ReLU, five layers", than="tanh, five layers")),
+        also=(
+            Ratio("ReLU", than="sigmoid"),
+            Ratio("ReLU, five layers", than="tanh, five layers"),
+            Ratio("LeNet-5, ReLU", than="LeNet-5, tanh"),
+            Ratio("LeNet-5, ReLU", than="LeNet-5, sigmoid"),
+        ),
     )
 
 
@@ -111,14 +129,16 @@ def augment(p: Protocol) -> Experiment:
 def schedules(p: Protocol) -> Experiment:
     """A rate that stays, falls in steps, falls when the held-out error stalls, or along a cosine."""
     cosine = four_layers(p)
-    arms = {name: cosine.but(schedule=name) for name in ("constant", "steps", "plateau")}
+    names = ("constant", "steps", "plateau", "cosine")
+    digits = {f"LeNet-5, {name}": LENET.but(epochs=p.epochs, schedule=name) for name in names}
     return Experiment(
-        arms={**arms, "cosine": cosine},
+        arms={name: cosine.but(schedule=name) for name in names} | digits,
         primary=Difference("steps", than="constant"),
         also=(
             Difference("plateau", than="constant"),
             Difference("cosine", than="constant"),
             Difference("cosine", than="steps"),
+            *(Difference(f"LeNet-5, {name}", than="LeNet-5, constant") for name in names[1:]),
         ),
     )
 
