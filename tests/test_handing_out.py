@@ -10,6 +10,7 @@ import pytest
 
 import minialex as mx
 from minialex import __main__ as program
+from minialex.claims import texts
 from minialex.commands import lessons, share
 from minialex.weights import files
 
@@ -192,7 +193,7 @@ def installed(tmp_path, monkeypatch):
     """A package without a clone around it."""
     package = tmp_path / "site" / "minialex"
     package.mkdir(parents=True)
-    monkeypatch.setattr(share, "PACKAGE", package)
+    monkeypatch.setattr(texts, "PACKAGE", package)
     return package
 
 

@@ -15,12 +15,13 @@ from minialex.claims.results import (
 )
 from minialex.claims.run import run, stores_beside
 from minialex.claims.store import FIGURE, Store
+from minialex.claims.texts import Found, found, in_markdown
 from minialex.claims.verdicts import student_t
 
 EXPERIMENTS = on_mnist.EXPERIMENTS | on_cifar.EXPERIMENTS
 
 __all__ = [
-    "EXPERIMENTS", "FIGURE", "PROTOCOL", "Protocol", "Store", "all_results", "check_data", "check_protocol",
-    "in_a_line", "quick_version", "raise_for_all", "read_result", "result_of", "run", "stores_beside", "student_t",
-    "table_of", "write_result",
+    "EXPERIMENTS", "FIGURE", "PROTOCOL", "Found", "Protocol", "Store", "all_results", "check_data", "check_protocol",
+    "found", "in_a_line", "in_markdown", "quick_version", "raise_for_all", "read_result", "result_of", "run",
+    "stores_beside", "student_t", "table_of", "write_result",
 ]  # fmt: skip

@@ -8,11 +8,11 @@ import time
 
 import numpy as np
 
-from minialex.claims.codes import binary_codes
 from minialex.data.loader import ArrayBatches
+from minialex.study import neighbours
 
 NEAR = 5  # pictures that are found for each
-ASKED = 1_000  # test pictures that others are looked for
+ASKED = 300  # test pictures that others are looked for
 CODE_BITS = 64
 BY_CHANCE = 90.0  # percent wrong of ten classes: before anything is learned, and where a run ran away
 ARRIVED = 1.5  # percent
@@ -38,7 +38,7 @@ def colour(model, pictures, prepare, curve, seed) -> dict[str, float]:
     not grey, from 0 to 1. apart: the difference of the halves' means. p: how many of 999 ways to deal the kernels out
     set them as far apart.
     """
-    kernels = model.conv1.weight.value.astype(np.float64)
+    kernels = model["conv1"].weight.value.astype(np.float64)
     grey = kernels.mean(axis=1, keepdims=True)
     shares = ((kernels - grey) ** 2).sum(axis=(1, 2, 3)) / (kernels**2).sum(axis=(1, 2, 3))
     half = len(shares) // 2
@@ -47,7 +47,7 @@ def colour(model, pictures, prepare, curve, seed) -> dict[str, float]:
     dealt = [
         abs(one[:half].mean() - one[half:].mean()) for one in (rng.permutation(shares) for _ in range(999))
     ]
-    return {"colour_apart": float(apart), "colour_p": (1 + sum(other >= apart for other in dealt)) / 1000}
+    return {"colour_apart": float(apart), "colour_p": (1 + int(np.sum(np.array(dealt) >= apart))) / 1000}
 
 
 def normaliser_spread(model, pictures, prepare, curve, seed) -> dict[str, float]:
@@ -64,54 +64,27 @@ def normaliser_spread(model, pictures, prepare, curve, seed) -> dict[str, float]
 
 
 def retrieval(model, pictures, prepare, curve, seed) -> dict[str, float]:
-    """Of the 5 training pictures that are nearest to a test picture, the percentage of its class; and seconds.
+    """Of the 5 test pictures that are nearest to a test picture, the percentage of its class; and seconds to find them.
 
-    Nearest by the distance of what the last layer reads, of codes of 64 bits made of it by an autoencoder, and of raw
-    pixels (Krizhevsky et al. 2012, section 6.1, and Krizhevsky and Hinton 2011 for the codes).
+    Nearest by what the last layer reads, by codes of 64 bits of that, from an autoencoder that saw the training
+    pictures alone, and by raw pixels (Krizhevsky et al. 2012, section 6.1).
     """
-    (x, labels), (asked, right) = pictures.train, (part[:ASKED] for part in pictures.test)
-    features = [last_features(model, prepare, part) for part in (x, asked)]
-    pixels = [part.reshape(len(part), -1).astype(np.float32) for part in (x, asked)]
-    codes = binary_codes(*features, bits=CODE_BITS, seed=seed)
-    found = {}
-    for name, (all_of_them, of_asked), search in [
-        ("features", features, by_distance), ("codes", codes, by_bits), ("pixels", pixels, by_distance)
-    ]:  # fmt: skip
+    (x, _), (others, labels) = pictures.train, pictures.test
+    inputs = [ArrayBatches(part, np.zeros(len(part), int), 250, prepare=prepare) for part in (x, others)]
+    seen, features = (neighbours.features(model, batches=batches, layer="flat") for batches in inputs)
+    coder = neighbours.BinaryCodes(CODE_BITS, seed)
+    coder.fit(seen, epochs=10)
+    found, asked = {}, np.arange(min(ASKED, len(labels)))
+    for name, rows, nearest in [
+        ("features", features, neighbours.nearest),
+        ("codes", coder.codes(features), neighbours.hamming),
+        ("pixels", others.reshape(len(others), -1).astype(np.float32), neighbours.nearest),
+    ]:
         began = time.process_time()
-        near = search(all_of_them, of_asked)
+        near = nearest(rows, asked, NEAR)
         found[f"seconds_{name}"] = time.process_time() - began
-        found[f"precision_{name}"] = 100 * float((labels[near] == right[:, None]).mean())
+        found[f"precision_{name}"] = 100 * float((labels[near] == labels[asked, None]).mean())
     return found
-
-
-def last_features(model, prepare, pictures) -> np.ndarray:
-    """What the last layer reads, (N, D)."""
-    *before, _ = model.eval().children().values()
-    rows = []
-    for x, _ in ArrayBatches(pictures, np.zeros(len(pictures), int), 250, prepare=prepare).in_order():
-        for layer in before:
-            x = layer.forward(x)
-        rows.append(x)
-    return np.concatenate(rows)
-
-
-def by_distance(of_all: np.ndarray, of_asked: np.ndarray) -> np.ndarray:
-    """The rows of the nearest, (asked, 5), nearest first: by |a|^2 - 2 a.b + |b|^2."""
-    squares = (of_all**2).sum(axis=1) - 2 * of_asked @ of_all.T
-    return nearest(squares)
-
-
-def by_bits(of_all: np.ndarray, of_asked: np.ndarray) -> np.ndarray:
-    """The same for bits packed into bytes: by how many of them differ."""
-    counts = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1).astype(np.uint8)
-    differ = sum(counts[one[None] ^ other[:, None]] for one, other in zip(of_all.T, of_asked.T, strict=True))
-    return nearest(differ)
-
-
-def nearest(distances: np.ndarray) -> np.ndarray:
-    near = np.argpartition(distances, NEAR - 1, axis=1)[:, :NEAR]
-    order = np.take_along_axis(distances, near, axis=1).argsort(axis=1, kind="stable")
-    return np.take_along_axis(near, order, axis=1)
 
 
 def reached(curve: list[dict], level: float | None) -> float:

@@ -6,24 +6,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import minialex as mx
+from minialex.claims.texts import folder_of
 from minialex.data.classes import a_few
 from minialex.weights import write_whole
 
 PATTERNS = {"lessons": ("[0-9][0-9]_*.ipynb", "solutions/*.py"), "examples": ("*.py", "results/**/*")}
-PACKAGE = Path(mx.__file__).parent
-
-
-def folder_of(room: str) -> Path:
-    """Where the lessons or the examples are: inside of an installed package, beside the package in a clone."""
-    inside, beside = PACKAGE / "share" / room, PACKAGE.parent / room
-    if inside.is_dir():
-        return inside
-    if beside.is_dir() and (PACKAGE.parent / "pyproject.toml").is_file():
-        return beside
-    raise FileNotFoundError(
-        f"the {room} are neither in {inside} nor in {beside}: install minialex again, from its wheel or from a clone"
-    )
 
 
 def files_of(room: str) -> dict[str, Path]:

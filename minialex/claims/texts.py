@@ -1,0 +1,83 @@
+"""What was found, for texts: read from the results that come with the package, so that the two cannot differ."""
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import minialex as mx
+from minialex.claims.protocol import PROTOCOL, Protocol
+from minialex.claims.results import all_results, read_result
+from minialex.words import check_choice
+
+PACKAGE = Path(mx.__file__).parent
+
+
+def folder_of(room: str) -> Path:
+    """Where the lessons or the examples are: inside of an installed package, beside the package in a clone."""
+    inside, beside = PACKAGE / "share" / room, PACKAGE.parent / room
+    if inside.is_dir():
+        return inside
+    if beside.is_dir() and (PACKAGE.parent / "pyproject.toml").is_file():
+        return beside
+    raise FileNotFoundError(
+        f"the {room} are neither in {inside} nor in {beside}: install minialex again, from its wheel or from a clone"
+    )
+
+
+@dataclass(frozen=True)
+class Found:
+    """A claim, and what came out here. Printed, it is a short text; `record` is all of result.json, or None."""
+
+    protocol: Protocol
+    record: dict | None
+
+    @property
+    def verdict(self) -> str:
+        return self.record["verdict"] if self.record and self.record["finished"] else "not run yet"
+
+    def __repr__(self) -> str:
+        p, record = self.protocol, self.record
+        lines = [f"Claimed: {p.claim} ({p.source})"]
+        if record and record["finished"]:
+            lines.append(f"Found: {numbers(record)}")
+            if p.little:
+                lines.append(f"Of {p.little}")
+        lines.append(f"Verdict: {self.verdict}.")
+        lines.append(f"Run it: python examples/reproduce.py {p.name}")
+        return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
+
+
+def found(name: str, root: Path | None = None) -> Found:
+    """What was found for the claim of that name. root: another folder of results than the package's.
+
+    Raises ValueError for an unknown name.
+
+    >>> mx.claims.found("overlap").protocol.delta
+    0.4
+    """
+    root = Path(root or folder_of("examples") / "results")
+    check_choice(name, all_results(root), "claim")
+    return Found(Protocol.read(root / name / PROTOCOL), read_result(root / name))
+
+
+def numbers(record: dict) -> str:
+    """What was compared, its mean, its interval, and of how many seeds.
+
+    >>> numbers({"compared": "test_error: a - b", "mean": 0.51, "low": 0.2, "high": 0.82, "n": 10})
+    'test_error: a - b, 0.51 (0.2 to 0.82; 10 seeds)'
+    """
+    interval = f"{record['low']:.3g} to {record['high']:.3g}; {record['n']} seeds"
+    return f"{record['compared']}, {record['mean']:.3g} ({interval})"
+
+
+def in_markdown(root: Path | None = None) -> str:
+    """The table of the README: what was claimed, found, judged."""
+    root = Path(root or folder_of("examples") / "results")
+    rows = ["| name | claim | found | verdict |", "|---|---|---|---|"]
+    for name in all_results(root):
+        one = found(name, root)
+        said = numbers(one.record) if one.record and one.record["finished"] else ""
+        rows.append(
+            f"| [`{name}`](examples/results/{name}) | {one.protocol.claim} | {said} | {one.verdict} |"
+        )
+    return "\n".join(rows)
