@@ -16,8 +16,8 @@ LENET = Arm("mnist", "lenet", pictures=10_000)
 
 
 def relu_vs_tanh(p: Protocol) -> Experiment:
-    """Epochs until a quarter of the training pictures is still wrong, at a constant rate."""
-    race = four_layers(p, schedule="constant", until=25.0)
+    """Epochs until 40 % of the training pictures are still wrong, at a constant rate."""
+    race = four_layers(p, schedule="constant", until=40.0)
     deeper = race.but(middle=16)
     digits = {
         f"LeNet-5, {name}": LENET.but(
