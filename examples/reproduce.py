@@ -50,28 +50,45 @@ def reproduce(args) -> None:
         seeds = p.seeds
     folder = args.output_dir or (Path("runs/quick") / args.name if args.quick else RESULTS / args.name)
     experiment = claims.EXPERIMENTS[args.name](p)
+    claims.check_fits(p, experiment.primary)
     claims.check_data(experiment)
     claims.student_t(seeds)  # what the verdict will need, before hours are spent
     with locked(folder):
         claims.check_protocol(p, folder)
-        write_whole(folder / claims.PROTOCOL, (RESULTS / args.name / claims.PROTOCOL).read_bytes())
         store = claims.Store(folder)
+        store.check_settings({name: arm.digest for name, arm in experiment.arms.items()})
+        before = claims.read_result(folder)
+        if before and before["finished"]:
+            seeds = p.seeds  # what was judged stays judged
+        write_whole(folder / claims.PROTOCOL, (RESULTS / args.name / claims.PROTOCOL).read_bytes())
         others = [] if args.quick else claims.stores_beside(folder, RESULTS)
 
         def record():
-            found = claims.result_of(p, experiment, store, seeds, command_line("reproduce.py"), args.quick)
+            beside = len(claims.all_results(RESULTS))
+            found = claims.result_of(
+                p, experiment, store, seeds, command_line("reproduce.py"), args.quick, beside
+            )
             claims.write_result(folder, found)
             return found
 
         record()  # from here on the protocol stays as it is
         claims.run(p, experiment, store, others, seeds, args.processes, tqdm)
         found = record()
-    if found["mean"] is not None:
-        plot.claim(found, store.curves, path=folder / claims.FIGURE)
-    if found["finished"] and folder == RESULTS / args.name:
-        claims.raise_for_all(RESULTS)
-        found = claims.read_result(folder)
+        changed = []
+        if found["finished"] and folder.resolve() == (RESULTS / args.name).resolve():
+            changed = claims.raise_for_all(RESULTS)  # others' verdicts as well
+            found = claims.read_result(folder)
+        if found["mean"] is not None:
+            draw(folder, found)
+    for name in changed:
+        if name != args.name:
+            draw(RESULTS / name, claims.read_result(RESULTS / name))
     print(claims.in_a_line(found))
+
+
+def draw(folder, found) -> None:
+    """The figure says the verdict, so it is drawn when that has changed."""
+    plot.claim(found, claims.Store(folder).curves, path=folder / claims.FIGURE)
 
 
 def main(argv=None):

@@ -1,6 +1,7 @@
 """What papers claim, run here by rules that were written down before; `examples/reproduce.py` is the program."""
 
 from minialex.claims import on_cifar, on_mnist
+from minialex.claims.compare import check_fits
 from minialex.claims.pictures import check_data
 from minialex.claims.protocol import PROTOCOL, Protocol, quick_version
 from minialex.claims.results import (
@@ -21,7 +22,7 @@ from minialex.claims.verdicts import student_t
 EXPERIMENTS = on_mnist.EXPERIMENTS | on_cifar.EXPERIMENTS
 
 __all__ = [
-    "EXPERIMENTS", "FIGURE", "PROTOCOL", "Found", "Protocol", "Store", "all_results", "check_data", "check_protocol",
-    "found", "in_a_line", "in_markdown", "quick_version", "raise_for_all", "read_result", "result_of", "run",
-    "stores_beside", "student_t", "table_of", "write_result",
+    "EXPERIMENTS", "FIGURE", "PROTOCOL", "Found", "Protocol", "Store", "all_results", "check_data", "check_fits",
+    "check_protocol", "found", "in_a_line", "in_markdown", "quick_version", "raise_for_all", "read_result",
+    "result_of", "run", "stores_beside", "student_t", "table_of", "write_result",
 ]  # fmt: skip

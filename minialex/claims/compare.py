@@ -16,10 +16,10 @@ def values_of(compared, rows: Rows, arms: dict[str, Arm]) -> list[float]:
     """A number for each seed that all its arms have: how much better, a ratio's logarithm, or the level."""
     sides = [rows[name] for name in compared.arms]
     seeds = sorted(set.intersection(*map(set, sides)))
-    if isinstance(compared, Level):
-        return [sides[0][seed][compared.outcome] for seed in seeds]
-    if isinstance(compared, Within):
-        return [sides[0][seed][compared.outcome] - sides[0][seed][compared.than] for seed in seeds]
+    if isinstance(compared, Level | Within):
+        than = compared.than if isinstance(compared, Within) else None
+        found = [[outcome_of(sides[0][seed], name) for name in (compared.outcome, than)] for seed in seeds]
+        return [value - (other if than else 0.0) for value, other in found]
     pairs = [
         [at_most(arms[name], rows[name][seed], compared.outcome) for name in compared.arms] for seed in seeds
     ]
@@ -29,9 +29,14 @@ def values_of(compared, rows: Rows, arms: dict[str, Arm]) -> list[float]:
 
 
 def at_most(arm: Arm, row: dict, outcome: str) -> float:
-    """An outcome; of a run that never arrived, the end of its time: the ratio becomes smaller by it, not larger."""
-    value = row[outcome]
+    """An outcome; of a run that never arrived, the end of its time. See verdicts.of_ratio for what is made of that."""
+    value = outcome_of(row, outcome)
     return float(arm.epochs) if outcome.startswith("epochs_to") and math.isnan(value) else value
+
+
+def outcome_of(row: dict, outcome: str) -> float:
+    """nan where a run that ran away has nothing to measure."""
+    return row.get(outcome, math.nan)
 
 
 def censored(compared, rows: Rows) -> dict[str, int]:
@@ -39,13 +44,44 @@ def censored(compared, rows: Rows) -> dict[str, int]:
     if not compared.outcome.startswith("epochs_to"):
         return {}
     return {
-        name: sum(math.isnan(row[compared.outcome]) for row in rows[name].values()) for name in compared.arms
+        name: sum(math.isnan(outcome_of(row, compared.outcome)) for row in rows[name].values())
+        for name in compared.arms
     }
 
 
-def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, p_raised: float | None = None) -> dict:
-    """mean, low, high, n, p and, where p_raised is given, the verdict: of the primary comparison alone."""
+def check_fits(p: Protocol, compared) -> None:
+    """Raise ValueError where a protocol does not say the numbers by which the primary comparison is judged, or others.
+
+    It is asked before anything runs: a verdict that fails after hours is too late.
+    """
+    needed = {"ratio": ("delta", "claimed", "within"), "difference": ("delta",)}.get(
+        compared.kind, ("margin",)
+    )
+    least = 1 if compared.kind == "ratio" else 0  # a ratio of 1 is no difference
+    for name in ("delta", "margin", "claimed", "within"):
+        value = getattr(p, name)
+        if name in needed and value <= least:
+            raise ValueError(
+                f"the protocol of {p.name} needs a {name} above {least}: it is about a {compared.kind}"
+            )
+        if name not in needed and value:
+            raise ValueError(
+                f"the protocol of {p.name} is about a {compared.kind}, and has no {name}, not {value}"
+            )
+
+
+def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, beside: int | None = None) -> dict:
+    """mean, low, high, n, p and, where `beside` is given, the verdict: of the primary comparison alone.
+
+    beside: how many are tested, this one among them. Its p is raised as if those were not known yet, which is by Holm's
+    rule the most that it will be.
+    Where a run ran away and its outcome is no number, none of them is told: to leave it out would be to choose.
+    """
     values = values_of(compared, rows, arms)
+    if not all(map(math.isfinite, values)):
+        unknown = dict.fromkeys(("mean", "low", "high", "sd", "p"))
+        said = {"compared": name_of(compared), **unknown, "n": len(values)}
+        return said if beside is None else said | {"verdict": verdicts.UNTOLD, "p_raised": 1.0}
     found = verdicts.t_interval(values)
     said = {"compared": name_of(compared), **asdict(found)}
     if isinstance(compared, Ratio):
@@ -53,18 +89,18 @@ def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, p_raised: fl
         said["censored"] = censored(compared, rows)
     if not isinstance(compared, Level):
         said["p"] = verdicts.sign_flip(values)
-    if p_raised is None:
+    if beside is None:
         return said
+    p_raised = verdicts.holm([said.get("p", 1.0)] + [1.0] * (beside - 1))[0]
     if isinstance(compared, Level | Same):
         level, margin = (p.level, p.margin) if isinstance(compared, Level) else (0.0, p.margin)
         _, said["verdict"] = verdicts.of_level(values, level, margin)
         said["would_take"] = verdicts.seeds_needed(found.sd, margin)
     elif isinstance(compared, Ratio):
-        least = math.log(p.delta)
-        _, said["verdict"] = verdicts.of_difference(values, least, p_raised)
-        share = max(said["censored"].values()) / len(values)
-        said["size"] = verdicts.of_size(values, p.claimed, p.within, share)
-        said["would_take"] = verdicts.seeds_needed(found.sd, least)
+        never = tuple(number / len(values) for number in said["censored"].values())
+        _, said["verdict"] = verdicts.of_ratio(values, p.delta, p_raised, never)
+        said["size"] = verdicts.of_size(values, p.claimed, p.within, max(never))
+        said["would_take"] = verdicts.seeds_needed(found.sd, math.log(p.delta))
     else:
         _, said["verdict"] = verdicts.of_difference(values, p.delta, p_raised)
         said["would_take"] = verdicts.seeds_needed(found.sd, p.delta)
@@ -72,7 +108,7 @@ def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, p_raised: fl
 
 
 def name_of(compared) -> str:
-    """In words: "test_error of none less dropout".
+    """The outcome, and what is taken from what, or divided by it.
 
     >>> name_of(Difference("dropout", than="none")), name_of(Ratio("ReLU", than="tanh"))
     ('test_error: none - dropout', 'epochs_to: tanh / ReLU')

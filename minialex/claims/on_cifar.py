@@ -12,7 +12,9 @@ def four_layers(p: Protocol, **settings) -> Arm:
     return Arm("cifar10", "four-layers", pictures=p.pictures, epochs=p.epochs).but(**settings)
 
 
-LENET = Arm("mnist", "lenet", pictures=10_000)
+def lenet5(p: Protocol, **settings) -> Arm:
+    """LeNet-5, on as many digits as the four layers have pictures."""
+    return Arm("mnist", "lenet", pictures=p.pictures, epochs=p.epochs).but(**settings)
 
 
 def relu_vs_tanh(p: Protocol) -> Experiment:
@@ -20,9 +22,7 @@ def relu_vs_tanh(p: Protocol) -> Experiment:
     race = four_layers(p, schedule="constant", until=40.0)
     deeper = race.but(middle=16)
     digits = {
-        f"LeNet-5, {name}": LENET.but(
-            schedule="constant", epochs=p.epochs, until=1.0, activation=name.lower()
-        )
+        f"LeNet-5, {name}": lenet5(p, schedule="constant", until=1.0, activation=name.lower())
         for name in ("ReLU", "tanh", "sigmoid")
     }
     return Experiment(
@@ -130,7 +130,7 @@ def schedules(p: Protocol) -> Experiment:
     """A rate that stays, falls in steps, falls when the held-out error stalls, or along a cosine."""
     cosine = four_layers(p)
     names = ("constant", "steps", "plateau", "cosine")
-    digits = {f"LeNet-5, {name}": LENET.but(epochs=p.epochs, schedule=name) for name in names}
+    digits = {f"LeNet-5, {name}": lenet5(p, schedule=name) for name in names}
     return Experiment(
         arms={name: cosine.but(schedule=name) for name in names} | digits,
         primary=Difference("steps", than="constant"),

@@ -5,9 +5,11 @@ changed afterwards is refused.
 """
 
 import hashlib
+import math
 import sys
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
+from typing import get_args
 
 from minialex.words import did_you_mean
 
@@ -69,21 +71,44 @@ class Protocol:
                 raise ValueError(f"{path} says {name!r}, which no protocol has{did_you_mean(name, known)}")
         if missing := sorted(needed - set(found)):
             raise ValueError(f"{path} does not say {', '.join(missing)}")
+        for name, value in found.items():
+            if not is_a(known[name].type, value):
+                raise ValueError(f"{path}: {name} should be of type {typed(known[name].type)}, not {value!r}")
         digest = hashlib.sha256(text).hexdigest()[:12]
         return cls(name=Path(path).parent.name, digest=digest, **found)._checked(path)
 
     def _checked(self, path):
+        for name in ("epochs", "pictures"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{path}: {name} should be at least 1, not {getattr(self, name)}")
         if self.seeds < FEWEST:
             raise ValueError(f"{path}: {self.seeds} seeds decide nothing: at least {FEWEST}")
         rates = self.rates
-        if len(rates) < 3 or rates != sorted(set(rates)) or self.begin not in rates[1:-1]:
+        if len(rates) < 3 or rates[0] <= 0 or rates != sorted(set(rates)) or self.begin not in rates[1:-1]:
             raise ValueError(
-                f"{path}: rates must rise, and begin = {self.begin} be one of {rates} with others on both sides"
+                f"{path}: rates must rise from above 0, and begin = {self.begin} be one of {rates} with others on both sides"
             )
         own = set(range(self.seeds)) & set(self.rate_seeds)
-        if own or not self.rate_seeds:
+        if own or not self.rate_seeds or min(self.rate_seeds) < 0:
             raise ValueError(f"{path}: rate_seeds must be seeds of their own, none of 0 to {self.seeds - 1}")
         return self
+
+
+def is_a(kind: type, value) -> bool:
+    """Is a value of TOML what a field is declared as? A whole number will do as a float; true is no number.
+
+    >>> is_a(float, 1), is_a(int, True), is_a(list[int], [1, 2.5])
+    (True, False, False)
+    """
+    if inside := get_args(kind):
+        return isinstance(value, list) and all(is_a(inside[0], one) for one in value)
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is kind
+
+
+def typed(kind: type) -> str:
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
 
 
 def quick_version(p: Protocol) -> Protocol:

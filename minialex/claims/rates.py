@@ -7,7 +7,8 @@ def wanted(tried: dict[float, float], grid: list[float], begin: float) -> list[f
     """The rates that are to be tried next; none when the best has a neighbour on each side that was tried.
 
     tried: outcome by rate, less is better. It begins with three rates, and goes on where the best is at an edge. At an
-    end of the grid it stops: whoever asks for the choice is told.
+    end of the grid it stops: whoever asks for the choice is told. While no rate has arrived (all are nan) nothing says
+    on which side one will, and it goes on at both.
 
     >>> grid = [0.001, 0.003, 0.01, 0.03, 0.1]
     >>> wanted({}, grid, begin=0.01)
@@ -18,6 +19,9 @@ def wanted(tried: dict[float, float], grid: list[float], begin: float) -> list[f
     if not tried:
         at = grid.index(begin)
         return grid[at - 1 : at + 2]
+    if all(map(math.isnan, tried.values())):
+        ends = [grid.index(rate) for rate in (min(tried), max(tried))]
+        return [grid[near] for near in (ends[0] - 1, ends[1] + 1) if 0 <= near < len(grid)]
     at = grid.index(chosen(tried))
     return [grid[near] for near in (at - 1, at + 1) if 0 <= near < len(grid) and grid[near] not in tried]
 

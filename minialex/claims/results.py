@@ -1,6 +1,5 @@
 """The result of an experiment, as JSON and in one line; and all of them together, in a table."""
 
-import json
 import math
 import statistics
 from datetime import date
@@ -13,15 +12,26 @@ from minialex.claims.protocol import PROTOCOL, Protocol
 from minialex.claims.store import RESULT, Store
 from minialex.errors import DataError
 from minialex.study.benchmarks import hardware, table, versions, write_record
+from minialex.weights.records import COUNTS, FLAG, TEXT, Maybe, check, number, parse, whole
 from minialex.words import counted
 
 NOT_YET = "not told before all runs are there"
+PERHAPS = Maybe(number())
+# What of a result is read again.
+AS_RESULT = {
+    "name": TEXT, "protocol": TEXT, "verdict": TEXT, "finished": FLAG, "runs": whole(), "of": whole(),
+    "minutes": number(), **dict.fromkeys(("n", "mean", "low", "high", "delta", "p", "p_raised", "margin"), PERHAPS),
+    "values": Maybe([number()]), "censored": Maybe(COUNTS), "size": Maybe(TEXT), "compared": Maybe(TEXT),
+}  # fmt: skip
 
 
 def result_of(
-    p: Protocol, experiment: Experiment, store: Store, seeds: int, command: str, quick: bool
+    p: Protocol, experiment: Experiment, store: Store, seeds: int, command: str, quick: bool, beside: int = 1
 ) -> dict:
-    """What there is. The verdict, and any mean, only once every seed of every arm has run: nobody looks before."""
+    """What there is. The verdict, and any mean, only once every seed of every arm has run: nobody looks before.
+
+    beside: how many experiments are tested, this one among them.
+    """
     rows = {name: {} for name in experiment.arms}
     curves = {name: {} for name in experiment.arms}
     for row in store.runs:
@@ -38,7 +48,7 @@ def result_of(
     if p.level or p.margin:
         record |= {"level": p.level, "margin": p.margin}
     if record["finished"] or (quick and done == of):
-        primary = judged(experiment.primary, rows, experiment.arms, p, p_raised=1.0)
+        primary = judged(experiment.primary, rows, experiment.arms, p, beside)
         record |= {name: primary[name] for name in primary if name != "verdict"}
         record["verdict"] = primary["verdict"] if not quick else f"{counted(seeds, 'seed')}: none"
         record["values"] = values_of(experiment.primary, rows, experiment.arms)
@@ -72,7 +82,9 @@ def read_result(folder: Path) -> dict | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf8"))
+        record = parse(path.read_bytes())
+        check(record, AS_RESULT, "it")
+        return record
     except ValueError as error:
         raise DataError(
             f"{path} is damaged ({error}): make it anew from the tables beside it, or delete it"
@@ -80,8 +92,10 @@ def read_result(folder: Path) -> dict | None:
 
 
 def check_protocol(p: Protocol, folder: Path) -> None:
-    """Raise ValueError where results are there that an other protocol was written for."""
-    record = read_result(folder)
+    """Raise ValueError where results are there that another protocol was written for, or that protocol alone."""
+    record, there = read_result(folder), Path(folder) / PROTOCOL
+    if not record and there.is_file() and Protocol.read(there).digest != p.digest:
+        raise ValueError(f"{there} is another protocol than that of {p.name}: use another --output-dir")
     if record and record["protocol"] != p.digest:
         raise ValueError(
             f"{folder / PROTOCOL} was changed after results were there: they belong to {record['protocol']}, it is "
@@ -98,7 +112,7 @@ def all_results(root: Path) -> dict[str, dict | None]:
 
 
 def raise_for_all(root: Path) -> list[str]:
-    """Judge each primary anew beside all others, by Holm's rule; the names whose verdict that changed.
+    """Judge each primary anew beside all others, by Holm's rule; the names whose verdict, or p, that changed.
 
     What has not run counts as a p of 1, which makes the others' no smaller than they will be.
     """
@@ -107,14 +121,15 @@ def raise_for_all(root: Path) -> list[str]:
     raised = verdicts.holm([r["p"] for r in told.values()] + [1.0] * (len(found) - len(told)))
     changed = []
     for (name, record), p_raised in zip(told.items(), raised, strict=False):
-        least = record["delta"]
         if record.get("margin"):
             continue  # of a level, which no p decides
-        values = record["values"]
+        values, delta = record["values"], record["delta"]
         if "size" in record:
-            least = math.log(least)
-        verdict = verdicts.of_difference(values, least, p_raised)[1]
-        if (verdict, p_raised) != (record["verdict"], record["p_raised"]):
+            never = tuple(number / record["n"] for number in record["censored"].values())
+            verdict = verdicts.of_ratio(values, delta, p_raised, never)[1]
+        else:
+            verdict = verdicts.of_difference(values, delta, p_raised)[1]
+        if verdict != record["verdict"] or not math.isclose(p_raised, record["p_raised"], rel_tol=1e-4):
             changed.append(name)
             write_result(Path(root) / name, {**record, "verdict": verdict, "p_raised": p_raised})
     return changed
@@ -126,6 +141,8 @@ def table_of(root: Path) -> str:
     for name, record in all_results(root).items():
         if record is None or record["mean"] is None:
             done = f"{record['runs']} of {record['of']} runs" if record else "not run"
+            if record and record["finished"]:
+                done = record["verdict"]
             rows.append([name, "", "", done, f"{record['minutes']:.0f}" if record else ""])
             continue
         found = f"{record['mean']:.3g} ({record['low']:.3g} to {record['high']:.3g})"

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minialex.claims.arm import Experiment
+from minialex.claims.compare import at_most
 from minialex.claims.protocol import Protocol
 from minialex.claims.rates import at_the_edge, chosen, wanted
 from minialex.claims.side_by_side import workers
 from minialex.claims.store import RATES, Store
+
+NOTHING = 85.0  # percent wrong: who has more has not learned anything yet, or ran away
 
 
 def run(
@@ -35,6 +38,7 @@ def run(
                 f"{name}: rate {rate:g}"
                 + (", which is an end of the grid: no neighbour beyond" if edge else "")
             )
+        store.check_rates(rates)
         jobs = [
             (name, arm, seed, rates[name], False)
             for seed in range(seeds)
@@ -66,14 +70,18 @@ def choose_rates(p: Protocol, experiment: Experiment, store: Store, others, do, 
 
 
 def tried_of(p: Protocol, experiment: Experiment, store: Store, name: str) -> dict[float, float]:
-    """The mean outcome of each rate of which all seeds are there. Arms share a row if they share settings."""
+    """The mean outcome of each rate of which all seeds are there. Arms share a row if they share settings.
+
+    nan where no seed learned anything, or none arrived; where some did, those that did not count as the end of their time.
+    """
     arm, outcome = experiment.arms[name], experiment.chosen_by
     found = {}
     for rate in p.rates:
         rows = [store.row("rates", arm.digest, seed, rate) for seed in p.rate_seeds]
         if all(rows):
-            values = [row[outcome] for row in rows]
-            found[rate] = math.fsum(values) / len(values)  # nan if one never arrived
+            learned = [row["train_error"] < NOTHING and not math.isnan(row[outcome]) for row in rows]
+            values = [at_most(arm, row, outcome) for row in rows]
+            found[rate] = math.fsum(values) / len(values) if any(learned) else math.nan
     return found
 
 

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -9,7 +11,7 @@ from contextlib import contextmanager
 from minialex.claims.arm import Arm
 from minialex.claims.training import train_once
 from minialex.devices.device import Device
-from minialex.devices.threads import cores
+from minialex.devices.threads import cores, one_blas_thread
 
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 Job = tuple[str, Arm, int, float, bool]  # the arm's name, itself, seed, rate, is a rate being chosen?
@@ -21,12 +23,14 @@ def workers(
 ) -> Iterator[Callable[[list[Job]], Iterator[tuple[Job, dict, list[dict]]]]]:
     """A function that does jobs, and gives each job with its outcomes and curve as it ends.
 
-    count: of processes; left out, as many as there are cores. One: no process is started. When the block ends by an
+    count: of processes; left out, as many as there are cores. One: no process is started, and what runs here has one
+    thread as well, so that its numbers are the same. When the block ends by an
     error or Ctrl-C, what runs is stopped: a run that did not end leaves nothing.
     """
     count = count or cores()
     if count == 1:
-        yield one_by_one
+        with one_thread_here():
+            yield one_by_one
         return
     with one_thread_each():
         pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=begin)
@@ -43,6 +47,17 @@ def workers(
 def one_by_one(jobs):
     for job in jobs:
         yield job, *work(job)
+
+
+@contextmanager
+def one_thread_here():
+    cpu = Device("cpu")
+    before, cpu.threads = cpu.threads, 1
+    try:
+        with one_blas_thread:
+            yield
+    finally:
+        cpu.threads = before
 
 
 def as_they_end(pool, jobs):
@@ -67,12 +82,17 @@ def one_thread_each():
 
 def begin() -> None:
     """In a new process: one thread, and whoever else wants the core goes first."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and stops all
+    threading.Thread(target=end_with_parent, daemon=True).start()
     Device("cpu").threads = 1
     if hasattr(os, "nice"):
         os.nice(5)
+
+
+def end_with_parent() -> None:
+    """A parent that is killed can't stop what it started, which would work on and then wait for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def work(job: Job) -> tuple[dict, list[dict]]:

@@ -28,24 +28,24 @@ class Store:
     def row(self, table: str, digest: str, seed: int, rate: float | None = None) -> dict | None:
         """Of the run of these settings and this seed, and this rate if one is given; None where it is not there."""
         for row in getattr(self, table):
-            if (row["settings"], row["seed"]) == (digest, seed) and rate in (None, row["rate"]):
+            if (row["settings"], row["seed"]) == (digest, seed) and (rate is None or same(rate, row["rate"])):
                 return row
         return None
 
     def add(self, table: str, row: dict, curve: list[dict] = ()) -> None:
-        """Keep a run's row, and its curve if it has one."""
+        """Keep a run's row, and its curve if it has one; numbers as the tables have them, so that who goes on has the
+        same. The curve is written first, and takes the place of one whose row was never written."""
         keys = {name: row[name] for name in KEYS}
         if curve:
-            self.curves += [{**keys, **one} for one in curve]
+            others = [one for one in self.curves if not of_run(one, row)]
+            self.curves = others + [as_kept({**keys, **one}) for one in curve]
             write_table(self.folder / CURVES, self.curves)
-        getattr(self, table).append(row)
+        getattr(self, table).append(as_kept(row))
         write_table(self.folder / f"{table}.csv", getattr(self, table))
 
     def curve(self, row: dict) -> list[dict]:
         """The epochs of a run."""
-        return [
-            one for one in self.curves if (one["settings"], one["seed"]) == (row["settings"], row["seed"])
-        ]
+        return [one for one in self.curves if of_run(one, row)]
 
     def take_from(
         self, others: list["Store"], table: str, arm: str, digest: str, seed: int, rate: float
@@ -71,17 +71,46 @@ class Store:
                     f"{self.folder} has runs of arm {row['arm']!r} with other settings ({row['settings']}, now "
                     f"{digests[row['arm']]}): they are not mixed; use another --output-dir"
                 )
+        for row in self.runs:
+            if not self.curve(row):
+                raise ValueError(
+                    f"{self.folder / CURVES} has no epochs of arm {row['arm']!r}, seed {row['seed']}: take it from a "
+                    f"copy, or delete {RUNS} as well, and all is run again"
+                )
+
+    def check_rates(self, rates: dict[str, float]) -> None:
+        """Raise ValueError where a run had another rate than the one that its arm has been given."""
+        for row in self.runs:
+            if not same(row["rate"], rates[row["arm"]]):
+                raise ValueError(
+                    f"{self.folder} has runs of arm {row['arm']!r} at rate {row['rate']:g}, but {RATES} says "
+                    f"{rates[row['arm']]:g}: they are not mixed; take both tables from a copy, or use another --output-dir"
+                )
+
+
+def same(rate: float, other: float) -> bool:
+    """Tables have seven digits."""
+    return math.isclose(rate, other, rel_tol=1e-6)
+
+
+def of_run(one: dict, row: dict) -> bool:
+    return (one["settings"], one["seed"]) == (row["settings"], row["seed"])
 
 
 def read_table(path: Path) -> list[dict]:
     """Rows, numbers as numbers; none where there is no file. Raises DataError for a damaged one."""
     if not path.is_file():
         return []
-    with open(path, newline="", encoding="utf8") as file:
-        rows = list(csv.reader(file))
-    if not rows or not set(KEYS) <= set(rows[0]) or any(len(row) != len(rows[0]) for row in rows):
-        raise DataError(f"{path} is no table of runs, or was cut short: delete it, or take it from a copy")
-    return [dict(zip(rows[0], map(from_text, rows[0], row), strict=True)) for row in rows[1:]]
+    try:
+        with open(path, newline="", encoding="utf8") as file:
+            first, *rows = csv.reader(file, strict=True)
+        if not set(KEYS) <= set(first) or len(set(first)) < len(first):
+            raise ValueError("its columns are others")
+        return [dict(zip(first, map(from_text, first, row, strict=True), strict=True)) for row in rows]
+    except (ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path} is no table of runs, or is damaged ({str(error)[:80]}): delete it, or take it from a copy"
+        ) from error
 
 
 def from_text(column: str, text: str):
@@ -100,6 +129,11 @@ def write_table(path: Path, rows: list[dict]) -> None:
         table.writerow([as_text(row.get(name, math.nan)) for name in columns])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text.getvalue().encode())
+
+
+def as_kept(row: dict) -> dict:
+    """A row as it is read again."""
+    return {name: from_text(name, as_text(value)) for name, value in row.items()}
 
 
 def as_text(value) -> str:

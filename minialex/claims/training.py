@@ -29,7 +29,7 @@ def train_once(arm: Arm, seed: int, rate: float, choosing: bool = False) -> tupl
     Outcomes: test_error and train_error in percent, and train_loss, of the trained network in evaluation mode; gap, the
     first less the second; epochs_to, by which its error while it trained had come down to `arm.until`, nan if it had
     not; seconds of the processor, tests and all; what `arm.measures` asks for. A run whose loss is no number any more
-    has the errors of chance and the loss of nobody who knows anything, ln(10).
+    has the errors of chance and the loss of nobody who knows anything, ln(10), as its curve's last row; and no measures.
     """
     pictures = pictures_of(arm, choosing)
     model = NETS[arm.net](seed=seed, **arm.options)
@@ -45,8 +45,11 @@ def train_once(arm: Arm, seed: int, rate: float, choosing: bool = False) -> tupl
         for name in arm.measures:
             outcomes |= MEASURES[name](model, pictures, prepare, curve, seed)
     except NotFinite:
-        outcomes = {"test_error": BY_CHANCE, "train_error": BY_CHANCE, "train_loss": math.log(10), "gap": 0.0}
-        outcomes |= {"epochs_to": math.nan, "seconds": time.process_time() - began}
+        lost = {"test_error": BY_CHANCE, "train_error": BY_CHANCE, "train_loss": math.log(10)}
+        seconds = time.process_time() - began
+        outcomes = {**lost, "gap": 0.0, "epochs_to": math.nan, "seconds": seconds}
+        curve = curve[: arm.epochs - 1]
+        curve.append({"epoch": len(curve) + 1, "lr": rate, **lost, "seconds": seconds})
     return outcomes, curve
 
 

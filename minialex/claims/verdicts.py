@@ -60,12 +60,15 @@ def sign_flip(values) -> float:
     """p: in how large a share of the ways to flip the values' signs their mean is as far from 0, either way.
 
     All 2^n ways up to 20 values, so that 10 of one sign give 2 / 1024; 99,999 drawn ones (seed 0) beyond.
+    Raises ValueError for a value that is not finite: no sum would be as far as it, and p would be 0.
 
     >>> sign_flip([1.0, 2.0, 3.0]), sign_flip([1.0] * 10)
     (0.25, 0.001953125)
     """
     values = np.asarray(values, float)
     n = len(values)
+    if not np.isfinite(values).all():
+        raise ValueError(f"signs are flipped of finite values, not of {values.tolist()}")
     if n <= EXACT:
         signs = 1 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
     else:
@@ -101,6 +104,18 @@ def of_difference(values, delta: float, p_raised: float) -> tuple[Interval, str]
     if found.low > 0 and found.mean >= delta and p_raised <= 1 - CONFIDENCE + 1e-12:
         return found, HOLDS
     return found, NOT if found.high < delta else UNTOLD
+
+
+def of_ratio(logs, delta: float, p_raised: float, never: tuple[float, float]) -> tuple[Interval, str]:
+    """Is a ratio, whose logs these are, above 1, and at least delta? As of_difference, on the log scale.
+
+    never: the shares of runs that never arrived, of the quick arm and of the slow one; they stand at the end of their
+    time. The true ratio of a slow one is larger than what is counted, of a quick one smaller. So with more than a fifth
+    of the slow ones it is not told that the claim does not hold, and with so many of the quick ones not that it holds.
+    """
+    found, verdict = of_difference(logs, math.log(delta), p_raised)
+    quick, slow = (share > MOST_CENSORED for share in never)
+    return found, UNTOLD if (verdict == HOLDS and quick) or (verdict == NOT and slow) else verdict
 
 
 def of_level(values, level: float, margin: float) -> tuple[Interval, str]:

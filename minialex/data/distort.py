@@ -6,12 +6,8 @@ other), and horizontal shearing. How far they went it does not say; what is here
 
 import numpy as np
 
-SHIFT, SCALE, SQUEEZE, SHEAR = (
-    2.0,
-    0.15,
-    0.15,
-    0.3,
-)  # pixels, and shares; each drawn evenly in plus or minus that
+# Pixels, and shares; each is drawn evenly in plus or minus that.
+SHIFT, SCALE, SQUEEZE, SHEAR = 2.0, 0.15, 0.15, 0.3
 
 
 def distorted(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:

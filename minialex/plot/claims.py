@@ -1,24 +1,29 @@
 """An experiment's figure: the curves of its arms, and what was compared, seed by seed, beside what was claimed."""
 
 import math
+import textwrap
 
 import numpy as np
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 
 from minialex.plot.lessons import LOOKS, name_ends
 from minialex.plot.look import BLUE, FAINT, GREY, INK, LINE, Picture, finished, new_figure, styled
 
 CURVE_OF = {"train_error": "train_error", "train_loss": "train_loss", "epochs_to": "train_error"}
 LABELS = {"test_error": "test error, %", "train_error": "training error, %", "train_loss": "training loss"}
+BEGUN = 0.2  # of the epochs: what a curve does before would leave no room for the rest
 
 
 @styled
 def claim(record, curves, title=None, path=None) -> Picture:
     """The result of an experiment, as result.json has it, and the rows of its curves.csv.
 
-    Left: each arm by epoch, its seeds thin and their mean bold. Right: the number that was compared, of each seed, and
-    the mean with its 95 % interval; shaded is what the claim asks for.
+    Left: each arm by epoch, its seeds thin and their mean bold, in which a run that has ended stays where it was; arms
+    on other pictures than the first one's are left out. Right: the number that was compared, of each seed, and the mean
+    with its 95 % interval; shaded is what the claim asks for.
     """
-    figure = new_figure(11.5, 4.8, title or f"{record['name']}: {record['verdict']}")
+    size = f"; the size {record['size']}" if "size" in record else ""
+    figure = new_figure(11.5, 4.8, title or f"{record['name']}: {record['verdict']}{size}")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _curves(left, record, curves)
     _compared(right, record)
@@ -27,46 +32,69 @@ def claim(record, curves, title=None, path=None) -> Picture:
 
 def _curves(axes, record, curves):
     column = CURVE_OF.get(record["outcome"].split()[0], "test_error")
-    ends = {}
-    for name, (colour, line) in zip(record["arms"], LOOKS, strict=False):
+    first, *_ = record["arms"].values()
+    shown = [name for name, arm in record["arms"].items() if arm["data"] == first["data"]]
+    ends, begun = {}, []
+    for number, name in enumerate(shown):
+        colour, line = LOOKS[number % len(LOOKS)]
         by_seed = {}
         for row in curves:
             if row["arm"] == name:
-                by_seed.setdefault(row["seed"], []).append((row["epoch"], row[column]))
+                by_seed.setdefault(row["seed"], []).append(row[column])
         for points in by_seed.values():
-            axes.plot(*zip(*points, strict=True), color=colour, linewidth=0.7, alpha=0.35)
-        epochs = [len(points) for points in by_seed.values()]
-        most = int(np.median(epochs))  # a mean of the runs that last longest would turn away from the others
-        xs = range(1, most + 1)
-        ys = [np.mean([points[x - 1][1] for points in by_seed.values() if len(points) >= x]) for x in xs]
+            axes.plot(range(1, len(points) + 1), points, color=colour, linewidth=0.7, alpha=0.35)
+        xs = range(1, int(np.median([len(points) for points in by_seed.values()])) + 1)
+        ys = [np.mean([points[min(x, len(points)) - 1] for points in by_seed.values()]) for x in xs]
         axes.plot(xs, ys, line, color=colour)
         ends[name] = (xs[-1], ys[-1], colour)
+        begun.append(ys[int(BEGUN * len(ys))])
     axes.set(xlabel="epoch", ylabel=LABELS[column])
-    low = min(y for _, y, _ in ends.values())
-    axes.set_ylim(0.9 * low if column == "test_error" else 0, None)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    lasts = [y for _, y, _ in ends.values()]
+    if column == "test_error":
+        axes.set_ylim(0.9 * min(lasts), 1.05 * max(begun + lasts) or 1)
+    else:
+        axes.set_ylim(0, None)
     axes.grid(True)
     name_ends(axes, ends)
 
 
 def _compared(axes, record):
     values = np.asarray(record["values"])
-    if "size" in record:
+    is_ratio = "size" in record
+    if is_ratio:
         values = np.exp(values)
-        axes.set_yscale("log")
     low, high = _asked(record)
-    bottom = min(values.min(), record["low"])
-    top = max(values.max(), record["high"])
-    axes.axhspan(low, min(high, max(top, low) * 2 + 1) if math.isinf(high) else high, color=LINE, zorder=0)
-    axes.axhline(1 if "size" in record else 0, color=GREY, linewidth=1)
+    nothing = 1 if is_ratio else record.get("level", 0)
+    seen = [*values, record["low"], record["high"], low, nothing, *([high] if math.isfinite(high) else [])]
+    bottom, top = _limits(seen, is_ratio)
+    axes.axhspan(low, min(high, top), color=LINE, zorder=0)
+    axes.axhline(nothing, color=GREY, linewidth=1)
     axes.plot(np.linspace(-0.25, 0.25, len(values)), values, "o", color=BLUE, alpha=0.6)
     errors = [[record["mean"] - record["low"]], [record["high"] - record["mean"]]]
     axes.errorbar([0.6], [record["mean"]], errors, fmt="D", color=INK, capsize=5)
-    axes.set(xticks=[0, 0.6], xlim=(-0.5, 0.9))
+    axes.set(xticks=[0, 0.6], xlim=(-0.5, 0.9), ylim=(bottom, top))
     axes.set_xticklabels([f"{len(values)} seeds", "mean, 95 %"])
-    axes.set_title(record["compared"], color=FAINT)
-    reach = 0.15 * (top - bottom or 1)
-    if "size" not in record:
-        axes.set_ylim(min(bottom, low if math.isfinite(low) else bottom, 0) - reach, max(top, low, 0) + reach)
+    axes.set_title(textwrap.fill(record["compared"].replace("_", " "), 36), color=FAINT)
+    if is_ratio:
+        _as_times(axes, bottom, top)
+
+
+def _limits(seen, is_ratio):
+    """Room for all of it, and a little more, on the axis's own scale."""
+    bottom, top = (math.log(end) if is_ratio else end for end in (min(seen), max(seen)))
+    reach = 0.08 * (top - bottom or 1)
+    ends = bottom - reach, top + reach
+    return tuple(map(math.exp, ends)) if is_ratio else ends
+
+
+def _as_times(axes, bottom, top):
+    """A logarithmic axis with plain numbers, of a few that are easily read."""
+    axes.set_yscale("log")
+    easy = [0.1, 0.2, 0.5, 0.8, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 10, 20, 50]
+    axes.set_yticks([tick for tick in easy if bottom <= tick <= top] or [bottom, top])
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _asked(record):
