@@ -86,7 +86,8 @@ class Protocol:
         rates = self.rates
         if len(rates) < 3 or rates[0] <= 0 or rates != sorted(set(rates)) or self.begin not in rates[1:-1]:
             raise ValueError(
-                f"{path}: rates must rise from above 0, and begin = {self.begin} be one of {rates} with others on both sides"
+                f"{path}: rates must rise, from above 0, and begin = {self.begin} be one of {rates} with others on "
+                "both sides"
             )
         own = set(range(self.seeds)) & set(self.rate_seeds)
         if own or not self.rate_seeds or min(self.rate_seeds) < 0:

@@ -72,7 +72,7 @@ def choose_rates(p: Protocol, experiment: Experiment, store: Store, others, do, 
 def tried_of(p: Protocol, experiment: Experiment, store: Store, name: str) -> dict[float, float]:
     """The mean outcome of each rate of which all seeds are there. Arms share a row if they share settings.
 
-    nan where no seed learned anything, or none arrived; where some did, those that did not count as the end of their time.
+    nan where no seed learned anything, or none arrived; where some did, the others count as if at the end of the time.
     """
     arm, outcome = experiment.arms[name], experiment.chosen_by
     found = {}

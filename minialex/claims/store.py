@@ -84,7 +84,8 @@ class Store:
             if not same(row["rate"], rates[row["arm"]]):
                 raise ValueError(
                     f"{self.folder} has runs of arm {row['arm']!r} at rate {row['rate']:g}, but {RATES} says "
-                    f"{rates[row['arm']]:g}: they are not mixed; take both tables from a copy, or use another --output-dir"
+                    f"{rates[row['arm']]:g}: they are not mixed; take both tables from a copy, or use another "
+                    "--output-dir"
                 )
 
 

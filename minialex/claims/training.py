@@ -29,7 +29,7 @@ def train_once(arm: Arm, seed: int, rate: float, choosing: bool = False) -> tupl
     Outcomes: test_error and train_error in percent, and train_loss, of the trained network in evaluation mode; gap, the
     first less the second; epochs_to, by which its error while it trained had come down to `arm.until`, nan if it had
     not; seconds of the processor, tests and all; what `arm.measures` asks for. A run whose loss is no number any more
-    has the errors of chance and the loss of nobody who knows anything, ln(10), as its curve's last row; and no measures.
+    has the errors of chance and the loss of nobody who knows anything, ln(10), in its curve's last row too; no measure.
     """
     pictures = pictures_of(arm, choosing)
     model = NETS[arm.net](seed=seed, **arm.options)
