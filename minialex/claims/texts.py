@@ -33,7 +33,12 @@ class Found:
 
     @property
     def verdict(self) -> str:
-        return self.record["verdict"] if self.record and self.record["finished"] else "not run yet"
+        if not self.record or not self.record["finished"]:
+            return "not run yet"
+        size = (
+            f"; the size {self.record['size']}" if "size" in self.record else ""
+        )  # six times, and not three
+        return self.record["verdict"] + size
 
     def __repr__(self) -> str:
         p, record = self.protocol, self.record
@@ -66,6 +71,8 @@ def numbers(record: dict) -> str:
     >>> numbers({"compared": "test_error: a - b", "mean": 0.51, "low": 0.2, "high": 0.82, "n": 10})
     'test_error: a - b, 0.51 (0.2 to 0.82; 10 seeds)'
     """
+    if record["mean"] is None:
+        return f"{record['compared']}: a run ran away, and has no number"
     interval = f"{record['low']:.3g} to {record['high']:.3g}; {record['n']} seeds"
     return f"{record['compared']}, {record['mean']:.3g} ({interval})"
 
