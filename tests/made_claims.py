@@ -1,5 +1,6 @@
 """What tests of the claims share: made pictures, a protocol of seconds, and runs that are pretended."""
 
+import functools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from minialex.claims.arm import Arm, Difference, Experiment
 from minialex.claims.protocol import Protocol
 
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
-TRAIN, TEST = 240, 80
+TRAIN, TEST = 600, 120
 
 
 def made(name, count, seed):
@@ -28,7 +29,7 @@ def made_pictures(monkeypatch, train=TRAIN, test=TEST):
     sets = {name: (made(name, train, 1), made(name, test, 2)) for name in SHAPES}
     monkeypatch.setattr(pictures, "load_mnist", lambda download: sets["mnist"])
     monkeypatch.setattr(pictures, "load", lambda name, download: sets[name])
-    pictures.loaded.cache_clear()
+    monkeypatch.setattr(pictures, "loaded", functools.cache(pictures.loaded.__wrapped__))
     return sets
 
 
@@ -75,7 +76,11 @@ class PretendedRuns:
         }  # fmt: skip
         names = ("train_error", "train_loss", "test_error", "lr")
         curve = [
-            {"epoch": n, "seconds": n * (2.0 + seed) / arm.epochs, **dict.fromkeys(names, error + arm.epochs - n)}
+            {
+                "epoch": n,
+                "seconds": n * (2.0 + seed) / arm.epochs,
+                **dict.fromkeys(names, error + arm.epochs - n),
+            }
             for n in range(1, arm.epochs + 1)
         ]
         return outcomes, curve

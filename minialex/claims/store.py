@@ -107,7 +107,8 @@ def read_table(path: Path) -> list[dict]:
             first, *rows = csv.reader(file, strict=True)
         if not set(KEYS) <= set(first) or len(set(first)) < len(first):
             raise ValueError("its columns are others")
-        return [dict(zip(first, map(from_text, first, row, strict=True), strict=True)) for row in rows]
+        pairs = [zip(first, row, strict=True) for row in rows]
+        return [{name: from_text(name, text) for name, text in row} for row in pairs]
     except (ValueError, csv.Error) as error:
         raise DataError(
             f"{path} is no table of runs, or is damaged ({str(error)[:80]}): delete it, or take it from a copy"

@@ -8,7 +8,10 @@ from minialex.claims import measures, nets, pictures
 from minialex.claims.arm import AUGMENTED, OUTCOMES, Arm, Difference, Experiment, Level, Within
 from minialex.claims.protocol import Protocol
 
-NO, SETTINGS = "not there", ("data", "net", "pictures", "epochs", "batch_size", "momentum", "weight_decay", "schedule")
+NO, SETTINGS = (
+    "not there",
+    ("data", "net", "pictures", "epochs", "batch_size", "momentum", "weight_decay", "schedule"),
+)
 
 # In each primary comparison: the settings that differ, as (of the better, of the other).
 MEANT = {
@@ -31,7 +34,9 @@ OF_ONE_ARM = {"lenet-curve", "lenet-1998", "retrieval"}
 
 
 def experiment(name):
-    return claims.EXPERIMENTS[name](Protocol.read(claims.texts.folder_of("examples") / f"results/{name}/protocol.toml"))
+    return claims.EXPERIMENTS[name](
+        Protocol.read(claims.texts.folder_of("examples") / f"results/{name}/protocol.toml")
+    )
 
 
 def flat(arm):
@@ -80,7 +85,17 @@ def test_one_baseline_serves_many_experiments():
     baseline = Arm("cifar10", "four-layers", pictures=10_000, epochs=15).digest
     serves = {name for name in claims.EXPERIMENTS
               if baseline in {arm.digest for arm in experiment(name).arms.values()}}  # fmt: skip
-    assert serves == {"lrn", "overlap", "depth", "augment", "schedules", "momentum", "init", "decay", "batch-size"}
+    assert serves == {
+        "lrn",
+        "overlap",
+        "depth",
+        "augment",
+        "schedules",
+        "momentum",
+        "init",
+        "decay",
+        "batch-size",
+    }
 
 
 def test_all_that_can_be_augmented_is_known_to_both():
@@ -142,6 +157,10 @@ def test_an_unknown_augmentation_is_told_the_nearest():
 
 @pytest.mark.parametrize("where", ["primary", "also"])
 def test_a_comparison_of_an_arm_that_is_not_there_is_refused(where):
-    wrong = {"primary": Level("a"), "also": (), where: Difference("a", "d") if where == "primary" else (Level("d"),)}
+    wrong = {
+        "primary": Level("a"),
+        "also": (),
+        where: Difference("a", "d") if where == "primary" else (Level("d"),),
+    }
     with pytest.raises(ValueError, match="unknown arm 'd'"):
         Experiment({"a": made_claims.lenet(), "b": made_claims.lenet()}, **wrong)

@@ -174,7 +174,11 @@ def test_a_rate_seed_just_beyond_the_seeds_will_do(written):
     [
         (Difference("a", "b"), {"delta": 0.0}, "needs a delta above 0"),
         (Difference("a", "b"), {"delta": -1.0}, "needs a delta above 0"),
-        (Difference("a", "b"), {"delta": 1.0, "margin": 1.0}, "is about a difference, and has no margin, not 1.0"),
+        (
+            Difference("a", "b"),
+            {"delta": 1.0, "margin": 1.0},
+            "is about a difference, and has no margin, not 1.0",
+        ),
         (Same("a", "b"), {"delta": 0.0}, "needs a margin above 0: it is about a same"),
         (Level("a"), {"delta": 0.0}, "needs a margin above 0"),
         (Level("a"), {"delta": 0.5, "margin": 0.1}, "has no delta, not 0.5"),
@@ -183,7 +187,9 @@ def test_a_rate_seed_just_beyond_the_seeds_will_do(written):
         (Ratio("a", "b"), {"delta": 1.25, "claimed": 6.0}, "needs a within above 1"),
     ],
 )
-def test_a_protocol_without_the_numbers_of_its_verdict_is_refused_before_anything_runs(compared, numbers, message):
+def test_a_protocol_without_the_numbers_of_its_verdict_is_refused_before_anything_runs(
+    compared, numbers, message
+):
     with pytest.raises(ValueError, match=message):
         compare.check_fits(made_claims.protocol(**numbers), compared)
 
@@ -195,7 +201,13 @@ def test_a_protocol_without_the_numbers_of_its_verdict_is_refused_before_anythin
 def test_a_quick_look_has_few_pictures_in_each_arm_and_three_rates(name):
     p = committed(name)
     quick = claims.quick_version(p)
-    assert (quick.seeds, quick.epochs, quick.pictures, len(quick.rates), len(quick.rate_seeds)) == (2, 2, 300, 3, 1)
+    assert (quick.seeds, quick.epochs, quick.pictures, len(quick.rates), len(quick.rate_seeds)) == (
+        2,
+        2,
+        300,
+        3,
+        1,
+    )
     assert quick.rates[1] == quick.begin == p.begin
     arms = claims.EXPERIMENTS[name](quick).arms.values()
     assert {(arm.pictures, arm.epochs) for arm in arms} == {(300, 2)}

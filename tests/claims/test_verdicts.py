@@ -123,7 +123,9 @@ def test_a_p_alone_stays_as_it_is():
 @pytest.fixture
 def interval(monkeypatch):
     """Intervals that lie exactly where the test wants them: given as (low, mean, high) in place of the values."""
-    monkeypatch.setattr(verdicts, "t_interval", lambda values: Interval(values[1], values[0], values[2], 10, 1.0))
+    monkeypatch.setattr(
+        verdicts, "t_interval", lambda values: Interval(values[1], values[0], values[2], 10, 1.0)
+    )
 
 
 @pytest.mark.usefixtures("interval")
