@@ -21,7 +21,7 @@ PERHAPS = Maybe(number())
 AS_RESULT = {
     "name": TEXT, "protocol": TEXT, "verdict": TEXT, "finished": FLAG, "runs": whole(), "of": whole(),
     "minutes": number(), **dict.fromkeys(("n", "mean", "low", "high", "delta", "p", "p_raised", "margin"), PERHAPS),
-    "values": Maybe([number()]), "censored": Maybe(COUNTS), "size": Maybe(TEXT), "compared": Maybe(TEXT),
+    "values": Maybe([PERHAPS]), "censored": Maybe(COUNTS), "size": Maybe(TEXT), "compared": Maybe(TEXT),
 }  # fmt: skip
 
 
@@ -51,7 +51,8 @@ def result_of(
         primary = judged(experiment.primary, rows, experiment.arms, p, beside)
         record |= {name: primary[name] for name in primary if name != "verdict"}
         record["verdict"] = primary["verdict"] if not quick else f"{counted(seeds, 'seed')}: none"
-        record["values"] = values_of(experiment.primary, rows, experiment.arms)
+        values = values_of(experiment.primary, rows, experiment.arms)
+        record["values"] = [value if math.isfinite(value) else None for value in values]
         record["also"] = [judged(one, rows, experiment.arms, p) for one in experiment.also]
         record["equal_seconds"] = equal_seconds(experiment.primary, curves)
         record["means"] = {name: means_of(of_arm) for name, of_arm in rows.items()}
