@@ -22,6 +22,9 @@ from PIL import Image
 
 import minialex as mx
 from minialex import weights
+from minialex.claims.protocol import Protocol
+from minialex.claims.results import read_result
+from minialex.claims.store import read_table
 from minialex.data.classes import read_names
 from minialex.data.decode import read_picture
 from minialex.data.digits import draw_digits
@@ -196,6 +199,30 @@ class Reader:
     more: tuple = ()  # what else may be raised, with a message
 
 
+CLAIM = json.dumps(
+    {
+        "name": "a",
+        "protocol": "b",
+        "verdict": "c",
+        "finished": True,
+        "runs": 2,
+        "of": 2,
+        "minutes": 1.5,
+        "values": [0.5],
+    }
+).encode()
+PROTOCOL = b"""claim = "a"
+source = "b"
+outcome = "c"
+delta = 0.5
+paired = "d"
+seeds = 10
+rates = [0.01, 0.1, 1.0]
+begin = 0.1
+rate_seeds = [100]
+epochs = 2
+pictures = 9
+"""
 READERS = {
     "npy of pickles": Reader("net.npy", npy, read_npy),
     "npy of numbers": Reader("mean.npy", lambda: npy(np.arange(12, dtype="f4").reshape(3, 2, 2)), read_array),
@@ -227,6 +254,11 @@ READERS = {
     "names": Reader(
         "names.txt", lambda: b"cat\ndog\nfish\n", lambda path: read_names(path, 3), more=(ValueError,)
     ),
+    "protocol": Reader("protocol.toml", lambda: PROTOCOL, Protocol.read, more=(ValueError,)),
+    "table of runs": Reader(
+        "runs.csv", lambda: b"arm,settings,seed,rate\na,abc,0,0.01\nb,abd,1,0.3\n", read_table
+    ),
+    "result of a claim": Reader("result.json", lambda: CLAIM, lambda path: read_result(path.parent)),
     "ground truth": Reader("truth.txt", lambda: b"a 1\nb 2\nc 3\n", _rows),
 }
 

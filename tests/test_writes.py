@@ -16,6 +16,7 @@ import pytest
 import minialex as mx
 from minialex import plot, train, weights
 from minialex.check.kept import keeping
+from minialex.claims.store import write_table
 from minialex.data.loader import ArrayBatches
 from minialex.data.pictures import draw_pictures
 from minialex.study import benchmarks
@@ -66,6 +67,7 @@ WRITERS = {
     "a checkpoint": ("c.safetensors", checkpoint),
     "a history": ("h.csv", lambda path: write_history(path, [ROW], ErrorReport())),
     "a benchmark": ("b.json", lambda path: benchmarks.write_record(path, {"ms": 1.5})),
+    "a table of claims": ("runs.csv", lambda path: write_table(path, [{"arm": "a", "seed": 1}])),
     "an answer": ("relu_forward.py", answer),
     "a trace": ("t.npz", lambda path: small_trace().to_npz(path)),
     "a trace's page": ("t.html", lambda path: small_trace().to_html(path)),
@@ -104,7 +106,7 @@ def test_on_a_full_disk_the_file_is_named_and_the_old_one_stays(tmp_path, monkey
 def test_where_no_file_can_be_the_path_is_named(tmp_path, what, place):
     name, write = WRITERS[what]
     (tmp_path / "file").touch()
-    if what in ("a benchmark", "an answer") and place == "nowhere":
+    if what in ("a benchmark", "an answer", "a table of claims") and place == "nowhere":
         pytest.skip("makes the folder")
     with pytest.raises(OSError, match=f"{place}"):
         write(tmp_path / place / name)

@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import get_args
 
+from minialex.weights.reading import MOST_TEXT, read_at_most
 from minialex.words import did_you_mean
 
 if sys.version_info >= (3, 11):
@@ -57,10 +58,12 @@ class Protocol:
     @classmethod
     def read(cls, path: Path) -> "Protocol":
         """Raises ValueError for what is no protocol, FileNotFoundError where there is none."""
-        text = Path(path).read_bytes()
+        text = read_at_most(path, MOST_TEXT).replace(
+            b"\r\n", b"\n"
+        )  # Git may write them so; it is the same text
         try:
             found = tomllib.loads(text.decode("utf8"))
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             raise ValueError(f"{path} is no TOML: {error}") from error
         known = {each.name: each for each in fields(cls) if each.name not in ("name", "digest")}
         needed = {

@@ -12,7 +12,8 @@ from minialex.claims.protocol import PROTOCOL, Protocol
 from minialex.claims.store import RESULT, Store
 from minialex.errors import DataError
 from minialex.study.benchmarks import hardware, table, versions, write_record
-from minialex.weights.records import COUNTS, FLAG, TEXT, Maybe, check, number, parse, whole
+from minialex.weights.reading import read_at_most
+from minialex.weights.records import COUNTS, FLAG, MOST_CHARACTERS, TEXT, Maybe, check, number, parse, whole
 from minialex.words import counted
 
 NOT_YET = "not told before all runs are there"
@@ -83,7 +84,7 @@ def read_result(folder: Path) -> dict | None:
     if not path.is_file():
         return None
     try:
-        record = parse(path.read_bytes())
+        record = parse(read_at_most(path, MOST_CHARACTERS))
         check(record, AS_RESULT, "it")
         return record
     except ValueError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from minialex.errors import DataError
 from minialex.weights import write_whole
+from minialex.weights.reading import read_lines
 
 RUNS, RATES, CURVES, RESULT, FIGURE = "runs.csv", "rates.csv", "curves.csv", "result.json", "figure.png"
 KEYS = ("arm", "settings", "seed", "rate")  # columns that say which run a row is of
@@ -103,8 +104,7 @@ def read_table(path: Path) -> list[dict]:
     if not path.is_file():
         return []
     try:
-        with open(path, newline="", encoding="utf8") as file:
-            first, *rows = csv.reader(file, strict=True)
+        first, *rows = csv.reader(read_lines(path), strict=True)
         if not set(KEYS) <= set(first) or len(set(first)) < len(first):
             raise ValueError("its columns are others")
         pairs = [zip(first, row, strict=True) for row in rows]

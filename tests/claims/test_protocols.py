@@ -120,10 +120,17 @@ def test_another_letter_is_another_digest(written):
     assert written().digest == written().digest != written(source='"There"').digest
 
 
+def test_line_ends_of_another_system_make_no_other_digest(written, tmp_path):
+    digest, path = written().digest, tmp_path / "mine" / claims.PROTOCOL
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert Protocol.read(path).digest == digest
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         ({"claim": '"no end'}, r"protocol\.toml is no TOML: .*line 2"),
+        ({"also": "[" * 10_000}, "is no TOML"),
         ({"dleta": "0.5"}, r"says 'dleta', which no protocol has \(did you mean delta\?\)"),
         ({"zzzzzz": "0.5"}, r"says 'zzzzzz', which no protocol has$"),
         ({"digest": '"abc"'}, "says 'digest', which no protocol has"),

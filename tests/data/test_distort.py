@@ -51,6 +51,14 @@ def test_a_shift_by_half_a_pixel_is_the_mean_of_two(monkeypatch, pictures):
     np.testing.assert_allclose(new[..., :-1], wanted, atol=0.5)
 
 
+def test_between_four_pixels_each_counts_by_how_near_it_is(monkeypatch):
+    monkeypatch.setattr(distort, "SHIFT", 1.0)
+    picture = np.zeros((1, 1, 6, 6), np.uint8)
+    picture[0, 0, 2:4, 2:4] = [[40, 80], [120, 200]]
+    new = distorted(picture, Given(dy=0.25, dx=0.5))
+    assert new[0, 0, 2, 2] == 0.75 * (40 + 80) / 2 + 0.25 * (120 + 200) / 2
+
+
 def test_what_comes_in_from_outside_is_0():
     white = np.full((1, 1, 9, 9), 255, np.uint8)
     new = distorted(white, Given(dy=1.0))[0, 0]  # up by two: two lines come in below

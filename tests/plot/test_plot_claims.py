@@ -1,5 +1,6 @@
 """The figure of an experiment: a curve for each arm, and each kind of comparison beside what it claims."""
 
+import itertools
 import math
 
 import numpy as np
@@ -191,6 +192,8 @@ def test_no_arm_is_left_out_however_many_there_are():
     rows = curves(names, [3] * len(names), range(5, 5 + len(names)))
     axes = drawn(arms={name: {"data": "mnist"} for name in names}, curves=rows).axes[0]
     assert {text.get_text() for text in axes.texts} == set(names)
+    looks = [(line.get_color(), line.get_linestyle()) for line in bold(axes)]
+    assert all(one != other for one, other in itertools.pairwise(looks))
 
 
 def test_epochs_are_whole_numbers():
