@@ -9,6 +9,7 @@ from minialex.claims import verdicts
 from minialex.claims.arm import Experiment
 from minialex.claims.compare import equal_seconds, judged, values_of
 from minialex.claims.protocol import PROTOCOL, Protocol
+from minialex.claims.rates import at_the_edge
 from minialex.claims.store import RESULT, Store
 from minialex.errors import DataError
 from minialex.study.benchmarks import hardware, table, versions, write_record
@@ -57,9 +58,10 @@ def result_of(
         record["also"] = [judged(one, rows, experiment.arms, p) for one in experiment.also]
         record["equal_seconds"] = equal_seconds(experiment.primary, curves)
         record["means"] = {name: means_of(of_arm) for name, of_arm in rows.items()}
+    rates = {name: next((row["rate"] for row in of_arm.values()), None) for name, of_arm in rows.items()}
     spent = [row["seconds"] for row in (*store.runs, *store.rates)]
     return record | {
-        "rates": {name: next((row["rate"] for row in of_arm.values()), None) for name, of_arm in rows.items()},
+        "rates": rates, "at_the_edge": [name for name, rate in rates.items() if at_the_edge(rate, p.rates)],
         "arms": {name: arm.settings for name, arm in experiment.arms.items()},
         "settings": {"rates": p.rates, "rate_seeds": p.rate_seeds, "chosen_by": experiment.chosen_by},
         "minutes": sum(spent) / 60, "command": command, "date": str(date.today()),
@@ -68,10 +70,12 @@ def result_of(
 
 
 def means_of(rows: dict[int, dict]) -> dict[str, float]:
-    """Of each outcome that all of an arm's runs have."""
+    """Of each outcome that all of an arm's runs have; of a p, in how many of them it is below 0.05, too."""
     columns = [name for name in next(iter(rows.values())) if name not in ("arm", "settings", "seed")]
     found = {name: [row[name] for row in rows.values()] for name in columns}
-    return {name: statistics.fmean(values) for name, values in found.items() if all(v == v for v in values)}
+    means = {name: statistics.fmean(values) for name, values in found.items() if all(v == v for v in values)}
+    small = {f"{name}_small": sum(p < 0.05 for p in found[name]) for name in means if name.endswith("_p")}
+    return means | small
 
 
 def write_result(folder: Path, record: dict) -> None:

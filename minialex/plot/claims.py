@@ -4,7 +4,7 @@ import math
 import textwrap
 
 import numpy as np
-from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator
 
 from minialex.plot.lessons import LOOKS, name_ends
 from minialex.plot.look import BLUE, FAINT, GREY, INK, LINE, Picture, finished, new_figure, styled
@@ -94,7 +94,7 @@ def _as_times(axes, bottom, top):
     easy = [0.1, 0.2, 0.5, 0.8, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 10, 20, 50]
     axes.set_yticks([tick for tick in easy if bottom <= tick <= top] or [bottom, top])
     axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _asked(record):

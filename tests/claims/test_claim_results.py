@@ -303,6 +303,17 @@ def test_a_result_says_all_that_was_promised(tmp_path):
     assert found["rates"] == {"a": 0.01, "b": 0.01}
 
 
+@pytest.mark.parametrize(("rates", "told"), [([0.01, 0.03], ["a", "b"]), ([0.001, 0.01, 0.03], [])])
+def test_a_result_says_whose_rate_lies_at_an_end_of_the_grid(tmp_path, rates, told):
+    assert result(filled(tmp_path, TEN, TEN), rates=rates)["at_the_edge"] == told
+
+
+def test_of_a_p_it_says_in_how_many_runs_it_is_small(tmp_path):
+    store = filled(tmp_path, [0.049, 0.05, *[0.001] * 8], [0.5] * 10, "colour_p")
+    means = result(store)["means"]
+    assert (means["a"]["colour_p_small"], means["b"]["colour_p_small"]) == (9, 0)
+
+
 def test_a_result_is_read_as_it_was_written_but_for_its_digits(tmp_path):
     found = result(filled(tmp_path, TEN, shifted(2.0)))
     write_result(tmp_path, found)

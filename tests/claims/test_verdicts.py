@@ -1,6 +1,7 @@
 """Intervals, p and verdicts, beside SciPy, by hand, at their borders, and how often they would be wrong."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -71,6 +72,14 @@ def test_drawn_flips_come_near_to_all_flips(monkeypatch):
     exact = verdicts.sign_flip(values)
     monkeypatch.setattr(verdicts, "EXACT", 5)
     assert verdicts.sign_flip(values) == pytest.approx(exact, abs=0.004)
+
+
+def test_a_million_flips_need_little_memory():
+    tracemalloc.start()
+    assert verdicts.sign_flip([1.0] * 20) == 2 / 2**20
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64e6
 
 
 def test_drawn_flips_never_give_a_p_of_0():
