@@ -2,11 +2,15 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+import signal
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from pathlib import Path
 
 from minialex.claims.arm import Arm
+from minialex.claims.pictures import lay_out, read_laid_out
 from minialex.claims.training import train_once
 from minialex.devices.device import Device
 from minialex.devices.threads import cores
@@ -17,19 +21,21 @@ Job = tuple[str, Arm, int, float, bool]  # the arm's name, itself, seed, rate, i
 
 @contextmanager
 def workers(
-    count: int | None = None,
+    sets: Iterable[str], count: int | None = None
 ) -> Iterator[Callable[[list[Job]], Iterator[tuple[Job, dict, list[dict]]]]]:
     """A function that does jobs, and gives each job with its outcomes and curve as it ends.
 
-    count: of processes; left out, as many as there are cores. One: no process is started. When the block ends by an
-    error or Ctrl-C, what runs is stopped: a run that did not end leaves nothing.
+    sets: of pictures, which they will need. count: of processes; left out, as many as there are cores. One: no process
+    is started. When the block ends by an error or Ctrl-C, what runs is stopped: a run that did not end leaves nothing.
     """
     count = count or cores()
     if count == 1:
         yield one_by_one
         return
-    with one_thread_each():
-        pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=begin)
+    with one_thread_each(), tempfile.TemporaryDirectory() as folder:
+        lay_out(Path(folder), sets)
+        fresh = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(count, fresh, initializer=begin, initargs=(Path(folder), sets))
         try:
             yield lambda jobs: as_they_end(pool, jobs)
             pool.shutdown()
@@ -65,11 +71,10 @@ def one_thread_each():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
-def begin() -> None:
+def begin(folder: Path, sets: Iterable[str]) -> None:
     """In a new process: one thread, and whoever else wants the core goes first."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and stops all
+    read_laid_out(folder, sets)
     Device("cpu").threads = 1
     if hasattr(os, "nice"):
         os.nice(5)
