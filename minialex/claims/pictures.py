@@ -1,5 +1,6 @@
 """The pictures of an arm: to train with, to choose its rate by, and to test with; and what makes new ones of them."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -47,14 +48,20 @@ def pictures_of(arm: Arm, choosing: bool = False) -> Pictures:
     return Pictures((x[:most], labels[:most]), test, curve)
 
 
-def check_data(experiment: Experiment) -> None:
-    """Raise FileNotFoundError, with the command that fetches it, where a set that an arm needs is not here."""
-    for name in sorted({arm.data for arm in experiment.arms.values()}):
-        try:
-            loaded(name)
-        except FileNotFoundError as error:
-            fetch = f"python -c 'import minialex as mx; mx.data.load(\"{name}\")'"
-            raise FileNotFoundError(f"{error}\nThis fetches it: {fetch}") from None
+def check_data(experiment: Experiment) -> list[str]:
+    """Load what the arms need; returns what is to be said of it: that they are JPEGs, say.
+
+    Raises FileNotFoundError, with the command that fetches it, where a set is not here.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        for name in sorted({arm.data for arm in experiment.arms.values()}):
+            try:
+                loaded(name)
+            except FileNotFoundError as error:
+                fetch = f"python -c 'import minialex as mx; mx.data.load(\"{name}\")'"
+                raise FileNotFoundError(f"{error}\nThis fetches it: {fetch}") from None
+    return [str(one.message) for one in said]
 
 
 def loaded(name: str) -> tuple[Pair, Pair]:
