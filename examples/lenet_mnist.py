@@ -20,7 +20,7 @@ from minialex.data import class_names, load, load_drawn_digits
 from minialex.data.classes import a_few
 from minialex.data.known_sets import SETS
 from minialex.data.loader import ArrayBatches
-from minialex.data.named import known_set
+from minialex.data.named import NAMES, NOT_AS_MNIST, known_set
 from minialex.models.lenet import ACTIVATIONS, VARIANTS
 from minialex.training import results
 from minialex.training.command_line import (
@@ -95,6 +95,7 @@ def parse_arguments(argv=None):
     )
     add(
         "--dataset",
+        type=set_like_mnist,
         choices=list(SETS),
         help="what to learn: digits (mnist, the default), clothes, letters, ...",
     )
@@ -146,6 +147,13 @@ def parse_arguments(argv=None):
             f"--processes {args.processes} share a batch on this machine alone: leave out that or --cluster"
         )
     return args
+
+
+def set_like_mnist(name):
+    """The name of a set, as long as it is none that LeNet-5 cannot read."""
+    if name in NAMES and name not in SETS:
+        raise argparse.ArgumentTypeError(f"{name} {NOT_AS_MNIST}")
+    return name
 
 
 def settings_of(args, of_checkpoint, may_change=MAY_CHANGE):

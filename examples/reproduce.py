@@ -51,7 +51,8 @@ def reproduce(args) -> None:
     folder = args.output_dir or (Path("runs/quick") / args.name if args.quick else RESULTS / args.name)
     experiment = claims.EXPERIMENTS[args.name](p)
     claims.check_fits(p, experiment.primary)
-    claims.check_data(experiment)
+    for said in claims.check_data(experiment):
+        print(said)
     claims.student_t(seeds)  # what the verdict will need, before hours are spent
     with locked(folder):
         claims.check_protocol(p, folder)

@@ -1,6 +1,5 @@
 """What tests of the claims share: made pictures, a protocol of seconds, and runs that are pretended."""
 
-import functools
 import math
 
 import numpy as np
@@ -27,9 +26,8 @@ def made(name, count, seed):
 def made_pictures(monkeypatch, train=TRAIN, test=TEST):
     """Both sets are made ones, in this process. Gives them by name."""
     sets = {name: (made(name, train, 1), made(name, test, 2)) for name in SHAPES}
-    monkeypatch.setattr(pictures, "load_mnist", lambda download: sets["mnist"])
     monkeypatch.setattr(pictures, "load", lambda name, download: sets[name])
-    monkeypatch.setattr(pictures, "loaded", functools.cache(pictures.loaded.__wrapped__))
+    monkeypatch.setattr(pictures, "_loaded", {})
     return sets
 
 

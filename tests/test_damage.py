@@ -3,6 +3,7 @@
 Where a file carries a checksum, a wrong number is as bad as a traceback.
 """
 
+import dataclasses
 import gzip
 import io
 import json
@@ -15,9 +16,11 @@ import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import small_cifar
 from PIL import Image
 
 import minialex as mx
@@ -25,6 +28,7 @@ from minialex import weights
 from minialex.claims.protocol import Protocol
 from minialex.claims.results import read_result
 from minialex.claims.store import read_table
+from minialex.data import cifar
 from minialex.data.classes import read_names
 from minialex.data.decode import read_picture
 from minialex.data.digits import draw_digits
@@ -181,6 +185,36 @@ def drawn_there(path):
         raise
 
 
+def zipped_cifar():
+    return small_cifar.zipped(small_cifar.pictures(small_cifar.records()))
+
+
+def batch_of_cifar():
+    return small_cifar.pickled(small_cifar.records()[0])
+
+
+def of_small_cifar(path):
+    with patch.object(cifar, "COUNTS", small_cifar.COUNTS):
+        return cifar.ZippedFolders().read(path)
+
+
+def archive_of_cifar():
+    return small_cifar.archive("binary", small_cifar.records())
+
+
+def unpacked_cifar(path):
+    """Though its sum is another one: else that is looked at first, and refused."""
+    release = dataclasses.replace(cifar.BINARY)
+    of_any_sum = patch.object(release, "check_archive")
+    with patch.object(cifar, "COUNTS", small_cifar.COUNTS), of_any_sum, cifar._named(path):
+        return release.read_archive(path)
+
+
+def pickled_cifar(path):
+    with cifar._named(path):
+        return cifar._pickled_records(path.read_bytes())
+
+
 ONE = np.zeros((1, 1, 28, 28), np.uint8)
 
 
@@ -242,6 +276,9 @@ READERS = {
     ),
     "idx": Reader("idx", idx, read_idx),
     "idx, gzip": Reader("idx.gz", lambda: gzip.compress(idx(), mtime=0), read_idx, sealed=True),
+    "cifar, zip": Reader("cifar10_jpeg.zip", zipped_cifar, of_small_cifar, sealed=True),
+    "cifar, tar": Reader("cifar-10-binary.tar.gz", archive_of_cifar, unpacked_cifar),
+    "cifar, pickle": Reader("data_batch_1", batch_of_cifar, pickled_cifar),
     "png": Reader("p.png", picture("PNG"), pixels_of, sealed=True),
     "jpeg": Reader("p.jpg", picture("JPEG"), pixels_of),
     "gif": Reader("p.gif", picture("GIF"), pixels_of),

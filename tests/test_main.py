@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import small_sets
 from PIL import Image, ImageDraw, ImageFont
+from small_cifar import in_place_of_the_real_one, pictures, write
 from threadpoolctl import threadpool_limits
 
 import minialex as mx
@@ -20,8 +21,8 @@ from minialex import optim, train, weights
 from minialex.commands import doctor
 from minialex.data import mnist
 from minialex.data.digits import load_drawn_digits
-from minialex.data.known_sets import SETS
 from minialex.data.loader import ArrayBatches
+from minialex.data.named import NAMES
 from minialex.devices.device import cuda_count
 from minialex.models.names import NETWORKS, network
 from minialex.training import runs
@@ -195,7 +196,7 @@ def test_doctor_on_a_machine_without_data(run, no_data):
     status, out, err = run("doctor")
     assert (status, err) == (0, "")
     assert mx.__version__ in out
-    for name in SETS:
+    for name in NAMES:
         assert f"  {name:<16}not here\n" in out
     assert 'mx.data.load("mnist") fetches it' in out
     assert "MINIALEX_DATA" in out
@@ -221,8 +222,10 @@ def test_doctor_says_of_each_set_what_there_is(run, monkeypatch, tmp_path):
     small_sets.write(dict([*content["qmnist"].items()][1:]), data / "qmnist")
     small_sets.write(content["emnist-letters"], data / "emnist-letters")
     (data / "emnist-letters" / "emnist-letters-train-images-idx3-ubyte.gz").write_bytes(b"no letters")
+    write(pictures(in_place_of_the_real_one(monkeypatch, tmp_path)), data / "cifar10")
     monkeypatch.setenv("MINIALEX_DATA", str(data))
     status, out, err = run("doctor")
+    assert f" cifar10 found in {data / 'cifar10'}; not as it was published" in squeezed(out)
     assert f" mnist found in {data / 'mnist'}; its checksums are right" in squeezed(out)
     assert f" fashion-mnist found in {data / 'fashion-mnist'}; its checksums are right" in squeezed(out)
     assert f" kmnist found in {data / 'kmnist'}; not as it was published" in squeezed(out)

@@ -198,6 +198,7 @@ EXCEPTIONS = {
     ("data/named.py", "open"): "in a temporary folder, to be checked there",
     ("check/kept/keeping.py", "write_text"): "in a temporary folder, to be run there",
     ("tracing/entries.py", "open"): "an entry of a zip file, which is written whole",
+    ("claims/pictures.py", "save"): "in a temporary folder, for processes",
 }  # fmt: skip
 WRITING = {
     "savefig",

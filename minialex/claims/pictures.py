@@ -1,12 +1,15 @@
 """The pictures of an arm: to train with, to choose its rate by, and to test with; and what makes new ones of them."""
 
-import functools
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
 from minialex.claims.arm import Arm, Experiment
-from minialex.data import load, load_mnist
+from minialex.data import load
 from minialex.data.augment import Colour
 from minialex.data.distort import distorted
 from minialex.data.loader import ArrayBatches
@@ -16,6 +19,7 @@ HELD_OUT = 5_000  # of the training pictures, to choose rates by
 EACH_EPOCH = 2_000  # of CIFAR-10's test pictures, for the curves; all at the end
 
 Pair = tuple[np.ndarray, np.ndarray]
+_loaded: dict[str, tuple[Pair, Pair]] = {}
 
 
 @dataclass(frozen=True)
@@ -44,29 +48,43 @@ def pictures_of(arm: Arm, choosing: bool = False) -> Pictures:
     return Pictures((x[:most], labels[:most]), test, curve)
 
 
-def check_data(experiment: Experiment) -> None:
-    """Raise FileNotFoundError, with the command that fetches it, where a set that an arm needs is not here."""
-    for name in sorted({arm.data for arm in experiment.arms.values()}):
-        try:
-            loaded(name)
-        except FileNotFoundError as error:
-            fetch = f"python -c 'import minialex as mx; mx.data.load(\"{name}\")'"
-            raise FileNotFoundError(f"{error}\nThis fetches it: {fetch}") from None
+def check_data(experiment: Experiment) -> list[str]:
+    """Load what the arms need; returns what is to be said of it: that they are JPEGs, say.
+
+    Raises FileNotFoundError, with the command that fetches it, where a set is not here.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        for name in sorted({arm.data for arm in experiment.arms.values()}):
+            try:
+                loaded(name)
+            except FileNotFoundError as error:
+                fetch = f"python -c 'import minialex as mx; mx.data.load(\"{name}\")'"
+                raise FileNotFoundError(f"{error}\nThis fetches it: {fetch}") from None
+    return [str(one.message) for one in said]
 
 
-@functools.cache
 def loaded(name: str) -> tuple[Pair, Pair]:
-    """A set, its training pictures in an order in which any beginning has all classes; read-only."""
-    train, test = load_mnist(download=False) if name == "mnist" else load(name, download=False)
-    if name == "cifar10":  # a folder has them class by class
-        train, test = ((x[order], y[order]) for x, y in (train, test) for order in [mixed(len(y))])
-    for array in (*train, *test):
-        array.flags.writeable = False
-    return train, test
+    """A set that is here, read-only. In both any beginning has all classes."""
+    if name not in _loaded:
+        _loaded[name] = load(name, download=False)
+        for array in chain(*_loaded[name]):
+            array.flags.writeable = False
+    return _loaded[name]
 
 
-def mixed(count: int) -> np.ndarray:
-    return np.random.default_rng(0).permutation(count)
+def lay_out(folder: Path, names: Iterable[str]) -> None:
+    """Write sets as they are in memory, for other processes: to decode 60,000 pictures takes each of them 8 s."""
+    for name in names:
+        for number, array in enumerate(chain(*loaded(name))):
+            np.save(folder / f"{name}{number}.npy", array)
+
+
+def read_laid_out(folder: Path, names: Iterable[str]) -> None:
+    """From now on `loaded` gives what lies there, and reads of it what is looked at."""
+    for name in names:
+        arrays = [np.load(folder / f"{name}{number}.npy", mmap_mode="r") for number in range(4)]
+        _loaded[name] = tuple(arrays[:2]), tuple(arrays[2:])
 
 
 def scale_of(pictures: np.ndarray):

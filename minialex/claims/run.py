@@ -30,7 +30,7 @@ def run(
     """
     arms = experiment.arms
     store.check_settings({name: arm.digest for name, arm in arms.items()})
-    with workers(count) as do:
+    with workers({arm.data for arm in arms.values()}, count) as do:
         rates = choose_rates(p, experiment, store, others, do, bar)
         for name, rate in rates.items():
             edge = at_the_edge(rate, p.rates)

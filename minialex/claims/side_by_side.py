@@ -2,13 +2,17 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from pathlib import Path
 
 from minialex.claims.arm import Arm
+from minialex.claims.pictures import lay_out, read_laid_out
 from minialex.claims.training import train_once
 from minialex.devices.device import Device
 from minialex.devices.threads import cores, one_blas_thread
@@ -19,12 +23,12 @@ Job = tuple[str, Arm, int, float, bool]  # the arm's name, itself, seed, rate, i
 
 @contextmanager
 def workers(
-    count: int | None = None,
+    sets: Iterable[str], count: int | None = None
 ) -> Iterator[Callable[[list[Job]], Iterator[tuple[Job, dict, list[dict]]]]]:
     """A function that does jobs, and gives each job with its outcomes and curve as it ends.
 
-    count: of processes; left out, as many as there are cores. One: no process is started, and what runs here has one
-    thread as well, so that its numbers are the same. When the block ends by an
+    sets: of pictures, which they will need. count: of processes; left out, as many as there are cores. One: no process
+    is started, and what runs here has one thread as well, so that its numbers are the same. When the block ends by an
     error or Ctrl-C, what runs is stopped: a run that did not end leaves nothing.
     """
     count = count or cores()
@@ -32,8 +36,10 @@ def workers(
         with one_thread_here():
             yield one_by_one
         return
-    with one_thread_each():
-        pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=begin)
+    with one_thread_each(), tempfile.TemporaryDirectory() as folder:
+        lay_out(Path(folder), sets)
+        fresh = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(count, fresh, initializer=begin, initargs=(Path(folder), sets))
         try:
             yield lambda jobs: as_they_end(pool, jobs)
             pool.shutdown()
@@ -80,18 +86,21 @@ def one_thread_each():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
-def begin() -> None:
+def begin(folder: Path, sets: Iterable[str]) -> None:
     """In a new process: one thread, and whoever else wants the core goes first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and stops all
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(folder,), daemon=True).start()
+    read_laid_out(folder, sets)
     Device("cpu").threads = 1
     if hasattr(os, "nice"):
         os.nice(5)
 
 
-def end_with_parent() -> None:
-    """A parent that is killed can't stop what it started, which would work on and then wait for ever."""
+def end_with_parent(folder: Path) -> None:
+    """A parent that is killed can't stop what it started, which would work on and then wait for ever; nor can it
+    remove what it has laid out."""
     multiprocessing.parent_process().join()
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

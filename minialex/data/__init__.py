@@ -1,4 +1,4 @@
-"""Data: MNIST and its relatives by name, drawn digits, folders of pictures, and the batches made of them."""
+"""Data: MNIST, its relatives and CIFAR-10 by name, drawn digits, folders of pictures, and the batches made of them."""
 
 from minialex.data.digits import draw_digits, load_drawn_digits
 from minialex.data.loader import ArrayBatches, DummyBatches, PictureBatches

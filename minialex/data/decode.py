@@ -30,7 +30,9 @@ class UnreadablePicture(DataError):
     """A file that is no picture, or a damaged one."""
 
 
-def read_picture(path, at_least: int | None = None):
+def read_picture(
+    path, at_least: int | None = None, size: tuple[int, int] | None = None, name: str | None = None
+):
     """The picture in a file as an upright Pillow image in RGB, 8 bits a channel.
 
     Grey, CMYK, palette and 16-bit pictures are converted, transparency is dropped. What counts is what is in the
@@ -40,6 +42,9 @@ def read_picture(path, at_least: int | None = None):
     Raises UnreadablePicture, naming the file; also where decoding would take more than 192 MiB: 50 million pixels in
     colours, 179 million in any, 33 million of a progressive JPEG with all its colours, which is kept until the end. A
     JPEG of more is decoded at a half of its size or less, if that will do.
+
+    size: the width and height that it must have, which is looked at before its pixels are. name: what messages call
+    the picture, where `path` is an open file.
     """
     try:
         if (
@@ -47,20 +52,23 @@ def read_picture(path, at_least: int | None = None):
         ):  # to read from a pipe may never end
             raise OSError("it is no regular file")
         try:
-            return _decoded(path, at_least)
+            return _decoded(path, at_least, size)
         except UserWarning:  # Pillow's, of broken metadata, where warnings are errors: read it without
             content = _content(path)
-            return _decoded(io.BytesIO(content.replace(b"Exif\0\0", b"broken", 1)), at_least)
+            return _decoded(io.BytesIO(content.replace(b"Exif\0\0", b"broken", 1)), at_least, size)
     except MemoryError:
         raise
     except Exception as error:  # a damaged file can make Pillow raise nearly anything, SyntaxError included
-        raise UnreadablePicture(f"{path} cannot be read as a picture ({_in_words(error)})") from error
+        raise UnreadablePicture(f"{name or path} cannot be read as a picture ({_in_words(error)})") from error
 
 
-def _decoded(file, at_least: int | None):
+def _decoded(file, at_least: int | None, size: tuple[int, int] | None):
     from PIL import Image
 
     with open_picture(file, FORMATS, at_least) as picture:
+        if size not in (None, picture.size):
+            (width, height), (wide, high) = picture.size, size
+            raise ValueError(f"it has {width} x {height} pixels, and should have {wide} x {high}")
         turn = turn_of(picture)
         rgb = _rgb(picture)
     return rgb.transpose(Image.Transpose[turn]) if turn else rgb

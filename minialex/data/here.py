@@ -5,8 +5,9 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minialex.data.known_sets import SETS, others_in_words
-from minialex.data.named import find_good, folders_to_search, known_set
+from minialex.data import cifar
+from minialex.data.known_sets import others_in_words
+from minialex.data.named import NAMES, find_good, folders_to_search, known_set
 from minialex.errors import DataError
 
 
@@ -32,7 +33,7 @@ class Here:
 
 
 def look_for(name: str, root: str | os.PathLike | None = None) -> Here:
-    """Read and check a set's files where `load` looks for them. A second for all sets, where all are here.
+    """Read and check a set's files where `load` looks for them. A few seconds for all sets, where all are here.
 
     Raises ValueError for an unknown name.
 
@@ -42,6 +43,8 @@ def look_for(name: str, root: str | os.PathLike | None = None) -> Here:
     >>> here.whole, len(here.missing), here.folders
     (False, 4, [])
     """
+    if name == cifar.NAME:
+        return _look_for_cifar10(root)
     found, missing, others, damaged = [], [], [], ""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -57,6 +60,26 @@ def look_for(name: str, root: str | os.PathLike | None = None) -> Here:
     return Here(name, list(dict.fromkeys(found)), missing, damaged, len(warned), others_in_words(others))
 
 
+def _look_for_cifar10(root: str | os.PathLike | None) -> Here:
+    """Of pictures the list alone: to decode them all takes as long as to load them."""
+    folders, _ = cifar.places(root)
+    found = cifar.find(folders)
+    if found is None:
+        folder, missing = cifar.in_part(folders) or (None, [cifar.BINARY.archive])
+        return Here(cifar.NAME, [folder] if folder else [], missing)
+    form, path = found
+    damaged = ""
+    try:
+        form.check(path)
+    except DataError as error:
+        damaged = str(error)
+    except OSError as error:
+        damaged = f"{path} cannot be read: {error.strerror or error}"
+    return Here(
+        cifar.NAME, [path if path.is_dir() else path.parent], [], damaged, unchecked=int(not form.published)
+    )
+
+
 def look_for_all(root: str | os.PathLike | None = None) -> list[Here]:
     """Of each set that is known."""
-    return [look_for(name, root) for name in SETS]
+    return [look_for(name, root) for name in NAMES]

@@ -107,6 +107,19 @@ def _with_usual_subfolders(root: str | os.PathLike) -> list[Path]:
     return [root, *(root / folder for folder in SETS["mnist"].folders)]
 
 
+def places(name: str, below: Iterable[str], root: str | os.PathLike | None) -> tuple[list[Path], Path]:
+    """Where a set of that name may be, best place first, and where a download of it goes.
+
+    below: folders in which it may lie in the one that is given, or that MINIALEX_DATA names.
+    """
+    cache = _cache_folder().parent / name
+    folders: list[Path] = []
+    if place := root if root is not None else os.environ.get("MINIALEX_DATA"):
+        place = Path(place).expanduser()
+        folders = [place, *(place / folder for folder in below)]
+    return (folders, Path(root).expanduser() / name) if root is not None else ([*folders, cache], cache)
+
+
 def _cache_folder() -> Path:
     import pooch
 
@@ -212,7 +225,7 @@ def _fetch_from_any(mirrors, file: str, scratch: Path, home: Path, title, most, 
             return mirror
     raise DownloadFailed(
         "\n".join([f"No mirror delivered a good {file}:", *answers])
-        + f"\nGet the four files in another way and put them into {home} (or set MINIALEX_DATA to their folder)"
+        + f"\nGet the files in another way and put them into {home} (or set MINIALEX_DATA to their folder)"
         + instead
     )
 

@@ -1,4 +1,4 @@
-"""Data by name: sets of small pictures that come as MNIST does, found or fetched, checked and read."""
+"""Data by name: sets of small pictures, most of which come as MNIST does, found or fetched, checked and read."""
 
 import os
 import shutil
@@ -10,13 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from minialex.data import mnist
+from minialex.data import cifar, mnist
 from minialex.data.idx import Flaw, read_checked, sum_of_file
 from minialex.data.known_sets import SETS, KnownSet, others_in_words, whose
 from minialex.data.mnist import Pictures, all_called, load_mnist
 from minialex.errors import DataError, DownloadFailed
 from minialex.words import did_you_mean
 
+NAMES = [*SETS, cifar.NAME]
+NOT_AS_MNIST = (
+    "has pictures of 32x32 in colours, which do not go into a network for MNIST's of 28x28 in grey: "
+    f'mx.data.load("{cifar.NAME}") reads them, for mx.models.resnet(20, 10, preset="cifar"), say'
+)
 ARCHIVE = "gzip.zip"  # EMNIST's, of six sets
 MOST_OF_AN_ARCHIVE = 600_000_000  # bytes: it has 562 million
 
@@ -31,9 +36,11 @@ def load(
         "kmnist"          10 characters of old Japanese books, as many
         "emnist-letters"  26 letters, small and capital in one class; 124,800 and 20,800
         "qmnist"          10 digits, 60,000 and 60,000
+        "cifar10"         10 kinds of animals and vehicles, photographs in colours; 50,000 and 10,000
 
-    Pictures are uint8 (N, 1, 28, 28), labels uint8 (N,) from 0; `class_names(name)` says what they mean. EMNIST's files
-    hold each picture with rows and columns swapped, and labels from 1: here both are as in the other sets.
+    Pictures are uint8 (N, 1, 28, 28), CIFAR-10's (N, 3, 32, 32), in RGB; labels are uint8 (N,) from 0, and
+    `class_names(name)` says what they mean. EMNIST's files hold each picture with rows and columns swapped, and labels
+    from 1: here both are as in the other sets.
 
     With `root`, the files, under their own names, gzipped or not, are looked for there, in `root/NAME`, and where
     torchvision puts them, as `root/KMNIST/raw`; what is missing is downloaded into `root/NAME`. Without, in the same
@@ -42,9 +49,14 @@ def load(
     Of KMNIST, EMNIST and QMNIST only the MD5 of the packed files is published: one that was unpacked, or packed anew,
     is read with a warning if its shape and labels can be right. A download is kept only with the published sum.
 
+    CIFAR-10 is read from what its authors publish, packed or not, the binary version or the python version, and with a
+    warning from pictures in class folders, or in cifar10_jpeg.zip: see `cifar.load_cifar10`, and there the order.
+
     Raises ValueError for an unknown name, FileNotFoundError when files are missing and `download` is False,
     DownloadFailed when no mirror delivers, and DataError when a file is damaged or is not the set's.
     """
+    if name == cifar.NAME:
+        return cifar.load_cifar10(root, download)
     known = known_set(name)
     if name == "mnist":
         return load_mnist(root, download)
@@ -72,14 +84,16 @@ def class_names(name: str) -> list[str]:
     >>> len(class_names("emnist-letters"))
     26
     """
-    return list(known_set(name).classes)
+    return list(cifar.CLASSES if name == cifar.NAME else known_set(name).classes)
 
 
 def known_set(name: str) -> KnownSet:
-    """What is known of the set of that name. Raises ValueError, with the names that there are, for another."""
+    """What is known of a set that comes as MNIST does. Raises ValueError, with the names there are, for another."""
+    if name == cifar.NAME:
+        raise ValueError(f"{cifar.TITLE} {NOT_AS_MNIST}")
     if name not in SETS:
-        meant = did_you_mean(name.replace("_", "-") if isinstance(name, str) else name, SETS)
-        raise ValueError(f"there is no set called {name!r}{meant}: the names are {', '.join(SETS)}")
+        meant = did_you_mean(name.replace("_", "-") if isinstance(name, str) else name, NAMES)
+        raise ValueError(f"there is no set called {name!r}{meant}: the names are {', '.join(NAMES)}")
     return SETS[name]
 
 
@@ -88,13 +102,7 @@ def known_set(name: str) -> KnownSet:
 
 def folders_to_search(name: str, root: str | os.PathLike | None) -> tuple[list[Path], Path]:
     """Where the files may be, best place first, and where a download goes."""
-    cache = mnist._cache_folder().parent / name
-    place = root if root is not None else os.environ.get("MINIALEX_DATA")
-    folders = []
-    if place:
-        place = Path(place).expanduser()
-        folders = [place, *(place / folder for folder in SETS[name].folders)]
-    return (folders, place / name) if root is not None else ([*folders, cache], cache)
+    return mnist.places(name, SETS[name].folders, root)
 
 
 def find_good(

@@ -7,6 +7,7 @@ the limits below, before memory is taken for them. What exceeds a limit is refus
 import os
 import reprlib
 from pathlib import Path
+from typing import BinaryIO
 
 from minialex.errors import DataError
 
@@ -26,6 +27,27 @@ def read_at_most(path: str | os.PathLike, most: int) -> bytes:
     if len(content) > most:
         raise DataError(f"{path} is too large for what it should be: it has more than {most:,} bytes")
     return content
+
+
+class Capped:
+    """A zip file, say, of whose list of parts nobody can ask for much at once, whatever he found written in it.
+
+    Raises ValueError where there are more than `most` bytes to read at once.
+
+    >>> import io
+    >>> Capped(io.BytesIO(b"123456789"), 4).read(3)
+    b'123'
+    """
+
+    def __init__(self, file: BinaryIO, most: int):
+        self.file, self.most = file, most
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, count: int = -1) -> bytes:
+        content = self.file.read(self.most + 1 if count < 0 else min(count, self.most + 1))
+        if len(content) > self.most:
+            raise ValueError(f"its list of parts has more than {self.most:,} bytes")
+        return content
 
 
 def read_lines(path: str | os.PathLike, encoding: str = "utf-8") -> list[str]:

@@ -21,7 +21,7 @@ import numpy as np
 from minialex.errors import CheckpointError
 from minialex.weights.arrays import TORCH_STORAGE, ArrayUnpickler, described, exactly, text, unfolded
 from minialex.weights.files import from_bfloat16
-from minialex.weights.reading import MEBI, PIECE, shown
+from minialex.weights.reading import MEBI, PIECE, Capped, shown
 from minialex.words import counted
 
 # How PyTorch's files begin: since 1.6, and before.
@@ -123,24 +123,10 @@ def _content(path) -> Iterator[tuple[Any, Mapping[str | bytes, np.ndarray]]]:
     """What the pickle says, and the numbers, while the file is open."""
     with opened(path) as file:
         if file.peek().startswith(TORCH_ZIP):
-            with zipfile.ZipFile(_Whole(file, MOST_LIST)) as archive:
+            with zipfile.ZipFile(Capped(file, MOST_LIST)) as archive:
                 yield _from_zip(archive, path, os.fstat(file.fileno()).st_size)
         else:
             yield _from_stream(file, path)
-
-
-class _Whole:
-    """A file of which nobody can ask for much at once, whatever he found written in it."""
-
-    def __init__(self, file, most: int):
-        self.file, self.most = file, most
-        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
-
-    def read(self, count: int = -1) -> bytes:
-        content = self.file.read(self.most + 1 if count < 0 else min(count, self.most + 1))
-        if len(content) > self.most:
-            raise ValueError(f"its list of parts has more than {self.most:,} bytes")
-        return content
 
 
 def _from_zip(archive: zipfile.ZipFile, path, size: int):

@@ -149,7 +149,7 @@ def test_with_one_process_none_is_started_and_there_is_one_thread(monkeypatch):
     monkeypatch.setattr(side_by_side, "train_once", lambda *job: (os.getpid(), Device("cpu").threads))
     before = Device("cpu").threads
     monkeypatch.setattr(Device("cpu"), "threads", 3)
-    with workers(1) as do:
+    with workers(["mnist"], 1) as do:
         ((_, pid, threads),) = do([("a", lenet(), 0, 0.01, False)])
     assert (pid, threads, Device("cpu").threads) == (os.getpid(), 1, 3)
     monkeypatch.undo()
@@ -170,7 +170,7 @@ def test_an_error_of_a_run_is_raised_here(monkeypatch):
         raise OSError("no memory for pictures")
 
     monkeypatch.setattr(side_by_side, "train_once", fails)
-    with pytest.raises(OSError, match="no memory"), workers(1) as do:
+    with pytest.raises(OSError, match="no memory"), workers(["mnist"], 1) as do:
         list(do([("a", lenet(), 0, 0.01, False)]))
 
 

@@ -1,5 +1,6 @@
 """What texts say of the claims is what the results say."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,17 @@ def test_each_experiment_has_a_protocol_and_says_what_was_found(name):
 def test_an_unknown_claim_is_told_the_nearest():
     with pytest.raises(ValueError, match="did you mean overlap"):
         mx.claims.found("overlapp")
+
+
+def cells_that_tell_of_claims():
+    for path in sorted((ROOT / "lessons").glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf8"))["cells"]:
+            if "mx.claims.found(" in "".join(cell["source"]):
+                yield pytest.param("".join(cell["source"]), cell["outputs"], path.name[:2], id=path.stem)
+
+
+@pytest.mark.parametrize(("source", "outputs", "lesson"), [*cells_that_tell_of_claims()])
+def test_what_a_lesson_shows_of_a_claim_is_what_was_found(source, outputs, lesson, capsys):
+    exec(source, {"mx": mx})
+    stored = "".join("".join(output["text"]) for output in outputs)
+    assert stored == capsys.readouterr().out, f"run it anew: python lessons/run.py {lesson}"

@@ -3,7 +3,9 @@
 import gzip
 import io
 import os
+import re
 import struct
+import zipfile
 import zlib
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from hostile import problems, written
 from PIL import Image
 
-from minialex.data import mnist
+from minialex.data import cifar, mnist
 from minialex.data.decode import UnreadablePicture, read_picture
 from minialex.data.folder import GROUND_TRUTH, find_pictures
 from minialex.data.folder import read_picture as of_folder
@@ -202,6 +204,54 @@ def test_a_large_jpeg_is_decoded_at_a_half_of_its_size_rather_than_refused(tmp_p
     assert read_picture(tmp_path / "large.jpg").size == (4000, 4000)
     (tmp_path / "less.jpg").write_bytes(jpeg(6000, 6000))
     assert read_picture(tmp_path / "less.jpg").size == (6000, 6000)
+
+
+# ---- CIFAR-10 -----------------------------------------------------------------------------------------
+
+
+def zip_of(first, name="cifar10_jpeg.zip"):
+    """A zip file of CIFAR-10's 60,000 names, the first of them with this content, the others with nothing."""
+
+    def make():
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for split, count in (("train", 5000), ("test", 1000)):
+                for label in cifar.CLASSES:
+                    for i in range(count):
+                        archive.writestr(f"{split}/{label}/{i}.png", b"" if file.tell() else first)
+        return file.getvalue()
+
+    return make
+
+
+def zip_of_many(count):
+    """The list of a zip file alone, of parts without a name."""
+    part = b"PK\1\2" + bytes(42)
+    return part * count + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 65_535, 65_535, count * len(part), 0, 0)
+
+
+CIFAR = {
+    "6,000 pixels": ("cifar10_jpeg.zip", zip_of(jpeg(6000, 6000)), "6000 x 6000 pixels, and should have 32 x 32"),
+    "a long list": ("cifar10_jpeg.zip", zip_of_many(182_000), "should have 5,000 pictures of each"),
+    "a longer list": ("cifar10_jpeg.zip", zip_of_many(4_000_000), "its list of parts has more than 8,388,608 bytes"),
+    "zeros": ("cifar-10-binary.tar.gz", lambda: zeros(10 * GIGA), "bytes, expected 170,052,171"),
+    "a long batch": ("data_batch_1.bin", bytes(GIGA // 4), "more than 33,554,432 bytes"),
+    "a pickle of cells": ("data_batch_1", b"\x80\x02K\x01r\xff\xff\xff\x7f.", "is damaged, or no batch of CIFAR-10"),
+    "a pickle of dicts": ("data_batch_1", b"\x80\x02" + b"}" * 2**24, "is damaged, or no batch of CIFAR-10"),
+}  # fmt: skip
+
+
+def test_hostile_forms_of_cifar_10_are_refused(tmp_path):
+    folders = {}
+    for kind, (name, content, message) in CIFAR.items():
+        folder = tmp_path / re.sub(r"\W", "-", kind)
+        folder.mkdir()
+        for release in (cifar.BINARY, cifar.PYTHON):
+            for other in release.files if name in release.files else ():
+                (folder / other).touch()
+        (folder / name).write_bytes(content() if callable(content) else content)
+        folders[folder] = message
+    assert problems("minialex.data.cifar", "load_cifar10", folders) == {}
 
 
 # ---- checksums ----------------------------------------------------------------------------------------

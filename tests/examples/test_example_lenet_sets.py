@@ -157,6 +157,16 @@ def test_an_unknown_set_is_told_with_those_that_there_are(program):
     assert "fashion-mnist" in result.err
 
 
+def test_a_set_of_pictures_in_colours_is_not_taken_for_one_like_mnist(program, folder):
+    result = program("--dataset", "cifar10")
+    assert result.status == 2
+    assert (
+        "cifar10 has pictures of 32x32 in colours, which do not go into a network for MNIST's" in result.err
+    )
+    assert 'mx.data.load("cifar10") reads them, for mx.models.resnet(20, 10, preset="cifar")' in result.err
+    assert not (folder / "runs").exists()
+
+
 @pytest.mark.parametrize("recorded", [True, False])
 def test_predict_names_the_classes_of_the_set(folder, capsys, recorded):
     model = mx.models.lenet5("keras", num_classes=26)

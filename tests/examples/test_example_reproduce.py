@@ -18,6 +18,7 @@ from running import EXAMPLES, finish, load_program, run_here, start, wait_until
 from minialex import claims, plot
 from minialex.claims import pictures
 from minialex.training.command_line import friendly
+from minialex.training.lock import locked
 
 pytest.importorskip("scipy", reason="Student's t is SciPy's")
 
@@ -253,10 +254,11 @@ def test_a_protocol_that_is_not_there_is_named(program, results):
 
 
 def test_missing_data_is_told_with_the_command_that_fetches_it(program, results, monkeypatch):
-    def missing(download):
+    def missing(name, download):
         raise FileNotFoundError("no MNIST here")
 
-    monkeypatch.setattr(pictures, "load_mnist", missing)
+    monkeypatch.setattr(pictures, "load", missing)
+    monkeypatch.setattr(pictures, "_loaded", {})
     done = program("dropout")
     assert done.status == 1
     assert """python -c 'import minialex as mx; mx.data.load("mnist")'""" in done.err
@@ -320,7 +322,6 @@ import made_claims, reproduce
 from minialex import claims
 from minialex.claims import pictures
 sets = {{name: (made_claims.made(name, 600, 1), made_claims.made(name, 120, 2)) for name in made_claims.SHAPES}}
-pictures.load_mnist = lambda download: sets["mnist"]
 pictures.load = lambda name, download: sets[name]
 reproduce.RESULTS = Path({results!r})
 quick = claims.quick_version
@@ -355,8 +356,10 @@ def is_there(pid):
 
 @posix
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_who_is_killed_goes_on_and_has_the_rows_of_who_was_not(results, tmp_path, sign):
+def test_who_is_killed_goes_on_and_has_the_rows_of_who_was_not(results, tmp_path, monkeypatch, sign):
     """Two worker processes; killed when four runs are there, of a rate or of a seed."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     here, path = tmp_path / "here", program_of(results, epochs=5)
     arguments = ["dropout", "--quick", "--processes", "2", "--output-dir"]
     whole = finish(start(here, path, *arguments, "whole"))
@@ -371,6 +374,7 @@ def test_who_is_killed_goes_on_and_has_the_rows_of_who_was_not(results, tmp_path
     assert stopped.returncode == (-9 if sign == signal.SIGKILL else 130)
     assert children
     wait_until(lambda: not any(map(is_there, children)))  # nobody works on for nobody
+    assert not list((tmp_path / "temporary").rglob("*.npy"))
     before = [row["seed"] for row in claims.Store(here / "stopped").runs]
     assert len(before) < 4
     again = finish(start(here, path, *arguments, "stopped"))
@@ -378,15 +382,18 @@ def test_who_is_killed_goes_on_and_has_the_rows_of_who_was_not(results, tmp_path
     assert rows_without_seconds(here / "stopped") == rows_without_seconds(here / "whole")
 
 
-@posix
-def test_two_at_once_in_one_folder_are_refused_and_one_process_has_the_rows_of_two(results, tmp_path):
-    here, path = tmp_path / "here", program_of(results, epochs=5)
-    first = start(here, path, "dropout", "--quick", "--processes", "1", "--output-dir", "one")
-    wait_until(lambda: (here / "one" / "result.json").is_file())
-    second = finish(start(here, path, "dropout", "--quick", "--output-dir", "one"))
+def test_two_at_once_in_one_folder_are_refused(results, tmp_path):
+    here = tmp_path / "here"
+    with locked(here / "one"):
+        second = finish(start(here, program_of(results), "dropout", "--quick", "--output-dir", "one"))
     assert second.status == 1
-    assert "one is in use by process" in second.err
-    assert finish(first).status == 0
-    two = finish(start(here, path, "dropout", "--quick", "--processes", "2", "--output-dir", "two"))
-    assert two.status == 0, two
-    assert rows_without_seconds(here / "one") == rows_without_seconds(here / "two")
+    assert f"one is in use by process {os.getpid()}" in second.err
+    assert not list((here / "one").iterdir())
+
+
+def test_one_process_has_the_rows_of_two(results, tmp_path):
+    here, path = tmp_path / "here", program_of(results)
+    for count in ("1", "2"):
+        done = finish(start(here, path, "dropout", "--quick", "--processes", count, "--output-dir", count))
+        assert done.status == 0, done
+    assert rows_without_seconds(here / "1") == rows_without_seconds(here / "2")
