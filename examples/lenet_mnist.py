@@ -355,11 +355,14 @@ def train_network(args, device, output, cluster):
     with cluster.first_before_others():  # which find what it has fetched
         settings["data"], sets = load_pictures(settings, of_run.get("data") if same else None)
     train_on, held_out, test = make_batches(sets, settings, model.prepare)
+    shown = [
+        name for name in DEFAULTS if cluster.alone or name != "processes"
+    ]  # of a cluster it is said below
     print(mx.summary(model))
     print(
         f"\n{settings['data']}: {counted(len(train_on.labels), 'picture')} to train on, "
         f"{settings['holdout']:,} held out, {len(test.labels):,} to test; on {device.name}, in {folder}\n"
-        + ", ".join(f"{name} {settings[name]}" for name in DEFAULTS if settings[name] is not None)
+        + ", ".join(f"{name} {settings[name]}" for name in shown if settings[name] is not None)
         + "\n"
     )
     if said := described(cluster):

@@ -71,8 +71,17 @@ class BatchNormOverProcesses(BatchNorm2D):
 
 @contextmanager
 def over_processes(model: Layer, group: Group) -> Iterator[list[BatchNormOverProcesses]]:
-    """Inside of this the model's batch normalisations are over all processes; gives them."""
-    layers = [layer for layer in all_layers(model) if type(layer) is BatchNorm2D]
+    """Inside of this the model's batch normalisations are over all processes; gives them.
+
+    Raises TypeError for one of a class that is made from BatchNorm2D.
+    """
+    layers = [layer for layer in all_layers(model) if isinstance(layer, BatchNorm2D)]
+    for layer in layers:
+        if type(layer) is not BatchNorm2D:
+            raise TypeError(
+                f"{layer} is a BatchNorm2D of your own: processes know how to put together what BatchNorm2D itself "
+                "measures, and each would normalise its own pictures by themselves"
+            )
     for layer in layers:
         object.__setattr__(layer, "__class__", BatchNormOverProcesses)
         vars(layer)["group"] = group

@@ -6,6 +6,7 @@ messages, small enough that most of them travel while the first layers, whose co
 """
 
 import threading
+from collections import Counter
 
 import numpy as np
 
@@ -36,20 +37,21 @@ class GradientSums:
         self.group, self.overlap = group, overlap
         self.parameters = model.parameters()[::-1]
         dtypes = {p.value.dtype for p in self.parameters}
-        if len(dtypes) != 1:
+        if len(dtypes) > 1:
             raise DtypeMismatch(
                 f"{model} computes in {sorted(map(str, dtypes))}: sums need one dtype for all of it"
             )
         sizes = [p.value.size for p in self.parameters]
         self._starts = [0, *np.cumsum(sizes).tolist()]
         self.carrier = carrier_for(group, {device_of(p.value) for p in self.parameters})
-        self._flat = self.carrier.empty(self._starts[-1], dtypes.pop())
+        self._flat = self.carrier.empty(self._starts[-1], dtypes.pop() if dtypes else np.dtype("float32"))
         count = max(1, round(self._flat.nbytes / bucket))
         self._buckets = parts_of(len(self._flat), count)
         self._place = {id(p): k for k, p in enumerate(self.parameters)}
         self._layers = [layer for layer in all_layers(model) if _own(layer)]
-        listed = {id(p) for layer in self._layers for p in _own(layer)}
-        self._others = [k for k, p in enumerate(self.parameters) if id(p) not in listed]
+        owners = Counter(id(p) for layer in self._layers for p in _own(layer))
+        # What no layer says of, or several do, is final when all of backward is.
+        self._others = [k for k, p in enumerate(self.parameters) if owners[id(p)] != 1]
         self._lock = threading.Lock()
 
     def __enter__(self) -> "GradientSums":
@@ -71,7 +73,8 @@ class GradientSums:
     def finish(self) -> list[float]:
         """Wait for the sums."""
         for k in self._others:
-            self._take(k)
+            if self.parameters[k].grad is not None:
+                self._take(k)
         for k in set(range(len(self.parameters))) - self._final:  # of layers that backward did not come to
             self._part(k)[...] = 0
         self._begin_up_to(len(self._flat))
@@ -86,8 +89,9 @@ class GradientSums:
     def _layer_is_final(self, layer):
         """What a layer calls after its backward, perhaps in another thread: towers have one each."""
         for p in _own(layer):
-            if p.grad is not None:
-                self._take(self._place[id(p)])
+            k = self._place[id(p)]
+            if p.grad is not None and k not in self._others:
+                self._take(k)
         if self.overlap and threading.get_ident() == self._thread:  # MPI hears one thread alone
             with self._lock:
                 missing = next((k for k in range(len(self.parameters)) if k not in self._final), -1)

@@ -19,6 +19,7 @@ from minialex.layers.layer import Array, Layer
 from minialex.layers.sequential import all_layers
 from minialex.shapes import parts_of
 from minialex.training.alone import Alone
+from minialex.training.data_parallel import DataParallel
 from minialex.training.evaluation import scores_of
 from minialex.training.optim import SGD
 from minialex.training.reports import Scores
@@ -67,6 +68,11 @@ class Cluster(Alone):
     @contextmanager
     def at_work(self, model: Layer, batches: Any, optimizer: SGD) -> Iterator[None]:
         """Inside of this, `step` can be called with what `batches`, this process's share, gives."""
+        if isinstance(model, DataParallel):
+            raise TypeError(
+                "mx.DataParallel shares a batch on this machine alone, and gives its processes nothing of a cluster: "
+                "fit(model, ..., cluster=cluster) with the model that is in it"
+            )
         self._batches = batches
         self._dropouts = [one for one in all_layers(model) if isinstance(one, Dropout)]
         with ExitStack() as stack:
@@ -78,9 +84,7 @@ class Cluster(Alone):
             finally:
                 for layer in self._dropouts:
                     layer.first = 0
-            if shared := getattr(batches, "shared", None):  # whose batches these are hears what all have met
-                for files in self.group.gather(batches.bad_files):
-                    shared.bad_files |= files
+            self.check_bad(batches)
 
     def step(self, model: Layer, optimizer: SGD, x: Array, labels, planned: int) -> Array | None:
         """One step of SGD with the pictures of all processes: the gradients are those that one process would have.
@@ -108,6 +112,8 @@ class Cluster(Alone):
             layer.first = sum(counts[: self.group.number])
         for layer in self._norms:
             layer.adds = bool(own)
+        if not sum(counts):  # there will be no sums, with which it would be heard
+            self.check_bad(self._batches)
         return counts
 
     def _counts(self, own, planned):
@@ -125,9 +131,9 @@ class Cluster(Alone):
         stop, bad = self._sums.finish()
         self.stop = stop > 0
         if bad > getattr(self._batches, "max_bad", 0):
-            bad_files = self._batches.bad_files
-            found = self.group.gather(bad_files)
-            self._batches.check_bad({path: flaw for files in found for path, flaw in files.items()})
+            if not hasattr(self._batches, "check_bad"):  # there can be none: what came was no count of them
+                raise ClusterError("the processes do not make the same calls: all must run the same program")
+            self.check_bad(self._batches)
 
     # ---- sums, words and decisions ----
 
@@ -175,17 +181,36 @@ class Cluster(Alone):
     def bad_files(self, batches: Any) -> int:
         return int(self.group.sum(np.float64(super().bad_files(batches))))
 
-    def check_alike(self, what: Callable[[], dict[str, Any]]) -> None:
+    def check_bad(self, batches: Any) -> None:
+        """Together: raise DataError if what all have met is too much; whose batches these are hears of it."""
+        if not hasattr(batches, "check_bad"):
+            return
+        found = {path: flaw for files in self.group.gather(batches.bad_files) for path, flaw in files.items()}
+        if shared := getattr(batches, "shared", None):
+            shared.bad_files |= found
+        if found:
+            batches.check_bad(found)
+
+    def any_picture(self, labels: Any) -> bool:
+        """Together: has one of the processes a picture of this batch?"""
+        return bool(self.group.sum(np.int64(len(labels))))
+
+    def check_alike(self, what: Callable[[], dict[str, Any]], why: str = "") -> None:
         """Together: raise ClusterError, naming the first thing that another process has otherwise than process 0."""
-        said = self.group.gather((self.group.host, what()))
+        said = self.group.gather((self.group.host, {**self._way(), **what()}))
         first_host, wanted = said[0]
         for number, (host, found) in enumerate(said):
-            for name, value in found.items():
-                if value != wanted[name]:
+            for name in {**wanted, **found}:
+                value, first_value = found.get(name, "none"), wanted.get(name, "none")
+                if value != first_value:
                     raise ClusterError(
                         f"process {number} on {host} has {name} {value}, process 0 on {first_host} has "
-                        f"{wanted[name]}: all must have the same"
+                        f"{first_value}: all must have the same{why}"
                     )
+
+    def _way(self):
+        """How batches are shared and gradients summed, by name."""
+        return {"the cluster": f"{type(self).__name__}(bucket={self.bucket}, overlap={self.overlap})"}
 
     @contextmanager
     def _hearing_signals(self):

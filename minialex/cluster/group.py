@@ -2,14 +2,17 @@
 
 import math
 import os
+import pickle
 import socket
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
+from minialex.cluster.arrival import limited
 from minialex.devices.device import device_of, to_numpy
 from minialex.errors import ClusterError
 
@@ -42,8 +45,10 @@ class Group:
     """
 
     def __init__(self, comm: Any = None, patience: float = PATIENCE_S):
+        waits = _started() > 1 and "mpi4py.MPI" not in sys.modules
         try:
-            from mpi4py import MPI
+            with limited(os.getpid(), _started(), patience) if waits else nullcontext():
+                from mpi4py import MPI
         except (ImportError, RuntimeError) as error:  # there is mpi4py, but no MPI below it
             raise ClusterError(f"{HOW_TO} ({error})") from error
         self._mpi = MPI
@@ -101,11 +106,15 @@ class Group:
         """The parts that the processes have, one after the other along an axis; sizes: of each part, along it."""
         device = device_of(own)
         own = np.ascontiguousarray(np.moveaxis(to_numpy(own), axis, 0))
+        whole = self._put_together(own, sizes)
+        self.bytes_crossed += whole.nbytes - own.nbytes
+        return device.asarray(np.moveaxis(whole, 0, axis))
+
+    def _put_together(self, own, sizes):
         whole = np.empty((sum(sizes), *own.shape[1:]), own.dtype)
         row = math.prod(own.shape[1:])
-        self.bytes_crossed += whole.nbytes - own.nbytes
         self.finish(self._comm.Iallgatherv(own, [whole, [size * row for size in sizes]]))
-        return device.asarray(np.moveaxis(whole, 0, axis))
+        return whole
 
     def part_of_sum(self, array: Any, sizes: list[int], axis: int = 0) -> Any:
         """This process's part of the sum of an array over all processes; sizes: of each one's part, along the axis."""
@@ -117,21 +126,23 @@ class Group:
         self.finish(self._comm.Ireduce_scatter(array, own, [size * row for size in sizes]))
         return device.asarray(np.moveaxis(own, 0, axis))
 
-    # ---- other words, together ----
+    # ---- other words, together: pickled, and waited for with a limit, which MPI's own way has not ----
 
     def gather(self, value: Any) -> list:
         """What each process says, by number."""
-        self._meet()
-        return self._comm.allgather(value)
+        own = np.frombuffer(pickle.dumps(value), np.uint8)
+        sizes = self._put_together(np.array([len(own)]), [1] * self.size).tolist()
+        parts = np.split(self._put_together(own, sizes), np.cumsum(sizes)[:-1])
+        return [pickle.loads(part) for part in parts]
 
     def from_first(self, value: Any) -> Any:
         """What process 0 says."""
-        self._meet()
-        return self._comm.bcast(value)
-
-    def _meet(self):
-        """Wait here until all have come: with a limit, which MPI's blocking calls have not."""
-        self.finish(self._comm.Ibarrier())
+        first = self.number == 0
+        own = np.frombuffer(bytearray(pickle.dumps(value if first else None)), np.uint8)
+        size, *_ = self._put_together(np.array([len(own)]), [1] * self.size).tolist()
+        words = own if first else np.empty(size, np.uint8)
+        self.finish(self._comm.Ibcast(words))
+        return value if first else pickle.loads(words)
 
     @contextmanager
     def together(self, what: str = "") -> Iterator[None]:

@@ -26,7 +26,8 @@ def joined(parallel: str = "data", patience: float = PATIENCE_S, **options: Any)
     fails inside of this it says so, with its number and machine, and ends all. What all of them come upon together, as
     a loss that is no number, is raised in the first one alone; the others end with exit status 1.
     parallel: "data" shares pictures, "weird-trick" also the units of fully connected layers (scheme=, `WeirdTrick`).
-    patience: after so many seconds without an answer the others are taken for dead. options: `Cluster`'s.
+    patience: after so many seconds without an answer the others are taken for dead, and this one ends as well; also
+    where they have not all come here. options: `Cluster`'s.
     Raises ClusterError where there is no mpi4py, or no MPI below it.
     """
     check_choice(parallel, KINDS, "parallel")

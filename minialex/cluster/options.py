@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from minialex.cluster.cluster import Cluster
 from minialex.cluster.joining import joined
+from minialex.cluster.weird_trick import WeirdTrick
 from minialex.training.alone import Alone
 from minialex.words import counted
 
@@ -26,4 +27,7 @@ def described(cluster: Alone) -> str:
     machines = counted(len(set(hosts)), "machine")
     if group.size == 1:
         return "One process alone: start several with mpiexec -n 4 python ... --cluster"
-    return f"{group.size} processes on {machines} ({', '.join(dict.fromkeys(hosts))}) share each batch"
+    shared = "each batch"
+    if isinstance(cluster, WeirdTrick):
+        shared += f", and the units of fully connected layers (scheme {cluster.scheme})"
+    return f"{group.size} processes on {machines} ({', '.join(dict.fromkeys(hosts))}) share {shared}"

@@ -11,20 +11,22 @@
                    layer, of the units of each of them, and of their gradients on the way back (Krizhevsky 2014)
 
 What it leaves out: stragglers, pictures that come too late, processes that share one link, and what a batch so large
-does to learning. `help(mx.cluster)` says where to read about these.
+does to learning. examples/results/cluster.md is about these.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from minialex.cluster.buckets import BUCKET
 from minialex.cluster.weird_trick import in_two
-from minialex.layers import BatchNorm2D, Linear
+from minialex.layers import BatchNorm2D, Layer, Linear
 from minialex.layers.sequential import Model, all_layers
+from minialex.layers.settings import number
+from minialex.shapes import is_whole, positive
 from minialex.study.describe import summary
 from minialex.training.alone import SCHEMES
-from minialex.words import counted
+from minialex.words import a_or_an, counted
 
 WORKERS = tuple(2**k for k in range(11))  # 1 to 1,024
 NUMBER = 4  # bytes, float32
@@ -96,7 +98,7 @@ class Plan:
 def plan(
     model: Model,
     batch: int = 128,
-    workers: Sequence[int] = WORKERS,
+    workers: Iterable[int] | int = WORKERS,
     bandwidth: float = 12.5e9,
     latency: float = 5e-6,
     flops: float = 1e12,
@@ -107,7 +109,7 @@ def plan(
     latency: seconds until a message arrives. flops: multiplications and additions a second that a process really does,
     as measured: 2 * 3 * multiply-adds * pictures a second. The batch stays; where it has fewer pictures than there are
     processes, some have nothing to do.
-    Raises ValueError for numbers that are not above 0.
+    Raises ValueError for numbers that are not above 0, TypeError for what is no model.
 
     >>> from minialex.models import alexnet
     >>> found = plan(alexnet(devices="cpu", towers=1, width=0.25), workers=[1, 2, 64], flops=5e10)
@@ -117,11 +119,20 @@ def plan(
     >>> data.bytes_sent > 2 * trick.bytes_sent
     True
     """
-    for name, value in {"batch": batch, "bandwidth": bandwidth, "latency": latency, "flops": flops}.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"plan: {name} must be a number above 0, not {value!r}")
-    if not workers or any(p < 1 or p != int(p) for p in workers):
+    batch = positive(batch, "plan: batch")
+    bandwidth, latency, flops = (
+        _above_0(name, value)
+        for name, value in {"bandwidth": bandwidth, "latency": latency, "flops": flops}.items()
+    )
+    several = [workers] if is_whole(workers) else list(workers) if isinstance(workers, Iterable) else []
+    if not several or not all(is_whole(p) and p >= 1 for p in several):
         raise ValueError(f"plan: workers are whole numbers >= 1, as [1, 2, 4], not {workers!r}")
+    if not isinstance(model, Layer):
+        raise TypeError(
+            f"plan: a model comes first, as mx.models.lenet5(), not {a_or_an(type(model).__name__)}"
+        )
+    if not model.parameters():
+        raise ValueError(f"plan: {model} has no parameters, so there is nothing to share")
     link = _Link(bandwidth, latency)
     rows = {row.name: row for row in summary(model).rows}
     size = NUMBER * sum(row.parameters for row in rows.values())
@@ -131,7 +142,7 @@ def plan(
         trick = None
     norms = [layer for layer in all_layers(model) if isinstance(layer, BatchNorm2D) and not layer.frozen]
     steps = []
-    for p in workers:
+    for p in sorted({int(p) for p in several}):
         at_most = math.ceil(batch / p)  # pictures in one process
         work = 6 * at_most * sum(row.multiply_adds for row in rows.values()) / flops
         statistics = [2 * NUMBER * layer.channels for layer in norms for _ in range(3)]
@@ -142,6 +153,13 @@ def plan(
             steps += [trick.step(scheme, p, batch, link, flops, statistics) for scheme in SCHEMES]
     title = f"{summary(model).title}: {counted(batch, 'picture')} a step, {bandwidth / 1e9:g} GB/s, "
     return Plan(title + f"{latency * 1e6:g} microseconds, {flops / 1e9:g} GFLOP/s a process", batch, steps)
+
+
+def _above_0(name, value):
+    value = number(value)
+    if isinstance(value, (bool, str)) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"plan: {name} must be a number above 0, not {value!r}")
+    return float(value)
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,9 @@ class WeirdTrick(Cluster):
         super().__init__(group, **options)
         self.scheme = scheme
 
+    def _way(self):
+        return {**super()._way(), "the scheme": self.scheme}
+
     @contextmanager
     def at_work(self, model: Sequential, batches, optimizer: SGD) -> Iterator[None]:
         by_pictures, by_units = in_two(model)

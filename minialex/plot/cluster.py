@@ -3,6 +3,7 @@
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from minialex.plot.look import BLUE, GREEN, GREY, ORANGE, PINK, Picture, finished, new_figure, styled
+from minialex.words import a_or_an
 
 LOOKS = {
     "data": (BLUE, "o", "-"), "weird-trick a": (ORANGE, "^", "-"), "weird-trick b": (GREEN, "s", "-"),
@@ -20,6 +21,10 @@ def cluster_plan(plan, path=None) -> Picture:
     >>> [axes.get_ylabel() for axes in figure.axes]
     ['seconds a step', 'MB that each process sends, a step']
     """
+    if not hasattr(plan, "steps"):
+        raise TypeError(
+            f"cluster_plan draws what mx.cluster.plan(model) gives, not {a_or_an(type(plan).__name__)}"
+        )
     figure = new_figure(11, 4.8, plan.title)
     left, right = figure.subplots(1, 2)
     alone = plan.of("data")[0]

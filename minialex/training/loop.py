@@ -234,8 +234,13 @@ def fit_batches(
         check_classes(model, batches)
     cluster = cluster or Alone()
     resume = cluster.of_first(lambda: checkpoint_of(resume))
-    cluster.check_alike(lambda: what_it_learns(model, optimizer, schedule, epochs, train, test, holdout))
     report = (report or ErrorReport()) if cluster.first else SilentReport(report)
+    cluster.check_alike(
+        lambda: what_it_learns(
+            model, optimizer, schedule, train, test, holdout, epochs=epochs, checkpoint_every=checkpoint_every,
+            read_every=report.read_every,
+        )
+    )  # fmt: skip
     kept = Kept(folder, model, optimizer, schedule, settings, report, best_from, writes=cluster.first)
     train, test, holdout = (cluster.share(batches) for batches in (train, test, holdout))
     progress = Progress()
@@ -284,16 +289,22 @@ def _check_tested(model, optimizer, tested):
 def end_epoch(model, optimizer, schedule, sets, progress, report, cluster) -> Progress:
     """Test on the sets that are not trained on; tell the schedule; where the run stands now."""
     started = time.perf_counter()
-    tested = {
-        name: cluster.total(evaluate(model, batches)) for name, batches in sets.items() if batches is not None
-    }
+    tested = {}
+    for name, batches in sets.items():
+        if batches is not None:
+            scores = evaluate(model, batches)
+            cluster.check_bad(batches)
+            tested[name] = cluster.total(scores)
     with progress.said_when(ended=True):
         _check_tested(model, optimizer, tested)
     seconds = progress.seconds + time.perf_counter() - started
     lr = schedule(progress.epoch)
     row = report.row(progress.epoch + 1, lr, progress.scores, tested, seconds, progress.seconds)
     schedule.end_of_epoch(report.held_out_error(row))
-    cluster.check_alike(lambda: {"weights with the checksum": weights_of(model)})
+    cluster.check_alike(
+        lambda: {"weights with the checksum": weights_of(model)},
+        why=", so a layer draws random numbers or measures its pictures in a way that hangs on the process",
+    )
     return progress.next_epoch(row, tested)
 
 
@@ -336,7 +347,7 @@ def train_epoch(
     try:
         with (
             np.errstate(**QUIET),
-            closing(_rest_of_epoch(train, progress)) as on_host,
+            closing(_rest_of_epoch(train, progress, cluster)) as on_host,
             closing(uploads(model.device, on_host)) as batches,
         ):
             while True:
@@ -376,13 +387,15 @@ def train_epoch(
     progress.check()
 
 
-def _rest_of_epoch(train, progress):
+def _rest_of_epoch(train, progress, cluster):
     """The batches of an epoch after those of which `progress` has made its steps."""
     if not progress.recount:
         return train.shuffled(progress.epoch, start=progress.step)
     batches = train.shuffled(progress.epoch)
-    for _ in range(progress.step):
-        next(batches)
+    steps = progress.step
+    while steps:
+        _, labels = next(batches)
+        steps -= cluster.any_picture(labels)  # a batch of unreadable ones was no step
     return batches
 
 

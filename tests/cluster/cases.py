@@ -77,6 +77,17 @@ def densenet(dtype):
     return mx.models.densenet(22, num_classes=10, preset="small", width=0.25).astype(dtype), (3, 32, 32)
 
 
+def no_convolution(dtype):
+    """What comes before its units has no weights."""
+    layers = {
+        "flatten": mx.Flatten(),
+        "fc1": mx.Linear(36, 7, rng=1),
+        "tanh": mx.Tanh(),
+        "fc2": mx.Linear(7, 10),
+    }
+    return mx.Model(**layers, loss=mx.SoftmaxCrossEntropy(), picture_shape=(1, 6, 6)).astype(dtype), (1, 6, 6)
+
+
 class Losses(ErrorReport):
     """Each step's loss, in a list."""
 
@@ -208,6 +219,156 @@ def damaged(cluster, folder, max_bad):
         }
 
 
+def _of_files(cluster, files, bad, at, batch=2, max_bad=9, holdout=None, **options):
+    """A run on these; in the first epoch the damaged ones are the batch number `at`."""
+    pictures, prepare = PictureList(files, np.arange(len(files)) % 3, list("abc")), Prepare(32, 1 / 64)
+    seed, place = 0, slice(at * batch, (at + 1) * batch)
+    while set(np.random.default_rng((seed, 0)).permutation(len(files))[place]) != set(bad):
+        seed += 1
+    batches = PictureBatches(pictures, prepare, batch, seed, workers=0, max_bad=max_bad, side=40)
+    if holdout is not None:
+        holdout = PictureBatches(
+            PictureList(holdout, np.zeros(len(holdout), int), list("abc")), prepare, batch, side=40
+        )
+    model = mx.Model(flatten=mx.Flatten(), fc=mx.Linear(3 * 32 * 32, 3, rng=1), loss=mx.SoftmaxCrossEntropy())
+    optimizer, report = mx.SGD(model.parameters(), 1e-7), Losses()
+    train.fit(
+        model, optimizer, optim.Constant(1e-7), batches, holdout=holdout, epochs=1, cluster=cluster, report=report,
+        **options,
+    )  # fmt: skip
+    return model, batches, holdout
+
+
+def damaged_elsewhere(cluster, folder):
+    """Unreadable pictures in a last batch, in all of them, and among those that are held out: what is said."""
+    files = sorted(Path(folder).glob("*.jpg"))
+    good, bad = [*files[:3], *files[5:]], files[3:5]
+    return {
+        "last": _said(lambda: _of_files(cluster, [*bad, *good[:4]], {0, 1}, at=2, max_bad=1)),
+        "all": _said(lambda: _of_files(cluster, bad, {0, 1}, at=0)),
+        "held out": _said(lambda: _of_files(cluster, good[:2], {0, 1}, at=0, holdout=files)),
+    }
+
+
+def _said(call):
+    try:
+        call()
+    except Exception as error:  # in all processes, or the next call would hang
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
+def damaged_and_stopped(cluster, folder, runs):
+    """An epoch that begins with a batch of unreadable pictures is stopped, and goes on: as a whole one?"""
+    files = sorted(Path(folder).glob("*.jpg"))
+    whole, _, _ = _of_files(cluster, files, {3, 4}, at=0)
+    real, steps = cluster.step, iter(range(100))
+
+    def step(*args):
+        if next(steps) == 3 and cluster.first:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args)
+
+    cluster.step, stopped = step, False
+    try:
+        _of_files(cluster, files, {3, 4}, at=0, folder=runs)
+    except KeyboardInterrupt:
+        stopped = True
+    cluster.step = real
+    model, _, _ = _of_files(cluster, files, {3, 4}, at=0, folder=runs, resume=runs)
+    return {"stopped": stopped, "weights": far(arrays(model), arrays(whole))}
+
+
+def unlike(cluster):
+    """The last process does one thing otherwise than all others: what is said of each."""
+    last = cluster.group.number == cluster.size - 1
+    x, y = np.random.default_rng(0).standard_normal((12, 1, 6, 6), np.float32), np.arange(12) % 3
+
+    def fit(p=0.5, seed=0, between=mx.ReLU, norm=False, by=cluster, pictures=x, frozen=False, **options):
+        layers = {"flatten": mx.Flatten(), "fc1": mx.Linear(36, 4, rng=0), "between": between()}
+        layers |= {"drop": mx.Dropout(p, seed=seed), "fc2": mx.Linear(4, 3, rng=0)}
+        layers |= {"more": mx.ReLU()} if norm else {}
+        model = mx.Model(**layers, loss=mx.SoftmaxCrossEntropy())
+        if frozen:
+            model["fc1"].weight.lr_scale = 0.0
+        usual = {"lr": 0.1, "epochs": 1, "cluster": by, "report": Losses(), "batch_size": 4}
+        train.fit(model, pictures, y, **{**usual, **options})
+
+    group = cluster.group
+    otherwise = {
+        "test": {"test": (x, y)},
+        "checkpoint_every": {"checkpoint_every": 2},
+        "pictures": {"pictures": x + 1},
+        "dropout": {"p": 0.25},
+        "masks": {"seed": 1},
+        "activation": {"between": mx.Tanh},
+        "one more": {"norm": True},
+        "frozen": {"frozen": True},
+        "epochs": {"epochs": 2},
+        "bucket": {"by": mx.cluster.Cluster(group, bucket=100)},
+        "kind": {"by": mx.cluster.WeirdTrick(group)},
+    }
+    found = {
+        name: _said(lambda options=options: fit(**options if last else {}))
+        for name, options in otherwise.items()
+    }
+    found["no test"] = _said(lambda: fit(test=None if last else (x, y)))
+    found["scheme"] = _said(lambda: fit(by=mx.cluster.WeirdTrick(group, "ab"[last])))
+    return found
+
+
+def refused(cluster):
+    """Networks that would learn something else in several processes."""
+
+    class Own(mx.BatchNorm2D):
+        pass
+
+    x, y = np.zeros((8, 1, 6, 6), np.float32), np.zeros(8, int)
+    last = {"flatten": mx.Flatten(), "fc": mx.Linear(36, 3), "loss": mx.SoftmaxCrossEntropy()}
+    own = mx.Model(norm=Own(1), **last)
+    several = mx.DataParallel(mx.Model(**last), processes=2)
+    options = {"lr": 0.1, "epochs": 1, "cluster": cluster}
+    return {
+        type(model).__name__: _said(lambda model=model: train.fit(model, x, y, **options))
+        for model in (own, several)
+    }
+
+
+def shared_weights(cluster):
+    """One weight in two layers, whose gradient is the sum of both: not final when the first of them is done."""
+
+    class Twice(mx.layers.Layer):
+        def __init__(self):
+            self.one, self.other, self.tanh = mx.Linear(36, 36, rng=0), mx.Linear(36, 36, rng=1), mx.Tanh()
+            self.other.weight = self.one.weight
+
+        def parameters(self):
+            return [self.one.weight, self.one.bias, self.other.bias]
+
+        def forward(self, x):
+            return self.other.forward(self.tanh.forward(self.one.forward(x)))
+
+        def backward(self, grad_y):
+            grad = self.tanh.backward(self.other.backward(grad_y))
+            of_other = self.one.weight.grad
+            grad = self.one.backward(grad)
+            self.one.weight.grad = self.one.weight.grad + of_other
+            return grad
+
+    def run(by):
+        model = mx.Model(
+            flatten=mx.Flatten(), twice=Twice(), fc=mx.Linear(36, 3, rng=2), loss=mx.SoftmaxCrossEntropy()
+        )
+        model.astype("float64")
+        x = np.random.default_rng(0).standard_normal((13, 1, 6, 6))
+        train.fit(model, x, np.arange(13) % 3, lr=0.1, epochs=2, batch_size=5, cluster=by, report=Losses())
+        return arrays(model)
+
+    small = mx.cluster.Cluster(cluster.group, bucket=1000)
+    together = run(small)
+    return far(together, run(None)) if cluster.first else None
+
+
 def not_a_number(cluster, number):
     """One process's picture is infinite, and no other's."""
     model, _ = lenet("float32")
@@ -228,14 +389,11 @@ def fails(cluster, number, after=1):
 
         def backward(self, grad_y):
             Breaks.steps += 1
-            if Breaks.steps > after:
+            if cluster.group.number == number and Breaks.steps > after:
                 raise MemoryError("a matrix of 3 GiB")
             return super().backward(grad_y)
 
-    if cluster.group.number == number:
-        model = mx.Sequential(*list(model)[:-1], Breaks(), list(model)[-1])
-    else:
-        model = mx.Sequential(*list(model)[:-1], mx.ReLU(), list(model)[-1])
+    model = mx.Sequential(*list(model)[:-1], Breaks(), list(model)[-1])
     x, y = rng.standard_normal((64, 1, 28, 28), np.float32), rng.integers(0, 10, 64)
     train.fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.1, epochs=9, cluster=cluster)
 
@@ -257,19 +415,19 @@ def long_run(
     cluster, folder, epochs, pictures=64, resume=False, number=None, when=None, what="SIGTERM", patience=60.0
 ):
     """A run that is interrupted: process `number` gets a signal before its step `when`."""
-    from minialex.cluster import cluster as module
     from minialex.training.checkpoint import load_checkpoint
 
     cluster.group.patience = patience
     if number == cluster.group.number:
-        real, steps = module.Cluster.step, iter(range(1_000_000))
+        kind = type(cluster)
+        real, steps = kind.step, iter(range(1_000_000))
 
         def step(*args):
             if next(steps) == when:
                 os.kill(os.getpid(), getattr(signal, what))
             return real(*args)
 
-        module.Cluster.step = step
+        kind.step = step
     checkpoint = load_checkpoint(Path(folder, "checkpoint.safetensors")) if resume and cluster.first else None
     model, _, history = fitted(
         cluster, "lenet", pictures=pictures, epochs=epochs, folder=folder, resume=checkpoint

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,10 @@ def test_shared_units_learn_what_one_process_learns(scheme):
     joined = {"parallel": "weird-trick", "scheme": scheme}
     check(
         said(
-            3, "as_one", nets=["one_tower", "dropout_first", "vgg", "vgg_of_imagenet", "lenet"], joined=joined
+            3,
+            "as_one",
+            nets=["one_tower", "dropout_first", "vgg", "vgg_of_imagenet", "lenet", "no_convolution"],
+            joined=joined,
         ),
         steps=6,
     )
@@ -127,9 +131,10 @@ def photographs(tmp_path_factory):
 
 
 def test_unreadable_pictures_are_left_out_as_by_one_process(photographs):
-    found = said(3, "damaged", folder=str(photographs), max_bad=2)
-    assert found["steps"][0] == found["steps"][1]
-    assert max(found["losses"], found["weights"]) < 1e-12, found
+    for joined in ({}, {"parallel": "weird-trick", "scheme": "c"}):
+        found = said(3, "damaged", folder=str(photographs), max_bad=2, joined=joined)
+        assert found["steps"][0] == found["steps"][1]
+        assert max(found["losses"], found["weights"]) < 1e-12, found
 
 
 def test_too_many_unreadable_pictures_end_all_and_are_all_named(photographs):
@@ -141,10 +146,25 @@ def test_too_many_unreadable_pictures_end_all_and_are_all_named(photographs):
     assert result.err.count("up to 1 may be skipped") == 1  # said once
 
 
+def test_unreadable_pictures_are_told_wherever_they_are(photographs):
+    """In a last batch without a readable one, in all batches, and among those that nothing is trained on."""
+    found = said(2, "damaged_elsewhere", folder=str(photographs))
+    assert found["last"].startswith("DataError: 2 of 6 pictures cannot be read, and up to 1 may")
+    assert found["all"].startswith("DataError: 2 of 2 pictures cannot be read")
+    assert found["held out"].startswith("DataError: 2 of 11 pictures cannot be read, and up to 0 may")
+
+
+def test_a_run_goes_on_behind_a_batch_of_unreadable_pictures(photographs, tmp_path):
+    found = said(2, "damaged_and_stopped", folder=str(photographs), runs=str(tmp_path / "run"))
+    assert found["stopped"]
+    assert found["weights"] == 0
+
+
 def test_a_loss_that_is_no_number_in_one_process_ends_all_and_is_said_once():
-    result = cluster(3, "not_a_number", number=2)
-    assert result.status == 1
-    assert result.err.count("NotFinite: the loss became") == 1
+    for joined in ({}, {"parallel": "weird-trick"}):
+        result = cluster(3, "not_a_number", number=2, joined=joined)
+        assert result.status == 1
+        assert result.err.count("NotFinite: the loss became") == 1
 
 
 def test_an_error_in_one_process_ends_all_and_says_where():
@@ -164,6 +184,64 @@ def test_a_process_that_is_not_like_the_others_is_named_before_anything_is_train
     assert what in result.err
 
 
+def test_whatever_one_process_does_otherwise_is_told_before_anything_is_trained():
+    found = said(3, "unlike")
+    words = {
+        "test": "test labels 12 with the checksum",
+        "no test": "test labels none",
+        "checkpoint_every": "checkpoint_every 2",
+        "pictures": "training pictures float32",
+        "dropout": "drop Dropout(p=0.25",
+        "masks": "seed=1)",
+        "activation": "between Tanh",
+        "one more": "more ReLU()",
+        "frozen": "what is trained 3 parameters",
+        "epochs": "epochs 2",
+        "bucket": "Cluster(bucket=100",
+        "kind": "the cluster WeirdTrick",
+        "scheme": "the scheme b",
+    }
+    assert set(found) == set(words)
+    for name, text in found.items():
+        assert text.startswith("ClusterError: process 2 on"), (name, text)
+        assert words[name] in text, (name, text)
+
+
+def test_networks_that_would_learn_otherwise_are_refused():
+    found = said(2, "refused")
+    assert "Own) is a BatchNorm2D of your own" in found["Model"]
+    assert "mx.DataParallel shares a batch on this machine alone" in found["DataParallel"]
+
+
+def test_a_weight_of_two_layers_is_summed_when_both_have_said_theirs():
+    assert said(2, "shared_weights") < 1e-12
+
+
+def test_a_process_that_ends_before_it_comes_is_not_waited_for_without_end():
+    program = (
+        "import os, sys\n"
+        "if '1' in (os.environ.get('PMI_RANK'), os.environ.get('OMPI_COMM_WORLD_RANK')): sys.exit(3)\n"
+        "import minialex as mx\n"
+        "with mx.cluster.joined(patience=3.0): print('all are there')"
+    )
+    began = time.monotonic()
+    done = subprocess.run(
+        ["mpiexec", "-n", "2", sys.executable, "-c", program],
+        env={**os.environ, **PACKAGE, **ONE_THREAD},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "all are there" not in done.stdout
+    ended_by_mpiexec = time.monotonic() - began < 3  # which some do
+    assert (
+        ended_by_mpiexec
+        or "not all of the 2 processes have come to mx.cluster.joined() after 3 s" in done.stderr
+    )
+
+
 def test_a_process_that_hangs_is_not_waited_for_without_end():
     result = cluster(2, "waits_for_ever", number=1, timeout=50)
     assert result.status != 0
@@ -180,6 +258,15 @@ def test_a_signal_to_one_stops_all_after_the_same_step_and_they_go_on_as_fewer(t
     folder = str(tmp_path / "run")
     stopped = cluster(4, "long_run", folder=folder, epochs=3, number=2, when=5, what=what)
     assert stopped.status != 0
+    assert "KeyboardInterrupt" in stopped.err
+    found = said(2, "long_run", folder=folder, epochs=3, resume=True)
+    assert np.allclose(found["losses"], whole["losses"], rtol=1e-12)
+
+
+def test_shared_units_are_whole_in_a_checkpoint_and_go_on_without_the_trick(tmp_path):
+    whole = said(2, "long_run", folder=str(tmp_path / "whole"), epochs=3)
+    folder, trick = str(tmp_path / "run"), {"parallel": "weird-trick", "scheme": "a"}
+    stopped = cluster(3, "long_run", folder=folder, epochs=3, number=2, when=5, joined=trick)
     assert "KeyboardInterrupt" in stopped.err
     found = said(2, "long_run", folder=folder, epochs=3, resume=True)
     assert np.allclose(found["losses"], whole["losses"], rtol=1e-12)

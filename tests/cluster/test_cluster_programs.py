@@ -47,6 +47,7 @@ def test_lenet_learns_what_one_process_learns_and_goes_on_as_another_number(plac
     shared = program(place, *lenet, "2", "--output-dir", "shared", processes=3)
     assert (alone.status, shared.status) == (0, 0), shared
     assert "3 processes on 1 machine" in shared.out
+    assert "processes 1" not in shared.out
     assert shared.out.count("Test error on drawn digits") == 1  # the first one speaks
     assert shared.err == alone.err
     for one, other in zip(history(place / "alone"), history(place / "shared"), strict=True):
@@ -86,6 +87,7 @@ def test_a_network_of_one_tower_shares_its_units(place):
     ]
     shared = program(place, *vgg, "--parallel", "weird-trick", "--output-dir", "vgg", processes=2)
     assert shared.status == 0, shared
+    assert "share each batch, and the units of fully connected layers (scheme b)" in shared.out
     two_towers = program(
         place, "alexnet_imagenet.py", "--limit", "12", "--parallel", "weird-trick", processes=2
     )

@@ -1,5 +1,6 @@
 """The plan: its numbers by hand, and what it cannot be asked."""
 
+import numpy as np
 import pytest
 
 import minialex as mx
@@ -86,7 +87,17 @@ def test_it_prints_a_line_for_each_step(network):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"batch": 0}, "batch must be a number above 0, not 0"),
+        ({"batch": 0}, "batch must be a whole number >= 1, not 0"),
+        ({"batch": 2.5}, "batch must be a whole number >= 1, not 2.5"),
+        ({"batch": "128"}, "batch must be a whole number >= 1, not '128'"),
+        ({"bandwidth": "1e9"}, "bandwidth must be a number above 0, not '1e9'"),
+        ({"flops": np.array([1.0, 2.0])}, "flops must be a number above 0, not array"),
+        ({"latency": None}, "latency must be a number above 0, not None"),
+        ({"workers": 0}, "workers are whole numbers >= 1"),
+        ({"workers": ["2"]}, "workers are whole numbers >= 1"),
+        ({"workers": [float("inf")]}, "workers are whole numbers >= 1"),
+        ({"workers": np.array([])}, "workers are whole numbers >= 1"),
+        ({"workers": None}, "workers are whole numbers >= 1"),
         ({"bandwidth": -1.0}, "bandwidth must be a number above 0, not -1.0"),
         ({"latency": float("nan")}, "latency must be a number above 0, not nan"),
         ({"flops": float("inf")}, "flops must be a number above 0, not inf"),
@@ -98,6 +109,25 @@ def test_it_prints_a_line_for_each_step(network):
 def test_what_makes_no_sense_is_told(network, options, words):
     with pytest.raises(ValueError, match=words):
         mx.cluster.plan(network, **options)
+
+
+def test_workers_may_be_one_number_or_several_of_any_kind(network):
+    def asked(workers):
+        return [step.workers for step in mx.cluster.plan(network, workers=workers).of("data")]
+
+    assert asked(4) == asked(np.int64(4)) == [4]
+    assert asked(np.array([4, 1, 4])) == asked(k for k in (1, 4)) == asked((1, 4)) == [1, 4]
+
+
+def test_what_is_no_network_is_told(network):
+    with pytest.raises(TypeError, match="a model comes first, as mx"):
+        mx.cluster.plan(mx.models.lenet5)
+    with pytest.raises(ValueError, match="has no parameters"):
+        mx.cluster.plan(mx.Model(mx.Flatten(), picture_shape=(1, 4, 4)))
+    with pytest.raises(
+        TypeError, match=r"cluster_plan draws what mx.cluster.plan\(model\) gives, not a list"
+    ):
+        mx.plot.cluster_plan(mx.cluster.plan(network, workers=2).steps)
 
 
 def test_a_network_that_cannot_share_units_says_why():
