@@ -22,7 +22,8 @@ PERHAPS = Maybe(number())
 # What of a result is read again.
 AS_RESULT = {
     "name": TEXT, "protocol": TEXT, "verdict": TEXT, "finished": FLAG, "runs": whole(), "of": whole(),
-    "minutes": number(), **dict.fromkeys(("n", "mean", "low", "high", "delta", "p", "p_raised", "margin"), PERHAPS),
+    "minutes": number(), "would_take": PERHAPS,
+    **dict.fromkeys(("n", "mean", "low", "high", "delta", "p", "p_raised", "margin"), PERHAPS),
     "values": Maybe([PERHAPS]), "censored": Maybe(COUNTS), "size": Maybe(TEXT), "compared": Maybe(TEXT),
 }  # fmt: skip
 
@@ -141,6 +142,18 @@ def raise_for_all(root: Path) -> list[str]:
     return changed
 
 
+def verdict_of(record: dict) -> str:
+    """With the size of a ratio, six times and not three; and where it cannot be told, with how many seeds it could.
+
+    >>> verdict_of({"verdict": "cannot be told from this", "n": 10, "would_take": 31})
+    'cannot be told from this, perhaps from 31 seeds'
+    """
+    size = f"; the size {record['size']}" if "size" in record else ""
+    untold, more = verdicts.UNTOLD in (record["verdict"], record.get("size")), record.get("would_take")
+    said = f", perhaps from {more:,} seeds" if untold and more and more > record["n"] else ""
+    return record["verdict"] + size + said
+
+
 def table_of(root: Path) -> str:
     """Claimed, found and judged, for each experiment that has a protocol."""
     rows = []
@@ -152,8 +165,8 @@ def table_of(root: Path) -> str:
             rows.append([name, "", "", done, f"{record['minutes']:.0f}" if record else ""])
             continue
         found = f"{record['mean']:.3g} ({record['low']:.3g} to {record['high']:.3g})"
-        size = f"; the size {record['size']}" if "size" in record else ""
-        rows.append([name, found, str(record["n"]), record["verdict"] + size, f"{record['minutes']:.0f}"])
+        rows.append([name, found, str(record["n"]), verdict_of(record), f"{record['minutes']:.0f}"])
+    rows += [None, ["all", "", "", "", f"{sum(float(row[-1] or 0) for row in rows):.0f}"]]
     return table(["experiment", "found", "n", "verdict", "minutes"], rows)
 
 
@@ -162,5 +175,4 @@ def in_a_line(record: dict) -> str:
     if record["mean"] is None:
         return f"{record['name']}: {record['runs']} of {record['of']} runs; {record['verdict']}"
     found = f"{record['mean']:.3g} ({record['low']:.3g} to {record['high']:.3g}, n = {record['n']})"
-    size = f"; the size {record['size']}" if "size" in record else ""
-    return f"{record['name']}: {record['verdict']}{size}. {record['compared']} {found}"
+    return f"{record['name']}: {verdict_of(record)}. {record['compared']} {found}"

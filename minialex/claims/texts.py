@@ -6,7 +6,7 @@ from pathlib import Path
 
 import minialex as mx
 from minialex.claims.protocol import PROTOCOL, Protocol
-from minialex.claims.results import all_results, read_result
+from minialex.claims.results import all_results, read_result, verdict_of
 from minialex.words import check_choice
 
 PACKAGE = Path(mx.__file__).parent
@@ -35,10 +35,7 @@ class Found:
     def verdict(self) -> str:
         if not self.record or not self.record["finished"]:
             return "not run yet"
-        size = (
-            f"; the size {self.record['size']}" if "size" in self.record else ""
-        )  # six times, and not three
-        return self.record["verdict"] + size
+        return verdict_of(self.record)
 
     def __repr__(self) -> str:
         p, record = self.protocol, self.record

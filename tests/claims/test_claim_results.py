@@ -16,6 +16,7 @@ from minialex.claims.results import (
     raise_for_all,
     read_result,
     table_of,
+    verdict_of,
     write_result,
 )
 from minialex.claims.store import Store
@@ -466,11 +467,28 @@ def test_the_table_has_a_line_for_each_protocol(tmp_path):
     (tmp_path / "some").mkdir()
     (tmp_path / "some" / "protocol.toml").touch()
     write_result(tmp_path / "some", result(filled(tmp_path / "some", TEN, TEN[:3])))
-    header, _, one, some, wait = table_of(tmp_path).splitlines()
+    header, _, one, some, wait, _, total = table_of(tmp_path).splitlines()
     assert header.split() == ["experiment", "found", "n", "verdict", "minutes"]
     assert one.split() == ["one", *"2.04 (2.02 to 2.07) 10 cannot be told from this 20".split()]
     assert some.split() == ["some", *"13 of 20 runs 13".split()]
     assert wait.split() == ["wait0", "not", "run"]
+    assert total.split() == ["all", "33"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "size", "more", "said"),
+    [
+        ("holds", None, 31, "holds"),
+        (UNTOLD, None, 31, f"{UNTOLD}, perhaps from 31 seeds"),
+        (UNTOLD, None, 8, UNTOLD),  # it had more already: what it lacks is not seeds
+        (UNTOLD, None, None, UNTOLD),
+        ("holds", NOT, 31, f"holds; the size {NOT}"),
+        ("holds", UNTOLD, 31, f"holds; the size {UNTOLD}, perhaps from 31 seeds"),
+    ],
+)
+def test_what_cannot_be_told_says_how_many_seeds_it_may_take(verdict, size, more, said):
+    record = {"verdict": verdict, "n": 10, "would_take": more} | ({"size": size} if size else {})
+    assert verdict_of(record) == said
 
 
 def test_a_line_says_what_was_compared_and_found(tmp_path):
