@@ -5,6 +5,7 @@ Differences are taken seed by seed, so that what both arms share (weights, the o
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class Interval:
     sd: float
 
 
-def student_t(n):
+def student_t(n: Any) -> Any:
     """How many standard errors the 95 % interval of n values reaches to each side; n may be an array.
 
     >>> round(float(student_t(10)), 3)
