@@ -42,6 +42,7 @@ class Found:
         lines = [f"Claimed: {p.claim} ({p.source})"]
         if record and record["finished"]:
             lines.append(f"Found: {numbers(record)}")
+            lines += [f"Besides: {numbers(one)}" for one in record.get("also", [])]
             if p.little:
                 lines.append(f"Of {p.little}")
         lines.append(f"Verdict: {self.verdict}.")
