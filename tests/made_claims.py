@@ -10,6 +10,7 @@ from minialex.claims.protocol import Protocol
 
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 TRAIN, TEST = 600, 120
+OUTCOMES = ["test_error", "train_error", "train_loss", "gap", "epochs_to", "seconds"]  # of every run
 
 
 def made(name, count, seed):

@@ -8,8 +8,6 @@ from minialex.words import check_choice
 
 AUGMENTED = ("crops", "flips", "colour", "distortions")
 SCHEDULES = ("constant", "steps", "plateau", "cosine")
-# Outcomes that every run has; `measures.py` has more. Of all of them less is better, unless an experiment says more.
-OUTCOMES = ("test_error", "train_error", "train_loss", "gap", "epochs_to", "seconds")
 
 
 @dataclass(frozen=True)

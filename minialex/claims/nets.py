@@ -1,6 +1,6 @@
 """The networks of the experiments: LeNet-5, and four layers for pictures of 32x32 like those of 2012's figure 1.
 
-Each layer draws its weights from a generator of its own, of (seed, the layer's name): two networks that differ in one
+Each of the four draws its weights from a generator of its own, of (seed, its name): two networks that differ in one
 layer begin with the same weights in all others, so that what is compared is that layer.
 """
 
@@ -12,7 +12,6 @@ from minialex.layers import (
     AvgPool2D,
     BatchNorm2D,
     Conv2D,
-    Dropout,
     Flatten,
     Layer,
     Linear,
@@ -45,7 +44,6 @@ def four_layers(
     middle: int = 0,
     groups: tuple[int, ...] = (1, 1, 1),
     init: str = "scaled",
-    dropout: float = 0.0,
 ) -> Model:
     """Three convolutions of 5x5, each with its activation and a pooling that halves the maps, and 10 logits.
 
@@ -89,8 +87,6 @@ def four_layers(
             layers[f"norm{number}"] = LocalResponseNorm(alpha=ALPHA)
         read = made
     layers["flat"] = Flatten()
-    if dropout:
-        layers["drop"] = Dropout(dropout, seed=seed)
     last = xavier_uniform if init == "scaled" else draw
     layers["output"] = Linear(read * 4 * 4, 10, rng=of_layer(seed, "output"), init=last)
     return Model(**layers, loss=SoftmaxCrossEntropy(), picture_shape=(3, 32, 32))
@@ -101,9 +97,7 @@ def pooling(kind: str, window: int, channels: int) -> Layer:
     check_choice(kind, ("max", "average", "trainable"), "pool")
     if kind == "trainable":
         return Subsampling(channels)
-    return (MaxPool2D if kind == "max" else AvgPool2D)(
-        window, stride=2, padding=window // 2 if window == 3 else 0
-    )
+    return (MaxPool2D if kind == "max" else AvgPool2D)(window, stride=2, padding=(window - 1) // 2)
 
 
 def of_layer(seed: int, name: str) -> np.random.Generator:

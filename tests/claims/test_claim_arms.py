@@ -5,7 +5,7 @@ import pytest
 
 from minialex import claims
 from minialex.claims import measures, nets, pictures
-from minialex.claims.arm import AUGMENTED, OUTCOMES, Arm, Difference, Experiment, Level, Within
+from minialex.claims.arm import AUGMENTED, Arm, Difference, Experiment, Level, Within
 from minialex.claims.protocol import Protocol
 
 NO, SETTINGS = (
@@ -73,12 +73,12 @@ def test_what_is_compared_and_measured_is_known(name):
                                                      for of in ("features", "codes", "pixels"))}  # fmt: skip
     for compared in (found.primary, *found.also):
         assert {compared.outcome, getattr(compared, "than", None) if isinstance(compared, Within) else "gap"} <= {
-            *OUTCOMES, *of_measures
+            *made_claims.OUTCOMES, *of_measures
         }  # fmt: skip
     for arm in found.arms.values():
         assert set(arm.measures) <= set(measures.MEASURES)
         assert arm.net in nets.NETS
-    assert found.chosen_by in OUTCOMES  # whatever chooses, less of it is better
+    assert found.chosen_by in made_claims.OUTCOMES  # whatever chooses, less of it is better
 
 
 def test_one_baseline_serves_many_experiments():

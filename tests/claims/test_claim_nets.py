@@ -13,7 +13,6 @@ ONE_LAYER = [
     ({"norm": "batch"}, {"bn1", "bn2"}),
     ({"pool": "average"}, set()),
     ({"pool": "trainable"}, {"pool1", "pool2", "pool3"}),
-    ({"dropout": 0.5}, set()),
     ({"middle": 16}, {"middle"}),
     ({"maps": (16, 17, 34)}, {"conv2", "conv3", "output"}),
     ({"groups": (1, 2, 1)}, {"conv2"}),

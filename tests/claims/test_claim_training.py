@@ -14,8 +14,6 @@ from minialex.claims.measures import MEASURES
 from minialex.claims.training import schedule_of, train_once
 from minialex.errors import NotFinite
 
-OUTCOMES = ["test_error", "train_error", "train_loss", "gap", "epochs_to", "seconds"]
-
 
 @pytest.fixture(autouse=True)
 def sets(monkeypatch):
@@ -43,7 +41,7 @@ def test_another_seed_gives_other_numbers():
 @pytest.mark.parametrize("arm", [lenet(variant="1998"), four(norm="batch")])
 def test_a_run_has_all_outcomes_and_a_row_for_each_epoch(arm):
     outcomes, curve = train_once(arm, 0, 0.003)
-    assert list(outcomes) == OUTCOMES
+    assert list(outcomes) == made_claims.OUTCOMES
     assert [row["epoch"] for row in curve] == [1, 2]
     assert all(math.isfinite(value) for row in curve for value in row.values())
 
@@ -114,7 +112,7 @@ def test_a_run_without_a_level_never_arrives():
 
 def test_a_run_that_runs_away_has_the_numbers_of_chance():
     outcomes, curve = train_once(four(measures=("colour",)), 0, 1e6)
-    assert list(outcomes) == OUTCOMES
+    assert list(outcomes) == made_claims.OUTCOMES
     assert (outcomes["test_error"], outcomes["train_error"], outcomes["gap"]) == (90.0, 90.0, 0.0)
     assert outcomes["train_loss"] == pytest.approx(math.log(10))
     assert math.isnan(outcomes["epochs_to"])
@@ -191,7 +189,7 @@ def test_a_plateau_falls_when_the_held_out_error_stays(monkeypatch):
 )
 def test_a_measure_adds_its_outcomes_to_those_that_each_run_has(name, arm):
     plain, measured = (set(train_once(one, 0, 0.01)[0]) for one in (arm, arm.but(measures=(name,))))
-    assert plain == set(OUTCOMES)
+    assert plain == set(made_claims.OUTCOMES)
     assert plain < measured
 
 
