@@ -53,23 +53,25 @@ def reproduce(args) -> None:
     claims.check_fits(p, experiment.primary)
     for said in claims.check_data(experiment):
         print(said)
+    sums = claims.sums_of(experiment)
     claims.student_t(seeds)  # what the verdict will need, before hours are spent
     with locked(folder):
         claims.check_protocol(p, folder)
+        claims.check_pictures(sums, folder)
         store = claims.Store(folder)
         store.check_settings({name: arm.digest for name, arm in experiment.arms.items()})
         before = claims.read_result(folder)
         if before and before["finished"]:
             seeds = p.seeds  # what was judged stays judged
         write_whole(folder / claims.PROTOCOL, (RESULTS / args.name / claims.PROTOCOL).read_bytes())
-        others = [] if args.quick else claims.stores_beside(folder, RESULTS)
+        others = [] if args.quick else claims.stores_beside(folder, RESULTS, sums)
 
         def record():
             beside = len(claims.all_results(RESULTS))
             found = claims.result_of(
                 p, experiment, store, seeds, command_line("reproduce.py"), args.quick, beside
             )
-            claims.write_result(folder, found)
+            claims.write_result(folder, {**found, "pictures": sums})
             return found
 
         record()  # from here on the protocol stays as it is

@@ -1,14 +1,13 @@
 """minialex doctor | summary | predict | classify | marks | lessons | examples; python -m minialex is the same."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 import minialex as mx
 from minialex.check.kept import marks
 from minialex.commands import classify, doctor, examples, lessons, predict, summary
-from minialex.training.command_line import Parser, show_what_it_can
+from minialex.training.command_line import Parser, show_what_it_can, until_its_reader_goes
 
 COMMANDS = {
     "doctor": (doctor, "versions, devices, data; what is missing, and what mends it"),
@@ -36,10 +35,8 @@ def main(argv=None) -> int:
 
     args = parser.parse_args(argv)
     try:
-        return args.run(args)
-    except BrokenPipeError:  # `... | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        with until_its_reader_goes():
+            return args.run(args)
     except MemoryError as error:
         print(f"minialex {args.command}: out of memory: {error}", file=sys.stderr)
         return 1

@@ -141,6 +141,12 @@ ELSEWHERE = {  # names of other libraries, or of the command line
     "fit of a model": (lambda: small().fit(X, [0]), AttributeError, "'Sequential' object has no attribute 'fit': use "
                        "mx.train.fit(model, x, ...)"),
     "predict of a layer": (lambda: mx.ReLU().predict, AttributeError, "use mx.train.predict(model, x, ...)"),
+    "zeros for gradients": (lambda: mx.SGD(small().parameters(), lr=1).zero_grad(), AttributeError, "'SGD' object has "
+                            "no attribute 'zero_grad': nothing adds up here"),
+    "zeros for a model's": (lambda: small().zero_grad(), AttributeError, "each backward makes every gradient anew"),
+    "a fully connected layer": (lambda: mx.Dense(100, 10), TypeError, "is Linear(in_features, out_features)"),
+    "such a layer with an activation": (lambda: mx.Dense(10, activation=mx.ReLU()), TypeError, "not (10,): the fully"),
+    "load, without a model": (lambda: mx.load("a"), TypeError, "comes first: mx.load(model, 'a')"),
     "the state of a model": (lambda: small().state_dict(), AttributeError, "use mx.save(model, path)"),
     "another optimizer": (lambda: mx.Adam, AttributeError, "minialex has no 'Adam': the optimizer here is mx.SGD"),
     "a room of layers": (lambda: mx.nn.Linear, AttributeError, "layers are in mx itself"),
@@ -170,7 +176,7 @@ def test_the_hint_of_a_network_makes_one():
 
 def test_a_hint_is_no_attribute():
     model = small()
-    for name in ("fit", "predict", "state_dict"):
+    for name in ("fit", "predict", "state_dict", "zero_grad"):
         assert not hasattr(model, name)
         assert not hasattr(mx.Layer, name)
         assert getattr(model, name, None) is None

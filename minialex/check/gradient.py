@@ -178,7 +178,7 @@ def gradcheck(
     x = laid_out_like(model.astype(np.float64), model)
     arrays = {"x": x, **gather(named, [p.value for _, p in named])}
     function = _Function(layer, labels, x)
-    report = Report(str(layer), {name: array.shape for name, array in arrays.items()})
+    report = Report(f"{layer}", {name: array.shape for name, array in arrays.items()})
     report.faults += unlisted(layer)
     try:
         gradients, y = function.backward(x, rng), function.y

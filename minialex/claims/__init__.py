@@ -2,10 +2,11 @@
 
 from minialex.claims import on_cifar, on_mnist
 from minialex.claims.compare import check_fits
-from minialex.claims.pictures import check_data
+from minialex.claims.pictures import check_data, sums_of
 from minialex.claims.protocol import PROTOCOL, Protocol, quick_version
 from minialex.claims.results import (
     all_results,
+    check_pictures,
     check_protocol,
     in_a_line,
     raise_for_all,
@@ -23,6 +24,6 @@ EXPERIMENTS = on_mnist.EXPERIMENTS | on_cifar.EXPERIMENTS
 
 __all__ = [
     "EXPERIMENTS", "FIGURE", "PROTOCOL", "Found", "Protocol", "Store", "all_results", "check_data", "check_fits",
-    "check_protocol", "found", "in_a_line", "in_markdown", "quick_version", "raise_for_all", "read_result",
-    "result_of", "run", "stores_beside", "student_t", "table_of", "write_result",
+    "check_pictures", "check_protocol", "found", "in_a_line", "in_markdown", "quick_version", "raise_for_all",
+    "read_result", "result_of", "run", "stores_beside", "student_t", "sums_of", "table_of", "write_result",
 ]  # fmt: skip

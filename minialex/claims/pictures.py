@@ -1,5 +1,6 @@
 """The pictures of an arm: to train with, to choose its rate by, and to test with; and what makes new ones of them."""
 
+import hashlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -71,6 +72,20 @@ def loaded(name: str) -> tuple[Pair, Pair]:
         for array in chain(*_loaded[name]):
             array.flags.writeable = False
     return _loaded[name]
+
+
+def sums_of(experiment: Experiment) -> dict[str, str]:
+    """Twelve letters for each set that the arms need: CIFAR-10's published bytes and its JPEGs are not the same.
+
+    Of bytes and labels, in order.
+    """
+    sums = {}
+    for name in sorted({arm.data for arm in experiment.arms.values()}):
+        found = hashlib.sha256()
+        for array in chain(*loaded(name)):
+            found.update(np.ascontiguousarray(array).data)
+        sums[name] = found.hexdigest()[:12]
+    return sums
 
 
 def lay_out(folder: Path, names: Iterable[str]) -> None:

@@ -14,17 +14,32 @@ from minialex.claims.store import RESULT, Store
 from minialex.errors import DataError
 from minialex.study.benchmarks import hardware, table, versions, write_record
 from minialex.weights.reading import read_at_most
-from minialex.weights.records import COUNTS, FLAG, MOST_CHARACTERS, TEXT, Maybe, check, number, parse, whole
+from minialex.weights.records import (
+    COUNTS,
+    FLAG,
+    MOST_CHARACTERS,
+    TEXT,
+    Kind,
+    Maybe,
+    check,
+    number,
+    parse,
+    whole,
+)
 from minialex.words import counted
 
 NOT_YET = "not told before all runs are there"
 PERHAPS = Maybe(number())
+SUMS = Kind(
+    "texts by name", lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+)
 # What of a result is read again.
 AS_RESULT = {
     "name": TEXT, "protocol": TEXT, "verdict": TEXT, "finished": FLAG, "runs": whole(), "of": whole(),
     "minutes": number(), "would_take": PERHAPS,
     **dict.fromkeys(("n", "mean", "low", "high", "delta", "p", "p_raised", "margin"), PERHAPS),
     "values": Maybe([PERHAPS]), "censored": Maybe(COUNTS), "size": Maybe(TEXT), "compared": Maybe(TEXT),
+    "pictures": Maybe(SUMS),
 }  # fmt: skip
 
 
@@ -110,6 +125,22 @@ def check_protocol(p: Protocol, folder: Path) -> None:
         )
 
 
+def check_pictures(sums: dict[str, str], folder: Path) -> None:
+    """Raise ValueError where results are there that rest on other pictures."""
+    record = read_result(folder)
+    if record and (name := other_pictures(sums, record)):
+        raise ValueError(
+            f"{folder} has runs with other pictures of {name}, whose sum is {record['pictures'][name]}; the sum of "
+            f"those that are here is {sums[name]}: they are not mixed; use those of then, or another --output-dir"
+        )
+
+
+def other_pictures(sums: dict[str, str], record: dict) -> str | None:
+    """The first set of which a result had other pictures."""
+    had = record.get("pictures") or {}
+    return next((name for name in sums if had.get(name, sums[name]) != sums[name]), None)
+
+
 # ---- all together ----
 
 
@@ -154,8 +185,21 @@ def verdict_of(record: dict) -> str:
     return record["verdict"] + size + said
 
 
+def minutes_of_all(root: Path) -> float:
+    """Of a core, for all that has run; what several experiments share is counted once."""
+    spent = {}
+    for name in all_results(root):
+        store = Store(Path(root) / name)
+        for kept, rows in (("runs", store.runs), ("rates", store.rates)):
+            spent |= {(kept, row["settings"], row["seed"], row["rate"]): row["seconds"] for row in rows}
+    return math.fsum(spent.values()) / 60
+
+
 def table_of(root: Path) -> str:
-    """Claimed, found and judged, for each experiment that has a protocol."""
+    """Claimed, found and judged, for each experiment that has a protocol.
+
+    minutes: of all runs that it rests on. The last line counts those that are shared once.
+    """
     rows = []
     for name, record in all_results(root).items():
         if record is None or record["mean"] is None:
@@ -166,7 +210,7 @@ def table_of(root: Path) -> str:
             continue
         found = f"{record['mean']:.3g} ({record['low']:.3g} to {record['high']:.3g})"
         rows.append([name, found, str(record["n"]), verdict_of(record), f"{record['minutes']:.0f}"])
-    rows += [None, ["all", "", "", "", f"{sum(float(row[-1] or 0) for row in rows):.0f}"]]
+    rows += [None, ["all, shared runs once", "", "", "", f"{minutes_of_all(root):.0f}"]]
     return table(["experiment", "found", "n", "verdict", "minutes"], rows)
 
 

@@ -8,6 +8,7 @@ from minialex.claims.arm import Experiment
 from minialex.claims.compare import at_most
 from minialex.claims.protocol import Protocol
 from minialex.claims.rates import at_the_edge, chosen, wanted
+from minialex.claims.results import other_pictures, read_result
 from minialex.claims.side_by_side import workers
 from minialex.claims.store import RATES, Store
 
@@ -97,7 +98,8 @@ def do_all(do, jobs, store: Store, table: str, bar, label: str) -> None:
         store.add(table, row, curve if table == "runs" else [])
 
 
-def stores_beside(folder: Path, root: Path) -> list[Store]:
-    """Of the other experiments below a folder."""
+def stores_beside(folder: Path, root: Path, sums: dict[str, str]) -> list[Store]:
+    """Of the other experiments below a folder, but for those that rest on other pictures."""
     own = Path(folder).resolve()
-    return [Store(one.parent) for one in sorted(Path(root).glob(f"*/{RATES}")) if one.parent.resolve() != own]
+    folders = [one.parent for one in sorted(Path(root).glob(f"*/{RATES}")) if one.parent.resolve() != own]
+    return [Store(one) for one in folders if not other_pictures(sums, read_result(one) or {})]

@@ -38,6 +38,11 @@ class Dense(Layer):
     concatenates = True
 
     def __init__(self, *nodes: Layer, reads: Sequence[Sequence[int]] | None = None, **named: Layer):
+        if any(map(is_whole, nodes)):
+            raise TypeError(
+                f"Dense joins the maps of layers, as DenseNet does, and takes layers, not {nodes}: the fully connected "
+                "layer is Linear(in_features, out_features)"
+            )
         if nodes and named:
             raise ValueError("Dense takes nodes with names or nodes without, not both")
         self.nodes = named or {str(number): node for number, node in enumerate(nodes)}

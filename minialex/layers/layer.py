@@ -247,8 +247,13 @@ class Layer:
             start = f"{name}."
             child.set_counters({k[len(start) :]: v for k, v in counters.items() if k.startswith(start)})
 
-    def __str__(self) -> str:
+    def in_a_word(self) -> str:
+        """Its name, if it has one, and its class."""
         return f"{self.name} ({type(self).__name__})" if self.name else type(self).__name__
+
+    def __format__(self, spec: str) -> str:
+        """In a message, f"{layer}", it is a word; printed, all that is inside."""
+        return format(self.in_a_word(), spec)
 
     def __repr__(self) -> str:
         """How it was made, as far as it has kept that, and what is inside."""
@@ -308,24 +313,26 @@ class Layer:
 class Elsewhere:
     """What other libraries' models can do, and layers can't, raises AttributeError as ever; it says where that is."""
 
-    def __init__(self, name, use):
-        self.name, self.use = name, use
+    def __init__(self, name, hint):
+        self.name, self.hint = name, hint
 
     def __get__(self, layer, kind=None):
-        raise AttributeError(f"{kind.__name__!r} object has no attribute {self.name!r}: use {self.use}")
+        raise AttributeError(f"{kind.__name__!r} object has no attribute {self.name!r}: {self.hint}")
 
 
+NOTHING_TO_ZERO = "nothing adds up here, each backward makes every gradient anew"
 # Single names, and no __getattr__ for all of them: that would hide errors inside properties.
-for _name, _use in {
-    **{name: f"mx.train.{name}(model, x, ...)" for name in ("fit", "evaluate", "predict")},
-    "summary": "mx.summary(model)",
-    "state_dict": "mx.save(model, path), or named_parameters()",
-    "load_state_dict": "mx.load(model, path)",
-    "cuda": 'to("cuda:0")',
-    "cpu": 'to("cpu")',
-    "compile": "mx.train.fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.02, epochs=3)",
+for _name, _hint in {
+    **{name: f"use mx.train.{name}(model, x, ...)" for name in ("fit", "evaluate", "predict")},
+    "summary": "use mx.summary(model)",
+    "state_dict": "use mx.save(model, path), or named_parameters()",
+    "load_state_dict": "use mx.load(model, path)",
+    "cuda": 'use to("cuda:0")',
+    "cpu": 'use to("cpu")',
+    "compile": "use mx.train.fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.02, epochs=3)",
+    "zero_grad": NOTHING_TO_ZERO,
 }.items():
-    setattr(Layer, _name, Elsewhere(_name, _use))
+    setattr(Layer, _name, Elsewhere(_name, _hint))
 
 
 def _is_in(layer, other):

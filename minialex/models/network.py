@@ -97,7 +97,7 @@ class Network(Model):
         self.input, self.num_classes, self.loss = input, num_classes, loss
         self.picture_shape = (3, input.crop, input.crop)
 
-    def __str__(self):
+    def in_a_word(self):
         """The function that makes it, with what says which one: "resnet(50)", "resnet(20, layers=(2, 3, 4))"."""
         architecture = getattr(self, "architecture", {"": type(self).__name__})
         network, *arguments = architecture.values()

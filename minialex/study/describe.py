@@ -113,7 +113,7 @@ def summary(model: Layer, picture_shape: tuple[int, int, int] | None = None) -> 
             watcher.reset(token)
         rows.append(_row(name, layer, costs, y))
         x = x if is_head else y
-    title = str(model) if getattr(model, "architecture", None) else type(model).__name__
+    title = f"{model}" if getattr(model, "architecture", None) else type(model).__name__
     return Summary(f"{title}, input {'x'.join(map(str, shape))}", rows)
 
 

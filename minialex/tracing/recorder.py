@@ -70,7 +70,7 @@ def trace(model: Layer, x, labels=None, *, grad_y=None, loss: Layer | None = Non
     if labels is not None and grad_y is not None:
         raise ValueError("trace: give labels, or grad_y, not both: the loss makes grad_y from the labels")
     x, grad_y = _arrays("x", x), grad_y if grad_y is None else _arrays("grad_y", grad_y)
-    title = str(model)
+    title = f"{model}"
     if isinstance(model, DataParallel):
         model = model.model  # a trace is of one process
     alone = isinstance(model, Loss)

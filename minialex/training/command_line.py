@@ -9,7 +9,8 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
@@ -249,11 +250,27 @@ def show_what_it_can() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
+@contextmanager
+def until_its_reader_goes() -> Iterator[None]:
+    """`... | head` has seen enough: then the program ends, without a word, with what shells expect."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        try:
+            print(flush=True)  # does it fail again?
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        raise  # another pipe
+
+
 def friendly(main: Callable[[], None]) -> None:
     """Run a program; mistakes of its user end it with a message instead of a traceback."""
     show_what_it_can()
     try:
-        main()
+        with until_its_reader_goes():
+            main()
     except KeyboardInterrupt as stop:
         print(f"\nStopped. {stop}", file=sys.stderr)
         sys.exit(130)  # what shells expect after Ctrl-C

@@ -7,7 +7,7 @@ import numpy as np
 from minialex.devices import twins
 from minialex.devices.device import array_module, device_of, transfer
 from minialex.errors import DtypeMismatch
-from minialex.layers.layer import Array, Layer, Parameter
+from minialex.layers.layer import NOTHING_TO_ZERO, Array, Elsewhere, Layer, Parameter
 from minialex.training.schedules import (
     Constant,
     Cosine,
@@ -87,6 +87,8 @@ class SGD:
         for p in self.parameters:
             with device_of(p.value):
                 self._velocities.append(array_module(p.value).zeros_like(p.value))
+
+    zero_grad = Elsewhere("zero_grad", NOTHING_TO_ZERO)
 
     @property
     def velocities(self) -> list[Array]:

@@ -150,7 +150,10 @@ def _named(path):
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, f"{path} could not be written: {error.strerror or error}") from error
+        why = error.strerror or error
+        if isinstance(error, FileNotFoundError) and not Path(path).parent.is_dir():
+            why = f"there is no folder {Path(path).parent}; make it first"
+        raise OSError(error.errno, f"{path} could not be written: {why}") from error
 
 
 def copy_whole(source: str | os.PathLike, path: str | os.PathLike) -> None:

@@ -40,7 +40,7 @@ def save(model: Layer, path: str | os.PathLike, exits: int | None = None) -> Non
     save_arrays(path, export_grouped(model), as_metadata(record_of(model)))
 
 
-def load(model: Layer, path: str | os.PathLike) -> None:
+def load(model: Layer, path: str | os.PathLike | None = None) -> None:
     """Put what `save` has written into a network like that one, in place; it keeps its devices and its dtype
 
     Of a SmartNet's file with more exits than the model has, those that it has are taken. A model that has no names of
@@ -78,6 +78,10 @@ def load(model: Layer, path: str | os.PathLike) -> None:
 
 
 def _check_order(function, model, path):
+    if path is None and isinstance(model, str | os.PathLike):
+        raise TypeError(
+            f"load: weights are put into a network, which comes first: mx.load(model, {str(model)!r})"
+        )
     if isinstance(path, Layer):
         raise TypeError(f"{function}: the model comes first, then the path: mx.{function}(model, {model!r})")
     if not isinstance(model, Layer):

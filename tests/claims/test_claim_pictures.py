@@ -9,7 +9,7 @@ from made_claims import TRAIN, four, lenet
 
 from minialex.claims import pictures
 from minialex.claims.arm import AUGMENTED
-from minialex.claims.pictures import Augmented, check_data, pictures_of, scale_of
+from minialex.claims.pictures import Augmented, check_data, pictures_of, scale_of, sums_of
 from minialex.claims.training import train_once
 
 
@@ -34,6 +34,23 @@ class Untouchable:
         raise AssertionError(f"the test set was asked for its {name}")
 
     __getitem__ = __len__ = __array__ = lambda self, *args: pytest.fail("the test set was looked at")
+
+
+def test_a_sum_is_of_the_bytes_and_the_labels_of_both_parts(monkeypatch, sets):
+    one = made_claims.experiment()
+    before = sums_of(one)
+    assert set(before) == {"mnist"}
+    assert set(sums_of(made_claims.experiment(a=lenet(), b=four()))) == {"cifar10", "mnist"}
+    (x, labels), test = sets["mnist"]
+    for changed in [
+        ((x ^ 1, labels), test),
+        ((x, labels[::-1]), test),
+        ((x, labels), (test[0] ^ 1, test[1])),
+    ]:
+        monkeypatch.setattr(pictures, "_loaded", {"mnist": changed})
+        assert sums_of(one) != before
+    monkeypatch.setattr(pictures, "_loaded", {"mnist": ((np.asfortranarray(x), labels), test)})
+    assert sums_of(one) == before
 
 
 # ---- which ones --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from made_claims import experiment, lenet, pretend, protocol
 
 from minialex import claims
 from minialex.claims import side_by_side
+from minialex.claims.results import result_of, write_result
 from minialex.claims.run import run, stores_beside
 from minialex.claims.side_by_side import workers
 from minialex.claims.store import Store
@@ -138,8 +139,19 @@ def test_stores_beside_are_those_of_all_other_experiments(monkeypatch, tmp_path)
     for name in ("one", "two"):
         everything(tmp_path / name)
     (tmp_path / "three").mkdir()  # has a protocol, and nothing has run
-    assert [store.folder.name for store in stores_beside(tmp_path / "one", tmp_path)] == ["two"]
-    assert len(stores_beside(tmp_path / "elsewhere", tmp_path)) == 2
+    assert [store.folder.name for store in stores_beside(tmp_path / "one", tmp_path, {})] == ["two"]
+    assert len(stores_beside(tmp_path / "elsewhere", tmp_path, {})) == 2
+
+
+@pytest.mark.parametrize(
+    ("had", "beside"), [({"mnist": "a"}, 1), ({"cifar10": "b"}, 1), (None, 1), ({"mnist": "b"}, 0)]
+)
+def test_runs_with_other_pictures_are_not_taken_over(monkeypatch, tmp_path, had, beside):
+    pretend(monkeypatch)
+    store = everything(tmp_path / "one")
+    found = result_of(protocol(), experiment(), store, 2, "command", quick=False)
+    write_result(tmp_path / "one", {**found, "pictures": had})
+    assert len(stores_beside(tmp_path / "two", tmp_path, {"mnist": "a"})) == beside
 
 
 # ---- side by side ------------------------------------------------------------------------------------

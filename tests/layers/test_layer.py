@@ -614,6 +614,8 @@ def test_a_layer_shows_how_it_was_made_and_what_is_inside():
         "  )",
         ")",
     ]
+    assert str(nested) == repr(nested)  # what print shows
+    assert (f"{nested}", f"{nested['conv1']:>16}") == ("Sequential", "  conv1 (Conv2D)")  # in a message
 
 
 def test_what_forward_forgot_to_keep_is_named():

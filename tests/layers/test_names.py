@@ -78,7 +78,7 @@ def state(model):
     """Everything by name that a second container might change."""
     return {
         "names": [p.name for p in model.parameters()],
-        "layers": [str(layer) for layer in all_layers(model)[1:]],
+        "layers": [layer.in_a_word() for layer in all_layers(model)[1:]],
         "counters": model.counters(),
         "weights": {name: array.tobytes() for name, array in export_grouped(model).items()},
     }

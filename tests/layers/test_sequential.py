@@ -75,7 +75,7 @@ def test_sequential_names_reach_parameters_and_layers():
         "fc.bias",
     ]
     assert model["stem"]["conv"].name == "stem.conv"
-    assert str(model["fc"]) == "fc (Linear)"
+    assert f"{model['fc']}" == "fc (Linear)"
 
 
 def test_sequential_without_names_numbers_its_layers():

@@ -345,7 +345,7 @@ def test_layers_says_how_many_blocks_each_stage_of_a_resnet_has(make, prefix, co
     model = make(counts)
     assert tuple(len(model[f"layer{i + 1}"]) for i in range(len(counts))) == counts
     assert model.architecture["layers"] == list(counts)
-    assert str(model).endswith(f", layers={counts})")
+    assert model.in_a_word().endswith(f", layers={counts})")
     assert type(model["layer1"][0]) is type(make(None)["layer1"][0])  # depth says which kind of block
 
 

@@ -299,7 +299,7 @@ def test_extend_takes_the_table_then_the_block_before_then_what_it_is_told():
     assert tiny(2).extend().architecture["blocks"] == "2x20 3x30 3x30"  # no table's blocks
     assert [len(node.conv.weight.value) for node in model["block5"].nodes.values()] == [1, 1]
     assert model.architecture["exits"] == len(model.exits) == 7
-    assert str(model) == "smartnet(7)"
+    assert model.in_a_word() == "smartnet(7)"
 
 
 def test_a_network_that_was_extended_is_made_again_by_its_record():

@@ -1,6 +1,8 @@
 """Where settings come from, how many processes share a batch, and how mistakes are told."""
 
 import argparse
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -187,6 +189,33 @@ def test_out_of_memory_says_what_to_lower(monkeypatch, kind):
 def test_ctrl_c_has_the_exit_status_that_shells_expect(monkeypatch, capsys):
     assert told(monkeypatch, KeyboardInterrupt("The last checkpoint is safe")) == 130
     assert "Stopped. The last checkpoint is safe" in capsys.readouterr().err
+
+
+def as_a_program(*command):
+    """Start a command whose reader is gone before it says anything; its exit status, and its complaints."""
+    here = Path(__file__).parents[2]
+    program = subprocess.Popen(
+        [sys.executable, *command], cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    program.stdout.close()
+    complaints = program.stderr.read().decode()
+    program.stderr.close()
+    return program.wait(), complaints
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break in another way on Windows")
+@pytest.mark.parametrize("unbuffered", [[], ["-u"]], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    "command",
+    [["-m", "minialex", "summary", "lenet5"], ["examples/reproduce.py"]],
+    ids=["commands", "programs"],
+)
+def test_a_reader_that_has_seen_enough_is_no_mistake(command, unbuffered):
+    assert as_a_program(*unbuffered, *command) == (141, "")
+
+
+def test_another_pipe_that_breaks_is_told(monkeypatch):
+    assert told(monkeypatch, BrokenPipeError("a process of ours ended")).endswith("a process of ours ended")
 
 
 def test_a_mistake_of_ours_has_its_traceback(monkeypatch):

@@ -288,7 +288,10 @@ def test_a_write_interrupted_by_ctrl_c_leaves_the_old_file(tmp_path, monkeypatch
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere.file could not be written"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"nowhere.file could not be written: there is no folder .*nowhere; make it first$",
+    ):
         weights.write_whole(tmp_path / "nowhere" / "file", b"")
 
 

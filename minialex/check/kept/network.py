@@ -130,7 +130,7 @@ class Mine:
         if only is not None and only not in OURS:
             raise ValueError(f"put_into exchanges {', '.join(OURS)}, not {only!r}{did_you_mean(only, OURS)}")
         loss, found = getattr(model, "loss", None), {}
-        named = [(layer.name or str(layer), layer) for layer in all_layers(model)]
+        named = [(layer.name or f"{layer}", layer) for layer in all_layers(model)]
         for name, layer in named + [("loss", loss)] * isinstance(loss, Loss):
             kind = type(layer).__name__
             wanted = type(layer) in MAKERS and only in (None, kind)
