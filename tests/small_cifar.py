@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from minialex.data import cifar, mnist
+from minialex.data import cifar, cifar_published, mnist
 
 COUNTS = (
     50,
@@ -145,7 +145,7 @@ def write(parts, folder):
 
 def pretend(monkeypatch, release, found):
     """These records pass for the real ones of a release: the content of its archive."""
-    monkeypatch.setattr(cifar, "COUNTS", COUNTS)
+    monkeypatch.setattr(cifar_published, "COUNTS", COUNTS)
     known, content = RELEASES[release], archive(release, found)
     monkeypatch.setattr(known, "files", {name: md5(part) for name, part in files(release, found).items()})
     monkeypatch.setattr(known, "size", len(content))

@@ -28,7 +28,7 @@ from minialex import weights
 from minialex.claims.protocol import Protocol
 from minialex.claims.results import read_result
 from minialex.claims.store import read_table
-from minialex.data import cifar
+from minialex.data import cifar_folders, cifar_published
 from minialex.data.classes import read_names
 from minialex.data.decode import read_picture
 from minialex.data.digits import draw_digits
@@ -194,8 +194,8 @@ def batch_of_cifar():
 
 
 def of_small_cifar(path):
-    with patch.object(cifar, "COUNTS", small_cifar.COUNTS):
-        return cifar.ZippedFolders().read(path)
+    with patch.object(cifar_published, "COUNTS", small_cifar.COUNTS):
+        return cifar_folders.ZippedFolders().read(path)
 
 
 def archive_of_cifar():
@@ -204,15 +204,15 @@ def archive_of_cifar():
 
 def unpacked_cifar(path):
     """Though its sum is another one: else that is looked at first, and refused."""
-    release = dataclasses.replace(cifar.BINARY)
+    release = dataclasses.replace(cifar_published.BINARY)
     of_any_sum = patch.object(release, "check_archive")
-    with patch.object(cifar, "COUNTS", small_cifar.COUNTS), of_any_sum, cifar._named(path):
+    with patch.object(cifar_published, "COUNTS", small_cifar.COUNTS), of_any_sum, cifar_published.named(path):
         return release.read_archive(path)
 
 
 def pickled_cifar(path):
-    with cifar._named(path):
-        return cifar._pickled_records(path.read_bytes())
+    with cifar_published.named(path):
+        return cifar_published._pickled_records(path.read_bytes())
 
 
 ONE = np.zeros((1, 1, 28, 28), np.uint8)

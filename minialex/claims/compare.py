@@ -73,6 +73,8 @@ def check_fits(p: Protocol, compared) -> None:
 def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, beside: int | None = None) -> dict:
     """mean, low, high, n, p and, where `beside` is given, the verdict: of the primary comparison alone.
 
+    would_take: so many seeds, if mean and spread stayed as they are.
+
     beside: how many are tested, this one among them. Its p is raised as if those were not known yet, which is by Holm's
     rule the most that it will be.
     Where a run ran away and its outcome is no number, none of them is told: to leave it out would be to choose.
@@ -95,16 +97,20 @@ def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, beside: int 
     if isinstance(compared, Level | Same):
         level, margin = (p.level, p.margin) if isinstance(compared, Level) else (0.0, p.margin)
         _, said["verdict"] = verdicts.of_level(values, level, margin)
-        said["would_take"] = verdicts.seeds_needed(found.sd, margin)
+        reach = verdicts.to_edge(found.mean, level, margin)
     elif isinstance(compared, Ratio):
         never = tuple(number / len(values) for number in said["censored"].values())
         _, said["verdict"] = verdicts.of_ratio(values, p.delta, p_raised, never)
         said["size"] = verdicts.of_size(values, p.claimed, p.within, max(never))
-        said["would_take"] = verdicts.seeds_needed(found.sd, math.log(p.delta))
+        reach = verdicts.to_go(found.mean, math.log(p.delta))
+        if said["verdict"] != verdicts.UNTOLD:
+            reach = verdicts.to_edge(
+                found.mean, math.log(p.claimed), math.log(p.within)
+            )  # the size may be untold
     else:
         _, said["verdict"] = verdicts.of_difference(values, p.delta, p_raised)
-        said["would_take"] = verdicts.seeds_needed(found.sd, p.delta)
-    return said | {"p_raised": p_raised}
+        reach = verdicts.to_go(found.mean, p.delta)
+    return said | {"p_raised": p_raised, "would_take": verdicts.seeds_needed(found.sd, reach)}
 
 
 def name_of(compared) -> str:

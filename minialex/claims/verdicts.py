@@ -143,13 +143,33 @@ def of_size(logs, claimed: float, within: float, censored: float) -> str:
     return of_level(logs, math.log(claimed), math.log(within))[1]
 
 
-def seeds_needed(sd: float, delta: float, most: int = 10_000) -> int | None:
-    """How many seeds until the interval reaches no further than half of delta to each side; None: more than `most`.
+def to_go(mean: float, delta: float) -> float:
+    """How far an interval around a difference's mean may reach before it is not told any more.
 
-    >>> seeds_needed(sd=1.0, delta=1.0)
+    >>> to_go(mean=0.5, delta=0.4), round(to_go(mean=0.3, delta=0.4), 3)      # down to 0; up to delta
+    (0.5, 0.1)
+    """
+    return mean if mean >= delta else delta - mean
+
+
+def to_edge(mean: float, level: float, margin: float) -> float:
+    """The same of a level: from the mean to where the margin ends.
+
+    >>> round(to_edge(mean=0.09, level=0.0, margin=0.1), 3)
+    0.01
+    """
+    return abs(margin - abs(mean - level))
+
+
+def seeds_needed(sd: float, reach: float, most: int = 10_000) -> int | None:
+    """How many seeds until the interval reaches no further than so far, to each side, if the spread stays.
+
+    None: more than `most`.
+
+    >>> seeds_needed(sd=1.0, reach=0.5)
     18
     """
     n = np.arange(2, most + 1)
     half = student_t(n) * sd / np.sqrt(n)
-    enough = half <= delta / 2
+    enough = half <= reach
     return int(n[enough.argmax()]) if enough.any() else None

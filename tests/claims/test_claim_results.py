@@ -139,7 +139,10 @@ def test_the_two_directions_are_each_others_negative():
 )
 def test_each_kind_of_claim_is_judged(compared, b, numbers, wanted):
     p = protocol(**{"delta": 0.0, **numbers})
-    assert compare.judged(compared, rows_of(TEN, b), ARMS, p, beside=1)["verdict"] == wanted
+    found = compare.judged(compared, rows_of(TEN, b), ARMS, p, beside=1)
+    assert found["verdict"] == wanted
+    if wanted == UNTOLD:  # None: its mean is at the edge
+        assert found["would_take"] is None or found["would_take"] > found["n"]
 
 
 def ratio(a, b, beside=1):
@@ -159,6 +162,18 @@ def test_of_a_ratio_direction_and_size_are_judged_apart(times, direction, size):
     assert (found["verdict"], found["size"]) == (direction, size)
     assert found["low"] < found["mean"] < found["high"]
     assert found["mean"] == pytest.approx(times, rel=0.06)
+
+
+def test_how_many_seeds_a_ratio_would_take_is_said_of_what_is_not_told():
+    wide = [3.0**n for n in range(-5, 5)]
+    direction, size = (
+        ratio(wide, [1.2 * w**-1 for w in wide]),
+        ratio([0.01] * 10, [0.02 * (4 + s) for s in SPREAD[::-1]]),
+    )
+    assert (direction["verdict"], direction["would_take"] > 10) == (UNTOLD, True)
+    sides = ratio([0.01] * 10, [0.01 * 6 * 1.5 * w**0.1 for w in wide])  # about where the factor ends
+    assert (sides["verdict"], sides["size"], sides["would_take"] > 10) == (HOLDS, UNTOLD, True)
+    assert (size["verdict"], size["would_take"] < 10) == (HOLDS, True)
 
 
 def test_of_a_slow_arm_that_never_arrives_the_direction_may_be_told_but_not_the_size():

@@ -257,15 +257,36 @@ def test_a_level_that_is_right_is_found():
 # ---- how many it would take --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sd", "delta"), [(1.0, 1.0), (0.5, 0.4), (3.0, 1.0)])
-def test_so_many_seeds_are_enough_and_one_fewer_are_not(sd, delta):
-    n = verdicts.seeds_needed(sd, delta)
+@pytest.mark.parametrize(("sd", "most"), [(1.0, 0.5), (0.5, 0.2), (3.0, 0.5)])
+def test_so_many_seeds_are_enough_and_one_fewer_are_not(sd, most):
+    n = verdicts.seeds_needed(sd, most)
     reach = [stats.t.ppf(0.975, k - 1) * sd / math.sqrt(k) for k in (n - 1, n)]
-    assert reach[1] <= delta / 2 < reach[0]
+    assert reach[1] <= most < reach[0]
+
+
+def with_mean_and_spread(mean, sd, n):
+    """n values that have exactly these."""
+    values = np.random.default_rng(0).normal(size=n)
+    return mean + sd * (values - values.mean()) / values.std(ddof=1)
+
+
+@pytest.mark.parametrize("mean", [-0.3, 0.0, 0.1, 0.35, 0.4, 0.45, 1.0])
+def test_with_so_many_seeds_a_difference_is_told_and_with_one_fewer_it_is_not(mean):
+    n = verdicts.seeds_needed(1.0, verdicts.to_go(mean, 0.4))
+    told = [verdicts.of_difference(with_mean_and_spread(mean, 1.0, k), 0.4, 0.0)[1] for k in (n - 1, n)]
+    assert told == [UNTOLD, HOLDS if mean >= 0.4 else NOT]
+
+
+@pytest.mark.parametrize("mean", [-0.5, -0.2, 0.0, 0.09, 0.12])
+def test_with_so_many_seeds_a_level_is_told_and_with_one_fewer_it_is_not(mean):
+    n = verdicts.seeds_needed(0.2, verdicts.to_edge(mean, 0.0, 0.1))
+    told = [verdicts.of_level(with_mean_and_spread(mean, 0.2, k), 0.0, 0.1)[1] for k in (n - 1, n)]
+    assert told == [UNTOLD, HOLDS if abs(mean) < 0.1 else NOT]
 
 
 def test_more_than_ten_thousand_seeds_are_not_counted():
     assert verdicts.seeds_needed(1.0, 0.001) is None
+    assert verdicts.seeds_needed(1.0, 0.0) is None  # a mean at the edge
 
 
 def test_without_any_spread_two_seeds_are_enough():

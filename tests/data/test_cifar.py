@@ -26,7 +26,7 @@ from small_cifar import (
 from test_mnist import Mirror, names_in, not_there, send
 
 import minialex as mx
-from minialex.data import cifar, class_names, load, mnist
+from minialex.data import cifar, cifar_folders, cifar_published, class_names, load, mnist
 from minialex.data.here import look_for
 from minialex.data.known_sets import SETS
 from minialex.data.named import known_set
@@ -181,10 +181,10 @@ def test_the_real_zip_is_whole(real_zip):
     here = look_for("cifar10", real_zip)
     if here.unchecked:  # else there is something better beside it
         assert (here.whole, here.folders) == (True, [real_zip])
-    form = cifar.ZippedFolders()
+    form = cifar_folders.ZippedFolders()
     with form.opened(real_zip / cifar.JPEGS) as opened:
         train, test = form.listed(opened)
-        first = next(cifar._unzipped(opened, train[1234:], real_zip))
+        first = next(cifar_folders._unzipped(opened, train[1234:], real_zip))
     assert (len(train), len(test)) == (50_000, 10_000)
     assert [part.filename for part in (train[0], train[1234], test[-1])] == [
         "train/airplane/0000.jpg", "train/deer/0123.jpg", "test/truck/0999.jpg",
@@ -194,7 +194,7 @@ def test_the_real_zip_is_whole(real_zip):
 
 @pytest.mark.slow  # 8 s
 def test_the_real_zip_is_read(real_zip):
-    train, test = map(cifar._arrays, cifar.ZippedFolders().read(real_zip / cifar.JPEGS))
+    train, test = map(cifar._arrays, cifar_folders.ZippedFolders().read(real_zip / cifar.JPEGS))
     assert np.bincount(train[1]).tolist() == [5000] * 10
     assert np.bincount(test[1]).tolist() == [1000] * 10
     with zipfile.ZipFile(real_zip / cifar.JPEGS) as opened:
@@ -214,8 +214,8 @@ def test_a_batch_of_the_real_size_in_python_2s_pickle_is_within_the_limits(monke
     planes = np.random.default_rng(0).integers(0, 256, (10_000, 3073), dtype=np.uint8)
     planes[:, 0] %= 10
     content = small_cifar.pickled(planes)
-    assert 30_720_000 < len(content) < cifar.MOST_FILE
-    np.testing.assert_array_equal(cifar._pickled_records(content), planes, strict=True)
+    assert 30_720_000 < len(content) < cifar_published.MOST_FILE
+    np.testing.assert_array_equal(cifar_published._pickled_records(content), planes, strict=True)
 
 
 # ---- damaged and wrong --------------------------------------------------------------------------------
@@ -367,7 +367,7 @@ def test_an_eleventh_class_is_named(found, tmp_path, form):
 def test_zip_files_that_are_none_or_were_made_to_do_harm(found, tmp_path, monkeypatch):
     parts = pictures(found)
     path = tmp_path / cifar.JPEGS
-    monkeypatch.setattr(cifar, "MOST_LIST", 80_000)  # more than is read of a part at once
+    monkeypatch.setattr(cifar_folders, "MOST_LIST", 80_000)  # more than is read of a part at once
     bomb = {**parts, "train/airplane/0000.png": parts["train/airplane/0000.png"] + bytes(2**28)}
     large = zipped(
         {"train/airplane/0000.png": bytes(70_000), **without("train/airplane/0000")(parts)},
@@ -388,7 +388,7 @@ def test_zip_files_that_are_none_or_were_made_to_do_harm(found, tmp_path, monkey
         path.write_bytes(content)
         tracemalloc.start()
         with pytest.raises(DataError, match=rf"{path} .*{message}"):
-            cifar.ZippedFolders().read(path)
+            cifar_folders.ZippedFolders().read(path)
         assert tracemalloc.get_traced_memory()[1] < 20e6, kind
         tracemalloc.stop()
 
