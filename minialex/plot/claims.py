@@ -11,6 +11,7 @@ from minialex.plot.look import BLUE, FAINT, GREY, INK, LINE, Picture, finished, 
 
 CURVE_OF = {"train_error": "train_error", "train_loss": "train_loss", "epochs_to": "train_error"}
 LABELS = {"test_error": "test error, %", "train_error": "training error, %", "train_loss": "training loss"}
+UNITS = dict.fromkeys(("test_error", "train_error", "late_gain", "precision_features"), "points")
 BEGUN = 0.2  # of the epochs: what a curve does before would leave no room for the rest
 
 
@@ -20,10 +21,11 @@ def claim(record, curves, title=None, path=None) -> Picture:
 
     Left: each arm by epoch, its seeds thin and their mean bold, in which a run that has ended stays where it was; arms
     on other pictures than the first one's are left out. Right: the number that was compared, of each seed, and the mean
-    with its 95 % interval; shaded is what the claim asks for.
+    with its 95 % interval; shaded is what the claim asks for. Above both what is claimed, and the verdict.
     """
     size = f"; the size {record['size']}" if "size" in record else ""
-    figure = new_figure(11.5, 4.8, title or f"{record['name']}: {record['verdict']}{size}")
+    said = f"{textwrap.fill(record['claim'], 100)}\n{record['name']}: {record['verdict']}{size}"
+    figure = new_figure(11.5, 5, title or said)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _curves(left, record, curves)
     _compared(right, record)
@@ -34,7 +36,7 @@ def _curves(axes, record, curves):
     column = CURVE_OF.get(record["outcome"].split()[0], "test_error")
     first, *_ = record["arms"].values()
     shown = [name for name, arm in record["arms"].items() if arm["data"] == first["data"]]
-    ends, begun = {}, []
+    ends, begun, lowest = {}, [], []
     for number, name in enumerate(shown):
         colour, line = LOOKS[number % len(LOOKS)]
         by_seed = {}
@@ -42,6 +44,7 @@ def _curves(axes, record, curves):
             if row["arm"] == name:
                 by_seed.setdefault(row["seed"], []).append(row[column])
         for points in by_seed.values():
+            lowest.append(min(points[int(BEGUN * len(points)) :]))
             axes.plot(range(1, len(points) + 1), points, color=colour, linewidth=0.7, alpha=0.35)
         xs = range(1, int(np.median([len(points) for points in by_seed.values()])) + 1)
         ys = [np.mean([points[min(x, len(points)) - 1] for points in by_seed.values()]) for x in xs]
@@ -52,7 +55,7 @@ def _curves(axes, record, curves):
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     lasts = [y for _, y, _ in ends.values()]
     if column == "test_error":
-        axes.set_ylim(0.9 * min(lasts), 1.05 * max(begun + lasts) or 1)
+        axes.set_ylim(0.97 * min(lowest), 1.05 * max(begun + lasts) or 1)
     else:
         axes.set_ylim(0, None)
     axes.grid(True)
@@ -69,6 +72,8 @@ def _compared(axes, record):
     seen = [*values, record["low"], record["high"], low, nothing, *([high] if math.isfinite(high) else [])]
     bottom, top = _limits(seen, is_ratio)
     axes.axhspan(low, min(high, top), color=LINE, zorder=0)
+    corner = {"xytext": (4, -4), "textcoords": "offset points", "va": "top"}
+    axes.annotate("claimed", (-0.5, min(high, top)), color=FAINT, **corner)
     axes.axhline(nothing, color=GREY, linewidth=1)
     axes.plot(np.linspace(-0.25, 0.25, len(values)), values, "o", color=BLUE, alpha=0.6)
     errors = [[record["mean"] - record["low"]], [record["high"] - record["mean"]]]
@@ -76,6 +81,7 @@ def _compared(axes, record):
     axes.set(xticks=[0, 0.6], xlim=(-0.5, 0.9), ylim=(bottom, top))
     axes.set_xticklabels([f"{len(values)} seeds", "mean, 95 %"])
     axes.set_title(textwrap.fill(record["compared"].replace("_", " "), 36), color=FAINT)
+    axes.set_ylabel("times" if is_ratio else UNITS.get(record["outcome"].split()[0].strip(":"), ""))
     if is_ratio:
         _as_times(axes, bottom, top)
 

@@ -14,7 +14,8 @@ from minialex.plot.look import BLUE, LINE
 
 def record(**changes):
     usual = {
-        "name": "tiny", "verdict": "holds", "outcome": "test_error after 3 epochs", "compared": "test_error: b - a",
+        "name": "tiny", "claim": "A is better.", "verdict": "holds", "outcome": "test_error after 3 epochs",
+        "compared": "test_error: b - a",
         "arms": {"a": {"data": "mnist"}, "b": {"data": "mnist"}}, "values": [0.8, 1.0, 1.2], "mean": 1.0,
         "low": 0.5, "high": 1.5, "delta": 0.7,
     }  # fmt: skip
@@ -142,10 +143,34 @@ def test_a_ratios_axis_has_plain_numbers():
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["1", "1.25", "1.5", "2"]
 
 
-def test_the_title_says_the_verdict_and_of_a_ratio_the_size():
-    assert drawn().get_suptitle() == "tiny: holds"
-    assert drawn(**RATIO).get_suptitle() == "tiny: holds; the size does not hold"
+def test_the_title_says_the_claim_the_verdict_and_of_a_ratio_the_size():
+    assert drawn().get_suptitle() == "A is better.\ntiny: holds"
+    assert drawn(**RATIO).get_suptitle() == "A is better.\ntiny: holds; the size does not hold"
+    assert drawn(claim="word " * 24).get_suptitle().count("\n") == 2
     assert plot.claim(record(), curves(), title="Mine").get_suptitle() == "Mine"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_shade_is_named_inside_of_it(kind):
+    figure = drawn(**KINDS[kind])
+    axes = figure.axes[1]
+    (shade,) = [patch for patch in axes.patches if same_color(patch.get_facecolor(), LINE)]
+    (name,) = axes.texts
+    assert name.get_text() == "claimed"
+    assert name.get_window_extent().y1 <= shade.get_window_extent().y1
+
+
+@pytest.mark.parametrize(
+    ("changes", "unit"),
+    [
+        ({}, "points"),
+        (RATIO, "times"),
+        ({"outcome": "late_gain: of"}, "points"),
+        ({"outcome": "train_loss a"}, ""),
+    ],
+)
+def test_the_comparison_has_its_unit(changes, unit):
+    assert drawn(**changes).axes[1].get_ylabel() == unit
 
 
 # ---- the curves --------------------------------------------------------------------------------------
@@ -208,7 +233,7 @@ def test_a_test_errors_axis_leaves_out_how_the_curves_begin():
     axes = drawn(curves=curves(lengths=(20, 20), errors=(90.0, 90.0))).axes[0]
     bottom, top = axes.get_ylim()
     assert top < 90
-    assert bottom < min(line.get_ydata()[-1] for line in bold(axes))
+    assert bottom < min(line.get_ydata()[-1] for line in axes.lines)  # of the thin ones, too
 
 
 def test_it_is_kept_where_a_path_says(tmp_path):
