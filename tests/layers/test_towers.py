@@ -609,7 +609,7 @@ class WithAParameter(Layer):
         (Sequential(RBF(np.ones((2, 4)))), "0 (RBF) does not know how to split itself over towers"),
         (mx.Model(fc=Linear(2, 2)), "Model does not know how to split itself over towers"),
     ],
-    ids=lambda value: str(value) if isinstance(value, Layer) else "",
+    ids=lambda value: f"{value}" if isinstance(value, Layer) else "",
 )
 def test_what_cannot_be_split_says_so(layer, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):

@@ -375,4 +375,4 @@ def test_the_tables_own_layers_are_no_other_network():
         models.resnet(20, 3, "cifar", width=0.2, layers=x) for x in (np.array([3, 3, 3]), None)
     )
     assert given.architecture == left_out.architecture
-    assert str(given) == "resnet(20)"
+    assert given.in_a_word() == "resnet(20)"
