@@ -438,7 +438,7 @@ def test_a_layer_that_writes_into_a_callers_array_is_found_out(kind):
 # ---- losses and models -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", [mx.SoftmaxCrossEntropy(), mx.MAPLoss(j=1.0)], ids=str)
+@pytest.mark.parametrize("loss", [mx.SoftmaxCrossEntropy(), mx.MAPLoss(j=1.0)], ids=format)
 @pytest.mark.parametrize("dtype", ["int64", "uint8"])
 def test_a_loss_is_checked_with_its_labels(loss, dtype):
     report = gradcheck(loss, picture(3, 4), LABELS.astype(dtype))

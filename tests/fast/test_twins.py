@@ -591,7 +591,7 @@ def test_a_saturated_tanh_with_an_infinite_gradient_is_the_textbook_s(text):
         assert abs(y).max() == np.float32(scale)
 
 
-@pytest.mark.parametrize("layer", [mx.Conv2D(2, 3, 2), mx.TableConv2D([(0,), (1, 0)], 2)], ids=str)
+@pytest.mark.parametrize("layer", [mx.Conv2D(2, 3, 2), mx.TableConv2D([(0,), (1, 0)], 2)], ids=format)
 def test_a_convolution_s_own_lines_spare_a_gradient_that_nobody_wants(monkeypatch, layer):
     monkeypatch.setattr("minialex.layers.conv.col2im", lambda *_: pytest.fail("grad_x was worked out"))
     with mx.textbook():
