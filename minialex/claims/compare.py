@@ -80,12 +80,13 @@ def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, beside: int 
     Where a run ran away and its outcome is no number, none of them is told: to leave it out would be to choose.
     """
     values = values_of(compared, rows, arms)
+    named = {"compared": name_of(compared), "unit": unit_of(compared)}
     if not all(map(math.isfinite, values)):
         unknown = dict.fromkeys(("mean", "low", "high", "sd", "p"))
-        said = {"compared": name_of(compared), **unknown, "n": len(values)}
+        said = {**named, **unknown, "n": len(values)}
         return said if beside is None else said | {"verdict": verdicts.UNTOLD, "p_raised": 1.0}
     found = verdicts.t_interval(values)
-    said = {"compared": name_of(compared), **asdict(found)}
+    said = {**named, **asdict(found)}
     if isinstance(compared, Ratio):
         said |= {name: math.exp(said[name]) for name in ("mean", "low", "high")}
         said["censored"] = censored(compared, rows)
@@ -126,6 +127,22 @@ def name_of(compared) -> str:
     sign = "/" if isinstance(compared, Ratio) else "-"
     first, second = (compared.better, compared.than) if compared.more else (compared.than, compared.better)
     return f"{compared.outcome}: {first} {sign} {second}"
+
+
+def unit_of(compared) -> str:
+    """Of what name_of names; a loss has none.
+
+    >>> unit_of(Difference("dropout", than="none")), unit_of(Ratio("ReLU", than="tanh")), unit_of(Level("LeNet-5"))
+    ('points', 'times', '%')
+    """
+    if isinstance(compared, Ratio):
+        return "times"
+    if compared.outcome.startswith("seconds"):
+        return "s"
+    if isinstance(compared, Level) and compared.outcome.endswith("error"):
+        return "%"
+    percents = ("test_error", "train_error", "gap", "late_gain", "precision")
+    return "points" if compared.outcome.startswith(percents) else ""
 
 
 def equal_seconds(compared, curves: dict[str, dict[int, list[dict]]]) -> dict | None:

@@ -38,7 +38,7 @@ AS_RESULT = {
     "name": TEXT, "protocol": TEXT, "verdict": TEXT, "finished": FLAG, "runs": whole(), "of": whole(),
     "minutes": number(), "would_take": PERHAPS,
     **dict.fromkeys(("n", "mean", "low", "high", "delta", "p", "p_raised", "margin"), PERHAPS),
-    "values": Maybe([PERHAPS]), "censored": Maybe(COUNTS), "size": Maybe(TEXT), "compared": Maybe(TEXT),
+    "values": Maybe([PERHAPS]), "censored": Maybe(COUNTS), "size": Maybe(TEXT), "compared": Maybe(TEXT), "unit": Maybe(TEXT),
     "pictures": Maybe(SUMS),
 }  # fmt: skip
 
@@ -208,15 +208,24 @@ def table_of(root: Path) -> str:
                 done = record["verdict"]
             rows.append([name, "", "", done, f"{record['minutes']:.0f}" if record else ""])
             continue
-        found = f"{record['mean']:.3g} ({record['low']:.3g} to {record['high']:.3g})"
+        found = f"{with_unit(record)} ({record['low']:.3g} to {record['high']:.3g})"
         rows.append([name, found, str(record["n"]), verdict_of(record), f"{record['minutes']:.0f}"])
     rows += [None, ["all, shared runs once", "", "", "", f"{minutes_of_all(root):.0f}"]]
     return table(["experiment", "found", "n", "verdict", "minutes"], rows)
+
+
+def with_unit(record: dict) -> str:
+    """The mean.
+
+    >>> with_unit({"mean": 0.5123, "unit": "points"}), with_unit({"mean": 0.5123, "unit": ""})
+    ('0.512 points', '0.512')
+    """
+    return f"{record['mean']:.3g} {record.get('unit', '')}".rstrip()
 
 
 def in_a_line(record: dict) -> str:
     """name: verdict, with what was found."""
     if record["mean"] is None:
         return f"{record['name']}: {record['runs']} of {record['of']} runs; {record['verdict']}"
-    found = f"{record['mean']:.3g} ({record['low']:.3g} to {record['high']:.3g}, n = {record['n']})"
+    found = f"{with_unit(record)} ({record['low']:.3g} to {record['high']:.3g}, n = {record['n']})"
     return f"{record['name']}: {verdict_of(record)}. {record['compared']} {found}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import minialex as mx
 from minialex.claims.protocol import PROTOCOL, Protocol
-from minialex.claims.results import all_results, read_result, verdict_of
+from minialex.claims.results import all_results, read_result, verdict_of, with_unit
 from minialex.words import check_choice
 
 PACKAGE = Path(mx.__file__).parent
@@ -66,13 +66,13 @@ def found(name: str, root: Path | None = None) -> Found:
 def numbers(record: dict) -> str:
     """What was compared, its mean, its interval, and of how many seeds.
 
-    >>> numbers({"compared": "test_error: a - b", "mean": 0.51, "low": 0.2, "high": 0.82, "n": 10})
-    'test_error: a - b, 0.51 (0.2 to 0.82; 10 seeds)'
+    >>> numbers({"compared": "test_error: a - b", "unit": "points", "mean": 0.51, "low": 0.2, "high": 0.82, "n": 10})
+    'test_error: a - b, 0.51 points (0.2 to 0.82; 10 seeds)'
     """
     if record["mean"] is None:
         return f"{record['compared']}: a run ran away, and has no number"
     interval = f"{record['low']:.3g} to {record['high']:.3g}; {record['n']} seeds"
-    return f"{record['compared']}, {record['mean']:.3g} ({interval})"
+    return f"{record['compared']}, {with_unit(record)} ({interval})"
 
 
 def in_markdown(root: Path | None = None) -> str:

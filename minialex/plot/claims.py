@@ -11,7 +11,6 @@ from minialex.plot.look import BLUE, FAINT, GREY, INK, LINE, Picture, finished, 
 
 CURVE_OF = {"train_error": "train_error", "train_loss": "train_loss", "epochs_to": "train_error"}
 LABELS = {"test_error": "test error, %", "train_error": "training error, %", "train_loss": "training loss"}
-UNITS = dict.fromkeys(("test_error", "train_error", "late_gain", "precision_features"), "points")
 BEGUN = 0.2  # of the epochs: what a curve does before would leave no room for the rest
 
 
@@ -81,7 +80,7 @@ def _compared(axes, record):
     axes.set(xticks=[0, 0.6], xlim=(-0.5, 0.9), ylim=(bottom, top))
     axes.set_xticklabels([f"{len(values)} seeds", "mean, 95 %"])
     axes.set_title(textwrap.fill(record["compared"].replace("_", " "), 36), color=FAINT)
-    axes.set_ylabel("times" if is_ratio else UNITS.get(record["outcome"].split()[0].strip(":"), ""))
+    axes.set_ylabel(record.get("unit", ""))
     if is_ratio:
         _as_times(axes, bottom, top)
 

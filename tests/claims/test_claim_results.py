@@ -239,6 +239,25 @@ def test_words_say_what_is_taken_from_what(compared, words):
     assert compare.name_of(compared) == words
 
 
+@pytest.mark.parametrize(
+    ("compared", "unit"),
+    [
+        (Difference("a", "b", "train_error"), "points"),
+        (Difference("a", "b", "train_loss"), ""),
+        (Difference("a", "b", "gap"), "points"),
+        (Difference("a", "b", "seconds"), "s"),
+        (Same("a", "b"), "points"),
+        (Ratio("a", "b", "epochs_to_error"), "times"),
+        (Level("a"), "%"),
+        (Level("a", "late_gain"), "points"),
+        (Within("a", "precision_codes", than="precision_pixels"), "points"),
+        (Within("a", "seconds_codes", than="seconds_pixels"), "s"),
+    ],
+)
+def test_a_number_has_the_unit_of_its_outcome(compared, unit):
+    assert compare.unit_of(compared) == unit
+
+
 # ---- equal seconds -----------------------------------------------------------------------------------
 
 
@@ -495,7 +514,7 @@ def test_the_table_has_a_line_for_each_protocol(tmp_path):
     write_result(tmp_path / "some", result(filled(tmp_path / "some", TEN, TEN[:3])))
     header, _, one, some, wait, _, total = table_of(tmp_path).splitlines()
     assert header.split() == ["experiment", "found", "n", "verdict", "minutes"]
-    assert one.split() == ["one", *"2.04 (2.02 to 2.07) 10 cannot be told from this 20".split()]
+    assert one.split() == ["one", *"2.04 points (2.02 to 2.07) 10 cannot be told from this 20".split()]
     assert some.split() == ["some", *"13 of 20 runs 13".split()]
     assert wait.split() == ["wait0", "not", "run"]
     assert total == "all, shared runs once" + total[21:-2] + "20"  # those of both have the same settings
@@ -519,7 +538,7 @@ def test_what_cannot_be_told_says_how_many_seeds_it_may_take(verdict, size, more
 
 def test_a_line_says_what_was_compared_and_found(tmp_path):
     assert in_a_line(result(filled(tmp_path, TEN, shifted(2.0)))) == (
-        "tiny: holds. test_error: b - a 2.04 (2.02 to 2.07, n = 10)"
+        "tiny: holds. test_error: b - a 2.04 points (2.02 to 2.07, n = 10)"
     )
 
 

@@ -79,7 +79,7 @@ def test_an_experiment_runs_to_its_verdict_table_and_figure(program, results):
     done = program("dropout")
     assert done.status == 0
     assert done.out.splitlines()[-1].startswith(
-        "dropout: holds. test_error: none - dropout 0.5 (0.5 to 0.5, n = 10)"
+        "dropout: holds. test_error: none - dropout 0.5 points (0.5 to 0.5, n = 10)"
     )
     assert {path.name for path in (results / "dropout").iterdir()} == FILES | {"figure.png"}
     assert (len(runs_of(results / "dropout")), record(results / "dropout")["finished"]) == (20, True)
@@ -133,7 +133,7 @@ def test_the_folder_of_results_by_another_path_is_the_same_folder(program, resul
 def test_the_figure_itself_can_be_drawn(program, results, monkeypatch):
     program("dropout")
     figure = plot.claim(claims.read_result(results / "dropout"), claims.Store(results / "dropout").curves)
-    assert figure.get_suptitle() == "dropout: holds"
+    assert figure.get_suptitle().endswith("\ndropout: holds")
 
 
 def test_some_seeds_alone_judge_nothing(program, results):
