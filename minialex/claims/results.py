@@ -38,8 +38,8 @@ AS_RESULT = {
     "name": TEXT, "protocol": TEXT, "verdict": TEXT, "finished": FLAG, "runs": whole(), "of": whole(),
     "minutes": number(), "would_take": PERHAPS,
     **dict.fromkeys(("n", "mean", "low", "high", "delta", "p", "p_raised", "margin"), PERHAPS),
-    "values": Maybe([PERHAPS]), "censored": Maybe(COUNTS), "size": Maybe(TEXT), "compared": Maybe(TEXT), "unit": Maybe(TEXT),
-    "pictures": Maybe(SUMS),
+    "values": Maybe([PERHAPS]), "censored": Maybe(COUNTS), "size": Maybe(TEXT), "compared": Maybe(TEXT),
+    "unit": Maybe(TEXT), "pictures": Maybe(SUMS),
 }  # fmt: skip
 
 
