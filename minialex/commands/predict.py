@@ -46,7 +46,8 @@ def run(args) -> int:
             f"\nIt is not sure that this is a digit: {reading.why.removesuffix('.')}"
             + "." * (not reading.why.endswith("?"))
         )
-    print(f"\nWhat it reads there, with the weights of {weights}:\n")
+    there = "If it is one, what it may be" if reading.sure is False else "What it reads there"
+    print(f"\n{there}, with the weights of {weights}:\n")
     wide = max(map(len, names))
     for k in np.argsort(-share)[:5]:
         print(f"  {names[k]:<{wide}}  {bar * round(40 * share[k]):<40} {100 * share[k]:5.1f} %")
