@@ -51,7 +51,7 @@ from minialex.training.progress import Progress
 from minialex.training.reader import load_reader, read_digit
 from minialex.training.reports import ErrorReport, Pace, Scores, SilentReport
 from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, SETTINGS, advice_when_spoiled
-from minialex.training.schedules import Constant, Plateau
+from minialex.training.schedules import Constant, Plateau, schedule_is_spent
 from minialex.words import a_or_an, counted
 
 __all__ = [
@@ -256,6 +256,7 @@ def fit_batches(
                 train_epoch(
                     model, optimizer, schedule, train, progress, report, epochs, save_now, every, cluster
                 )
+                drops = getattr(schedule, "drops", 0)
                 with cluster.whole(optimizer):
                     progress = end_epoch(
                         model,
@@ -269,6 +270,8 @@ def fit_batches(
                     kept.checkpoint(progress)
                     kept.results(progress)
                 report.say(report.line(progress.history[-1], epochs))
+                if (told := schedule_is_spent(schedule, drops)) and progress.epoch < epochs:
+                    report.say(told)
     except NotFinite as error:
         if not kept.folder:
             raise

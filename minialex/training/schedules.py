@@ -95,6 +95,9 @@ class Cosines(Constant):
         return Cosine(self.lr, end - first, self.warmup)(epoch - first)
 
 
+SPENT = 0.999e-3  # of a Plateau's first rate; 2012's run had three drops to a tenth before it ended
+
+
 class Plateau(Constant):
     """lr times `factor` when the held-out error has not improved for `patience` epochs: 2012's rule, automated.
 
@@ -143,6 +146,25 @@ class Plateau(Constant):
         self.best = math.inf if best is None else best
         same = state.get("lr", self.lr) == self.lr  # older states do not say
         self.drops, self.waited = (drops, waited) if same else (0, 0)
+
+
+def schedule_is_spent(schedule: Constant, drops: int) -> str | None:
+    """What is to be said when a Plateau, which had so many drops before, comes down below a thousandth; else None.
+
+    >>> schedule = Plateau(0.01)
+    >>> schedule.drops = 4
+    >>> schedule_is_spent(schedule, drops=3)[:60]
+    'The learning rate is 1e-06 now, less than a thousandth of 0.'
+    """
+    if not isinstance(schedule, Plateau):
+        return None
+    share, before = (schedule.factor**number for number in (schedule.drops, drops))
+    if not share < SPENT <= before:
+        return None
+    return (
+        f"The learning rate is {schedule.lr * share:.3g} now, less than a thousandth of {schedule.lr:g}: little will "
+        "change from here on. In 2012 it was divided by ten three times, and that was the end."
+    )
 
 
 SCHEDULES = ("constant", "step", "plateau", "cosine")

@@ -16,6 +16,7 @@ from minialex.devices.simdevice import recording
 from minialex.layers.gate import shut
 from minialex.layers.layer import Parameter
 from minialex.training.optim import SGD, Constant, Cosine, Plateau, Step, make_schedule, settings_of, take_up
+from minialex.training.schedules import schedule_is_spent
 
 SHAPE = (3, 4)
 
@@ -579,6 +580,23 @@ def test_plateau_goes_on_from_its_saved_state(errors):
     for error in (51, 49, 50, 50, 50):
         assert feed(one, error)(0) == feed(two, error)(0)
     assert one.state() == two.state()
+
+
+@pytest.mark.parametrize(("factor", "at"), [(0.1, [4]), (0.5, [10]), (0.01, [2]), (1.0, [])])
+def test_a_plateau_below_a_thousandth_of_its_rate_is_spent_which_is_said_at_that_drop(factor, at):
+    schedule = Plateau(2.0, factor, patience=1)
+    feed(schedule, 50)
+    said = []
+    for number in range(1, 13):
+        before = schedule.drops
+        if schedule_is_spent(feed(schedule, 50), before):
+            said.append(number)
+        assert not schedule_is_spent(feed(schedule, 50 - number), schedule.drops)  # better, and no drop
+    assert said == at
+
+
+def test_no_other_schedule_is_spent():
+    assert schedule_is_spent(Cosine(0.1, 1), 0) is None
 
 
 def as_json(state):

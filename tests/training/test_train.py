@@ -383,6 +383,16 @@ def test_a_plateau_remembers_its_drops_over_a_resume(tmp_path):
     assert [row["lr"] for row in history] == pytest.approx([1e-6, 1e-6, 1e-7, 1e-8])
 
 
+def test_a_plateau_that_is_spent_says_so_once_and_not_at_the_end(tmp_path):
+    told = []
+    settings = {"holdout": 20, "lr": 1e-6, "schedule": optim.Plateau(1e-6, patience=1), "say": told.append}
+    run(tmp_path, epochs=5, **settings)
+    assert not [line for line in told if "less than a thousandth" in line]
+    run(epochs=7, **{**settings, "schedule": optim.Plateau(1e-6, patience=1)})
+    (line,) = [line for line in told if "less than a thousandth" in line]
+    assert line.startswith("The learning rate is 1e-10 now, less than a thousandth of 1e-06: little will")
+
+
 @pytest.mark.parametrize(("first", "then"), [("cpu", "sim:0"), ("sim:0", "cpu"), ("sim:0", "sim:1")])
 @pytest.mark.usefixtures("textbook")
 def test_a_run_goes_on_on_another_device(tmp_path, first, then):
