@@ -60,6 +60,13 @@ class ArrayBatches:
     def __len__(self) -> int:
         return -(-len(self.labels) // self.batch_size)
 
+    def __iter__(self):
+        raise TypeError("batches come in one of two orders: for x, y in batches.shuffled(epoch), or .in_order()")
+
+    def __repr__(self) -> str:
+        pictures = counted(len(self.labels), "picture")
+        return f"ArrayBatches({pictures} {self.pictures.shape[1:]}, batch_size={self.batch_size}, seed={self.seed})"
+
     def shuffled(self, epoch: int, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches of an epoch from batch `start` on: always the same for the same seed and epoch."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.labels))

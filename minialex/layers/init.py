@@ -16,6 +16,8 @@ DEFAULT_SEED = 0
 
 def generator(rng=None) -> "np.random.Generator":  # in quotes: numpy.random costs time to import
     """A generator from a generator or a seed. Left out, the seed is 0, so that nothing is ever unrepeatable."""
+    if isinstance(rng, (bool, str)):
+        raise TypeError(f"rng is {rng!r}: give a seed, rng=0, or a generator, np.random.default_rng(0)")
     return np.random.default_rng(DEFAULT_SEED if rng is None else rng)
 
 

@@ -7,6 +7,8 @@ and takes the class's twin where there is one.
 
 import copy
 import inspect
+import os
+import reprlib
 import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
+
+
+SHORT = reprlib.Repr()  # of what is long, the ends
+SHORT.maxtuple, SHORT.maxstring, SHORT.maxlong = 8, 60, 60
 
 
 class Layer:
@@ -81,6 +87,17 @@ class Layer:
             value.name = name
         if isinstance(value, type) and issubclass(value, Layer):
             raise TypeError(f"{self}: {name} is the class {value.__name__}: write {value.__name__}(...)")
+        if isinstance(vars(self).get(name), Parameter | Buffer) and is_array(value):
+            raise TypeError(
+                f"{self}: {name} is a {type(vars(self)[name]).__name__}, and an array in its place would not be "
+                f"{'trained' if isinstance(vars(self)[name], Parameter) else 'kept'}: write .{name}.value[...] = array"
+            )
+        if isinstance(value, Layer) and name not in vars(self) and _is_kept_elsewhere(self, name):
+            raise AttributeError(
+                f"{self}: {name} is a layer inside it, which an attribute would not replace: make it anew with another"
+            )
+        if name in NOT_LEFT_ALONE and value is False:
+            raise AttributeError(f"{self} has no {name}: {LEFT_ALONE}")
         if callable(getattr(Layer, name, None)) and not callable(value):
             raise TypeError(
                 f"{self}: {name} is what every layer can do: give this {type(value).__name__} another name"
@@ -109,6 +126,8 @@ class Layer:
 
     def save(self, *unnamed, **arrays) -> None:
         """Keep arrays for backward, as `self.saved.<name>`. Each forward starts afresh."""
+        if unnamed and isinstance(unnamed[0], (str, os.PathLike)):
+            raise TypeError(f"{self}: a network is written to a file by mx.save(model, {str(unnamed[0])!r})")
         if unnamed:
             raise TypeError(
                 f"{self}: self.save takes arrays with names, for backward to find: self.save(x=x)"
@@ -257,13 +276,17 @@ class Layer:
 
     def __repr__(self) -> str:
         """How it was made, as far as it has kept that, and what is inside."""
-        names = inspect.signature(type(self)).parameters
-        plain = [f"{name}={value!r}" for name in names if is_setting(value := vars(self).get(name))]
+        known, own = inspect.signature(type(self)).parameters, vars(self)
+        plain = [f"{name}={SHORT.repr(own[name])}" for name in known if is_setting(own.get(name))]
+        if "bias" in known and "bias" in own and own["bias"] is None:
+            plain.append("bias=False")
+        arguments = ", ".join(plain)
         inside = [
             f"  {name}: {textwrap.indent(repr(layer), '  ').strip()}"
             for name, layer in self.children().items()
         ]
-        arguments = ", ".join(plain) if not inside else "\n".join(["", *inside, ""])
+        if inside:
+            arguments = "\n".join(["", *([f"  {arguments}"] if plain else []), *inside, ""])
         return f"{type(self).__name__}({arguments})"
 
     # ---- the checks ----
@@ -320,6 +343,15 @@ class Elsewhere:
         raise AttributeError(f"{kind.__name__!r} object has no attribute {self.name!r}: {self.hint}")
 
 
+class Never(Elsewhere):
+    """Nor can it be set: nobody would read it."""
+
+    def __set__(self, owner, value):
+        self.__get__(owner, type(owner))
+
+
+LEFT_ALONE = "where a parameter's lr_scale is 0, SGD leaves it as it is: for p in layer.parameters(): p.lr_scale = 0"
+NOT_LEFT_ALONE = ("trainable", "requires_grad")  # as others say it
 NOTHING_TO_ZERO = "nothing adds up here, each backward makes every gradient anew"
 # Single names, and no __getattr__ for all of them: that would hide errors inside properties.
 for _name, _hint in {
@@ -329,10 +361,22 @@ for _name, _hint in {
     "load_state_dict": "use mx.load(model, path)",
     "cuda": 'use to("cuda:0")',
     "cpu": 'use to("cpu")',
+    "load": "use mx.load(model, path)",
+    "modules": "use children(), or for layer in model",
+    "freeze": LEFT_ALONE,
+    "requires_grad_": LEFT_ALONE,
     "compile": "use mx.train.fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.02, epochs=3)",
     "zero_grad": NOTHING_TO_ZERO,
 }.items():
     setattr(Layer, _name, Elsewhere(_name, _hint))
+
+
+def _is_kept_elsewhere(layer, name):
+    """Has it a child of that name which is no attribute of it?"""
+    try:
+        return type(layer).children is not Layer.children and name in layer.children()
+    except AttributeError:  # it is being made
+        return False
 
 
 def _is_in(layer, other):

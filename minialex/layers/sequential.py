@@ -9,7 +9,7 @@ from minialex.errors import BackwardBeforeForward
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_different, check_keys, check_layers, give_name, names_inside
 from minialex.shapes import positive
-from minialex.words import did_you_mean
+from minialex.words import counted, did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -19,7 +19,8 @@ class Sequential(Layer):
     """forward: each layer's output is the next one's input; backward: the same way back
 
     `Sequential(conv1=..., relu1=...)` gives names, which reach the parameters ("conv1.weight"), traces and weight
-    files; `Sequential(a, b)` numbers them. `model["conv1"]` or `model[0]` is a layer, `for layer in model` all.
+    files; `Sequential(a, b)` numbers them. `model["conv1"]`, `model.conv1` or `model[0]` is a layer, `for layer in model` all;
+    `model["fc"] = Linear(64, 3)` puts another in its place.
     A layer may stand in it once: given twice, its saved arrays would be overwritten. It may stand in several
     Sequentials, as in `Sequential(*list(model)[:-1])`: then it keeps the name that the first one gave it, and each
     has names of its own for weight files and checkpoints, `named_parameters()`.
@@ -142,21 +143,80 @@ class Sequential(Layer):
         """Each layer inside checks its own."""
 
     def __getitem__(self, key: str | int) -> Any:  # a Layer; which kind, the caller knows
+        """By its name, "conv1", or "layer1.0.conv1" for what is further inside; by its place; or several of them."""
         if not isinstance(key, str):
-            return list(self.layers.values())[key]
+            return self._at(key)
         # A head is no layer of the trunk.
         there = {**self.children(), **self.layers}
-        if key not in there:
-            raise KeyError(
-                f"{self} has no layer {key!r}{did_you_mean(key, there)}; it has {', '.join(there)}"
+        if key in there:
+            return there[key]
+        first, _, rest = key.partition(".")
+        if rest and first in there:
+            return _inside(there[first], rest)
+        raise KeyError(f"{self} has no layer {key!r}{did_you_mean(key, there)}; it has {', '.join(there)}")
+
+    def _at(self, place):
+        layers = list(self.layers.values())
+        try:
+            return layers[place]
+        except IndexError:
+            raise IndexError(f"{self} has {counted(len(layers), 'layer')}, and none at {place}") from None
+
+    def __setitem__(self, key: str | int, layer: Layer) -> None:
+        """Another layer in the place of one, whose name it gets.
+
+        Raises ValueError for a network that says in its files what it is made of.
+        """
+        if not isinstance(key, str):
+            key = next(name for name, there in self.layers.items() if there is self._at(key))
+        if key not in self.layers:
+            raise KeyError(f"{self} has no layer {key!r} to replace; it has {', '.join(self.layers)}")
+        if getattr(self, "architecture", None) is not None:
+            raise ValueError(
+                f"{self} is known by how it was made, and so are its files: its layers stay. Another number of classes "
+                "is num_classes= where it is made; else put its layers into a Sequential, dict(model.layers)"
             )
-        return there[key]
+        check_layers(type(self).__name__, {key: layer})
+        before = self.layers[key]
+        self.layers[key] = layer
+        try:
+            self._check_names()
+            if any(other is layer for name, other in self.layers.items() if name != key):
+                raise ValueError(f"{self}: the same layer would stand in it twice; make two")
+        except ValueError:
+            self.layers[key] = before
+            raise
+        self.saved = self._output = None
+        give_name(layer, key, owner=self)
+
+    def __getattr__(self, name: str) -> Any:  # only for what is not there
+        """`model.conv1` is model["conv1"]."""
+        if not hasattr(type(self), name) and name in vars(self).get("layers", ()):
+            return self.layers[name]
+        return object.__getattribute__(self, name)  # whose error it is
+
+    def __setattr__(self, name, value):
+        if name in vars(self).get("layers", ()):
+            self[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())
 
     def __len__(self) -> int:
         return len(self.layers)
+
+
+def _inside(layer, path):
+    """The layer at the end of a path of names, "0.conv1"."""
+    for key in path.split("."):
+        there = layer.children()
+        if key not in there:
+            has = f"; it has {', '.join(there)}" if there else ", nor any other"
+            raise KeyError(f"{layer} has no layer {key!r}{did_you_mean(key, there)}{has}")
+        layer = there[key]
+    return layer
 
 
 def was_used_since(model, layer):

@@ -106,6 +106,10 @@ class Network(Model):
             which.append(f"layers={tuple(architecture['layers'])}")
         return self.name or network + (f"({', '.join(which)})" if which else "")
 
+    def __repr__(self):
+        made, word = super().__repr__(), self.in_a_word()
+        return made if made.startswith(word) else made.replace("(\n", f"(  # {word}\n", 1)
+
     def to(self, devices) -> "Self":
         """One device; of two names the first one."""
         first, _ = place(devices)

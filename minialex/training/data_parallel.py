@@ -17,6 +17,7 @@ import os
 import pickle
 import signal
 import sys
+import textwrap
 import time
 import traceback
 from contextlib import contextmanager, suppress
@@ -146,7 +147,7 @@ class DataParallel(Model):
         return {**vars(self), "_others": [], "_memory": None, "_weights": []}  # a process is not copied
 
     def __repr__(self) -> str:
-        return f"DataParallel(processes={self.processes}, model={self.model!r})"
+        return f"DataParallel(processes={self.processes}\n{textwrap.indent(f'model: {self.model!r}', '  ')}\n)"
 
     def train(self, mode: bool = True) -> "DataParallel":
         self.model.train(mode)

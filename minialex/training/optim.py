@@ -7,7 +7,7 @@ import numpy as np
 from minialex.devices import twins
 from minialex.devices.device import array_module, device_of, transfer
 from minialex.errors import DtypeMismatch
-from minialex.layers.layer import NOTHING_TO_ZERO, Array, Elsewhere, Layer, Parameter
+from minialex.layers.layer import NOTHING_TO_ZERO, Array, Elsewhere, Layer, Never, Parameter
 from minialex.training.schedules import (
     Constant,
     Cosine,
@@ -89,6 +89,12 @@ class SGD:
                 self._velocities.append(array_module(p.value).zeros_like(p.value))
 
     zero_grad = Elsewhere("zero_grad", NOTHING_TO_ZERO)
+    learning_rate, param_groups = (Never(name, "use lr") for name in ("learning_rate", "param_groups"))
+
+    def __repr__(self) -> str:
+        many = counted(len(self.parameters), "parameter")
+        numbers = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
+        return f"SGD({many}, {', '.join(f'{name}={value:g}' for name, value in numbers.items())})"
 
     @property
     def velocities(self) -> list[Array]:

@@ -19,6 +19,10 @@ class Scores:
     right5: int = 0
     seen: int = 0
 
+    def __repr__(self) -> str:
+        numbers = f"error={self.error:.2f}, loss={self.loss:.4f}, " if self.seen else ""
+        return f"Scores({numbers}seen={self.seen})"
+
     def add(self, loss: float, right1: float, right5: float, count: int) -> None:
         """A batch: its mean loss, its right answers, its size."""
         self.loss_sum += loss * count
