@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from minialex.words import check_choice
 
-AUGMENTED = ("crops", "flips", "colour", "distortions")
+AUGMENTED = ("crops", "flips", "colour", "distortions", "colour-of-code")
 SCHEDULES = ("constant", "steps", "plateau", "cosine")
 
 
@@ -15,8 +15,9 @@ class Arm:
     """What one side of a comparison does, but for its learning rate, which is chosen, and its seed.
 
     data: "mnist" or "cifar10"; pictures: so many to train with. net, options: of `nets.py`.
-    augment: of "crops", "flips", "colour", "distortions". until: the run ends when its training error, in percent, has
-    come down to this. measures: what else is asked of the trained network, of `measures.py`.
+    augment: of AUGMENTED. until: the run ends when its training error, in percent, has come down to this. measures: of
+    `measures.py`, what else is asked of the trained network. warmup: epochs in which the rate rises to what the
+    schedule says; a cosine has a warm-up of its own.
 
     >>> arm = Arm("cifar10", "four-layers", {"window": 2}, pictures=10_000, epochs=15, batch_size=64)
     >>> arm.digest == arm.but(window=2).digest != arm.but(window=3).digest
@@ -35,6 +36,7 @@ class Arm:
     augment: tuple[str, ...] = ()
     until: float | None = None
     measures: tuple[str, ...] = ()
+    warmup: float = 0.0
 
     def __post_init__(self):
         check_choice(self.schedule, SCHEDULES, "schedule")

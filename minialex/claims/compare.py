@@ -111,7 +111,17 @@ def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, beside: int 
     else:
         _, said["verdict"] = verdicts.of_difference(values, p.delta, p_raised)
         reach = verdicts.to_go(found.mean, p.delta)
-    return said | {"p_raised": p_raised, "would_take": verdicts.seeds_needed(found.sd, reach)}
+    more = verdicts.seeds_needed(found.sd, reach)
+    if (
+        said["verdict"] == verdicts.UNTOLD
+        and more is not None
+        and more <= found.n
+        and p_raised > verdicts.SMALL_P
+    ):
+        more = found.n + math.ceil(
+            math.log2(beside * said["p"] / verdicts.SMALL_P)
+        )  # each of that sign halves it
+    return said | {"p_raised": p_raised, "would_take": more}
 
 
 def name_of(compared) -> str:

@@ -111,8 +111,8 @@ def scale_of(pictures: np.ndarray):
 class Augmented(ArrayBatches):
     """Batches of pictures that are new in each epoch, all drawn by (seed, epoch).
 
-    crops: of the picture with 4 zeros around it. flips: mirrored or not. colour: PCA colour, as in 2012, section 4.1.
-    distortions: 1998's, section III.C.
+    crops: of the picture with 4 zeros around it. flips: mirrored or not. colour: PCA colour, as in 2012, section 4.1;
+    colour-of-code: as the released code has it. distortions: 1998's, section III.B.
 
     >>> batches = Augmented(np.ones((5, 3, 32, 32), np.uint8), np.arange(5), 5, seed=1, augment=("crops",))
     >>> x, _ = next(batches.shuffled(epoch=0))
@@ -123,7 +123,7 @@ class Augmented(ArrayBatches):
     def __init__(self, pictures, labels, batch_size, seed, augment=(), prepare=lambda x: x):
         super().__init__(pictures, labels, batch_size, seed)
         self.augment, self.into_input = augment, prepare
-        self.colours = Colour.of(pictures) if "colour" in augment else None
+        self.colours = Colour.of(pictures) if {"colour", "colour-of-code"} & set(augment) else None
 
     def shuffled(self, epoch, start=0):
         rngs = {name: np.random.default_rng((self.seed, epoch, n)) for n, name in enumerate(AUGMENT, 1)}
@@ -149,6 +149,9 @@ class Augmented(ArrayBatches):
     def coloured(self, x, rng):
         return x + np.stack([self.colours.draw(rng) for _ in x])
 
+    def coloured_as_in_code(self, x, rng):
+        return x + np.stack([self.colours.draw(rng, "cuda-convnet") for _ in x])
+
     def distorted(self, x, rng):
         return distorted(x, rng)
 
@@ -158,4 +161,5 @@ AUGMENT = {
     "crops": Augmented.cropped,
     "flips": Augmented.flipped,
     "colour": Augmented.coloured,
+    "colour-of-code": Augmented.coloured_as_in_code,
 }

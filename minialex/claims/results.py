@@ -87,8 +87,10 @@ def result_of(
 
 def means_of(rows: dict[int, dict]) -> dict[str, float]:
     """Of each outcome that all of an arm's runs have; of a p, in how many of them it is below 0.05, too."""
-    columns = [name for name in next(iter(rows.values())) if name not in ("arm", "settings", "seed")]
-    found = {name: [row[name] for row in rows.values()] for name in columns}
+    columns = dict.fromkeys(
+        name for row in rows.values() for name in row if name not in ("arm", "settings", "seed")
+    )
+    found = {name: [row.get(name, math.nan) for row in rows.values()] for name in columns}
     means = {name: statistics.fmean(values) for name, values in found.items() if all(v == v for v in values)}
     small = {f"{name}_small": sum(p < 0.05 for p in found[name]) for name in means if name.endswith("_p")}
     return means | small

@@ -67,23 +67,41 @@ def choose_rates(p: Protocol, experiment: Experiment, store: Store, others, do, 
         elif all(
             not wanted(tried_of(p, experiment, store, name), p.rates, p.begin) for name in experiment.arms
         ):
-            return {name: chosen(tried_of(p, experiment, store, name)) for name in experiment.arms}
+            return {name: rate_of(p, experiment, store, name) for name in experiment.arms}
 
 
 def tried_of(p: Protocol, experiment: Experiment, store: Store, name: str) -> dict[float, float]:
     """The mean outcome of each rate of which all seeds are there. Arms share a row if they share settings.
 
-    nan where no seed learned anything, or none arrived; where some did, the others count as if at the end of the time.
+    nan where no seed learned anything. Of a run that learned and did not arrive the end of its time counts, and a
+    little more by its training error, so that the search knows which way is better.
     """
     arm, outcome = experiment.arms[name], experiment.chosen_by
     found = {}
     for rate in p.rates:
         rows = [store.row("rates", arm.digest, seed, rate) for seed in p.rate_seeds]
         if all(rows):
-            learned = [row["train_error"] < NOTHING and not math.isnan(row[outcome]) for row in rows]
-            values = [at_most(arm, row, outcome) for row in rows]
+            learned = [row["train_error"] < NOTHING for row in rows]
+            values = [at_most(arm, row, outcome) + further(row, outcome) for row in rows]
             found[rate] = math.fsum(values) / len(values) if any(learned) else math.nan
     return found
+
+
+def further(row: dict, outcome: str) -> float:
+    """Of a run that has not arrived, how far it was: less than an epoch."""
+    return row["train_error"] / 100 if math.isnan(row[outcome]) else 0.0
+
+
+def rate_of(p: Protocol, experiment: Experiment, store: Store, name: str) -> float:
+    """The best rate that was tried; where nothing was learned at any, that of the smallest training loss."""
+    tried = tried_of(p, experiment, store, name)
+    if all(map(math.isnan, tried.values())):
+        digest = experiment.arms[name].digest
+        for rate in tried:
+            tried[rate] = math.fsum(
+                store.row("rates", digest, seed, rate)["train_loss"] for seed in p.rate_seeds
+            )
+    return chosen(tried)
 
 
 def do_all(do, jobs, store: Store, table: str, bar, label: str) -> None:

@@ -63,7 +63,8 @@ def epochs_of(model, arm: Arm, seed: int, rate: float, pictures: Pictures, prepa
     for epoch in range(arm.epochs):
         loss, right, seen = 0.0, 0.0, 0
         for step, (x, labels) in enumerate(batches.shuffled(epoch)):
-            optimizer.lr = schedule(epoch + step / len(batches))
+            at = epoch + step / len(batches)
+            optimizer.lr = schedule(at) * (min(1.0, at / arm.warmup) if arm.warmup else 1.0)
             mean_loss, right_here, _ = to_numpy(train_step(model, optimizer, x, labels)).tolist()
             loss, right, seen = loss + mean_loss * len(x), right + right_here, seen + len(x)
             if not math.isfinite(mean_loss):

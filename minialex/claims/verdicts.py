@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 CONFIDENCE = 0.95
+SMALL_P = 0.05 + 1e-12  # so much is small; rounding must not decide
 EXACT = 20  # seeds up to which each of the 2^n ways to flip signs is counted
 DRAWN = 99_999  # ways otherwise
 MOST_CENSORED = 0.2  # of the runs of an arm, before the size of a ratio is not told any more
@@ -104,7 +105,7 @@ def of_difference(values, delta: float, p_raised: float) -> tuple[Interval, str]
     does not hold: the interval lies below delta. Else it cannot be told.
     """
     found = t_interval(values)
-    if found.low > 0 and found.mean >= delta and p_raised <= 1 - CONFIDENCE + 1e-12:
+    if found.low > 0 and found.mean >= delta and p_raised <= SMALL_P:
         return found, HOLDS
     return found, NOT if found.high < delta else UNTOLD
 

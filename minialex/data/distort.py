@@ -1,4 +1,4 @@
-"""Planar affine distortions of pictures (LeCun et al. 1998, section III.C).
+"""Planar affine distortions of pictures (LeCun et al. 1998, section III.B).
 
 The paper names them: horizontal and vertical translations, scaling, squeezing (compressed one way and stretched the
 other), and horizontal shearing. How far they went it does not say; what is here was chosen by looking at digits.

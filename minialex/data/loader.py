@@ -61,7 +61,9 @@ class ArrayBatches:
         return -(-len(self.labels) // self.batch_size)
 
     def __iter__(self):
-        raise TypeError("batches come in one of two orders: for x, y in batches.shuffled(epoch), or .in_order()")
+        raise TypeError(
+            "batches come in one of two orders: for x, y in batches.shuffled(epoch), or .in_order()"
+        )
 
     def __repr__(self) -> str:
         pictures = counted(len(self.labels), "picture")

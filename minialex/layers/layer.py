@@ -350,7 +350,9 @@ class Never(Elsewhere):
         self.__get__(owner, type(owner))
 
 
-LEFT_ALONE = "where a parameter's lr_scale is 0, SGD leaves it as it is: for p in layer.parameters(): p.lr_scale = 0"
+LEFT_ALONE = (
+    "where a parameter's lr_scale is 0, SGD leaves it as it is: for p in layer.parameters(): p.lr_scale = 0"
+)
 NOT_LEFT_ALONE = ("trainable", "requires_grad")  # as others say it
 NOTHING_TO_ZERO = "nothing adds up here, each backward makes every gradient anew"
 # Single names, and no __getattr__ for all of them: that would hide errors inside properties.

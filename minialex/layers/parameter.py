@@ -40,7 +40,9 @@ class Parameter:
 
     def __setattr__(self, name, value):
         if name in ("requires_grad", "trainable"):
-            raise AttributeError(f"a Parameter has no {name}: where its lr_scale is 0, SGD leaves it as it is")
+            raise AttributeError(
+                f"a Parameter has no {name}: where its lr_scale is 0, SGD leaves it as it is"
+            )
         # NumPy makes a number of a 0-d array, which an update in place would not reach.
         super().__setattr__(name, as_array(value) if name in ("value", "grad") else value)
 

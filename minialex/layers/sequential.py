@@ -19,8 +19,8 @@ class Sequential(Layer):
     """forward: each layer's output is the next one's input; backward: the same way back
 
     `Sequential(conv1=..., relu1=...)` gives names, which reach the parameters ("conv1.weight"), traces and weight
-    files; `Sequential(a, b)` numbers them. `model["conv1"]`, `model.conv1` or `model[0]` is a layer, `for layer in model` all;
-    `model["fc"] = Linear(64, 3)` puts another in its place.
+    files; `Sequential(a, b)` numbers them. `model["conv1"]`, `model.conv1` or `model[0]` is a layer, `for layer in
+    model` all; `model["fc"] = Linear(64, 3)` puts another in its place.
     A layer may stand in it once: given twice, its saved arrays would be overwritten. It may stand in several
     Sequentials, as in `Sequential(*list(model)[:-1])`: then it keeps the name that the first one gave it, and each
     has names of its own for weight files and checkpoints, `named_parameters()`.

@@ -147,7 +147,9 @@ class DataParallel(Model):
         return {**vars(self), "_others": [], "_memory": None, "_weights": []}  # a process is not copied
 
     def __repr__(self) -> str:
-        return f"DataParallel(processes={self.processes}\n{textwrap.indent(f'model: {self.model!r}', '  ')}\n)"
+        return (
+            f"DataParallel(processes={self.processes}\n{textwrap.indent(f'model: {self.model!r}', '  ')}\n)"
+        )
 
     def train(self, mode: bool = True) -> "DataParallel":
         self.model.train(mode)

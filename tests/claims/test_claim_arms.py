@@ -28,7 +28,7 @@ MEANT = {
     "momentum": {"momentum": (0.9, 0.0)},
     "init": {"init": (NO, "0.01")},
     "decay": {"weight_decay": (0.0005, 0.0)},
-    "batch-size": {"batch_size": (32, 512)},
+    "batch-size": {"batch_size": (32, 512), "epochs": (15, 60)},
 }
 OF_ONE_ARM = {"lenet-curve", "lenet-1998", "retrieval"}
 
@@ -118,14 +118,17 @@ def test_digests_stay_what_they_are_since_runs_are_known_by_them(arm, digest):
 
 def test_a_digest_leaves_out_what_is_as_usual():
     usual = Arm("mnist", "lenet")
-    assert usual.digest == Arm("mnist", "lenet", {}, 10_000, 15, 64, 0.9, 0.0, "cosine", (), None, ()).digest
+    assert (
+        usual.digest
+        == Arm("mnist", "lenet", {}, 10_000, 15, 64, 0.9, 0.0, "cosine", (), None, (), 0.0).digest
+    )
 
 
 @pytest.mark.parametrize(
     "change",
     [{"data": "cifar10"}, {"net": "four-layers"}, {"variant": "1998"}, {"pictures": 9}, {"epochs": 9},
      {"batch_size": 9}, {"momentum": 0.0}, {"weight_decay": 0.1}, {"schedule": "steps"}, {"augment": ("crops",)},
-     {"until": 1.0}, {"measures": ("arrival",)}],
+     {"until": 1.0}, {"measures": ("arrival",)}, {"warmup": 0.5}],
 )  # fmt: skip
 def test_each_setting_is_in_the_digest(change):
     assert Arm("mnist", "lenet").but(**change).digest != Arm("mnist", "lenet").digest

@@ -8,7 +8,7 @@ import pytest
 from minialex.claims import rates
 from minialex.claims.arm import Difference, Experiment, Ratio
 from minialex.claims.rates import at_the_edge, chosen, wanted
-from minialex.claims.run import choose_rates, tried_of
+from minialex.claims.run import choose_rates, rate_of, tried_of
 from minialex.claims.side_by_side import one_by_one
 from minialex.claims.store import Store
 
@@ -113,11 +113,28 @@ def test_a_rate_at_which_one_seed_ran_away_counts_with_its_chance(store):
     assert one_arm(store, *rows) == {0.01: 47.5}
 
 
-def test_of_a_race_a_seed_that_never_arrived_stands_at_the_end_of_its_time(store):
-    rows = [(100, 0.01, {"epochs_to": 1.0}), (101, 0.01, {}), (100, 0.03, {}), (101, 0.03, {})]
+def test_of_a_race_a_seed_that_never_arrived_stands_at_the_end_of_its_time_and_a_little_further(store):
+    """The further its training error was, so that the search finds the way where none has arrived yet."""
+    none = {"train_error": 90.0}
+    rows = [(100, 0.01, {"epochs_to": 1.0}), (101, 0.01, {}), (100, 0.03, {}), (101, 0.03, {"train_error": 60.0}),
+            (100, 0.1, none), (101, 0.1, none)]  # fmt: skip
     found = one_arm(store, *rows, kind=Ratio)
-    assert found[0.01] == 1.5  # of two epochs
-    assert math.isnan(found[0.03])
+    assert found[0.01] == pytest.approx((1 + 2.05) / 2)  # of two epochs
+    assert found[0.03] == pytest.approx((2.05 + 2.6) / 2)
+    assert math.isnan(found[0.1])  # nobody learned anything
+
+
+def test_where_nothing_is_learned_at_any_rate_it_is_the_one_of_the_smallest_loss(store):
+    experiment = Experiment({"a": made_claims.lenet(), "b": made_claims.four()}, primary=Ratio("a", than="b"))
+    p = made_claims.protocol(rate_seeds=[100, 101])
+    for rate, loss in ((0.01, 2.31), (0.03, 2.29), (0.1, 2.30)):
+        for seed in p.rate_seeds:
+            row = row_of(experiment.arms["a"], seed, rate, train_error=90.0, train_loss=loss)
+            store.add("rates", row)
+    assert rate_of(p, experiment, store, "a") == 0.03
+    store.add("rates", row_of(experiment.arms["a"], 100, 0.001, epochs_to=1.5, train_loss=9.0))
+    store.add("rates", row_of(experiment.arms["a"], 101, 0.001, train_loss=9.0))
+    assert rate_of(p, experiment, store, "a") == 0.001  # one has arrived
 
 
 def test_each_arm_gets_a_rate_of_its_own(monkeypatch, store):

@@ -330,6 +330,28 @@ def test_a_mean_is_left_out_where_a_run_has_none(tmp_path):
     assert "gap" in means["b"]
 
 
+def test_a_measure_that_a_run_lacks_is_left_out_of_the_means_whichever_run_it_is(tmp_path):
+    """One that ran away has nothing to measure; its row, fresh from the run, has no such column."""
+    for seed in (0, 9):
+        store = filled(tmp_path / str(seed), TEN, TEN)
+        for row in store.runs:
+            row["colour_apart"] = 0.1
+        del next(row for row in store.runs if (row["arm"], row["seed"]) == ("a", seed))["colour_apart"]
+        means = result(store)["means"]
+        assert "colour_apart" not in means["a"]
+        assert means["b"]["colour_apart"] == pytest.approx(0.1)
+
+
+def test_where_a_p_alone_forbids_it_more_seeds_are_said_to_be_needed():
+    """Ten of one sign have p = 2/1024, beside 26 tests 0.0508: one more seed of that sign halves it."""
+    told = [
+        compare.judged(Difference("a", "b"), rows_of(TEN, shifted(2.0)), ARMS, protocol(), n)
+        for n in (25, 26, 60)
+    ]
+    assert [one["verdict"] for one in told] == [HOLDS, UNTOLD, UNTOLD]
+    assert [one["would_take"] for one in told[1:]] == [11, 12]
+
+
 def test_a_result_says_all_that_was_promised(tmp_path):
     found = result(filled(tmp_path, TEN, TEN))
     assert set(
@@ -514,7 +536,10 @@ def test_the_table_has_a_line_for_each_protocol(tmp_path):
     write_result(tmp_path / "some", result(filled(tmp_path / "some", TEN, TEN[:3])))
     header, _, one, some, wait, _, total = table_of(tmp_path).splitlines()
     assert header.split() == ["experiment", "found", "n", "verdict", "minutes"]
-    assert one.split() == ["one", *"2.04 points (2.02 to 2.07) 10 cannot be told from this 20".split()]
+    assert one.split() == [
+        "one",
+        *"2.04 points (2.02 to 2.07) 10 cannot be told from this, perhaps from 16 seeds 20".split(),
+    ]
     assert some.split() == ["some", *"13 of 20 runs 13".split()]
     assert wait.split() == ["wait0", "not", "run"]
     assert total == "all, shared runs once" + total[21:-2] + "20"  # those of both have the same settings

@@ -162,6 +162,26 @@ def test_each_schedule_that_an_arm_may_have_is_one():
     assert len(kinds) == len(SCHEDULES)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "steps", "plateau"])
+def test_a_warm_up_lets_the_rate_rise_from_nothing_to_what_the_schedule_says(monkeypatch, schedule):
+    rates = []
+    step = training.train_step
+
+    def watched(model, optimizer, x, labels):
+        rates.append(optimizer.lr)
+        return step(model, optimizer, x, labels)
+
+    monkeypatch.setattr(training, "train_step", watched)
+    train_once(four(schedule=schedule, epochs=4, warmup=1.5), 0, 0.01)  # three steps an epoch
+    assert rates[:6] == pytest.approx([0.01 * n / 3 / 1.5 for n in range(5)] + [0.01])
+    without, _ = train_once(four(schedule=schedule, epochs=4), 0, 0.01)
+    assert rates[12:15] == [0.01] * 3
+    assert (
+        without["train_loss"]
+        != train_once(four(schedule=schedule, epochs=4, warmup=1.5), 0, 0.01)[0]["train_loss"]
+    )
+
+
 def test_a_plateau_falls_when_the_held_out_error_stays(monkeypatch):
     class Scores:
         error, loss = 50.0, 1.0
