@@ -18,7 +18,7 @@ from minialex.study.benchmarks import command_line
 from minialex.training.command_line import Parser, friendly, whole_number
 from minialex.training.lock import locked
 from minialex.weights import write_whole
-from minialex.words import check_choice
+from minialex.words import check_choice, counted
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -53,6 +53,11 @@ def reproduce(args) -> None:
     claims.check_fits(p, experiment.primary)
     for said in claims.check_data(experiment):
         print(said)
+    print(
+        f"{args.name}: {counted(len(experiment.arms), 'arm')} of {seeds} seeds, after runs that choose each arm's rate. "
+        f"What has ended is kept in {folder}" + (".\n" if args.quick else "; hours, or --quick.\n"),
+        flush=True,
+    )
     sums = claims.sums_of(experiment)
     claims.student_t(seeds)  # what the verdict will need, before hours are spent
     with locked(folder):
@@ -86,6 +91,8 @@ def reproduce(args) -> None:
     for name in changed:
         if name != args.name:
             draw(RESULTS / name, claims.read_result(RESULTS / name))
+    if found["mean"] is not None:
+        print(f"Its figure is {folder / claims.FIGURE}")
     print(claims.in_a_line(found))
 
 
@@ -97,6 +104,8 @@ def draw(folder, found) -> None:
 def main(argv=None):
     args = parse_arguments(argv)
     if args.name is None:
+        if args != parse_arguments([]):
+            raise ValueError(f"which one? {', '.join(claims.EXPERIMENTS)}")
         print(claims.table_of(RESULTS))
         return
     check_choice(args.name, claims.EXPERIMENTS, "experiment")

@@ -127,16 +127,16 @@ def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, beside: int 
 def name_of(compared) -> str:
     """The outcome, and what is taken from what, or divided by it.
 
-    >>> name_of(Difference("dropout", than="none")), name_of(Ratio("ReLU", than="tanh"))
-    ('test_error: none - dropout', 'epochs_to: tanh / ReLU')
+    >>> print(name_of(Difference("dropout", than="none")), name_of(Ratio("ReLU", than="tanh")), sep="; ")
+    test_error: "none" - "dropout"; epochs_to: "tanh" / "ReLU"
     """
     if isinstance(compared, Level):
-        return f"{compared.outcome}: {compared.arm}"
+        return f'{compared.outcome}: "{compared.arm}"'
     if isinstance(compared, Within):
-        return f"{compared.arm}: {compared.outcome} - {compared.than}"
+        return f'"{compared.arm}": {compared.outcome} - {compared.than}'
     sign = "/" if isinstance(compared, Ratio) else "-"
     first, second = (compared.better, compared.than) if compared.more else (compared.than, compared.better)
-    return f"{compared.outcome}: {first} {sign} {second}"
+    return f'{compared.outcome}: "{first}" {sign} "{second}"'
 
 
 def unit_of(compared) -> str:

@@ -68,7 +68,7 @@ def result_of(
     if record["finished"] or (quick and done == of):
         primary = judged(experiment.primary, rows, experiment.arms, p, beside)
         record |= {name: primary[name] for name in primary if name != "verdict"}
-        record["verdict"] = primary["verdict"] if not quick else f"{counted(seeds, 'seed')}: none"
+        record["verdict"] = primary["verdict"] if not quick else f"no verdict from {counted(seeds, 'seed')}"
         values = values_of(experiment.primary, rows, experiment.arms)
         record["values"] = [value if math.isfinite(value) else None for value in values]
         record["also"] = [judged(one, rows, experiment.arms, p) for one in experiment.also]

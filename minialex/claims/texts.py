@@ -41,8 +41,15 @@ class Found:
         p, record = self.protocol, self.record
         lines = [f"Claimed: {p.claim} ({p.source})"]
         if record and record["finished"]:
-            lines.append(f"Found: {numbers(record)}")
+            lines.append(f"Measured: {p.outcome}")
+            lines.append(f"Found: {numbers(record)}; asked for: {asked(record)}")
             lines += [f"Besides: {numbers(one)}" for one in record.get("also", [])]
+            if second := record.get("equal_seconds"):
+                reach = f"{second['low']:.3g} to {second['high']:.3g}"
+                cut = "where the slower one is cut off before its rate has come down"
+                lines.append(f"After equal seconds: {second['mean']:.3g} ({reach}), {cut}")
+            rates = ", ".join(f"{name} {rate:g}" for name, rate in record["rates"].items())
+            lines.append(f"Learning rates, chosen for each: {rates}")
             if p.little:
                 lines.append(f"Of {p.little}")
         lines.append(f"Verdict: {self.verdict}.")
@@ -73,6 +80,19 @@ def numbers(record: dict) -> str:
         return f"{record['compared']}: a run ran away, and has no number"
     interval = f"{record['low']:.3g} to {record['high']:.3g}; {record['n']} seeds"
     return f"{record['compared']}, {with_unit(record)} ({interval})"
+
+
+def asked(record: dict) -> str:
+    """What the number must be, and its interval on that side of 0, for the claim to hold.
+
+    >>> asked({"unit": "points", "delta": 0.4}), asked({"unit": "points", "level": 0.0, "margin": 0.1, "delta": None})
+    ('at least 0.4 points', 'from -0.1 to 0.1 points')
+    """
+    unit = f" {record.get('unit', '')}".rstrip()
+    if record.get("margin"):
+        level, margin = record["level"], record["margin"]
+        return f"from {level - margin:.3g} to {level + margin:.3g}{unit}"
+    return f"at least {record['delta']:g}{unit}"
 
 
 def in_markdown(root: Path | None = None) -> str:

@@ -227,12 +227,12 @@ def test_an_outcome_that_a_run_lacks_is_no_number():
 @pytest.mark.parametrize(
     ("compared", "words"),
     [
-        (Difference("a", "b"), "test_error: b - a"),
-        (Difference("a", "b", more=True), "test_error: a - b"),
-        (Ratio("a", "b"), "epochs_to: b / a"),
-        (Same("a", "b"), "test_error: b - a"),
-        (Level("a"), "test_error: a"),
-        (Within("a", "x", than="y"), "a: x - y"),
+        (Difference("a", "b"), 'test_error: "b" - "a"'),
+        (Difference("a", "b", more=True), 'test_error: "a" - "b"'),
+        (Ratio("a", "b"), 'epochs_to: "b" / "a"'),
+        (Same("a", "b"), 'test_error: "b" - "a"'),
+        (Level("a"), 'test_error: "a"'),
+        (Within("a", "x", than="y"), '"a": x - y'),
     ],
 )
 def test_words_say_what_is_taken_from_what(compared, words):
@@ -312,7 +312,7 @@ def test_when_all_are_there_it_is_judged(tmp_path):
 
 def test_a_quick_look_judges_nothing(tmp_path):
     found = result(filled(tmp_path, TEN[:2], shifted(2.0)[:2]), seeds=2, quick=True)
-    assert (found["finished"], found["verdict"]) == (False, "2 seeds: none")
+    assert (found["finished"], found["verdict"]) == (False, "no verdict from 2 seeds")
     assert found["mean"] == pytest.approx(2.0, abs=0.02)
 
 
@@ -563,7 +563,7 @@ def test_what_cannot_be_told_says_how_many_seeds_it_may_take(verdict, size, more
 
 def test_a_line_says_what_was_compared_and_found(tmp_path):
     assert in_a_line(result(filled(tmp_path, TEN, shifted(2.0)))) == (
-        "tiny: holds. test_error: b - a 2.04 points (2.02 to 2.07, n = 10)"
+        'tiny: holds. test_error: "b" - "a" 2.04 points (2.02 to 2.07, n = 10)'
     )
 
 
@@ -575,4 +575,4 @@ def test_a_line_of_a_ratio_says_its_size_too(tmp_path):
     store = filled(tmp_path, [0.1] * 10, [0.2 * s for s in SPREAD], "epochs_to")
     one = Experiment(ARMS, Ratio("a", "b"))
     found = result(store, one=one, delta=1.25, claimed=6.0, within=1.5)
-    assert in_a_line(found).startswith("tiny: holds; the size does not hold. epochs_to: b / a 2.")
+    assert in_a_line(found).startswith('tiny: holds; the size does not hold. epochs_to: "b" / "a" 2.')

@@ -79,7 +79,7 @@ def test_an_experiment_runs_to_its_verdict_table_and_figure(program, results):
     done = program("dropout")
     assert done.status == 0
     assert done.out.splitlines()[-1].startswith(
-        "dropout: holds. test_error: none - dropout 0.5 points (0.5 to 0.5, n = 10)"
+        'dropout: holds. test_error: "none" - "dropout" 0.5 points (0.5 to 0.5, n = 10)'
     )
     assert {path.name for path in (results / "dropout").iterdir()} == FILES | {"figure.png"}
     assert (len(runs_of(results / "dropout")), record(results / "dropout")["finished"]) == (20, True)
@@ -171,7 +171,7 @@ def test_runs_that_another_experiment_has_made_are_not_made_again(program, resul
 
 def test_a_quick_look_is_kept_apart_and_judges_nothing(program, results, tmp_path):
     done = program("dropout", "--quick")
-    assert "dropout: 2 seeds: none. test_error: none - dropout" in done.out
+    assert 'dropout: no verdict from 2 seeds. test_error: "none" - "dropout"' in done.out
     assert {path.name for path in (tmp_path / "here/runs/quick/dropout").iterdir()} == FILES | {"figure.png"}
     assert {path.name for path in (results / "dropout").iterdir()} == {"protocol.toml"}
 
@@ -203,7 +203,7 @@ def test_a_quick_look_draws_whatever_is_compared(results, monkeypatch, capsys, n
     arguments = [name, "--quick", "--processes", "1", "--output-dir", "quick"]
     done = run_here(lambda: friendly(module.main), PROGRAM, arguments, monkeypatch, capsys)
     assert done.status == 0, done.err
-    assert f"{name}: 2 seeds: none" in done.out
+    assert f"{name}: no verdict from 2 seeds" in done.out
     assert (results.parent / "here/quick" / claims.FIGURE).is_file()
 
 
