@@ -54,7 +54,7 @@ def reproduce(args) -> None:
     for said in claims.check_data(experiment):
         print(said)
     print(
-        f"{args.name}: {counted(len(experiment.arms), 'arm')} of {seeds} seeds, after runs that choose each arm's rate. "
+        f"{args.name}: {counted(len(experiment.arms), 'arm')} of {seeds} seeds, after runs that choose their rates. "
         f"What has ended is kept in {folder}" + (".\n" if args.quick else "; hours, or --quick.\n"),
         flush=True,
     )

@@ -119,6 +119,24 @@ _ELSEWHERE = {
     "DataLoader": "mx.data.ArrayBatches(x, y, 64)",
     "datasets": 'mx.data.load("mnist")',
     "Module": "mx.Layer",
+    **dict.fromkeys(("load_model", "from_pretrained"), "mx.load(model, path)"),
+    "save_model": "mx.save(model, path)",
+    **dict.fromkeys(("MSELoss", "BCELoss", "NLLLoss", "loss"), "there are SoftmaxCrossEntropy and MAPLoss"),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "softmax"), "it is a part of mx.SoftmaxCrossEntropy()"),
+    **dict.fromkeys(
+        ("LayerNorm", "GroupNorm", "InstanceNorm2d"), "there are BatchNorm2D and LocalResponseNorm"
+    ),
+    **dict.fromkeys(
+        ("random", "manual_seed", "seed"), "give rng= or seed= where numbers are drawn; left out it is 0"
+    ),
+    **dict.fromkeys(("Tensor", "tensor", "array", "from_numpy"), "arrays are NumPy's, or CuPy's"),
+    **dict.fromkeys(("no_grad", "autograd"), "nothing is recorded; model.eval() is for tests"),
+    **dict.fromkeys(
+        ("lenet5", "alexnet", "vgg", "resnet", "densenet", "smartnet"), "networks are in mx.models"
+    ),
+    "cuda": 'model.to("cuda:0")',
+    "Activation": "mx.ReLU(), mx.Tanh(), mx.Sigmoid()",
+    "Input": "mx.Model(..., picture_shape=(1, 28, 28)), where it is to be known",
 }
 
 

@@ -33,6 +33,9 @@ def main(argv=None) -> int:
         module.add_options(one)
         one.set_defaults(run=module.run)
 
+    if not (sys.argv[1:] if argv is None else argv):
+        parser.print_help()
+        return 2
     args = parser.parse_args(argv)
     try:
         with until_its_reader_goes():

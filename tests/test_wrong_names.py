@@ -29,6 +29,17 @@ def small():
     return mx.Sequential(conv1=mx.Conv2D(1, 2, 3), relu1=mx.ReLU())
 
 
+class OnlyForward(mx.Layer):
+    def forward(self, x):
+        return x
+
+
+def fit(**options):
+    return mx.train.fit(
+        small(), X, [0], **{"lr": 1, "epochs": 1, "loss": mx.SoftmaxCrossEntropy(), **options}
+    )
+
+
 def traced():
     return mx.trace(small(), X)
 
@@ -147,6 +158,48 @@ ELSEWHERE = {  # names of other libraries, or of the command line
     "a fully connected layer": (lambda: mx.Dense(100, 10), TypeError, "is Linear(in_features, out_features)"),
     "such a layer with an activation": (lambda: mx.Dense(10, activation=mx.ReLU()), TypeError, "not (10,): the fully"),
     "load, without a model": (lambda: mx.load("a"), TypeError, "comes first: mx.load(model, 'a')"),
+    "shuffle of fit": (lambda: fit(shuffle=True), TypeError, "shuffle=: pictures are shuffled, in an order"),
+    "verbose of fit": (lambda: fit(verbose=0, learning_rate=1), TypeError,
+                       "verbose=: report=False says nothing, learning_rate= is lr= here"),
+    "a function as report": (lambda: fit(report=print), TypeError, "report=False says nothing, and an ErrorReport"),
+    "a class as report": (lambda: fit(report=mx.train.ErrorReport), TypeError, "report is a class ErrorReport: "),
+    "parameters without ()": (lambda: mx.SGD(small().parameters, lr=1), TypeError, "lr=...), with ()"),
+    "a dtype as device": (lambda: small().to(np.float64), ValueError, "unknown device <class 'numpy.float64'>"),
+    "backward without a gradient": (lambda: (model := small()).forward(X) is None or model.backward(), TypeError,
+                                    "Sequential: backward takes the gradient of what forward gave: backward(grad_y)"),
+    "a layer without backward": (lambda: OnlyForward().backward, AttributeError, "write `def backward(self, grad_y):`"),
+    "a layer without forward": (lambda: mx.Layer().forward, AttributeError, "write `def forward(self, x):`"),
+    "a size for summary": (lambda: mx.summary(small(), 28), TypeError, "(C, H, W), as (1, 28, 28); not 28"),
+    "a shape for summary": (lambda: mx.summary(small(), (28, 28)), ValueError, "picture of shape (28, 28): "),
+    "another optimizer's room": (lambda: mx.optim.Adam, AttributeError, "the optimizer here is mx.SGD"),
+    "a network in the wrong room": (lambda: mx.resnet, AttributeError, "networks are in mx.models"),
+    "a bias by place": (lambda: mx.Linear(2, 3, False), TypeError, "rng is False: give a seed, rng=0, or a generator"),
+    "a seed as a text": (lambda: mx.Conv2D(1, 2, 3, rng="0"), TypeError, "rng is '0': give a seed"),
+    "save of a network itself": (lambda: small().save("a.pth"), TypeError, "mx.save(model, 'a.pth')"),
+    "load of a network itself": (lambda: small().load("a.pth"), AttributeError, "use mx.load(model, path)"),
+    "a file of others": (lambda: mx.save(small(), "a.pth"), ValueError, "a file of PyTorch, and what is written is "
+                         "safetensors: call it a.safetensors"),
+    "a folder as a file": (lambda: mx.save(small(), "."), IsADirectoryError, "'.' is a folder: name a file in it"),
+    "freezing": (lambda: small().freeze("conv1"), AttributeError, "where a parameter's lr_scale is 0"),
+    "freezing a parameter": (lambda: setattr(small().conv1.weight, "requires_grad", False), AttributeError,
+                             "a Parameter has no requires_grad: where its lr_scale is 0"),
+    "freezing a layer": (lambda: setattr(small(), "trainable", False), AttributeError, "has no trainable: where"),
+    "a rate by another name": (lambda: setattr(mx.SGD(small().parameters(), 1), "learning_rate", 2), AttributeError,
+                               "'SGD' object has no attribute 'learning_rate': use lr"),
+    "an array as a weight": (lambda: setattr(small().conv1, "weight", np.zeros((2, 1, 3, 3))), TypeError,
+                             "conv1 (Conv2D): weight is a Parameter, and an array in its place would not be trained: "
+                             "write .weight.value[...] = array"),
+    "an array as a running mean": (lambda: setattr(mx.BatchNorm2D(2), "running_mean", np.zeros(2)), TypeError,
+                                   "running_mean is a Buffer, and an array in its place would not be kept"),
+    "a layer of a known network": (lambda: setattr(mx.models.resnet(8, 3, "cifar", width=0.1), "fc", mx.Linear(6, 2)),
+                                   ValueError, "its layers stay. Another number of classes is num_classes="),
+    "a layer that is none": (lambda: setattr(small(), "conv1", 3), TypeError, "conv1 is an int, not a layer"),
+    "a path that a branch keeps": (lambda: setattr(mx.Branches({"a": mx.ReLU()}), "a", mx.Tanh()), AttributeError,
+                                   "Branches: a is a layer inside it, which an attribute would not replace"),
+    "a layer further inside": (lambda: mx.models.resnet(8, 3, "cifar", width=0.1)["layer1.0.covn1"], KeyError,
+                               "has no layer 'covn1' (did you mean conv1?)"),
+    "a place that there is not": (lambda: small()[2], IndexError, "Sequential has 2 layers, and none at 2"),
+    "batches in no order": (lambda: list(mx.data.ArrayBatches(X, [0], 1)), TypeError, "batches.shuffled(epoch), or"),
     "the state of a model": (lambda: small().state_dict(), AttributeError, "use mx.save(model, path)"),
     "another optimizer": (lambda: mx.Adam, AttributeError, "minialex has no 'Adam': the optimizer here is mx.SGD"),
     "a room of layers": (lambda: mx.nn.Linear, AttributeError, "layers are in mx itself"),

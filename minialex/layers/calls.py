@@ -82,6 +82,8 @@ def checked_backward(backward):
             return backward(self, *grad, **kwargs)
         if self._output is None:
             raise BackwardBeforeForward(f"{self}: backward needs a forward before it, one for each backward")
+        if not (grad or kwargs or self.takes_number):
+            raise TypeError(f"{self}: backward takes the gradient of what forward gave: backward(grad_y)")
         if len(grad) == 2:  # by position
             *grad, kwargs["input_grad"] = grad
         options = {"input_grad": kwargs.pop("input_grad")} if "input_grad" in kwargs else {}

@@ -369,6 +369,8 @@ for _name, _hint in {
     "requires_grad_": LEFT_ALONE,
     "compile": "use mx.train.fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.02, epochs=3)",
     "zero_grad": NOTHING_TO_ZERO,
+    "forward": "write `def forward(self, x):` in your class",
+    "backward": "write `def backward(self, grad_y):` in your class",
 }.items():
     setattr(Layer, _name, Elsewhere(_name, _hint))
 

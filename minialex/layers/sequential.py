@@ -41,9 +41,6 @@ class Sequential(Layer):
         if not self.layers:
             raise ValueError("Sequential needs at least one layer")
         check_layers("Sequential", self.children())
-        inside = [id(layer) for child in self.children().values() for layer in all_layers(child)]
-        if len(set(inside)) < len(inside):
-            raise ValueError("Sequential: the same layer stands in it twice; make two")
         self._check_names()
         for name, layer in self.children().items():
             give_name(layer, name, owner=self)
@@ -66,8 +63,10 @@ class Sequential(Layer):
         return grad_y
 
     def _check_names(self):
-        kind = type(self).__name__
-        for layer in all_layers(self):
+        kind, inside = type(self).__name__, all_layers(self)
+        if len(set(map(id, inside))) < len(inside):
+            raise ValueError("Sequential: the same layer stands in it twice; make two")
+        for layer in inside:
             check_keys(layer)
         layers = [name for key, layer in self.children().items() for name in names_inside(layer, key)]
         if twice := [name for name, count in Counter(layers).items() if count > 1]:
@@ -181,9 +180,7 @@ class Sequential(Layer):
         self.layers[key] = layer
         try:
             self._check_names()
-            if any(other is layer for name, other in self.layers.items() if name != key):
-                raise ValueError(f"{self}: the same layer would stand in it twice; make two")
-        except ValueError:
+        except (TypeError, ValueError):
             self.layers[key] = before
             raise
         self.saved = self._output = None

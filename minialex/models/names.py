@@ -68,13 +68,14 @@ def network(name: str, small: bool = False) -> Callable:
     >>> network("resnet5")
     Traceback (most recent call last):
     ValueError: there is no network 'resnet5'; the nearest are resnet50, resnet152, resnet34
-    >>> str(network("resnet18", small=True)(num_classes=10))
+    >>> f"{network('resnet18', small=True)(num_classes=10)}"
     'resnet(20)'
     """
     if name in NETWORKS:
         return (SMALL_NETWORKS if small else NETWORKS)[name]
     near = nearest(name, NETWORKS, most=3, cutoff=0.4)
-    there = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(NETWORKS)}"
+    nearest_ones = f"the nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}"
+    there = nearest_ones if near else f"there are {', '.join(NETWORKS)}"
     raise ValueError(f"there is no network {name!r}; {there}")
 
 

@@ -8,6 +8,7 @@ from minialex.layers.calls import watcher
 from minialex.layers.layer import Layer
 from minialex.layers.sequential import Sequential
 from minialex.layers.towers import Towers
+from minialex.shapes import is_whole
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def summary(model: Layer, picture_shape: tuple[int, int, int] | None = None) -> 
         raise ValueError(
             f"summary: {type(model).__name__} does not say what its pictures are; give picture_shape"
         )
+    if not isinstance(shape, (tuple, list)) or not all(is_whole(size) and size > 0 for size in shape):
+        raise TypeError(f"summary takes the shape of a picture, (C, H, W), as (1, 28, 28); not {shape!r}")
     model = copy.deepcopy(model).eval()
     with model.device:
         x = model.xp.zeros((1, *shape), dtype=model.dtype or "float32")
@@ -109,6 +112,8 @@ def summary(model: Layer, picture_shape: tuple[int, int, int] | None = None) -> 
         token = watcher.set(costs)
         try:
             y = made[name] = layer.forward(read)
+        except ValueError as error:
+            raise ValueError(f"summary of one picture of shape {tuple(shape)}: {error}") from error
         finally:
             watcher.reset(token)
         rows.append(_row(name, layer, costs, y))

@@ -29,9 +29,16 @@ ELSEWHERE = {
     "validation_data": "test", "validation_set": "test", "val_data": "test", "eval_set": "test", "valid": "test",
     "validation_split": "holdout", "learning_rate": "lr", "eta": "lr", "criterion": "loss", "loss_fn": "loss",
     "loss_function": "loss", "nb_epoch": "epochs", "max_iter": "epochs", "bs": "batch_size", "wd": "weight_decay",
-    "l2": "weight_decay", "random_state": "seed", "scheduler": "schedule", "verbose": "report", "callbacks": "report",
+    "l2": "weight_decay", "random_state": "seed", "scheduler": "schedule",
     "images": "x", "inputs": "x", "labels": "y", "targets": "y",
 }  # fmt: skip
+OTHERWISE = {  # arguments of other libraries that have no place here
+    "shuffle": "pictures are shuffled, in an order that hangs on seed and epoch alone",
+    "verbose": "report=False says nothing",
+    "callbacks": "report= hears of each step and epoch; fit returns the history",
+    "optimizer": "with arrays it is SGD, by lr=, momentum= and weight_decay=; one of your own goes with batches",
+    "metrics": "loss and error are always told",
+}
 MANY = 1 << 24  # numbers that are looked at in one go, to see whether all are finite
 
 
@@ -170,14 +177,21 @@ def said_with_shape(error: ValueError, model: Layer, batches, what: str) -> Valu
 
 
 def keywords_meant(unknown: list[str], known: list[str]) -> str:
-    """What arguments that `fit` has not may have meant; empty where that is not known of each."""
-    meant = {}
+    """What arguments that `fit` has not may have meant; empty where that is not known of each.
+
+    >>> keywords_meant(["criterion", "verbose"], ["loss"])
+    'criterion= is loss= here, verbose=: report=False says nothing'
+    """
+    meant = []
     for name in unknown:
         near = ELSEWHERE.get(name.lower()) or (nearest(name, known) or [""])[0]
-        if near not in known:
+        if name in OTHERWISE:
+            meant.append(f"{name}=: {OTHERWISE[name]}")
+        elif near in known:
+            meant.append(f"{name}= is {near}= here")
+        else:
             return ""
-        meant[name] = near
-    return ", ".join(f"{name}= is {near}= here" for name, near in meant.items())
+    return ", ".join(meant)
 
 
 def schedule_of(schedule, lr, epochs: int) -> Constant:

@@ -49,7 +49,7 @@ from minialex.training.optim import SGD
 from minialex.training.pixels import pixels_said, remember_scale
 from minialex.training.progress import Progress
 from minialex.training.reader import load_reader, read_digit
-from minialex.training.reports import ErrorReport, Pace, Scores, SilentReport
+from minialex.training.reports import ErrorReport, Pace, Scores, SilentReport, report_of
 from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, SETTINGS, advice_when_spoiled
 from minialex.training.schedules import Constant, Plateau, schedule_is_spent
 from minialex.words import a_or_an, counted
@@ -121,7 +121,7 @@ def fit_arrays(
     folder: str | Path | None = None,
     checkpoint_every: int = 0,
     resume: Checkpoint | str | Path | None = None,
-    report: ErrorReport | None = None,
+    report: ErrorReport | bool | None = None,
     cluster: Alone | None = None,
 ) -> list[dict]:
     """for each epoch, for each batch of it: v <- momentum * v - lr * weight_decay * w - lr * grad of loss;  w <- w + v
@@ -140,7 +140,7 @@ def fit_arrays(
     batch_size: of the last batch of an epoch, what is left. seed: pictures are shuffled by (seed, epoch) alone; first
     weights and dropout's masks are the model's own. The same of all gives the same bits.
     test, holdout: (x, y) that are not trained on; `fit_batches` says what they and folder, checkpoint_every, resume,
-    report and cluster are for. report=ErrorReport(say=lambda line: None, bar=False) says nothing.
+    report and cluster are for. report=False says nothing.
 
     Raises, before anything is trained: ValueError where x and y are not equally many, a number of x is not finite, a
     label is out of range (naming the classes), the output is no row of logits, or there is no loss or no rate;
@@ -158,7 +158,7 @@ def fit_arrays(
     True
     """
     check_model(model, "fit")
-    report = report or ErrorReport()
+    report = report_of(report)
     schedule = schedule_of(schedule, lr, positive(epochs, "epochs"))
     train = batches_of(model, x, y, batch_size, seed)
     sets = {
@@ -200,7 +200,7 @@ def fit_batches(
     checkpoint_every: int = 0,
     resume: Checkpoint | str | Path | None = None,
     settings: dict | None = None,
-    report: ErrorReport | None = None,
+    report: ErrorReport | bool | None = None,
     each_epoch: Callable[[int, bool], None] | None = None,
     best_from: int = 0,
     loss: Layer | None = None,
@@ -234,7 +234,7 @@ def fit_batches(
         check_classes(model, batches)
     cluster = cluster or Alone()
     resume = cluster.of_first(lambda: checkpoint_of(resume))
-    report = (report or ErrorReport()) if cluster.first else SilentReport(report)
+    report = report_of(report) if cluster.first else SilentReport(report_of(report))
     cluster.check_alike(
         lambda: what_it_learns(
             model, optimizer, schedule, train, test, holdout, epochs=epochs, checkpoint_every=checkpoint_every,

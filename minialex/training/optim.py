@@ -63,6 +63,10 @@ class SGD:
     ):
         if isinstance(parameters, Layer):
             raise TypeError(f"SGD takes parameters, not {parameters}: SGD(model.parameters(), lr=...)")
+        if callable(parameters):
+            raise TypeError(
+                "SGD takes parameters, not what makes them: SGD(model.parameters(), lr=...), with ()"
+            )
         self.parameters: list[Parameter] = list(parameters)
         if not self.parameters:
             raise ValueError("SGD: there are no parameters to train")
@@ -166,3 +170,9 @@ class SGD:
         for v, saved in zip(self.velocities, velocities, strict=True):
             with device_of(v):
                 v[...] = transfer(saved, device_of(v))
+
+
+def __getattr__(name):
+    if name in ("Adam", "AdamW", "RMSprop", "Adagrad", "Optimizer"):
+        raise AttributeError(f"mx.optim has no {name!r}: the optimizer here is mx.SGD")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field
 
 from minialex.errors import NotFinite
-from minialex.words import counted
+from minialex.words import a_or_an, counted
 
 
 @dataclass
@@ -205,6 +205,21 @@ class AccuracyReport(ErrorReport):
             "  N(0, 0.01) on pixels from 0 to 255, need the full network and many pictures; a narrow one needs",
             "  --init he --scale 1/64 (in Python init='he', scale=1/64). --small has both, and is for few pictures.",
         ]
+
+
+def report_of(report: "ErrorReport | bool | None") -> "ErrorReport":
+    """A report as it is; left out, one that prints; False, one that says nothing. Raises TypeError for what is none."""
+    if report is None:
+        return ErrorReport()
+    if isinstance(report, (bool, int)) and not report:
+        return ErrorReport(say=lambda line: None, bar=False)
+    if isinstance(report, type) or not hasattr(report, "say"):
+        kind = f"class {report.__name__}" if isinstance(report, type) else type(report).__name__
+        raise TypeError(
+            f"report is {a_or_an(kind)}: report=False says nothing, and an ErrorReport(say=function) of "
+            "minialex.training.reports gives each line to a function"
+        )
+    return report
 
 
 class SilentReport(ErrorReport):

@@ -75,7 +75,10 @@ def _header(file) -> tuple[dict, int]:
     """What is said of the arrays, in JSON, and where their numbers begin."""
     length, there = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
     if length > there - 8:
-        raise ValueError(f"it has {counted(there, 'byte')}, and should have a header of {length:,}")
+        header = (
+            f"should have a header of {length:,}" if length <= MOST_HEADER else "does not begin with a header"
+        )
+        raise ValueError(f"it has {counted(there, 'byte')}, and {header}")
     if length > MOST_HEADER:
         raise ValueError(f"its header has {length:,} bytes; the most is {MOST_HEADER:,}")
     header = parse(file.read(length))

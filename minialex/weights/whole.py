@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
@@ -16,6 +17,12 @@ from minialex.weights.seal import VELOCITY, is_sealed, unsealed
 from minialex.words import counted
 
 SMARTNET = {"exits": whole(1), "blocks": TEXT, "reads": Maybe(TEXT)}  # what its record says at least
+
+
+OF_OTHERS = {
+    ".pth": "PyTorch", ".pt": "PyTorch", ".h5": "Keras", ".keras": "Keras", ".npz": "NumPy", ".npy": "NumPy",
+    ".onnx": "ONNX", ".pkl": "pickle",
+}  # fmt: skip
 
 
 def save(model: Layer, path: str | os.PathLike, exits: int | None = None) -> None:
@@ -33,6 +40,13 @@ def save(model: Layer, path: str | os.PathLike, exits: int | None = None) -> Non
     True
     """
     _check_order("save", model, path)
+    if not Path(path).name or os.path.isdir(path):
+        raise IsADirectoryError(f"{os.fspath(path)!r} is a folder: name a file in it, model.safetensors")
+    if (ending := Path(path).suffix.lower()) in OF_OTHERS:
+        raise ValueError(
+            f"save: {path} is called as a file of {OF_OTHERS[ending]}, and what is written is safetensors: call it "
+            f"{Path(path).with_suffix('.safetensors').name}"
+        )
     if exits is not None:
         if not _is_smartnet(model):
             raise ValueError(f"save: exits={exits!r} is for a SmartNet; {model} is saved whole")

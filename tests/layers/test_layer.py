@@ -616,6 +616,19 @@ def test_a_layer_shows_how_it_was_made_and_what_is_inside():
     ]
     assert str(nested) == repr(nested)  # what print shows
     assert (f"{nested}", f"{nested['conv1']:>16}") == ("Sequential", "  conv1 (Conv2D)")  # in a message
+    assert repr(mx.Conv2D(1, 2, 3, bias=False)).endswith("groups=1, bias=False)")
+
+
+def test_a_layer_of_ones_own_shows_what_it_was_made_with_and_no_more_than_a_line_of_it():
+    class Own(mx.Layer):
+        def __init__(self, many, text, inner):
+            self.many, self.text, self.inner = many, text, inner
+
+    made = Own(tuple(range(1000)), "a" * 1000, mx.ReLU())
+    first, second, third, last = repr(made).splitlines()
+    assert (first, third, last) == ("Own(", "  inner: ReLU()", ")")
+    assert second.startswith("  many=(0, 1, 2, 3, 4, 5, 6, 7, ...), text='aaa")
+    assert len(second) < 120
 
 
 def test_what_forward_forgot_to_keep_is_named():

@@ -1,6 +1,7 @@
 """Sequential and Model: order, names, and what is skipped when nobody needs the picture's gradient."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -248,3 +249,86 @@ def test_a_model_names_the_pictures_that_it_takes():
 def test_a_layer_that_is_called_says_what_to_call():
     with pytest.raises(TypeError, match=r"^ReLU: a layer is not called, use layer\.forward\(x\)"):
         mx.ReLU()(np.zeros(3))
+
+
+# ---- another layer in the place of one ----------------------------------------------------------------
+
+
+def three():
+    return mx.Sequential(fc1=mx.Linear(2, 3), relu=mx.ReLU(), fc2=mx.Linear(3, 2))
+
+
+@pytest.mark.parametrize("way", ["name", "attribute", "place"])
+def test_a_layer_is_replaced_and_gets_its_name(way):
+    model, new = three(), mx.Linear(3, 5)
+    if way == "attribute":
+        model.fc2 = new
+    else:
+        model["fc2" if way == "name" else 2] = new
+    assert model["fc2"] is model.fc2 is model[2] is new
+    assert [name for name, _ in model.named_parameters()] == [
+        "fc1.weight",
+        "fc1.bias",
+        "fc2.weight",
+        "fc2.bias",
+    ]
+    assert [p.name for p in model.parameters()] == ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
+    assert model.forward(np.zeros((1, 2), np.float32)).shape == (1, 5)
+    assert model.backward(np.zeros((1, 5), np.float32)).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "made", "error"),
+    [("fc2", lambda model: model.fc1, ValueError), ("fc2", lambda model: 3, TypeError), ("fc9", mx.Linear, KeyError),
+     (9, mx.ReLU, IndexError), ("fc2", lambda model: mx.Linear, TypeError),
+     ("relu", lambda model: mx.Sequential(model.fc1), ValueError), ("relu", lambda model: model.fc1, ValueError)],
+)  # fmt: skip
+def test_what_cannot_be_put_there_leaves_all_as_it_was(key, made, error):
+    model = three()
+    before = list(model)
+    with pytest.raises(error):
+        model[key] = (
+            made(model) if isinstance(made, type(lambda: 0)) else made(3, 2) if made is mx.Linear else made()
+        )
+    assert [one is other for one, other in zip(model, before, strict=True)] == [True] * 3
+    assert model.forward(np.zeros((1, 2), np.float32)).shape == (1, 2)
+
+
+def test_a_layer_without_parameters_cannot_come_in_twice_either():
+    model = mx.Sequential(relu=mx.ReLU(), fc=mx.Linear(2, 2))
+    with pytest.raises(ValueError, match="the same layer stands in it twice"):
+        model.fc = mx.Sequential(mx.Linear(2, 2), model.relu)
+    assert type(model.fc) is mx.Linear
+
+
+def test_backward_after_a_layer_was_replaced_asks_for_a_forward():
+    model = three()
+    model.forward(np.zeros((1, 2), np.float32))
+    model.relu = mx.Tanh()
+    with pytest.raises(mx.BackwardBeforeForward):
+        model.backward(np.zeros((1, 2), np.float32))
+
+
+def test_a_layer_is_found_by_the_name_that_messages_say():
+    model = mx.Sequential(a=mx.Sequential(b=mx.Sequential(c=mx.ReLU())), d=mx.Tanh())
+    assert model["a.b.c"] is model.a.b.c is model["a"]["b"]["c"]
+    assert f"{model['a.b.c']}" == "a.b.c (ReLU)"
+    with pytest.raises(KeyError, match=r"a\.b \(Sequential\) has no layer 'x'; it has c"):
+        model["a.b.x"]
+
+
+def test_an_attribute_that_a_property_lacks_is_told_as_it_is():
+    class Own(mx.Sequential):
+        @property
+        def broken(self):
+            return self.layers["fc1"].no_such_thing
+
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        Own(fc1=mx.ReLU()).broken  # noqa: B018
+    with pytest.raises(AttributeError, match="'Own' object has no attribute 'fc9'"):
+        Own(fc1=mx.ReLU()).fc9  # noqa: B018
+
+
+def test_copies_and_pickles_have_their_layers_as_attributes():
+    for made in (copy.deepcopy(three()), pickle.loads(pickle.dumps(three()))):
+        assert made.fc1 is made["fc1"]
