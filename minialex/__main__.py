@@ -34,8 +34,7 @@ def main(argv=None) -> int:
         one.set_defaults(run=module.run)
 
     if not (sys.argv[1:] if argv is None else argv):
-        parser.print_help()
-        return 2
+        parser.exit(2, parser.format_help())
     args = parser.parse_args(argv)
     try:
         with until_its_reader_goes():

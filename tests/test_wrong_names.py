@@ -161,6 +161,7 @@ ELSEWHERE = {  # names of other libraries, or of the command line
     "shuffle of fit": (lambda: fit(shuffle=True), TypeError, "shuffle=: pictures are shuffled, in an order"),
     "verbose of fit": (lambda: fit(verbose=0, learning_rate=1), TypeError,
                        "verbose=: report=False says nothing, learning_rate= is lr= here"),
+    "an optimizer beside arrays": (lambda: fit(optimizer="adam"), TypeError, "with arrays it is SGD, by lr="),
     "a function as report": (lambda: fit(report=print), TypeError, "report=False says nothing, and an ErrorReport"),
     "a class as report": (lambda: fit(report=mx.train.ErrorReport), TypeError, "report is a class ErrorReport: "),
     "parameters without ()": (lambda: mx.SGD(small().parameters, lr=1), TypeError, "lr=...), with ()"),

@@ -72,10 +72,12 @@ class DataParallel(Model):
     ...         parallel.backward(loss.backward())
     ...         optimizer.step()
     >>> parallel
-    DataParallel(processes=2, model=Model(
-      flatten: Flatten()
-      output: Linear(in_features=36, out_features=10)
-    ))
+    DataParallel(processes=2
+      model: Model(
+        flatten: Flatten()
+        output: Linear(in_features=36, out_features=10)
+      )
+    )
     """
 
     needs_batch = True

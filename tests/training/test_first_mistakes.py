@@ -141,7 +141,7 @@ def test_what_no_change_of_axes_helps_has_its_shape_alone():
     ("given", "meant"),
     [
         ("validation_data", "test"), ("batchsize", "batch_size"), ("learning_rate", "lr"), ("criterion", "loss"),
-        ("epoch", "epochs"), ("verbose", "report"), ("weight_decy", "weight_decay"), ("random_state", "seed"),
+        ("epoch", "epochs"), ("weight_decy", "weight_decay"), ("random_state", "seed"),
     ],
 )  # fmt: skip
 def test_an_argument_by_another_name_is_answered_with_its_own(given, meant):

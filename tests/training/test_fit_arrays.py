@@ -311,7 +311,6 @@ def mixtures():
         (lambda m, x, y, o, b, c: train.fit(m, x, y, lr=1), "missing a required.* argument: 'epochs'"),
         (lambda m, x, y, o, b, c: train.fit(m, x, lr=1, epochs=1), "missing a required.* argument: 'y'"),
         (lambda m, x, y, o, b, c: train.fit(m, x, y, o, c, epochs=1), "too many positional arguments"),
-        (lambda m, x, y, o, b, c: train.fit(m, x, y, optimizer=o, epochs=1), "unexpected .* 'optimizer'"),
         (
             lambda m, x, y, o, b, c: train.fit(m, x, y, lr=1, epochs=1, settings={}),
             "unexpected .* 'settings'",
