@@ -97,7 +97,7 @@ class Network(Model):
         self.input, self.num_classes, self.loss = input, num_classes, loss
         self.picture_shape = (3, input.crop, input.crop)
 
-    def in_a_word(self):
+    def in_a_word(self) -> str:
         """The function that makes it, with what says which one: "resnet(50)", "resnet(20, layers=(2, 3, 4))"."""
         architecture = getattr(self, "architecture", {"": type(self).__name__})
         network, *arguments = architecture.values()
@@ -106,7 +106,7 @@ class Network(Model):
             which.append(f"layers={tuple(architecture['layers'])}")
         return self.name or network + (f"({', '.join(which)})" if which else "")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         made, word = super().__repr__(), self.in_a_word()
         return made if made.startswith(word) else made.replace("(\n", f"(  # {word}\n", 1)
 

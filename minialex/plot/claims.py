@@ -23,12 +23,18 @@ def claim(record, curves, title=None, path=None) -> Picture:
     with its 95 % interval; shaded is what the claim asks for. Above both what is claimed, and the verdict.
     """
     size = f"; the size {record['size']}" if "size" in record else ""
-    said = f"{textwrap.fill(record['claim'], 100)}\n{record['name']}: {record['verdict']}{size}"
+    said = f"{_in_equal_lines(record['claim'], 95)}\n{record['name']}: {record['verdict']}{size}"
     figure = new_figure(11.5, 5, title or said)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _curves(left, record, curves)
     _compared(right, record)
     return finished(figure, path)
+
+
+def _in_equal_lines(text, most):
+    """Of up to so many letters, none of which is a word left over."""
+    lines = textwrap.wrap(text, most)
+    return textwrap.fill(text, len(text) // len(lines) + max(map(len, text.split())))
 
 
 def _curves(axes, record, curves):
