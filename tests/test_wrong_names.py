@@ -190,6 +190,8 @@ ELSEWHERE = {  # names of other libraries, or of the command line
     "an array as a weight": (lambda: setattr(small().conv1, "weight", np.zeros((2, 1, 3, 3))), TypeError,
                              "conv1 (Conv2D): weight is a Parameter, and an array in its place would not be trained: "
                              "write .weight.value[...] = array"),
+    "a weight of another shape": (lambda: setattr(small().conv1.weight, "value", np.zeros((3, 1, 3, 3))), ValueError,
+                                  "conv1.weight has shape (2, 1, 3, 3); the array has shape (3, 1, 3, 3)"),
     "an array as a running mean": (lambda: setattr(mx.BatchNorm2D(2), "running_mean", np.zeros(2)), TypeError,
                                    "running_mean is a Buffer, and an array in its place would not be kept"),
     "a layer of a known network": (lambda: setattr(mx.models.resnet(8, 3, "cifar", width=0.1), "fc", mx.Linear(6, 2)),

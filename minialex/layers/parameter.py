@@ -43,6 +43,10 @@ class Parameter:
             raise AttributeError(
                 f"a Parameter has no {name}: where its lr_scale is 0, SGD leaves it as it is"
             )
+        if name == "value" and name in vars(self) and is_array(value) and value.shape != self.value.shape:
+            raise ValueError(
+                f"{self.name or 'this Parameter'} has shape {self.value.shape}; the array has shape {value.shape}"
+            )
         # NumPy makes a number of a 0-d array, which an update in place would not reach.
         super().__setattr__(name, as_array(value) if name in ("value", "grad") else value)
 
