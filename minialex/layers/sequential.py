@@ -185,6 +185,8 @@ class Sequential(Layer):
             raise
         self.saved = self._output = None
         give_name(layer, key, owner=self)
+        for p in before.parameters():
+            p.grad = None  # at which an optimizer that still has it speaks up
 
     def __getattr__(self, name: str) -> Any:  # only for what is not there
         """`model.conv1` is model["conv1"]."""

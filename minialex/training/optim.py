@@ -147,7 +147,7 @@ class SGD:
         if p.grad is None:
             raise ValueError(
                 f"SGD: {name} has no gradient: call backward before step, which sets its .grad; where a network was "
-                "cut or unloaded since, make the optimizer anew"
+                "cut, unloaded or given another layer since, make the optimizer anew"
             )
         if p.grad.shape != p.value.shape:
             raise ValueError(f"SGD: {name} has shape {p.value.shape}, its gradient {p.grad.shape}")

@@ -309,6 +309,18 @@ def test_backward_after_a_layer_was_replaced_asks_for_a_forward():
         model.backward(np.zeros((1, 2), np.float32))
 
 
+def test_an_optimizer_of_before_does_not_train_on_without_the_new_layer():
+    model, grad = three(), np.ones((1, 2), np.float32)
+    optimizer = mx.SGD(model.parameters(), lr=0.1)
+    model.forward(grad)
+    model.backward(grad)
+    model.fc2 = mx.Linear(3, 2)
+    model.forward(grad)
+    model.backward(grad)
+    with pytest.raises(ValueError, match=r"fc2\.weight has no gradient: .* make the optimizer anew"):
+        optimizer.step()
+
+
 def test_a_layer_is_found_by_the_name_that_messages_say():
     model = mx.Sequential(a=mx.Sequential(b=mx.Sequential(c=mx.ReLU())), d=mx.Tanh())
     assert model["a.b.c"] is model.a.b.c is model["a"]["b"]["c"]
