@@ -20,6 +20,7 @@ from minialex.training.lock import locked
 from minialex.weights import write_whole
 from minialex.words import check_choice, counted
 
+ALL = "verdicts.png"
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -85,6 +86,7 @@ def reproduce(args) -> None:
         changed = []
         if found["finished"] and folder.resolve() == (RESULTS / args.name).resolve():
             changed = claims.raise_for_all(RESULTS)  # others' verdicts as well
+            plot.verdicts(claims.all_results(RESULTS), path=RESULTS / ALL)
             found = claims.read_result(folder)
         if found["mean"] is not None:
             draw(folder, found)

@@ -13,7 +13,7 @@ from minialex.plot.anatomy import dropped, reading
 from minialex.plot.answers import confusion, mistakes, neighbours
 from minialex.plot.bar_charts import bars
 from minialex.plot.checks import gradcheck
-from minialex.plot.claims import claim
+from minialex.plot.claims import claim, verdicts
 from minialex.plot.cluster import cluster_plan
 from minialex.plot.contact import digit_steps, digits
 from minialex.plot.costs import costs
@@ -28,5 +28,5 @@ from minialex.plot.traces import show
 __all__ = [
     "accuracy_curves", "bars", "claim", "cluster_plan", "confusion", "costs", "curves", "digit_steps", "digits",
     "dropped", "exit_curve", "feature_maps", "filters", "gates", "gradcheck", "images", "leavers", "lines", "mistakes",
-    "neighbours", "numbers", "reading", "show", "timeline", "tower_kernels", "unsure_curve",
+    "neighbours", "numbers", "reading", "show", "timeline", "tower_kernels", "unsure_curve", "verdicts",
 ]  # fmt: skip

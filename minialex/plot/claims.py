@@ -7,7 +7,19 @@ import numpy as np
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator
 
 from minialex.plot.lessons import LOOKS, name_ends
-from minialex.plot.look import BLUE, FAINT, GREY, INK, LINE, Picture, finished, new_figure, styled
+from minialex.plot.look import (
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    INK,
+    LINE,
+    ORANGE,
+    Picture,
+    finished,
+    new_figure,
+    styled,
+)
 
 CURVE_OF = {"train_error": "train_error", "train_loss": "train_loss", "epochs_to": "train_error"}
 LABELS = {"test_error": "test error, %", "train_error": "training error, %", "train_loss": "training loss"}
@@ -113,3 +125,81 @@ def _asked(record):
     if record.get("margin"):
         return record["level"] - record["margin"], record["level"] + record["margin"]
     return record["delta"], math.inf
+
+
+# ---- all together ----
+
+SHOWN = {
+    "holds": (GREEN, "o"),
+    "does not hold": (ORANGE, "D"),
+}  # by colour, and by form; what is not told is grey
+MOST = (-3.0, 6.0)  # times what was asked for; what goes further ends in an arrow
+
+
+@styled
+def verdicts(records, title=None, path=None) -> Picture:
+    """What has been found, each in units of what its protocol asked for: a difference that holds is at least 1.
+
+    records: results by name, as result.json has them; those without a number are left out. Above: differences, and
+    ratios by their logarithms, the mean with its 95 % interval; shaded is what was asked for. Below: levels and
+    samenesses, which were to lie within a margin, -1 to 1. At the right the numbers in their own units.
+    Raises ValueError where nothing has been found yet.
+    """
+    found = {name: record for name, record in records.items() if record and record.get("mean") is not None}
+    if not found:
+        raise ValueError("no experiment has a result yet: python examples/reproduce.py NAME")
+    apart = [
+        [name for name, one in found.items() if bool(one.get("margin")) is within] for within in (False, True)
+    ]
+    groups = [sorted(names, key=lambda name: _in_units(found[name])[0]) for names in apart if names]
+    figure = new_figure(11.5, 1.9 + 0.36 * len(found), title or "What the papers claim, tried")
+    heights = [len(names) + 0.6 for names in groups]
+    for axes, names in zip(
+        figure.subplots(len(groups), height_ratios=heights, squeeze=False).flat, groups, strict=True
+    ):
+        _rows(axes, {name: found[name] for name in names})
+    return finished(figure, path)
+
+
+def _rows(axes, found):
+    within = bool(next(iter(found.values())).get("margin"))
+    bottom, top = (-2.0, 2.0) if within else MOST
+    axes.axvspan(*((-1, 1) if within else (1, top)), color=LINE, zorder=0)
+    axes.axvline(0, color=GREY, linewidth=1)
+    for y, record in enumerate(found.values()):
+        middle, *ends = _in_units(record)
+        colour, form = SHOWN.get(record["verdict"], (GREY, "s"))
+        low, high = (min(max(end, bottom), top) for end in ends)
+        axes.plot([low, high], [y, y], color=colour)
+        if ends[0] < bottom:
+            axes.plot([bottom], [y], "<", color=colour, clip_on=False)
+        if ends[1] > top:
+            axes.plot([top], [y], ">", color=colour, clip_on=False)
+        if bottom <= middle <= top:
+            axes.plot([middle], [y], form, color=colour, markersize=8)
+        said = f"{record['mean']:.3g} {record.get('unit', '')}".rstrip()
+        said += f" ({record['low']:.3g} to {record['high']:.3g}): {record['verdict']}"
+        axes.text(
+            1.02,
+            y,
+            said,
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            color=colour if colour != GREY else FAINT,
+        )
+    axes.set(ylim=(-0.6, len(found) - 0.4), xlim=(bottom, top), yticks=range(len(found)))
+    axes.set_yticklabels(list(found))
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(
+        "in units of the margin that was asked for" if within else "in units of what was asked for"
+    )
+
+
+def _in_units(record):
+    """Mean, low and high in units of what was asked for."""
+    numbers = [record[name] for name in ("mean", "low", "high")]
+    if record.get("margin"):
+        return [(number - record["level"]) / record["margin"] for number in numbers]
+    if "size" in record:
+        return [math.log(number) / math.log(record["delta"]) for number in numbers]
+    return [number / record["delta"] for number in numbers]

@@ -231,3 +231,83 @@ def test_a_test_errors_axis_leaves_out_how_the_curves_begin():
 def test_it_is_kept_where_a_path_says(tmp_path):
     plot.claim(record(), curves(), path=tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---- all together ------------------------------------------------------------------------------------
+
+
+def result(mean, low, high, verdict="holds", **more):
+    return {
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "verdict": verdict,
+        "delta": 0.5,
+        "unit": "points",
+        **more,
+    }
+
+
+ALL = {
+    "holds": result(1.0, 0.5, 1.5),
+    "not": result(-0.1, -0.3, 0.1, "does not hold"),
+    "untold": result(0.4, -0.1, 0.9, "cannot be told from this"),
+    "far": result(9.0, 8.0, 10.0),
+    "far below": result(-9.0, -20.0, -8.0, "does not hold"),
+    "wide": result(0.5, -9.0, 9.0, "cannot be told from this"),
+    "ratio": result(4.0, 2.0, 8.0, delta=2.0, size="does not hold", unit="times"),
+    "level": result(0.96, 0.90, 1.02, delta=None, level=0.95, margin=0.1, unit="%"),
+    "waits": None,
+    "has begun": {"mean": None, "verdict": "not told"},
+}
+
+
+def rows(figure):
+    """Name -> (axes, the ends of its line, its marks)."""
+    found = {}
+    for axes in figure.axes:
+        for y, name in enumerate(label.get_text() for label in axes.get_yticklabels()):
+            lines = [line for line in axes.lines if set(line.get_ydata()) == {y}]
+            whole, marks = [line for line in lines if len(line.get_xdata()) == 2], lines
+            marks = {line.get_marker(): line.get_xdata()[0] for line in lines if len(line.get_xdata()) == 1}
+            found[name] = axes, list(whole[0].get_xdata()), marks
+    return found
+
+
+def test_each_result_lies_in_units_of_what_was_asked_for():
+    found = rows(plot.verdicts(ALL))
+    assert set(found) == set(ALL) - {"waits", "has begun"}
+    wanted = {"holds": ([1, 3], {"o": 2}), "not": ([-0.6, 0.2], {"D": -0.2}), "untold": ([-0.2, 1.8], {"s": 0.8}),
+              "ratio": ([1, 3], {"o": 2}), "level": ([-0.5, 0.7], {"o": 0.1})}  # fmt: skip
+    for name, (ends, marks) in wanted.items():
+        assert found[name][1] == pytest.approx(ends)
+        assert found[name][2] == pytest.approx(marks)
+    assert found["level"][0] is not found["holds"][0]
+
+
+def test_what_goes_too_far_ends_in_an_arrow_on_that_side():
+    found = rows(plot.verdicts(ALL))
+    assert found["far"][1:] == ([6, 6], {">": 6})
+    assert found["far below"][1:] == ([-3, -3], {"<": -3})
+    assert found["wide"][1:] == ([-3, 6], {"<": -3, ">": 6, "s": 1})
+
+
+def test_the_numbers_stand_beside_it_and_nothing_is_clipped():
+    figure = plot.verdicts(ALL)
+    figure.draw_without_rendering()
+    texts = {text.get_text(): text for axes in figure.axes for text in axes.texts}
+    assert "4 times (2 to 8): holds" in texts
+    assert "0.4 points (-0.1 to 0.9): cannot be told from this" in texts
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in texts.values())
+
+
+def test_what_was_asked_for_is_shaded_to_its_end():
+    figure = plot.verdicts(ALL)
+    ends = [sorted({x for x, _ in patch.get_path().transformed(patch.get_patch_transform()).vertices})
+            for axes in figure.axes for patch in axes.patches if same_color(patch.get_facecolor(), LINE)]  # fmt: skip
+    assert [(one[0], one[-1]) for one in ends] == [(1, 6), (-1, 1)]
+
+
+def test_without_a_result_it_says_what_makes_one():
+    with pytest.raises(ValueError, match="no experiment has a result yet"):
+        plot.verdicts({"waits": None})
