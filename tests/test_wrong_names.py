@@ -29,11 +29,6 @@ def small():
     return mx.Sequential(conv1=mx.Conv2D(1, 2, 3), relu1=mx.ReLU())
 
 
-class OnlyForward(mx.Layer):
-    def forward(self, x):
-        return x
-
-
 def fit(**options):
     return mx.train.fit(
         small(), X, [0], **{"lr": 1, "epochs": 1, "loss": mx.SoftmaxCrossEntropy(), **options}
@@ -168,8 +163,6 @@ ELSEWHERE = {  # names of other libraries, or of the command line
     "a dtype as device": (lambda: small().to(np.float64), ValueError, "unknown device <class 'numpy.float64'>"),
     "backward without a gradient": (lambda: (model := small()).forward(X) is None or model.backward(), TypeError,
                                     "Sequential: backward takes the gradient of what forward gave: backward(grad_y)"),
-    "a layer without backward": (lambda: OnlyForward().backward, AttributeError, "write `def backward(self, grad_y):`"),
-    "a layer without forward": (lambda: mx.Layer().forward, AttributeError, "write `def forward(self, x):`"),
     "a size for summary": (lambda: mx.summary(small(), 28), TypeError, "(C, H, W), as (1, 28, 28); not 28"),
     "a shape for summary": (lambda: mx.summary(small(), (28, 28)), ValueError, "picture of shape (28, 28): "),
     "another optimizer's room": (lambda: mx.optim.Adam, AttributeError, "the optimizer here is mx.SGD"),
@@ -188,12 +181,18 @@ ELSEWHERE = {  # names of other libraries, or of the command line
     "a rate by another name": (lambda: setattr(mx.SGD(small().parameters(), 1), "learning_rate", 2), AttributeError,
                                "'SGD' object has no attribute 'learning_rate': use lr"),
     "an array as a weight": (lambda: setattr(small().conv1, "weight", np.zeros((2, 1, 3, 3))), TypeError,
-                             "conv1 (Conv2D): weight is a Parameter, and an array in its place would not be trained: "
+                             "conv1 (Conv2D): weight is a Parameter, and an ndarray in its place would not be trained: "
                              "write .weight.value[...] = array"),
     "a weight of another shape": (lambda: setattr(small().conv1.weight, "value", np.zeros((3, 1, 3, 3))), ValueError,
                                   "conv1.weight has shape (2, 1, 3, 3); the array has shape (3, 1, 3, 3)"),
+    "a number as a weight": (lambda: setattr(small().conv1, "weight", 1.0), TypeError, "and a float in its place"),
+    "a list as a weight": (lambda: setattr(small().conv1, "bias", [1, 2]), TypeError, "and a list in its place"),
+    "load without a file": (lambda: mx.load(small()), TypeError, "load: which file? mx.load(model, path)"),
+    "a layer inside a known network": (
+        lambda: setattr(mx.models.resnet(8, 3, "cifar", width=0.1)["layer1"], "0", mx.ReLU()), ValueError,
+        "layer1 (Sequential) is, or belongs to, a network that is known by how it was made"),
     "an array as a running mean": (lambda: setattr(mx.BatchNorm2D(2), "running_mean", np.zeros(2)), TypeError,
-                                   "running_mean is a Buffer, and an array in its place would not be kept"),
+                                   "running_mean is a Buffer, and an ndarray in its place would not be kept"),
     "a layer of a known network": (lambda: setattr(mx.models.resnet(8, 3, "cifar", width=0.1), "fc", mx.Linear(6, 2)),
                                    ValueError, "its layers stay. Another number of classes is num_classes="),
     "a layer that is none": (lambda: setattr(small(), "conv1", 3), TypeError, "conv1 is an int, not a layer"),

@@ -112,15 +112,13 @@ def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, beside: int 
         _, said["verdict"] = verdicts.of_difference(values, p.delta, p_raised)
         reach = verdicts.to_go(found.mean, p.delta)
     more = verdicts.seeds_needed(found.sd, reach)
+    least = math.log(p.delta) if isinstance(compared, Ratio) else p.delta
     if (
-        said["verdict"] == verdicts.UNTOLD
-        and more is not None
-        and more <= found.n
-        and p_raised > verdicts.SMALL_P
-    ):
-        more = found.n + math.ceil(
-            math.log2(beside * said["p"] / verdicts.SMALL_P)
-        )  # each of that sign halves it
+        said["verdict"] == verdicts.UNTOLD and more is not None and more <= found.n
+    ):  # no interval is what it lacks
+        by_p = found.low > 0 and found.mean >= least and p_raised > verdicts.SMALL_P
+        # Each seed more of that sign halves a p; where runs never arrived, no seed helps.
+        more = found.n + math.ceil(math.log2(beside * said["p"] / verdicts.SMALL_P)) if by_p else None
     return said | {"p_raised": p_raised, "would_take": more}
 
 

@@ -15,6 +15,7 @@ NEAR = 5  # pictures that are found for each
 ASKED = 300  # test pictures that others are looked for
 CODE_BITS = 64
 BY_CHANCE = 90.0  # percent wrong of ten classes: before anything is learned, and where a run ran away
+LOST = math.log(10)  # the loss of who knows nothing of ten classes, which a run that ran away is given
 ARRIVED = 1.5  # percent
 
 

@@ -222,7 +222,7 @@ def with_unit(record: dict) -> str:
     >>> with_unit({"mean": 0.5123, "unit": "points"}), with_unit({"mean": 0.5123, "unit": ""})
     ('0.512 points', '0.512')
     """
-    return f"{record['mean']:.3g} {record.get('unit', '')}".rstrip()
+    return f"{record['mean']:.3g} {record.get('unit') or ''}".rstrip()
 
 
 def in_a_line(record: dict) -> str:

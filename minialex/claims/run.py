@@ -6,6 +6,7 @@ from pathlib import Path
 
 from minialex.claims.arm import Experiment
 from minialex.claims.compare import at_most
+from minialex.claims.measures import BY_CHANCE, LOST
 from minialex.claims.protocol import Protocol
 from minialex.claims.rates import at_the_edge, chosen, wanted
 from minialex.claims.results import other_pictures, read_result
@@ -92,14 +93,20 @@ def further(row: dict, outcome: str) -> float:
     return row["train_error"] / 100 if math.isnan(row[outcome]) else 0.0
 
 
+def ran_away(row: dict) -> bool:
+    """Whether a run's loss was no number any more: then it has the error and the loss of chance, to the digit."""
+    return row["train_error"] == BY_CHANCE and math.isclose(row["train_loss"], LOST, rel_tol=1e-6)
+
+
 def rate_of(p: Protocol, experiment: Experiment, store: Store, name: str) -> float:
-    """The best rate that was tried; where nothing was learned at any, that of the smallest training loss."""
+    """The best rate that was tried; where nothing was learned at any, that of the smallest loss that is a number."""
     tried = tried_of(p, experiment, store, name)
     if all(map(math.isnan, tried.values())):
         digest = experiment.arms[name].digest
         for rate in tried:
-            tried[rate] = math.fsum(
-                store.row("rates", digest, seed, rate)["train_loss"] for seed in p.rate_seeds
+            rows = [store.row("rates", digest, seed, rate) for seed in p.rate_seeds]
+            tried[rate] = (
+                math.inf if any(map(ran_away, rows)) else math.fsum(row["train_loss"] for row in rows)
             )
     return chosen(tried)
 

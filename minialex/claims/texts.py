@@ -48,7 +48,7 @@ class Found:
                 reach = f"{second['low']:.3g} to {second['high']:.3g}"
                 cut = "where the slower one is cut off before its rate has come down"
                 lines.append(f"After equal seconds: {second['mean']:.3g} ({reach}), {cut}")
-            rates = ", ".join(f"{name} {rate:g}" for name, rate in record["rates"].items())
+            rates = ", ".join(f"{name} {rate:g}" for name, rate in record.get("rates", {}).items())
             lines.append(f"Learning rates, chosen for each: {rates}")
             if p.little:
                 lines.append(f"Of {p.little}")
@@ -88,7 +88,7 @@ def asked(record: dict) -> str:
     >>> asked({"unit": "points", "delta": 0.4}), asked({"unit": "points", "level": 0.0, "margin": 0.1, "delta": None})
     ('at least 0.4 points', 'from -0.1 to 0.1 points')
     """
-    unit = f" {record.get('unit', '')}".rstrip()
+    unit = f" {record.get('unit') or ''}".rstrip()
     if record.get("margin"):
         level, margin = record["level"], record["margin"]
         return f"from {level - margin:.3g} to {level + margin:.3g}{unit}"

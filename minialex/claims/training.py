@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from minialex.claims.arm import Arm
-from minialex.claims.measures import BY_CHANCE, MEASURES, reached
+from minialex.claims.measures import BY_CHANCE, LOST, MEASURES, reached
 from minialex.claims.nets import NETS
 from minialex.claims.pictures import Augmented, Pictures, pictures_of, scale_of
 from minialex.data.loader import ArrayBatches
@@ -45,7 +45,7 @@ def train_once(arm: Arm, seed: int, rate: float, choosing: bool = False) -> tupl
         for name in arm.measures:
             outcomes |= MEASURES[name](model, pictures, prepare, curve, seed)
     except NotFinite:
-        lost = {"test_error": BY_CHANCE, "train_error": BY_CHANCE, "train_loss": math.log(10)}
+        lost = {"test_error": BY_CHANCE, "train_error": BY_CHANCE, "train_loss": LOST}
         seconds = time.process_time() - began
         outcomes = {**lost, "gap": 0.0, "epochs_to": math.nan, "seconds": seconds}
         curve = curve[: arm.epochs - 1]

@@ -202,7 +202,7 @@ def place(devices: Devices = "auto") -> tuple[Device, Device]:
         devices = [f"cuda:{i}" for i in range(min(count, 2))] or ["cpu"]
     elif isinstance(devices, str):
         devices = devices.split(",")
-    elif isinstance(devices, Device) or not isinstance(devices, (list, tuple)):
+    elif isinstance(devices, (Device, type)):
         devices = [devices]
     if len(devices) not in (1, 2):
         raise ValueError(f"a model takes one device or two, not {len(devices)}: {devices!r}")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
 
 
+NUMBERS = (np.generic, list, tuple, int, float)
 SHORT = reprlib.Repr()  # of what is long, the ends
 SHORT.maxtuple, SHORT.maxstring, SHORT.maxlong = 8, 60, 60
 
@@ -66,6 +67,7 @@ class Layer:
     _input_shape = None  # of the array that forward got
     _twin_backward = None  # what goes with the forward that was taken; None: the layer's own backward
     _running = False
+    _is_known = False  # is it a part of a network whose files say what it is made of?
     _owned = False  # has a container named it?
     _parents: tuple[str, ...] = ()  # attributes that are layers around this one
     _named: tuple[str, ...] = ()  # keys of the children that were named for standing in this one
@@ -87,16 +89,18 @@ class Layer:
             value.name = name
         if isinstance(value, type) and issubclass(value, Layer):
             raise TypeError(f"{self}: {name} is the class {value.__name__}: write {value.__name__}(...)")
-        if isinstance(vars(self).get(name), Parameter | Buffer) and is_array(value):
+        before = vars(self).get(name)
+        if isinstance(before, Parameter | Buffer) and (is_array(value) or isinstance(value, NUMBERS)):
+            kind, done = type(before).__name__, "trained" if isinstance(before, Parameter) else "kept"
             raise TypeError(
-                f"{self}: {name} is a {type(vars(self)[name]).__name__}, and an array in its place would not be "
-                f"{'trained' if isinstance(vars(self)[name], Parameter) else 'kept'}: write .{name}.value[...] = array"
+                f"{self}: {name} is a {kind}, and {a_or_an(type(value).__name__)} in its place would not be {done}: "
+                f"write .{name}.value[...] = array"
             )
-        if isinstance(value, Layer) and name not in vars(self) and _is_kept_elsewhere(self, name):
+        if isinstance(value, Layer) and name not in vars(self) and _keeps_another(self, name, value):
             raise AttributeError(
                 f"{self}: {name} is a layer inside it, which an attribute would not replace: make it anew with another"
             )
-        if name in NOT_LEFT_ALONE and value is False:
+        if name in NOT_LEFT_ALONE and value is False and name not in inspect.signature(type(self)).parameters:
             raise AttributeError(f"{self} has no {name}: {LEFT_ALONE}")
         if callable(getattr(Layer, name, None)) and not callable(value):
             raise TypeError(
@@ -272,7 +276,8 @@ class Layer:
 
     def __format__(self, spec: str) -> str:
         """In a message, f"{layer}", it is a word; printed, all that is inside."""
-        return format(self.in_a_word(), spec)
+        own = type(self).__str__ is not object.__str__
+        return format(str(self) if own else self.in_a_word(), spec)
 
     def __repr__(self) -> str:
         """How it was made, as far as it has kept that, and what is inside."""
@@ -369,17 +374,17 @@ for _name, _hint in {
     "requires_grad_": LEFT_ALONE,
     "compile": "use mx.train.fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.02, epochs=3)",
     "zero_grad": NOTHING_TO_ZERO,
-    "forward": "write `def forward(self, x):` in your class",
-    "backward": "write `def backward(self, grad_y):` in your class",
 }.items():
     setattr(Layer, _name, Elsewhere(_name, _hint))
 
 
-def _is_kept_elsewhere(layer, name):
-    """Has it a child of that name which is no attribute of it?"""
+def _keeps_another(layer, name, value):
+    """Has it another child of that name, which is no attribute of it?"""
+    if type(layer).children is Layer.children:
+        return False
     try:
-        return type(layer).children is not Layer.children and name in layer.children()
-    except AttributeError:  # it is being made
+        return layer.children().get(name, value) is not value
+    except (AttributeError, LookupError):  # it is being made
         return False
 
 

@@ -8,11 +8,17 @@ from minialex.devices.device import Device, is_array, place
 from minialex.errors import BackwardBeforeForward
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_different, check_keys, check_layers, give_name, names_inside
-from minialex.shapes import positive
+from minialex.shapes import is_whole, positive
 from minialex.words import counted, did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+# What is asked of networks as attributes: a layer inside that is called so is model["loss"], and not model.loss.
+ASKED_FOR = frozenset(
+    "architecture classes heads input layers loss picture_shape prepare preset_name".split()
+)
 
 
 class Sequential(Layer):
@@ -144,7 +150,8 @@ class Sequential(Layer):
     def __getitem__(self, key: str | int) -> Any:  # a Layer; which kind, the caller knows
         """By its name, "conv1", or "layer1.0.conv1" for what is further inside; by its place; or several of them."""
         if not isinstance(key, str):
-            return self._at(key)
+            layers = list(self.layers.values())
+            return layers[key if isinstance(key, slice) else self._index(key)]
         # A head is no layer of the trunk.
         there = {**self.children(), **self.layers}
         if key in there:
@@ -154,51 +161,63 @@ class Sequential(Layer):
             return _inside(there[first], rest)
         raise KeyError(f"{self} has no layer {key!r}{did_you_mean(key, there)}; it has {', '.join(there)}")
 
-    def _at(self, place):
-        layers = list(self.layers.values())
-        try:
-            return layers[place]
-        except IndexError:
-            raise IndexError(f"{self} has {counted(len(layers), 'layer')}, and none at {place}") from None
-
     def __setitem__(self, key: str | int, layer: Layer) -> None:
         """Another layer in the place of one, whose name it gets.
 
         Raises ValueError for a network that says in its files what it is made of.
         """
         if not isinstance(key, str):
-            key = next(name for name, there in self.layers.items() if there is self._at(key))
+            key = list(self.layers)[self._index(key)]
         if key not in self.layers:
             raise KeyError(f"{self} has no layer {key!r} to replace; it has {', '.join(self.layers)}")
-        if getattr(self, "architecture", None) is not None:
+        if self._is_known:
             raise ValueError(
-                f"{self} is known by how it was made, and so are its files: its layers stay. Another number of classes "
-                "is num_classes= where it is made; else put its layers into a Sequential, dict(model.layers)"
+                f"{self} is, or belongs to, a network that is known by how it was made, and so are its files: its "
+                "layers stay. Another number of classes is num_classes= where it is made; else put its layers into a "
+                "Sequential, dict(model.layers)"
             )
         check_layers(type(self).__name__, {key: layer})
+        if any(one is self for one in all_layers(layer)):
+            raise ValueError(f"{self}: it cannot stand in itself")
         before = self.layers[key]
         self.layers[key] = layer
         try:
             self._check_names()
-        except (TypeError, ValueError):
+        except BaseException:
             self.layers[key] = before
             raise
+        if vars(self).get(key) is before:  # a class of one's own may keep it as an attribute as well
+            vars(self)[key] = layer
         self.saved = self._output = None
         give_name(layer, key, owner=self)
+        there = set(map(id, self.parameters()))
         for p in before.parameters():
-            p.grad = None  # at which an optimizer that still has it speaks up
+            if id(p) not in there:
+                p.grad = None  # at which an optimizer that still has it speaks up
+
+    def _index(self, place):
+        if not is_whole(place):
+            raise TypeError(f"{self}: a layer's place is a whole number, not {place!r}")
+        if not -len(self.layers) <= place < len(self.layers):
+            raise IndexError(f"{self} has {counted(len(self.layers), 'layer')}, and none at {place}")
+        return place
 
     def __getattr__(self, name: str) -> Any:  # only for what is not there
-        """`model.conv1` is model["conv1"]."""
-        if not hasattr(type(self), name) and name in vars(self).get("layers", ()):
-            return self.layers[name]
+        """`model.conv1` is model["conv1"]; not so for what a network may be asked for, its loss, say."""
+        if name not in ASKED_FOR and not hasattr(type(self), name):
+            for kept in ("layers", "heads"):
+                if name in vars(self).get(kept, ()):
+                    return vars(self)[kept][name]
         return object.__getattribute__(self, name)  # whose error it is
 
     def __setattr__(self, name, value):
-        if name in vars(self).get("layers", ()):
+        if name in vars(self).get("layers", ()) and name not in ASKED_FOR and not hasattr(Model, name):
             self[name] = value
         else:
             super().__setattr__(name, value)
+        if name == "architecture" and value is not None:
+            for layer in all_layers(self):
+                vars(layer)["_is_known"] = True
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers.values())

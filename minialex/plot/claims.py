@@ -98,7 +98,7 @@ def _compared(axes, record):
     axes.set(xticks=[0, 0.6], xlim=(-0.5, 0.9), ylim=(bottom, top))
     axes.set_xticklabels([f"{len(values)} seeds", "mean, 95 %"])
     axes.set_title(textwrap.fill(record["compared"].replace("_", " "), 36), color=FAINT)
-    axes.set_ylabel(record.get("unit", ""))
+    axes.set_ylabel(record.get("unit") or "")
     if is_ratio:
         _as_times(axes, bottom, top)
 
@@ -133,7 +133,7 @@ SHOWN = {
     "holds": (GREEN, "o"),
     "does not hold": (ORANGE, "D"),
 }  # by colour, and by form; what is not told is grey
-MOST = (-3.0, 6.0)  # times what was asked for; what goes further ends in an arrow
+MOST = (-3.0, 10.0)  # times what was asked for; what goes further ends in an arrow
 
 
 @styled
@@ -177,7 +177,7 @@ def _rows(axes, found):
             axes.plot([top], [y], ">", color=colour, clip_on=False)
         if bottom <= middle <= top:
             axes.plot([middle], [y], form, color=colour, markersize=8)
-        said = f"{record['mean']:.3g} {record.get('unit', '')}".rstrip()
+        said = f"{record['mean']:.3g} {record.get('unit') or ''}".rstrip()
         said += f" ({record['low']:.3g} to {record['high']:.3g}): {record['verdict']}"
         axes.text(
             1.02,

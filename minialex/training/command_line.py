@@ -255,7 +255,8 @@ def until_its_reader_goes() -> Iterator[None]:
     """`... | head` has seen enough: then the program ends, without a word, with what shells expect."""
     try:
         yield
-        sys.stdout.flush()
+        if sys.stdout:  # it may be closed
+            sys.stdout.flush()
     except BrokenPipeError:
         try:
             print(flush=True)  # does it fail again?

@@ -89,6 +89,7 @@ class DataParallel(Model):
         self.model = model
         self.processes = positive(Device("cpu").threads if processes is None else processes, "processes")
         self._others: list[_Other] = []
+        self._layers: list[Layer] = []  # those that the others have
         self._shares: list[slice] = []  # the pictures of each process, in the last forward
 
     def __getattr__(self, name: str) -> Any:  # layers, loss, picture_shape, prepare, ...: the model's
@@ -146,7 +147,8 @@ class DataParallel(Model):
         self.close()
 
     def __getstate__(self):
-        return {**vars(self), "_others": [], "_memory": None, "_weights": []}  # a process is not copied
+        # A process is not copied.
+        return {**vars(self), "_others": [], "_layers": [], "_memory": None, "_weights": []}
 
     def __repr__(self) -> str:
         return (
@@ -186,8 +188,11 @@ class DataParallel(Model):
             return []
         parameters = self.parameters()
         layout = [(p.value.shape, p.value.dtype) for p in parameters]
-        if not self._others or self._layout != layout or self._room < room:
+        layers = all_layers(self.model)
+        others = [id(layer) for layer in layers] != [id(layer) for layer in self._layers]  # one was replaced
+        if not self._others or self._layout != layout or self._room < room or others:
             self.close()
+            self._layers = layers
             self._layout, self._room, self._memory = layout, room, _shared(_bytes_of(layout))
             self._weights = _views(self._memory, layout)
         while len(self._others) < count:

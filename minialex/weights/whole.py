@@ -92,6 +92,8 @@ def load(model: Layer, path: str | os.PathLike | None = None) -> None:
 
 
 def _check_order(function, model, path):
+    if path is None and isinstance(model, Layer):
+        raise TypeError(f"{function}: which file? mx.{function}(model, path)")
     if path is None and isinstance(model, str | os.PathLike):
         raise TypeError(
             f"load: weights are put into a network, which comes first: mx.load(model, {str(model)!r})"

@@ -132,6 +132,10 @@ def test_where_nothing_is_learned_at_any_rate_it_is_the_one_of_the_smallest_loss
             row = row_of(experiment.arms["a"], seed, rate, train_error=90.0, train_loss=loss)
             store.add("rates", row)
     assert rate_of(p, experiment, store, "a") == 0.03
+    for seed in p.rate_seeds:  # as a run that ran away has it: a little less than those that learn nothing
+        store.add("rates", row_of(experiment.arms["a"], seed, 0.003, train_error=90.0, train_loss=2.302585))
+    p_alone = made_claims.protocol(rate_seeds=[100, 101], rates=[0.003, 0.1])
+    assert rate_of(p_alone, experiment, store, "a") == 0.1
     store.add("rates", row_of(experiment.arms["a"], 100, 0.001, epochs_to=1.5, train_loss=9.0))
     store.add("rates", row_of(experiment.arms["a"], 101, 0.001, train_loss=9.0))
     assert rate_of(p, experiment, store, "a") == 0.001  # one has arrived

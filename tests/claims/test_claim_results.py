@@ -352,6 +352,11 @@ def test_where_a_p_alone_forbids_it_more_seeds_are_said_to_be_needed():
     assert [one["would_take"] for one in told[1:]] == [11, 12]
 
 
+def test_where_runs_never_arrived_no_number_of_seeds_is_said():
+    rows = ratio([1.9 * s**0.1 for s in SPREAD], [math.nan] * 5 + [2.0] * 5)
+    assert (rows["verdict"], rows["would_take"]) == (UNTOLD, None)
+
+
 def test_a_result_says_all_that_was_promised(tmp_path):
     found = result(filled(tmp_path, TEN, TEN))
     assert set(

@@ -619,6 +619,41 @@ def test_a_layer_shows_how_it_was_made_and_what_is_inside():
     assert repr(mx.Conv2D(1, 2, 3, bias=False)).endswith("groups=1, bias=False)")
 
 
+def test_a_layer_of_ones_own_may_keep_a_layer_under_two_names_and_have_a_setting_called_trainable():
+    class Own(mx.Layer):
+        def __init__(self, trainable=False):
+            self.trainable = trainable
+            self.table = {"l0": mx.Linear(2, 2)}
+            self.l0 = self.table["l0"]
+            self.parts = []
+            self.first = mx.ReLU()
+            self.parts.append(self.first)
+
+        def children(self):
+            return {**self.table, "first": self.parts[0]}
+
+        def __str__(self):
+            return "own"
+
+    assert len(Own().parameters()) == 2
+    assert f"{Own()}" == "own"
+    made = Own()
+    del made.l0
+    with pytest.raises(AttributeError, match="l0 is a layer inside it"):
+        made.l0 = mx.Linear(2, 2)
+
+
+def test_a_mixin_behind_layer_brings_its_forward():
+    class Mixin:
+        def forward(self, x):
+            return x
+
+    class Mixed(mx.Layer, Mixin):
+        pass
+
+    assert Mixed().forward(3) == 3
+
+
 def test_a_layer_of_ones_own_shows_what_it_was_made_with_and_no_more_than_a_line_of_it():
     class Own(mx.Layer):
         def __init__(self, many, text, inner):

@@ -321,6 +321,72 @@ def test_an_optimizer_of_before_does_not_train_on_without_the_new_layer():
         optimizer.step()
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["saved", "name", "training", "device", "_output", "_named", "_owned", "forward", "children", "layers"],
+)
+def test_a_layer_may_be_called_as_the_framework_calls_its_own(name):
+    inner = mx.Sequential(**{name: mx.Linear(2, 2)})
+    model = mx.Sequential(block=inner, act=mx.ReLU())
+    x = np.ones((1, 2), np.float32)
+    assert model.backward(model.forward(x)).shape == (1, 2)
+    assert [p for p, _ in model.named_parameters()] == [f"block.{name}.weight", f"block.{name}.bias"]
+    inner[name] = mx.Linear(2, 2)
+    assert model.train().to("cpu").astype("float64").forward(x.astype("float64")).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "name", ["loss", "prepare", "architecture", "picture_shape", "classes", "heads", "input"]
+)
+def test_what_a_network_is_asked_for_is_never_a_layer_inside_of_that_name(name, tmp_path):
+    model = mx.Sequential(**{name: mx.Linear(2, 2)})
+    assert not hasattr(model, name)
+    assert mx.summary(model, (2,)).rows
+    mx.save(model, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="has no loss of its own"):
+        mx.train.fit(model, np.ones((2, 2), np.float32), [0, 1], lr=0.1, epochs=1)
+    model[name] = mx.Linear(2, 3)
+    assert model.forward(np.ones((1, 2), np.float32)).shape == (1, 3)
+
+
+def test_a_network_cannot_stand_in_itself_and_is_as_before():
+    model = three()
+    for made in (model, mx.Sequential(model)):
+        with pytest.raises(ValueError, match="it cannot stand in itself"):
+            model.fc1 = made
+    assert len(model.parameters()) == 4
+
+
+def test_a_class_that_keeps_its_layers_as_attributes_too_has_the_new_one_in_both():
+    class Own(mx.Sequential):
+        def __init__(self):
+            self.fc, self.act = mx.Linear(2, 3), mx.ReLU()
+            super().__init__(fc=self.fc, act=self.act)
+
+    model, new = Own(), mx.Linear(2, 4)
+    model.fc = new
+    assert model.fc is model["fc"] is new
+
+
+def test_gradients_of_what_stays_in_the_network_stay():
+    model, x = three(), np.ones((1, 2), np.float32)
+    model.forward(x)
+    model.backward(x)
+    model.fc1 = model.fc1
+    model.fc2 = mx.Sequential(drop=mx.Dropout(0.5), fc=model.fc2)
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_slice_is_no_place():
+    with pytest.raises(TypeError, match="a layer's place is a whole number, not slice"):
+        three()[0:2] = mx.ReLU()
+
+
+def test_a_head_is_an_attribute_as_well():
+    model = mx.Exits({"a": mx.Linear(4, 5), "b": mx.Linear(5, 3)}, heads={"h": ("a", mx.Linear(5, 3))})
+    assert model.h is model["h"]
+
+
 def test_a_layer_is_found_by_the_name_that_messages_say():
     model = mx.Sequential(a=mx.Sequential(b=mx.Sequential(c=mx.ReLU())), d=mx.Tanh())
     assert model["a.b.c"] is model.a.b.c is model["a"]["b"]["c"]

@@ -287,9 +287,9 @@ def test_each_result_lies_in_units_of_what_was_asked_for():
 
 def test_what_goes_too_far_ends_in_an_arrow_on_that_side():
     found = rows(plot.verdicts(ALL))
-    assert found["far"][1:] == ([6, 6], {">": 6})
+    assert found["far"][1:] == ([10, 10], {">": 10})
     assert found["far below"][1:] == ([-3, -3], {"<": -3})
-    assert found["wide"][1:] == ([-3, 6], {"<": -3, ">": 6, "s": 1})
+    assert found["wide"][1:] == ([-3, 10], {"<": -3, ">": 10, "s": 1})
 
 
 def test_the_numbers_stand_beside_it_and_nothing_is_clipped():
@@ -305,7 +305,7 @@ def test_what_was_asked_for_is_shaded_to_its_end():
     figure = plot.verdicts(ALL)
     ends = [sorted({x for x, _ in patch.get_path().transformed(patch.get_patch_transform()).vertices})
             for axes in figure.axes for patch in axes.patches if same_color(patch.get_facecolor(), LINE)]  # fmt: skip
-    assert [(one[0], one[-1]) for one in ends] == [(1, 6), (-1, 1)]
+    assert [(one[0], one[-1]) for one in ends] == [(1, 10), (-1, 1)]
 
 
 def test_without_a_result_it_says_what_makes_one():

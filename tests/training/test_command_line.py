@@ -214,6 +214,16 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(command, unbuffered):
     assert as_a_program(*unbuffered, *command) == (141, "")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+@pytest.mark.parametrize("command", ["-m minialex summary lenet5", "examples/reproduce.py"])
+def test_a_standard_output_that_is_closed_is_no_mistake(command):
+    here = Path(__file__).parents[2]
+    done = subprocess.run(
+        f"{sys.executable} {command} >&-", shell=True, cwd=here, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_another_pipe_that_breaks_is_told(monkeypatch):
     assert told(monkeypatch, BrokenPipeError("a process of ours ended")).endswith("a process of ours ended")
 

@@ -518,3 +518,18 @@ def test_bad_batches_and_gradients_are_refused_before_anything_starts(monkeypatc
         parallel.backward(np.ones((31, 10)))
     assert pids(parallel) == first
     parallel.close()
+
+
+@pytest.mark.parametrize("replace", ["in the model", "in both"])
+def test_other_processes_have_a_layer_that_was_replaced(replace):
+    model = mx.Model(fc1=mx.Linear(4, 3), act=mx.ReLU(), fc2=mx.Linear(3, 2))
+    x = np.random.default_rng(0).standard_normal((40, 4), dtype=np.float32)
+    with DataParallel(model, processes=2) as parallel:
+        parallel.forward(x)
+        if replace == "in both":
+            parallel["act"] = mx.Tanh()
+        else:
+            model.act = mx.Tanh()
+        np.testing.assert_allclose(parallel.forward(x), model.forward(x), rtol=1e-6, atol=1e-6)
+        model.fc1 = mx.Sequential(mx.Linear(4, 3), mx.Sigmoid())
+        np.testing.assert_allclose(parallel.forward(x), model.forward(x), rtol=1e-6, atol=1e-6)
