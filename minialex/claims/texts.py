@@ -48,6 +48,7 @@ class Found:
                 reach = f"{second['low']:.3g} to {second['high']:.3g}"
                 cut = "where the slower one is cut off before its rate has come down"
                 lines.append(f"After equal seconds: {second['mean']:.3g} ({reach}), {cut}")
+            lines += measured_besides(record)
             rates = ", ".join(f"{name} {rate:g}" for name, rate in record.get("rates", {}).items())
             lines.append(f"Learning rates, chosen for each: {rates}")
             if p.little:
@@ -80,6 +81,22 @@ def numbers(record: dict) -> str:
         return f"{record['compared']}: a run ran away, and has no number"
     interval = f"{record['low']:.3g} to {record['high']:.3g}; {record['n']} seeds"
     return f"{record['compared']}, {with_unit(record)} ({interval})"
+
+
+OF_EACH_RUN = {"rate", "test_error", "train_error", "train_loss", "gap", "epochs_to", "seconds"}
+
+
+def measured_besides(record: dict) -> list[str]:
+    """A line for each arm that was asked for more than what each run has: the means.
+
+    >>> measured_besides({"means": {"LRN": {"rate": 0.01, "divides_low": 1.682}, "none": {"rate": 0.01}}})
+    ['Measured of "LRN", means: divides_low 1.68']
+    """
+    found = []
+    for arm, means in record.get("means", {}).items():
+        more = ", ".join(f"{name} {value:.3g}" for name, value in means.items() if name not in OF_EACH_RUN)
+        found += [f'Measured of "{arm}", means: {more}'] * bool(more)
+    return found
 
 
 def asked(record: dict) -> str:

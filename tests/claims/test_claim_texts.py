@@ -41,3 +41,9 @@ def test_what_a_lesson_shows_of_a_claim_is_what_was_found(source, outputs, lesso
     exec(source, {"mx": mx})
     stored = "".join("".join(output["text"]) for output in outputs)
     assert stored == capsys.readouterr().out, f"run it anew: python lessons/run.py {lesson}"
+
+
+def test_what_else_was_measured_is_said_of_the_arms_that_have_it():
+    text = repr(texts.found("lrn"))
+    assert 'Measured of "LRN", means: divides_low 1.68, divides_median 2.11, divides_high 7.33' in text
+    assert 'Measured of "none"' not in text
