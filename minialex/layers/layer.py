@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
 
 
+KEPT = (Parameter, Buffer)
 NUMBERS = (np.generic, list, tuple, int, float)
 SHORT = reprlib.Repr()  # of what is long, the ends
 SHORT.maxtuple, SHORT.maxstring, SHORT.maxlong = 8, 60, 60
@@ -85,12 +86,12 @@ class Layer:
             cls.backward = checked_backward(cls.backward)
 
     def __setattr__(self, name, value):
-        if isinstance(value, Parameter | Buffer) and not value.name:
+        if isinstance(value, KEPT) and not value.name:
             value.name = name
         if isinstance(value, type) and issubclass(value, Layer):
             raise TypeError(f"{self}: {name} is the class {value.__name__}: write {value.__name__}(...)")
         before = vars(self).get(name)
-        if isinstance(before, Parameter | Buffer) and (is_array(value) or isinstance(value, NUMBERS)):
+        if isinstance(before, KEPT) and (is_array(value) or isinstance(value, NUMBERS)):
             kind, done = type(before).__name__, "trained" if isinstance(before, Parameter) else "kept"
             raise TypeError(
                 f"{self}: {name} is a {kind}, and {a_or_an(type(value).__name__)} in its place would not be {done}: "
@@ -100,7 +101,7 @@ class Layer:
             raise AttributeError(
                 f"{self}: {name} is a layer inside it, which an attribute would not replace: make it anew with another"
             )
-        if name in NOT_LEFT_ALONE and value is False and name not in inspect.signature(type(self)).parameters:
+        if value is False and name in NOT_LEFT_ALONE and name not in inspect.signature(type(self)).parameters:
             raise AttributeError(f"{self} has no {name}: {LEFT_ALONE}")
         if callable(getattr(Layer, name, None)) and not callable(value):
             raise TypeError(
@@ -136,7 +137,7 @@ class Layer:
             raise TypeError(
                 f"{self}: self.save takes arrays with names, for backward to find: self.save(x=x)"
             )
-        self.saved = Saved(**arrays)
+        vars(self)["saved"] = Saved(**arrays)  # in each step: what __setattr__ looks for is not there
 
     def children(self) -> dict[str, "Layer"]:
         """The layers inside this one, by name: those that it has as attributes, or in lists, tuples and dicts.

@@ -39,6 +39,10 @@ class Parameter:
         self.part: tuple[int, int, int] | None = None
 
     def __setattr__(self, name, value):
+        # As arrays: NumPy makes a number of a 0-d array, which an update in place would not reach.
+        if name == "grad":  # in each step
+            super().__setattr__(name, as_array(value))
+            return
         if name in ("requires_grad", "trainable"):
             raise AttributeError(
                 f"a Parameter has no {name}: where its lr_scale is 0, SGD leaves it as it is"
@@ -47,8 +51,7 @@ class Parameter:
             raise ValueError(
                 f"{self.name or 'this Parameter'} has shape {self.value.shape}; the array has shape {value.shape}"
             )
-        # NumPy makes a number of a 0-d array, which an update in place would not reach.
-        super().__setattr__(name, as_array(value) if name in ("value", "grad") else value)
+        super().__setattr__(name, as_array(value) if name == "value" else value)
 
     def split(self, parts: int) -> list["Parameter"]:
         """The rows of axis 0, dealt out to so many parameters of the same name."""
