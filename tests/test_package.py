@@ -24,7 +24,7 @@ ROWS = [
     "naive",
     "devices.*",
     "devices",
-    "layers.settings layers.init layers.windows",
+    "layers.elsewhere layers.settings layers.init layers.windows",
     "layers.parameter",
     "layers.calls",
     "layers.layer",

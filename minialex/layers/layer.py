@@ -18,6 +18,7 @@ import numpy as np
 from minialex.devices.device import Device, device_of, is_array, transfer
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.calls import Saved, checked_backward, checked_forward
+from minialex.layers.elsewhere import LEFT_ALONE, NOT_LEFT_ALONE, OF_LAYERS, Elsewhere
 from minialex.layers.parameter import Buffer, Constant, Parameter
 from minialex.layers.settings import is_setting, number, plain
 from minialex.words import a_or_an, did_you_mean
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
-
-
 KEPT = (Parameter, Buffer)
 NUMBERS = (np.generic, list, tuple, int, float)
 SHORT = reprlib.Repr()  # of what is long, the ends
@@ -339,43 +338,8 @@ class Layer:
             )
 
 
-class Elsewhere:
-    """What other libraries' models can do, and layers can't, raises AttributeError as ever; it says where that is."""
-
-    def __init__(self, name, hint):
-        self.name, self.hint = name, hint
-
-    def __get__(self, layer, kind=None):
-        raise AttributeError(f"{kind.__name__!r} object has no attribute {self.name!r}: {self.hint}")
-
-
-class Never(Elsewhere):
-    """Nor can it be set: nobody would read it."""
-
-    def __set__(self, owner, value):
-        self.__get__(owner, type(owner))
-
-
-LEFT_ALONE = (
-    "where a parameter's lr_scale is 0, SGD leaves it as it is: for p in layer.parameters(): p.lr_scale = 0"
-)
-NOT_LEFT_ALONE = ("trainable", "requires_grad")  # as others say it
-NOTHING_TO_ZERO = "nothing adds up here, each backward makes every gradient anew"
 # Single names, and no __getattr__ for all of them: that would hide errors inside properties.
-for _name, _hint in {
-    **{name: f"use mx.train.{name}(model, x, ...)" for name in ("fit", "evaluate", "predict")},
-    "summary": "use mx.summary(model)",
-    "state_dict": "use mx.save(model, path), or named_parameters()",
-    "load_state_dict": "use mx.load(model, path)",
-    "cuda": 'use to("cuda:0")',
-    "cpu": 'use to("cpu")',
-    "load": "use mx.load(model, path)",
-    "modules": "use children(), or for layer in model",
-    "freeze": LEFT_ALONE,
-    "requires_grad_": LEFT_ALONE,
-    "compile": "use mx.train.fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.02, epochs=3)",
-    "zero_grad": NOTHING_TO_ZERO,
-}.items():
+for _name, _hint in OF_LAYERS.items():
     setattr(Layer, _name, Elsewhere(_name, _hint))
 
 

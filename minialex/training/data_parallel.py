@@ -189,8 +189,8 @@ class DataParallel(Model):
         parameters = self.parameters()
         layout = [(p.value.shape, p.value.dtype) for p in parameters]
         layers = all_layers(self.model)
-        others = [id(layer) for layer in layers] != [id(layer) for layer in self._layers]  # one was replaced
-        if not self._others or self._layout != layout or self._room < room or others:
+        replaced = [id(layer) for layer in layers] != [id(layer) for layer in self._layers]
+        if not self._others or self._layout != layout or self._room < room or replaced:
             self.close()
             self._layers = layers
             self._layout, self._room, self._memory = layout, room, _shared(_bytes_of(layout))

@@ -7,7 +7,8 @@ import numpy as np
 from minialex.devices import twins
 from minialex.devices.device import array_module, device_of, transfer
 from minialex.errors import DtypeMismatch
-from minialex.layers.layer import NOTHING_TO_ZERO, Array, Elsewhere, Layer, Never, Parameter
+from minialex.layers.elsewhere import NOTHING_TO_ZERO, Elsewhere, Never
+from minialex.layers.layer import Array, Layer, Parameter
 from minialex.training.schedules import (
     Constant,
     Cosine,
