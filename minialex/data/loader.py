@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,13 +22,41 @@ from minialex.errors import DataError
 from minialex.shapes import parts_of
 from minialex.words import counted
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 SHARD = 512  # pictures in a file of the cache: 100 MB at 256x256
 AHEAD = 2  # how many batches, or shards of the cache, the threads may work ahead of what was taken
 
 Batch = tuple[np.ndarray, np.ndarray]  # pictures (N, ...) and labels (N,)
 
 
-class ArrayBatches:
+class Batches:
+    """What all batches are: so many of an epoch, `shuffled` or `in_order`, and `share`d by processes."""
+
+    labels: np.ndarray
+    batch_size: int
+    _share = (0, 1)
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __iter__(self):
+        raise TypeError(
+            "batches come in one of two orders: for x, y in batches.shuffled(epoch), or .in_order()"
+        )
+
+    def share(self, number: int, of: int) -> "Self":
+        """Batches of the same pictures in the same order, of which each has the number-th of so many parts.
+
+        Where a part is empty, `shuffled` gives one blank picture without a label: who shares the batch takes part.
+        """
+        mine = copy.copy(self)
+        mine._share = (number, of)
+        return mine
+
+
+class ArrayBatches(Batches):
     """Batches from arrays that fit into memory.
 
     pictures (N, ...) and labels (N,); `prepare` turns a batch of pictures into the network's input.
@@ -55,15 +84,6 @@ class ArrayBatches:
             raise ValueError(f"a batch has at least 1 picture, not {batch_size}")
         self.pictures, self.labels = pictures, labels
         self.batch_size, self.seed, self.prepare = batch_size, seed, prepare
-        self._share = (0, 1)
-
-    def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
-
-    def __iter__(self):
-        raise TypeError(
-            "batches come in one of two orders: for x, y in batches.shuffled(epoch), or .in_order()"
-        )
 
     def __repr__(self) -> str:
         pictures = counted(len(self.labels), "picture")
@@ -78,15 +98,6 @@ class ArrayBatches:
         """The batches as the pictures come, for evaluation."""
         return self._batches(np.arange(len(self.labels)), 0, in_order=True)
 
-    def share(self, number: int, of: int) -> "ArrayBatches":
-        """Batches of the same pictures in the same order, of which each has the number-th of so many parts.
-
-        Where a part is empty, `shuffled` gives one blank picture without a label: who shares the batch takes part.
-        """
-        mine = copy.copy(self)
-        mine._share = (number, of)
-        return mine
-
     def _batches(self, order, start, in_order=False):
         for first in range(start * self.batch_size, len(order), self.batch_size):
             chosen = _own(order[first : first + self.batch_size], self._share)
@@ -96,7 +107,7 @@ class ArrayBatches:
                 yield self.prepare(np.zeros_like(self.pictures[:1])), self.labels[:0]
 
 
-class DummyBatches:
+class DummyBatches(Batches):
     """Random numbers in the shape of batches, the same ones again and again: to time a network without pictures."""
 
     def __init__(self, count: int, batch_size: int, crop: int, classes: int, seed: int = 0):
@@ -104,22 +115,12 @@ class DummyBatches:
         self.labels = rng.integers(0, classes, count)
         self.batch_size, self.bad_files = batch_size, {}
         self.pictures = rng.standard_normal((min(count, batch_size), 3, crop, crop), dtype=np.float32)
-        self._share = (0, 1)
-
-    def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
 
     def shuffled(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         for first in range(start * self.batch_size, len(self.labels), self.batch_size):
             labels = self.labels[first : first + self.batch_size]
             mine = _own(np.arange(len(labels)), self._share)
             yield self.pictures[mine] if len(mine) else self.pictures[:1], labels[mine]
-
-    def share(self, number: int, of: int) -> "DummyBatches":
-        """As ArrayBatches's."""
-        mine = copy.copy(self)
-        mine._share = (number, of)
-        return mine
 
     def in_order(self, ten_crop: bool = False) -> Iterator[Batch]:
         """With `ten_crop` x is (N, 10, 3, crop, crop), the same numbers ten times."""
@@ -129,7 +130,7 @@ class DummyBatches:
             yield np.repeat(x[:, None], 10, axis=1) if ten_crop else x, labels
 
 
-class PictureBatches:
+class PictureBatches(Batches):
     """Batches from picture files, read, cut and prepared by `workers` threads (0: by the caller itself).
 
     pictures: from folder.find_pictures. prepare: see augment.Prepare; it may be set anew between two epochs.
@@ -166,7 +167,6 @@ class PictureBatches:
         self.batch_size, self.seed, self.workers, self.max_bad = batch_size, seed, workers, max_bad
         self.side = side
         self.bad_files: dict[Path, str] = {}
-        self._share = (0, 1)
         self._blank = np.zeros((3, side, side), dtype=np.uint8)
         prepare.evaluation(self._blank)  # what doesn't fit together is said now, not by a thread later
         self._shards = None
@@ -174,9 +174,6 @@ class PictureBatches:
             shards = Shards(cache, pictures.files, side, SHARD)
             self._complete(shards)
             self._shards = shards
-
-    def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
 
     def shuffled(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The training batches of an epoch from batch `start` on: float32 (N, 3, crop, crop), int64 (N,)."""
@@ -199,11 +196,11 @@ class PictureBatches:
             np.arange(len(self.labels)), 0, size, lambda picture, index: prepare(picture), True
         )
 
-    def share(self, number: int, of: int) -> "PictureBatches":
-        """As ArrayBatches's. No other pictures are read. Who shares them says when too many are unreadable, and tells
-        the batches that are `shared` which ones."""
-        mine = copy.copy(self)
-        mine._share, mine.bad_files, mine.shared = (number, of), {}, self
+    def share(self, number: int, of: int) -> "Self":
+        """No other pictures are read. Who shares them says when too many are unreadable, and tells the batches that are
+        `shared` which ones."""
+        mine = super().share(number, of)
+        mine.bad_files, mine.shared = {}, self
         return mine
 
     def squares(self, count: int | None = None) -> Iterator[np.ndarray]:

@@ -5,9 +5,10 @@ from typing import Any
 
 from minialex.devices.device import is_array
 from minialex.layers.settings import as_array
-from minialex.words import a_or_an
+from minialex.words import a_or_an, did_you_mean
 
 Array = Any
+OF_PARAMETERS = ("value", "grad", "name", "decay", "lr_scale", "proximal", "costs", "part")
 
 
 class Parameter:
@@ -43,10 +44,8 @@ class Parameter:
         if name == "grad":  # in each step
             super().__setattr__(name, as_array(value))
             return
-        if name in ("requires_grad", "trainable"):
-            raise AttributeError(
-                f"a Parameter has no {name}: where its lr_scale is 0, SGD leaves it as it is"
-            )
+        if name not in OF_PARAMETERS and type(self) is Parameter:
+            raise AttributeError(f"a Parameter has no {name}{_instead(name)}")
         if name == "value" and name in vars(self) and is_array(value) and value.shape != self.value.shape:
             raise ValueError(
                 f"{self.name or 'this Parameter'} has shape {self.value.shape}; the array has shape {value.shape}"
@@ -59,6 +58,14 @@ class Parameter:
 
     def __repr__(self) -> str:
         return f"Parameter({self.name!r}, shape {self.value.shape}, {self.value.dtype})"
+
+
+def _instead(name):
+    if name in ("requires_grad", "trainable"):
+        return ": where its lr_scale is 0, SGD leaves it as it is"
+    if name in ("data", "array"):
+        return ": its array is its value, p.value[...] = array"
+    return did_you_mean(name, OF_PARAMETERS) + f": it has {', '.join(OF_PARAMETERS)}"
 
 
 class Constant:

@@ -1,7 +1,6 @@
 """The training loop: forward, loss, backward, step; and what makes it safe to stop anywhere and go on."""
 
 import inspect
-import math
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -12,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from minialex.data.classes import check_classes
-from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
 from minialex.errors import NotFinite
 from minialex.layers.layer import Array, Layer
 from minialex.shapes import positive
-from minialex.training.alone import Alone, weights_of, what_it_learns
+from minialex.training.alone import Alone, what_it_learns
 from minialex.training.arrays import (
     BATCH_SIZE,
     WAYS,
@@ -33,8 +31,9 @@ from minialex.training.arrays import (
     pair_of,
     schedule_of,
 )
-from minialex.training.checkpoint import Checkpoint, check_finite
+from minialex.training.checkpoint import Checkpoint
 from minialex.training.doubt import learn_doubt, load_doubt
+from minialex.training.epoch import end_epoch, read_scores, rest_of_epoch
 from minialex.training.evaluation import (
     QUIET,
     classes_of,
@@ -50,7 +49,16 @@ from minialex.training.pixels import pixels_said, remember_scale
 from minialex.training.progress import Progress
 from minialex.training.reader import load_reader, read_digit
 from minialex.training.reports import ErrorReport, Pace, Scores, SilentReport, report_of
-from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, SETTINGS, advice_when_spoiled
+from minialex.training.runs import (
+    BEST,
+    CHECKPOINT,
+    GOOD,
+    HISTORY,
+    MODEL,
+    SETTINGS,
+    advice_when_spoiled,
+    check_free,
+)
 from minialex.training.schedules import Constant, Plateau, schedule_is_spent
 from minialex.words import a_or_an, counted
 
@@ -225,7 +233,7 @@ def fit_batches(
     (1 + 8 / N) * ln(classes) for N pictures in it: a trained network begins near 0). As soon as an epoch can't come
     below that any more, it ends. good.safetensors, a checkpoint, stays then: of the newest epoch whose mean loss was
     below that of the first batch (half that limit). A run that ends well does without: its checkpoint is that.
-    Raises FolderInUse when another program writes to the folder.
+    Raises FolderInUse when another program writes to the folder, ValueError when it has another run's weights.
     """
     check_batches(schedule, train=train, test=test, holdout=holdout)
     if isinstance(schedule, Plateau) and holdout is None:
@@ -234,6 +242,7 @@ def fit_batches(
         check_classes(model, batches)
     cluster = cluster or Alone()
     resume = cluster.of_first(lambda: checkpoint_of(resume))
+    cluster.of_first(lambda: check_free(folder, resume))
     report = report_of(report) if cluster.first else SilentReport(report_of(report))
     cluster.check_alike(
         lambda: what_it_learns(
@@ -280,37 +289,6 @@ def fit_batches(
     return progress.history
 
 
-def _check_tested(model, optimizer, tested):
-    """Raise NotFinite if a loss of pictures that are not trained on is not a finite number, naming its cause."""
-    sets = {"test": "the test set", "holdout": "the pictures that are held out"}
-    for name, scores in tested.items():
-        if not math.isfinite(scores.loss):
-            check_finite(model, optimizer)
-            scores.check_finite(f"on {sets[name]}")
-
-
-def end_epoch(model, optimizer, schedule, sets, progress, report, cluster) -> Progress:
-    """Test on the sets that are not trained on; tell the schedule; where the run stands now."""
-    started = time.perf_counter()
-    tested = {}
-    for name, batches in sets.items():
-        if batches is not None:
-            scores = evaluate(model, batches)
-            cluster.check_bad(batches)
-            tested[name] = cluster.total(scores)
-    with progress.said_when(ended=True):
-        _check_tested(model, optimizer, tested)
-    seconds = progress.seconds + time.perf_counter() - started
-    lr = schedule(progress.epoch)
-    row = report.row(progress.epoch + 1, lr, progress.scores, tested, seconds, progress.seconds)
-    schedule.end_of_epoch(report.held_out_error(row))
-    cluster.check_alike(
-        lambda: {"weights with the checksum": weights_of(model)},
-        why=", so a layer draws random numbers or measures its pictures in a way that hangs on the process",
-    )
-    return progress.next_epoch(row, tested)
-
-
 def train_epoch(
     model, optimizer, schedule, train, progress, report, epochs, checkpoint=lambda: None, checkpoint_every=0,
     cluster=None,
@@ -329,7 +307,7 @@ def train_epoch(
         """Bring the waiting scores to the host, which waits for them here; check them; report."""
         nonlocal looked_at, data_seconds, most
         before, count, lr = Scores(**asdict(progress.scores)), len(waiting), waiting[-1][-1]
-        most = max(most, _read(waiting, progress, steps, model, cluster))
+        most = max(most, read_scores(waiting, progress, steps, model, cluster))
         now = time.perf_counter()
         progress.seconds = seconds_before + now - started
         pace = (data_seconds / count, (now - looked_at) / count)
@@ -350,7 +328,7 @@ def train_epoch(
     try:
         with (
             np.errstate(**QUIET),
-            closing(_rest_of_epoch(train, progress, cluster)) as on_host,
+            closing(rest_of_epoch(train, progress, cluster)) as on_host,
             closing(uploads(model.device, on_host)) as batches,
         ):
             while True:
@@ -388,34 +366,3 @@ def train_epoch(
     finally:
         report.end()
     progress.check()
-
-
-def _rest_of_epoch(train, progress, cluster):
-    """The batches of an epoch after those of which `progress` has made its steps."""
-    if not progress.recount:
-        return train.shuffled(progress.epoch, start=progress.step)
-    batches = train.shuffled(progress.epoch)
-    steps = progress.step
-    while steps:
-        _, labels = next(batches)
-        steps -= cluster.any_picture(labels)  # a batch of unreadable ones was no step
-    return batches
-
-
-def _read(waiting, progress, steps, model, cluster):
-    """Add the scores that wait on the device to the sums, with one transfer; the most pictures that a step had."""
-    with model.device:
-        numbers = model.device.xp.stack([scores for scores, *_ in waiting])  # (steps, 3)
-    rows, counts = cluster.of_all(to_numpy(numbers).tolist(), [count for _, count, *_ in waiting])
-    for scores, count, (_, _, step, lr) in zip(rows, counts, waiting, strict=True):
-        if not math.isfinite(scores[0]):
-            raise NotFinite(
-                f"the loss became {scores[0]} in epoch {progress.epoch + 1} at step {step} of {steps} "
-                f"(learning rate {lr:.4g}): try a smaller learning rate"
-            )
-        if progress.limit is None:
-            shape = getattr(model.loss, "_input_shape", None) or (1, 1)  # of the logits
-            progress.begin(scores[0], count, classes=shape[1])
-        progress.add(step, lr, scores, count)
-    waiting.clear()
-    return max(counts)

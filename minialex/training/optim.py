@@ -19,11 +19,13 @@ from minialex.training.schedules import (
     settings_of,
     take_up,
 )
-from minialex.words import a_or_an, counted
+from minialex.words import a_or_an, counted, did_you_mean
 
 __all__ = [
     "SGD", "Constant", "Cosine", "Cosines", "Plateau", "Step", "make_schedule", "settings_of", "take_up", "update",
 ]  # fmt: skip
+
+NUMBERS = ("lr", "momentum", "weight_decay", "penalty")  # of SGD; they may be set anew between two steps
 
 
 def update(w, v, grad, lr: float, momentum: float, decay: float) -> None:
@@ -81,17 +83,23 @@ class SGD:
                 raise ValueError(
                     f"SGD: {p.name or 'a parameter'} is given twice; it would move twice in each step"
                 )
-        numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "penalty": penalty}
-        for name, value in numbers.items():
-            if isinstance(value, str) or not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"SGD: {name} must be a number >= 0, not {value!r}")
-        if penalty and not any(p.proximal for p in self.parameters):
-            raise ValueError(f"SGD: penalty={penalty} is for gates, and none of these parameters is one")
         self.lr, self.momentum, self.weight_decay, self.penalty = lr, momentum, weight_decay, penalty
         self._velocities: list[Array] = []
         for p in self.parameters:
             with device_of(p.value):
                 self._velocities.append(array_module(p.value).zeros_like(p.value))
+
+    def __setattr__(self, name, value):
+        if name in NUMBERS:
+            if not _is_rate(value):
+                raise ValueError(f"SGD: {name} must be a number >= 0, not {value!r}")
+            if name == "penalty" and value and not any(p.proximal for p in self.parameters):
+                raise ValueError(f"SGD: penalty={value} is for gates, and none of these parameters is one")
+        elif type(self) is SGD and name not in ("parameters", "_velocities", *vars(SGD)):
+            raise AttributeError(
+                f"SGD has no {name}{did_you_mean(name, NUMBERS)}: it has {', '.join(NUMBERS)}"
+            )
+        super().__setattr__(name, value)
 
     zero_grad = Elsewhere("zero_grad", NOTHING_TO_ZERO)
     learning_rate, param_groups = (Never(name, "use lr") for name in ("learning_rate", "param_groups"))
@@ -171,6 +179,13 @@ class SGD:
         for v, saved in zip(self.velocities, velocities, strict=True):
             with device_of(v):
                 v[...] = transfer(saved, device_of(v))
+
+
+def _is_rate(value):
+    try:
+        return bool(value >= 0) and math.isfinite(value)
+    except (TypeError, ValueError):  # a text, a list, many numbers
+        return False
 
 
 def __getattr__(name):

@@ -16,6 +16,7 @@ from minialex.training.runs import (
     choose_folder,
     make_writable,
     names_a_file,
+    weights_kept,
 )
 
 
@@ -72,6 +73,8 @@ class Output:
                         continue
                     if self._is_free(folder):  # still, now that nobody else can begin there
                         self._locks.push(kept.pop_all())
+                        for name in weights_kept(folder):  # only with `again`
+                            (folder / name).unlink()
                         return folder
         raise ValueError(f"runs/{self.name} to {folder.name} are all taken: name another --output-dir")
 

@@ -233,6 +233,20 @@ def holds_a_run(folder: Path) -> bool:
     return any(os.path.isfile(folder / name) for name in (CHECKPOINT, MODEL, SETTINGS))
 
 
+def weights_kept(folder: Path) -> list[str]:
+    """The weight files of a run that are in the folder. (A good checkpoint alone is what an exploded run left.)"""
+    return [name for name in (MODEL, CHECKPOINT, BEST) if os.path.lexists(folder / name)]
+
+
+def check_free(folder: str | Path | None, resume: Checkpoint | None) -> None:
+    """Raise ValueError where a run would write over the weights of another than the one that it goes on with."""
+    if folder is None or (resume and Path(resume.path).parent.resolve() == Path(folder).resolve()):
+        return
+    if there := weights_kept(Path(folder)):
+        on = f"go on with it by resume={str(folder)!r}, or " if CHECKPOINT in there else ""
+        raise ValueError(f"{folder} holds a run already ({', '.join(there)}): {on}name another folder")
+
+
 def choose_folder(resume: str | None, output_dir: str | None, name: str) -> Path:
     """Where the results go: --output-dir; else where the resumed run is; else runs/name or the next free runs/name-N.
 
@@ -244,7 +258,7 @@ def choose_folder(resume: str | None, output_dir: str | None, name: str) -> Path
     if output_dir:
         folder = Path(output_dir)
         another = resumed is None or folder.resolve() != resumed.resolve()
-        if another and any((folder / file).exists() for file in (CHECKPOINT, MODEL)):
+        if another and weights_kept(folder):
             raise ValueError(
                 f"{folder} holds a run already: go on with it by --resume {folder}, or name another --output-dir"
             )

@@ -20,7 +20,7 @@ from running import LONG, wait_until
 from minialex.data import loader, shards
 from minialex.data.augment import Colour, Prepare, centre_crop, square
 from minialex.data.folder import find_pictures, read_picture
-from minialex.data.loader import PictureBatches
+from minialex.data.loader import ArrayBatches, DummyBatches, PictureBatches
 from minialex.errors import DataError
 
 PREPARE = Prepare(crop=12, mean=110.0, std=64.0, colour=Colour.PUBLISHED)
@@ -449,3 +449,16 @@ def test_after_a_run_that_was_killed_the_next_one_goes_on_and_sweeps_up(folder, 
     os.utime(cache / names[0], (0, 0))
     batches_of(folder, cache=cache)
     assert len(shards_in(cache)) == 5
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        batches_of,
+        lambda folder: DummyBatches(4, 2, crop=3, classes=2),
+        lambda folder: ArrayBatches(np.zeros((4, 1)), np.arange(4), 2),
+    ],
+)
+def test_batches_have_no_order_of_their_own(whole_folder, made):
+    with pytest.raises(TypeError, match=r"for x, y in batches.shuffled\(epoch\), or .in_order\(\)"):
+        iter(made(whole_folder))

@@ -12,7 +12,7 @@ from test_data_parallel import GUARD, batch, lenet, pids, start, wait_until_gone
 
 import minialex as mx
 from minialex.devices.device import Device
-from minialex.training import command_line, data_parallel
+from minialex.training import command_line, other_process
 from minialex.training.data_parallel import DataParallel
 
 pytestmark = [
@@ -56,8 +56,8 @@ def test_all_stopped_ones_together_are_given_one_second_to_end(monkeypatch, coun
             self.killed = True
             waited.append(now[0] - 100)
 
-    monkeypatch.setattr(data_parallel.time, "monotonic", lambda: now[0])
-    data_parallel._end([Stopped() for _ in range(count)])
+    monkeypatch.setattr(other_process.time, "monotonic", lambda: now[0])
+    other_process.end_processes([Stopped() for _ in range(count)])
     assert waited == [1.0] * count
 
 

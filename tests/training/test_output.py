@@ -35,6 +35,14 @@ def test_where_each_may_write_over_the_last_the_first_stays_free():
     assert [take(name="dry-run", again=True) for _ in range(2)] == ["runs/dry-run", "runs/dry-run"]
 
 
+def test_what_is_tried_again_leaves_no_weights_of_the_last_time(tmp_path):
+    """It might keep none of its best epoch: then those would be another run's."""
+    best = Path(take(name="dry-run", again=True), runs.BEST)
+    best.touch()
+    take(name="dry-run", again=True)
+    assert not best.exists()
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_a_folder_in_use_is_passed_over_though_nothing_is_in_it_yet(tmp_path, again):
     (tmp_path / "runs").mkdir()

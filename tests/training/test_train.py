@@ -344,8 +344,29 @@ def test_what_a_living_process_is_writing_stays(tmp_path):
         run(tmp_path, epochs=1)
         assert leftover.exists()
         other.communicate(b"\n")
-    run(tmp_path, epochs=1)
+    resume(tmp_path, epochs=2)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_run_does_not_write_over_another(tmp_path):
+    """Neither begun anew, nor gone on with from elsewhere."""
+    run(tmp_path / "a", epochs=1)
+    run(tmp_path / "b", epochs=1, seed=1)
+    before = (tmp_path / "b" / train.MODEL).read_bytes()
+    for how in ({}, {"resume": tmp_path / "a"}, {"resume": tmp_path / "a" / train.CHECKPOINT}):
+        with pytest.raises(
+            ValueError, match=r"b holds a run already \(model.safetensors, checkpoint.safetensors\)"
+        ):
+            run(tmp_path / "b", epochs=2, **how)
+    assert (tmp_path / "b" / train.MODEL).read_bytes() == before
+    run(tmp_path / "b", epochs=2, resume=tmp_path / "b", seed=1)
+    assert (tmp_path / "b" / train.MODEL).read_bytes() != before
+
+
+def test_weights_that_someone_kept_are_not_written_over(tmp_path):
+    (tmp_path / train.BEST).touch()
+    with pytest.raises(ValueError, match=r"holds a run already \(best.safetensors\): name another folder"):
+        run(tmp_path, epochs=1)
 
 
 def test_two_threads_do_not_train_into_one_folder(tmp_path):
