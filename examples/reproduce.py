@@ -72,17 +72,17 @@ def reproduce(args) -> None:
         write_whole(folder / claims.PROTOCOL, (RESULTS / args.name / claims.PROTOCOL).read_bytes())
         others = [] if args.quick else claims.stores_beside(folder, RESULTS, sums)
 
-        def record():
+        def record(paces=None):
             beside = len(claims.all_results(RESULTS))
             found = claims.result_of(
-                p, experiment, store, seeds, command_line("reproduce.py"), args.quick, beside
+                p, experiment, store, seeds, command_line("reproduce.py"), args.quick, beside, paces
             )
             claims.write_result(folder, {**found, "pictures": sums})
             return found
 
-        record()  # from here on the protocol stays as it is
+        record((before or {}).get("seconds_an_epoch"))  # from here on the protocol stays as it is
         claims.run(p, experiment, store, others, seeds, args.processes, tqdm)
-        found = record()
+        found = record(paces_of(args, experiment, before, all_of_it=seeds == p.seeds))
         changed = []
         if found["finished"] and folder.resolve() == (RESULTS / args.name).resolve():
             changed = claims.raise_for_all(RESULTS)  # others' verdicts as well
@@ -96,6 +96,18 @@ def reproduce(args) -> None:
     if found["mean"] is not None:
         print(f"Its figure is {folder / claims.FIGURE}")
     print(claims.in_a_line(found))
+
+
+def paces_of(args, experiment, before, all_of_it):
+    """How long an epoch takes, where it is told: once, since a result stays what it is."""
+    primary = experiment.primary
+    if not all_of_it or not claims.is_of_test_errors(primary):
+        return None
+    arms = {name: experiment.arms[name] for name in primary.arms}
+    known = (before or {}).get("seconds_an_epoch") or {}
+    if set(known) == set(arms):
+        return known
+    return claims.paces_of(arms, rounds=2, seconds=0.05) if args.quick else claims.paces_of(arms)
 
 
 def draw(folder, found) -> None:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from minialex import claims
 from minialex.claims import pictures, side_by_side
 from minialex.claims.arm import Arm, Difference, Experiment
 from minialex.claims.protocol import Protocol
@@ -88,4 +89,11 @@ class PretendedRuns:
 def pretend(monkeypatch, **how):
     runs = PretendedRuns(**how)
     monkeypatch.setattr(side_by_side, "train_once", runs)
+    paces = {"calls": 0}
+
+    def paces_of(arms, **how):
+        paces["calls"] += 1
+        return {name: paces["calls"] + n / 10 for n, name in enumerate(arms)}
+
+    monkeypatch.setattr(claims, "paces_of", paces_of)
     return runs

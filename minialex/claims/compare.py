@@ -153,18 +153,27 @@ def unit_of(compared) -> str:
     return "points" if compared.outcome.startswith(percents) else ""
 
 
-def equal_seconds(compared, curves: dict[str, dict[int, list[dict]]]) -> dict | None:
+def is_of_test_errors(compared) -> bool:
+    """Of two arms: then it can be asked at equal seconds, too."""
+    is_difference = isinstance(compared, Difference) and not isinstance(compared, Ratio)
+    return is_difference and compared.outcome == "test_error"
+
+
+def equal_seconds(
+    compared, curves: dict[str, dict[int, list[dict]]], paces: dict[str, float] | None = None
+) -> dict | None:
     """The same comparison of test errors when the slower arm's time is cut to the quicker one's, run by run.
 
-    Between two epochs lies a straight line. None where the comparison is of something else.
+    paces: seconds of an epoch of each arm; left out, the curves' own seconds hold, which can be compared only where all
+    runs were made on one machine. Between two epochs lies a straight line. None where the comparison is of something
+    else.
     """
-    if (
-        not isinstance(compared, Difference)
-        or isinstance(compared, Ratio)
-        or compared.outcome != "test_error"
-    ):
+    if not is_of_test_errors(compared):
         return None
-    better, than = (curves[name] for name in compared.arms)
+    better, than = ({**curves[name]} for name in compared.arms)
+    for name, runs in zip(compared.arms, (better, than), strict=True):
+        if paces:
+            runs |= {seed: paced(curve, paces[name]) for seed, curve in runs.items()}
     values = []
     for seed in sorted(set(better) & set(than)):
         time = min(curve[-1]["seconds"] for curve in (better[seed], than[seed]))
@@ -172,6 +181,11 @@ def equal_seconds(compared, curves: dict[str, dict[int, list[dict]]]) -> dict | 
         values.append(second - first)
     found = verdicts.t_interval(values)
     return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
+
+
+def paced(curve: list[dict], pace: float) -> list[dict]:
+    """As if each epoch had taken so many seconds."""
+    return [{**row, "seconds": row["epoch"] * pace} for row in curve]
 
 
 def error_at(curve: list[dict], seconds: float) -> float:

@@ -33,22 +33,33 @@ PERHAPS = Maybe(number())
 SUMS = Kind(
     "texts by name", lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
 )
+PACES = Kind(
+    "seconds by name",
+    lambda value: isinstance(value, dict) and all(type(s) in (int, float) and s > 0 for s in value.values()),
+)
 # What of a result is read again.
 AS_RESULT = {
     "name": TEXT, "protocol": TEXT, "verdict": TEXT, "finished": FLAG, "runs": whole(), "of": whole(),
     "minutes": number(), "would_take": PERHAPS,
     **dict.fromkeys(("n", "mean", "low", "high", "delta", "p", "p_raised", "margin"), PERHAPS),
     "values": Maybe([PERHAPS]), "censored": Maybe(COUNTS), "size": Maybe(TEXT), "compared": Maybe(TEXT),
-    "unit": Maybe(TEXT), "pictures": Maybe(SUMS),
+    "unit": Maybe(TEXT), "pictures": Maybe(SUMS), "seconds_an_epoch": Maybe(PACES),
 }  # fmt: skip
 
 
 def result_of(
-    p: Protocol, experiment: Experiment, store: Store, seeds: int, command: str, quick: bool, beside: int = 1
+    p: Protocol,
+    experiment: Experiment,
+    store: Store,
+    seeds: int,
+    command: str,
+    quick: bool,
+    beside: int = 1,
+    paces: dict[str, float] | None = None,
 ) -> dict:
     """What there is. The verdict, and any mean, only once every seed of every arm has run: nobody looks before.
 
-    beside: how many experiments are tested, this one among them.
+    beside: how many experiments are tested, this one among them. paces: of `pace.py`, for the view at equal seconds.
     """
     rows = {name: {} for name in experiment.arms}
     curves = {name: {} for name in experiment.arms}
@@ -72,7 +83,8 @@ def result_of(
         values = values_of(experiment.primary, rows, experiment.arms)
         record["values"] = [value if math.isfinite(value) else None for value in values]
         record["also"] = [judged(one, rows, experiment.arms, p) for one in experiment.also]
-        record["equal_seconds"] = equal_seconds(experiment.primary, curves)
+        record["equal_seconds"] = equal_seconds(experiment.primary, curves, paces)
+        record["seconds_an_epoch"] = paces
         record["means"] = {name: means_of(of_arm) for name, of_arm in rows.items()}
     rates = {name: next((row["rate"] for row in of_arm.values()), None) for name, of_arm in rows.items()}
     spent = [row["seconds"] for row in (*store.runs, *store.rates)]

@@ -47,6 +47,8 @@ class Found:
             if second := record.get("equal_seconds"):
                 reach = f"{second['low']:.3g} to {second['high']:.3g}"
                 cut = "where the slower one is cut off before its rate has come down"
+                if paces := record.get("seconds_an_epoch"):
+                    cut += "; an epoch takes " + ", ".join(f"{arm} {s:.3g} s" for arm, s in paces.items())
                 lines.append(f"After equal seconds: {second['mean']:.3g} ({reach}), {cut}")
             lines += measured_besides(record)
             rates = ", ".join(f"{name} {rate:g}" for name, rate in record.get("rates", {}).items())

@@ -277,6 +277,20 @@ def test_between_two_epochs_an_error_lies_on_a_straight_line():
     assert [compare.error_at(curve, at) for at in (1.0, 2.0, 3.0, 4.0)] == [40.0, 40.0, 30.0, 20.0]
 
 
+def test_runs_of_a_slow_day_are_compared_by_what_an_epoch_takes():
+    """Arm a is as quick as arm b; its runs were made when the machine was ten times as slow."""
+    slow = [{"epoch": n, "seconds": 10.0 * n, "test_error": 50.0 - n} for n in (1, 2, 3)]
+    quick = [{**row, "seconds": row["seconds"] / 10, "test_error": row["test_error"] + 5} for row in slow]
+    curves = {"a": {0: slow, 1: slow}, "b": {0: quick, 1: quick}}
+    compared = Difference("a", "b")
+    assert compare.equal_seconds(compared, curves)["mean"] == 52 - 49
+    assert compare.equal_seconds(compared, curves, {"a": 2.0, "b": 2.0})["mean"] == 5.0
+    assert (
+        compare.equal_seconds(compared, curves, {"a": 3.0, "b": 2.0})["mean"] == 52 - 48
+    )  # of its first two epochs
+    assert slow[0]["seconds"] == 10.0
+
+
 @pytest.mark.parametrize(
     "compared",
     [Ratio("a", "b"), Level("a"), Within("a", "x", "y"), Difference("a", "b", outcome="train_loss")],

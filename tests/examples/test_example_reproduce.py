@@ -157,6 +157,20 @@ def test_what_was_judged_stays_judged_when_fewer_seeds_are_asked_for(program, re
     assert {**record(results / "dropout"), "command": ""} == {**before, "command": ""}
 
 
+def test_what_an_epoch_takes_is_measured_once(program, results):
+    program("overlap", "--seeds", 3)
+    assert "seconds_an_epoch" not in record(results / "overlap")
+    for _ in range(2):
+        program("overlap")
+        assert record(results / "overlap")["seconds_an_epoch"] == {"3/2": 1.0, "2/2": 1.1}
+    before = record(results / "overlap")
+    (results / "overlap" / "result.json").write_text(json.dumps({**before, "seconds_an_epoch": None}))
+    program("overlap")
+    assert record(results / "overlap")["seconds_an_epoch"] == {"3/2": 2.0, "2/2": 2.1}
+    program("momentum")
+    assert record(results / "momentum")["seconds_an_epoch"] is None  # it is about losses
+
+
 def test_runs_that_another_experiment_has_made_are_not_made_again(program, results, monkeypatch):
     program("lrn")
     asked = made_claims.pretend(monkeypatch)
