@@ -178,7 +178,7 @@ ELSEWHERE = {  # names of other libraries, or of the command line
     "freezing a parameter": (lambda: setattr(small().conv1.weight, "requires_grad", False), AttributeError,
                              "a Parameter has no requires_grad: where its lr_scale is 0"),
     "a parameter's setting": (lambda: setattr(small().conv1.weight, "lr_scael", 0), AttributeError,
-                              "a Parameter has no lr_scael (did you mean lr_scale?): it has value, grad, name, decay"),
+                              "a Parameter has no lr_scael (did you mean lr_scale?)"),
     "a parameter's array": (lambda: setattr(small().conv1.weight, "data", X), AttributeError,
                             "a Parameter has no data: its array is its value, p.value[...] = array"),
     "an optimizer's setting": (lambda: setattr(mx.SGD(small().parameters(), 0.1), "weight_deacy", 1), AttributeError,

@@ -5,7 +5,7 @@ from typing import Any
 
 from minialex.devices.device import is_array
 from minialex.layers.settings import as_array
-from minialex.words import a_or_an, did_you_mean
+from minialex.words import a_or_an, nearest
 
 Array = Any
 OF_PARAMETERS = ("value", "grad", "name", "decay", "lr_scale", "proximal", "costs", "part")
@@ -44,8 +44,8 @@ class Parameter:
         if name == "grad":  # in each step
             super().__setattr__(name, as_array(value))
             return
-        if name not in OF_PARAMETERS and type(self) is Parameter:
-            raise AttributeError(f"a Parameter has no {name}{_instead(name)}")
+        if name not in OF_PARAMETERS and (meant := _meant(name)):
+            raise AttributeError(f"a Parameter has no {name}{meant}")
         if name == "value" and name in vars(self) and is_array(value) and value.shape != self.value.shape:
             raise ValueError(
                 f"{self.name or 'this Parameter'} has shape {self.value.shape}; the array has shape {value.shape}"
@@ -60,12 +60,14 @@ class Parameter:
         return f"Parameter({self.name!r}, shape {self.value.shape}, {self.value.dtype})"
 
 
-def _instead(name):
+def _meant(name):
+    """What to write in place of an attribute that nobody would read; "" of one that a learner may keep there."""
     if name in ("requires_grad", "trainable"):
         return ": where its lr_scale is 0, SGD leaves it as it is"
     if name in ("data", "array"):
         return ": its array is its value, p.value[...] = array"
-    return did_you_mean(name, OF_PARAMETERS) + f": it has {', '.join(OF_PARAMETERS)}"
+    near = nearest(name, OF_PARAMETERS, cutoff=0.72)  # "gard" is, "old_grad" is not
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 class Constant:
