@@ -1,6 +1,7 @@
 """Pairs, paddings, output sizes and shares. The formula for an output size exists once, here."""
 
 import operator
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +21,10 @@ def pair(value: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, 
             f"{name} must be a whole number >= {least} or a pair (height, width) of them, not {value!r}"
         )
     return int(values[0]), int(values[1])
+
+
+# What a sliding window's numbers become, whenever they are set.
+SLIDING = {"kernel_size": pair, "stride": pair, "padding": partial(pair, least=0)}
 
 
 def positive(value: int, name: str) -> int:

@@ -8,6 +8,18 @@ from minialex.shapes import positive
 from minialex.words import counted
 
 
+def not_negative(value: float, name: str) -> float:
+    if isinstance(value, str) or not value >= 0:
+        raise ValueError(f"{name} must be a number >= 0, not {value!r}")
+    return float(value)
+
+
+def share(value: float, name: str) -> float:
+    if isinstance(value, str) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be between 0 and 1, not {value!r}")
+    return float(value)
+
+
 class BatchNorm2D(Layer):
     """y = weight[c] * normalised + bias[c],  normalised = scale[c] * (x - mean[c]),  scale = 1 / sqrt(variance + eps)
 
@@ -41,6 +53,7 @@ class BatchNorm2D(Layer):
     """
 
     input_rank = 4
+    takes = {"eps": not_negative, "momentum": share}
 
     def __init__(
         self,
@@ -51,11 +64,7 @@ class BatchNorm2D(Layer):
         decay: bool = True,
     ):
         self.channels = positive(channels, "channels")
-        if not eps >= 0:
-            raise ValueError(f"BatchNorm2D: eps must be a number >= 0, not {eps}")
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm2D: momentum must be between 0 and 1, not {momentum}")
-        self.eps, self.momentum, self.frozen = float(eps), float(momentum), bool(frozen)
+        self.eps, self.momentum, self.frozen = eps, momentum, bool(frozen)
         self.weight = Parameter(np.ones(channels, np.float32), decay)
         self.bias = Parameter(np.zeros(channels, np.float32), decay)
         self.running_mean = Buffer(np.zeros(channels, np.float32))

@@ -11,7 +11,7 @@ import numpy as np
 from minialex.layers.init import Initializer, drawn, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
 from minialex.layers.windows import col2im, im2col, pad, unpad
-from minialex.shapes import output_sizes, pair, positive
+from minialex.shapes import SLIDING, output_sizes, pair, positive
 from minialex.words import counted
 
 
@@ -33,6 +33,7 @@ class Conv2D(Layer):
     """
 
     input_rank = 4
+    takes = SLIDING
 
     def __init__(
         self,

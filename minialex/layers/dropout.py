@@ -11,6 +11,19 @@ from minialex.words import did_you_mean
 SCALINGS = ("inverted", "test-time")
 
 
+def probability(p: float, name: str) -> float:
+    if isinstance(p, str) or not 0 <= p < 1:
+        raise ValueError(f"{name} must be at least 0 and less than 1, not {p!r}")
+    return float(p)  # a NumPy number would widen float32
+
+
+def one_of_scalings(scaling: str, name: str) -> str:
+    if scaling not in SCALINGS:
+        hint = did_you_mean(scaling, SCALINGS)
+        raise ValueError(f'{name} must be "inverted" or "test-time", not {scaling!r}{hint}')
+    return scaling
+
+
 class Dropout(Layer):
     """scaling="inverted":  training y = x * mask / (1 - p);  evaluation y = x
     scaling="test-time":    training y = x * mask;            evaluation y = x * (1 - p), as in 2012
@@ -29,14 +42,10 @@ class Dropout(Layer):
     """
 
     needs_batch = True
+    takes = {"p": probability, "scaling": one_of_scalings}
 
     def __init__(self, p: float = 0.5, scaling: str = "inverted", seed: int = 0):
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout: p must be at least 0 and less than 1, not {p}")
-        if scaling not in SCALINGS:
-            hint = did_you_mean(scaling, SCALINGS)
-            raise ValueError(f'Dropout: scaling must be "inverted" or "test-time", not {scaling!r}{hint}')
-        self.p, self.scaling, self.seed = float(p), scaling, seed  # a NumPy number would widen float32
+        self.p, self.scaling, self.seed = p, scaling, seed
         self.step = 0
         self.key = (
             ""  # the name that the masks hang on: its own, from the first mask that it drew under a name

@@ -50,6 +50,8 @@ class Layer:
     """
 
     name = ""  # what the first model that it came into calls it
+    # Settings that are checked whenever they are set, and by what: f(value, "Dropout: p") -> the value.
+    takes: dict[str, Callable[[Any, str], Any]] = {}
     traced: tuple = ()  # functions of which forward and backward are made, whose insides a trace shows as well
     device = Device("cpu")
     training = True
@@ -85,6 +87,8 @@ class Layer:
             cls.backward = checked_backward(cls.backward)
 
     def __setattr__(self, name, value):
+        if name in self.takes:
+            value = self.takes[name](value, f"{type(self).__name__}: {name}")
         if isinstance(value, KEPT) and not value.name:
             value.name = name
         if isinstance(value, type) and issubclass(value, Layer):

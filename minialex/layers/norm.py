@@ -13,6 +13,21 @@ from minialex.words import counted
 WIDER = {"float16": np.float32, "float32": np.float64}  # for squares that the type itself could not hold
 
 
+def odd(size: int, name: str) -> int:
+    if positive(size, name) % 2 == 0:
+        raise ValueError(
+            f"{name} {size} is even, the window would have no middle; use {size - 1} or {size + 1}"
+        )
+    return int(size)
+
+
+def as_float(value: float, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is a number, not {value!r}") from None
+
+
 class ResponseNorm(Layer):
     """y[i] = x[i] / scale[i]^beta,  scale[i] = k + alpha * (sum of x[j]^2 over the neighbours j of i, and i itself)
 
@@ -26,15 +41,10 @@ class ResponseNorm(Layer):
     """
 
     input_rank = 4
+    takes = {"size": odd, "alpha": as_float, "beta": as_float, "k": as_float}
 
     def __init__(self, size: int, alpha: float, beta: float, k: float):
-        self.size = positive(size, "size")
-        if size % 2 == 0:
-            raise ValueError(
-                f"{type(self).__name__}: size {size} is even, the window would have no middle; "
-                f"use {size - 1} or {size + 1}"
-            )
-        self.alpha, self.beta, self.k = float(alpha), float(beta), float(k)
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x: Array) -> Array:
         wide = x.astype(WIDER.get(x.dtype.name, x.dtype))

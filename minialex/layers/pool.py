@@ -8,7 +8,7 @@ import numpy as np
 
 from minialex.layers.layer import Array, Layer, Parameter
 from minialex.layers.windows import col2im, im2col, pad
-from minialex.shapes import output_sizes, overhang, pair, positive
+from minialex.shapes import SLIDING, output_sizes, overhang, pair, positive
 from minialex.words import counted
 
 
@@ -27,6 +27,7 @@ class Pool2D(Layer):
     """
 
     input_rank = 4
+    takes = SLIDING
 
     def __init__(
         self,
@@ -36,9 +37,13 @@ class Pool2D(Layer):
         ceil_mode: bool = False,
     ):
         self.ceil_mode = bool(ceil_mode)
-        self.kernel_size = kh, kw = pair(kernel_size, "kernel_size")
+        self.kernel_size = pair(kernel_size, "kernel_size")
         self.stride = pair(kernel_size if stride is None else stride, "stride")
-        self.padding = ph, pw = pair(padding, "padding", least=0)
+        self.padding = pair(padding, "padding", least=0)
+        self.check_padding()
+
+    def check_padding(self) -> None:
+        (ph, pw), (kh, kw) = self.padding, self.kernel_size
         if 2 * ph > kh or 2 * pw > kw:
             raise ValueError(
                 f"{type(self).__name__}: padding {self.padding} is more than half of the window {self.kernel_size}: "
@@ -70,6 +75,7 @@ class Pool2D(Layer):
 
     def check_input(self, x) -> None:
         super().check_input(x)
+        self.check_padding()
         try:
             output_sizes(x.shape[2:], self.kernel_size, self.stride, self.padding, self.ceil_mode)
         except ValueError as error:
@@ -189,6 +195,7 @@ class AdaptiveAvgPool2D(Layer):
     """
 
     input_rank = 4
+    takes = {"size": pair}
 
     def __init__(self, size: int | tuple[int, int]):
         self.size = pair(size, "size")
