@@ -170,10 +170,10 @@ def equal_seconds(
     """
     if not is_of_test_errors(compared):
         return None
-    better, than = ({**curves[name]} for name in compared.arms)
-    for name, runs in zip(compared.arms, (better, than), strict=True):
-        if paces:
-            runs |= {seed: paced(curve, paces[name]) for seed, curve in runs.items()}
+    better, than = (
+        {seed: paced(curve, paces[name]) if paces else curve for seed, curve in curves[name].items()}
+        for name in compared.arms
+    )
     values = []
     for seed in sorted(set(better) & set(than)):
         time = min(curve[-1]["seconds"] for curve in (better[seed], than[seed]))

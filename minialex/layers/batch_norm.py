@@ -14,7 +14,7 @@ def not_negative(value: float, name: str) -> float:
     return float(value)
 
 
-def share(value: float, name: str) -> float:
+def fraction(value: float, name: str) -> float:
     if isinstance(value, str) or not 0 <= value <= 1:
         raise ValueError(f"{name} must be between 0 and 1, not {value!r}")
     return float(value)
@@ -53,7 +53,7 @@ class BatchNorm2D(Layer):
     """
 
     input_rank = 4
-    takes = {"eps": not_negative, "momentum": share}
+    takes = {"eps": not_negative, "momentum": fraction}
 
     def __init__(
         self,

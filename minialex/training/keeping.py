@@ -12,7 +12,16 @@ from minialex.training.history import best_is_given_up, write_history
 from minialex.training.optim import SGD
 from minialex.training.progress import Progress
 from minialex.training.reports import ErrorReport
-from minialex.training.runs import BEST, CHECKPOINT, GOOD, HISTORY, MODEL, advice_when_spoiled, write_settings
+from minialex.training.runs import (
+    BEST,
+    CHECKPOINT,
+    GOOD,
+    HISTORY,
+    MODEL,
+    advice_when_spoiled,
+    weights_kept,
+    write_settings,
+)
 from minialex.training.schedules import Constant, settings_of, take_up
 from minialex.weights import as_metadata, copy_whole, export_grouped, record_of, save
 from minialex.weights.files import remove_unfinished
@@ -66,6 +75,15 @@ def resumed(
     if progress.epoch < epochs:
         report.say(said)
     return progress
+
+
+def check_free(folder: str | Path | None, resume: Checkpoint | None) -> None:
+    """Raise ValueError where a run would write over the weights of another than the one that it goes on with."""
+    if folder is None or (resume and Path(resume.path).parent.resolve() == Path(folder).resolve()):
+        return
+    if there := weights_kept(Path(folder)):
+        on = f"go on with it by resume={str(folder)!r}, or " if CHECKPOINT in there else ""
+        raise ValueError(f"{folder} holds a run already ({', '.join(there)}): {on}name another folder")
 
 
 class Kept:

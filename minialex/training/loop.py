@@ -42,7 +42,7 @@ from minialex.training.evaluation import (
     predict,
     scores_of,
 )
-from minialex.training.keeping import Kept, checkpoint_of, resumed
+from minialex.training.keeping import Kept, check_free, checkpoint_of, resumed
 from minialex.training.lock import alone_in_folder
 from minialex.training.optim import SGD
 from minialex.training.pixels import pixels_said, remember_scale
@@ -57,7 +57,6 @@ from minialex.training.runs import (
     MODEL,
     SETTINGS,
     advice_when_spoiled,
-    check_free,
 )
 from minialex.training.schedules import Constant, Plateau, schedule_is_spent
 from minialex.words import a_or_an, counted

@@ -238,15 +238,6 @@ def weights_kept(folder: Path) -> list[str]:
     return [name for name in (MODEL, CHECKPOINT, BEST) if os.path.lexists(folder / name)]
 
 
-def check_free(folder: str | Path | None, resume: Checkpoint | None) -> None:
-    """Raise ValueError where a run would write over the weights of another than the one that it goes on with."""
-    if folder is None or (resume and Path(resume.path).parent.resolve() == Path(folder).resolve()):
-        return
-    if there := weights_kept(Path(folder)):
-        on = f"go on with it by resume={str(folder)!r}, or " if CHECKPOINT in there else ""
-        raise ValueError(f"{folder} holds a run already ({', '.join(there)}): {on}name another folder")
-
-
 def choose_folder(resume: str | None, output_dir: str | None, name: str) -> Path:
     """Where the results go: --output-dir; else where the resumed run is; else runs/name or the next free runs/name-N.
 
