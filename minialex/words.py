@@ -63,6 +63,18 @@ def check_choice(value: object, known: Iterable[str], what: str) -> None:
         raise ValueError(f"unknown {what} {value!r}{did_you_mean(value, known)}: use {', '.join(known)}")
 
 
+def yes_or_no(value: bool, name: str) -> bool:
+    """`value` as a bool. A text is none: "False" would count as true.
+
+    >>> yes_or_no("no", "MaxPool2D: ceil_mode")
+    Traceback (most recent call last):
+    ValueError: MaxPool2D: ceil_mode must be True or False, not 'no'
+    """
+    if isinstance(value, str) or value not in (0, 1):
+        raise ValueError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
+
+
 def as_duration(seconds: float) -> str:
     """A time that is known to two digits.
 

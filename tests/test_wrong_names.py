@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -265,3 +266,29 @@ def test_a_layer_of_ones_own_may_have_such_a_name():
 
     assert Mine().fit() == 3
     assert [name for name, _ in Mine().named_parameters()] == ["summary.weight", "summary.bias"]
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda said: mx.models.vgg(11, 3, batch_norm=said, preset="small", width=0.1), "batch_norm"),
+        (lambda said: mx.models.resnet(8, 3, preset="cifar", plain=said), "plain"),
+        (lambda said: mx.models.googlenet(3, auxiliaries=said), "auxiliaries"),
+        (lambda said: mx.models.inception_v3(3, auxiliaries=said), "auxiliaries"),
+        (lambda said: mx.weights.export_grouped(small(), grads=said), "grads"),
+    ],
+)
+@pytest.mark.parametrize("said", ["False", "no", None, 2])
+def test_a_text_is_not_taken_for_a_yes(call, named, said):
+    with pytest.raises(ValueError, match=f"^{named} must be True or False, not {said!r}"):
+        call(said)
+
+
+@pytest.mark.parametrize(
+    "load", [mx.data.load_mnist, partial(mx.data.load, "cifar10"), partial(mx.data.load, "kmnist")]
+)
+def test_nothing_is_downloaded_for_a_text(load, tmp_path, monkeypatch):
+    monkeypatch.delenv("MINIALEX_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match=r"^download must be True or False, not 'no'"):
+        load(root=tmp_path / "none", download="no")

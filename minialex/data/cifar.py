@@ -15,6 +15,7 @@ from minialex.data import mnist
 from minialex.data.cifar_folders import JPEGS, ClassFolders, ZippedFolders
 from minialex.data.cifar_published import BINARY, CLASSES, MIRRORS, PYTHON, SIDE, TITLE, Archive, Files, Form
 from minialex.data.mnist import Pictures
+from minialex.words import yes_or_no
 
 NAME = "cifar10"
 
@@ -54,7 +55,7 @@ def load_cifar10(root: str | os.PathLike | None = None, download: bool = True) -
     folders, home = places(root)
     found = find(folders)
     if found is None:
-        if not download:
+        if not yes_or_no(download, "download"):
             raise FileNotFoundError(_what_is_missing(folders, root))
         _download(home, root)
         found = Archive(BINARY), home / BINARY.archive

@@ -20,6 +20,7 @@ import numpy as np
 from minialex.data.idx import Flaw, read_checked, read_idx, sum_of_file
 from minialex.data.known_sets import SETS, how_to_load, whose
 from minialex.errors import DataError, DownloadFailed
+from minialex.words import yes_or_no
 
 __all__ = ["load_mnist", "read_idx"]
 
@@ -49,7 +50,7 @@ def load_mnist(root: str | os.PathLike | None = None, download: bool = True) -> 
     """
     folders, home = _folders_to_search(root)
     missing = [name for name in MD5 if _find(name, folders) is None]
-    if missing and not download:
+    if missing and not yes_or_no(download, "download"):
         raise FileNotFoundError(_what_is_missing(missing, folders, root))
     if missing:
         files = [f"{name}.gz" for name in missing]

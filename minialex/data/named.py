@@ -15,7 +15,7 @@ from minialex.data.idx import Flaw, read_checked, sum_of_file
 from minialex.data.known_sets import SETS, KnownSet, others_in_words, whose
 from minialex.data.mnist import Pictures, all_called, load_mnist
 from minialex.errors import DataError, DownloadFailed
-from minialex.words import did_you_mean
+from minialex.words import did_you_mean, yes_or_no
 
 NAMES = [*SETS, cifar.NAME]
 NOT_AS_MNIST = (
@@ -66,7 +66,7 @@ def load(
     for file in known.files:
         _, arrays[file] = find_good(name, file, folders, passed)
     missing = [file for file, array in arrays.items() if array is None]
-    if missing and not download:
+    if missing and not yes_or_no(download, "download"):
         raise FileNotFoundError(_what_is_missing(name, missing, folders, passed, root))
     if missing:
         _download(name, missing, home, passed, root)

@@ -1,6 +1,13 @@
 """Activation functions, element by element: ReLU, sigmoid, and the hyperbolic tangent. Any shape goes."""
 
 from minialex.layers.layer import Array, Layer
+from minialex.layers.settings import finite
+
+
+def not_zero(value: float, name: str) -> float:
+    if finite(value, name) == 0:
+        raise ValueError(f"{name} must not be 0: everything would be")
+    return float(value)
 
 
 class ReLU(Layer):
@@ -52,11 +59,10 @@ class Tanh(Layer):
     array([-1.,  0.,  1.])
     """
 
+    takes = {"scale": not_zero, "slope": finite}
+
     def __init__(self, scale: float = 1.0, slope: float = 1.0):
-        if scale == 0:
-            raise ValueError("Tanh: scale must not be 0")
-        self.scale = float(scale)
-        self.slope = float(slope)
+        self.scale, self.slope = scale, slope
 
     def forward(self, x: Array) -> Array:
         y = self.scale * self.xp.tanh(self.slope * x)

@@ -4,14 +4,9 @@ import numpy as np
 
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Buffer, Parameter
+from minialex.layers.settings import not_negative
 from minialex.shapes import positive
-from minialex.words import counted
-
-
-def not_negative(value: float, name: str) -> float:
-    if isinstance(value, str) or not value >= 0:
-        raise ValueError(f"{name} must be a number >= 0, not {value!r}")
-    return float(value)
+from minialex.words import counted, yes_or_no
 
 
 def fraction(value: float, name: str) -> float:
@@ -53,7 +48,7 @@ class BatchNorm2D(Layer):
     """
 
     input_rank = 4
-    takes = {"eps": not_negative, "momentum": fraction}
+    takes = {"channels": positive, "eps": not_negative, "momentum": fraction, "frozen": yes_or_no}
 
     def __init__(
         self,
@@ -63,8 +58,8 @@ class BatchNorm2D(Layer):
         frozen: bool = False,
         decay: bool = True,
     ):
-        self.channels = positive(channels, "channels")
-        self.eps, self.momentum, self.frozen = eps, momentum, bool(frozen)
+        self.channels = channels
+        self.eps, self.momentum, self.frozen = eps, momentum, frozen
         self.weight = Parameter(np.ones(channels, np.float32), decay)
         self.bias = Parameter(np.zeros(channels, np.float32), decay)
         self.running_mean = Buffer(np.zeros(channels, np.float32))
@@ -114,6 +109,9 @@ class BatchNorm2D(Layer):
                 setattr(piece, name, values[number])
             pieces.append(piece)
         return pieces
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (self.channels,))
 
     def check_input(self, x) -> None:
         super().check_input(x)

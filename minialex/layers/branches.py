@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_keys, check_layers, give_name
 from minialex.layers.sequential import all_layers
+from minialex.layers.settings import finite
 from minialex.words import a_or_an, did_you_mean
 
 MERGES = ("concat", "add")
@@ -122,8 +123,10 @@ class Scale(Layer):
     array([0.5, 1. ])
     """
 
+    takes = {"factor": finite}
+
     def __init__(self, factor: float):
-        self.factor = float(factor)
+        self.factor = factor
 
     def forward(self, x: Array) -> Array:
         return self.factor * x

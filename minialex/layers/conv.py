@@ -11,8 +11,8 @@ import numpy as np
 from minialex.layers.init import Initializer, drawn, xavier_uniform
 from minialex.layers.layer import Array, Constant, Layer, Parameter
 from minialex.layers.windows import col2im, im2col, pad, unpad
-from minialex.shapes import SLIDING, output_sizes, pair, positive
-from minialex.words import counted
+from minialex.shapes import SLIDING, output_sizes, positive
+from minialex.words import counted, yes_or_no
 
 
 class Conv2D(Layer):
@@ -33,7 +33,7 @@ class Conv2D(Layer):
     """
 
     input_rank = 4
-    takes = SLIDING
+    takes = SLIDING | {"in_channels": positive, "out_channels": positive, "groups": positive}
 
     def __init__(
         self,
@@ -47,20 +47,16 @@ class Conv2D(Layer):
         rng=None,
         init: Initializer = xavier_uniform,
     ):
-        self.in_channels = in_channels = positive(in_channels, "in_channels")
-        self.out_channels = out_channels = positive(out_channels, "out_channels")
-        self.kernel_size = kh, kw = pair(kernel_size, "kernel_size")
-        self.stride = pair(stride, "stride")
-        self.padding = pair(padding, "padding", least=0)
-        self.groups = groups = positive(groups, "groups")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"Conv2D: {groups} groups must divide both {in_channels} input and {out_channels} output channels"
             )
-        shape = (out_channels, in_channels // groups, kh, kw)
-        fan_in, fan_out = shape[1] * kh * kw, out_channels // groups * kh * kw
-        self.weight = Parameter(drawn(init, shape, fan_in, fan_out, rng))
-        self.bias = Parameter(np.zeros(out_channels, np.float32), decay=False) if bias else None
+        F, C, kh, kw = shape = Conv2D.shapes(self)["weight"]
+        self.weight = Parameter(drawn(init, shape, C * kh * kw, F // self.groups * kh * kw, rng))
+        zeros = np.zeros(out_channels, np.float32)
+        self.bias = Parameter(zeros, decay=False) if yes_or_no(bias, "Conv2D: bias") else None
 
     def forward(self, x: Array) -> Array:
         self.save(x=x)
@@ -101,6 +97,10 @@ class Conv2D(Layer):
     def output_size(self, x: Array) -> tuple[int, int]:
         """(OH, OW)"""
         return output_sizes(x.shape[2:], self.kernel_size, self.stride, self.padding)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        weight = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        return {"weight": weight, "bias": (self.out_channels,)}
 
     def check_input(self, x) -> None:
         super().check_input(x)
@@ -157,7 +157,7 @@ class TableConv2D(Conv2D):
     def __init__(
         self, table, kernel_size: int | tuple[int, int], rng=None, init: Initializer = xavier_uniform
     ):
-        self.table = [tuple(row) for row in table]
+        self._table = tuple(tuple(row) for row in table)
         if not self.table:
             raise ValueError("TableConv2D: the table needs at least one row")
         for f, row in enumerate(self.table):
@@ -201,11 +201,20 @@ class TableConv2D(Conv2D):
         grad_padded = col2im(grad_columns, padded.shape, self.kernel_size, self.stride)
         return unpad(grad_padded, self.padding)
 
+    @property
+    def table(self) -> tuple[tuple[int, ...], ...]:
+        """The inputs that each output reads."""
+        return self._table
+
     def full_weight(self) -> Array:
         """(F, C, kh, kw), zero where the table has no entry"""
         full = self.xp.zeros((self.out_channels, self.in_channels, *self.kernel_size), dtype=self.dtype)
         full[self.filter_of.value, self.channel_of.value] = self.weight.value
         return full
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        entries = sum(map(len, self.table))
+        return {"weight": (entries, *self.kernel_size), "bias": (self.out_channels,)}
 
     def split(self, parts: int) -> list[Layer]:
         return Layer.split(self, parts)  # the rows of its weights are no filters: it cannot

@@ -1,5 +1,9 @@
 """What other libraries' models, parameters and optimizers can do, and ours can't: where it is, or what to write."""
 
+import inspect
+
+from minialex.words import nearest
+
 
 class Elsewhere:
     """What other libraries' models can do, and layers can't, raises AttributeError as ever; it says where that is."""
@@ -37,3 +41,17 @@ OF_LAYERS = {
     "compile": "use mx.train.fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.02, epochs=3)",
     "zero_grad": NOTHING_TO_ZERO,
 }
+
+
+def check_spelling(layer, name: str) -> None:
+    """Raise where this is nearly the name of a setting, or of an array, of one of our layers: nobody would read it.
+
+    In a layer of somebody's own it may be another thing.
+    """
+    kind = type(layer)
+    if name.startswith("_") or hasattr(kind, name) or not kind.__module__.startswith("minialex.layers."):
+        return
+    known = {*inspect.signature(kind).parameters, *vars(layer)}
+    near = nearest(name, [one for one in known if one[0] != "_"], cutoff=0.72) if name not in known else []
+    if near:
+        raise AttributeError(f"{layer} has no {name} (did you mean {near[0]}?)")

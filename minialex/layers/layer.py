@@ -18,7 +18,7 @@ import numpy as np
 from minialex.devices.device import Device, device_of, is_array, transfer
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.calls import Saved, checked_backward, checked_forward
-from minialex.layers.elsewhere import LEFT_ALONE, NOT_LEFT_ALONE, OF_LAYERS, Elsewhere
+from minialex.layers.elsewhere import LEFT_ALONE, NOT_LEFT_ALONE, OF_LAYERS, Elsewhere, check_spelling
 from minialex.layers.parameter import Buffer, Constant, Parameter
 from minialex.layers.settings import is_setting, number, plain
 from minialex.words import a_or_an, did_you_mean
@@ -83,12 +83,16 @@ class Layer:
                 raise TypeError(f"{cls.__name__}.{method} takes ({takes}): write `def {method}({takes}):`")
         if "forward" in vars(cls):
             cls.forward = checked_forward(cls.forward)
+            if "shapes" not in vars(cls):
+                cls.shapes = Layer.shapes  # another forward may have weights of other shapes
         if "backward" in vars(cls):
             cls.backward = checked_backward(cls.backward)
 
     def __setattr__(self, name, value):
         if name in self.takes:
             value = self.takes[name](value, f"{type(self).__name__}: {name}")
+        elif self.takes and name not in vars(self) and not isinstance(value, (Layer, Parameter, Constant)):
+            check_spelling(self, name)
         if isinstance(value, KEPT) and not value.name:
             value.name = name
         if isinstance(value, type) and issubclass(value, Layer):
@@ -300,8 +304,18 @@ class Layer:
 
     # ---- the checks ----
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """What shapes its settings ask of its arrays, by name."""
+        return {}
+
     def check_input(self, x: Array) -> None:
         """Raise if `forward` cannot take this array."""
+        for name, shape in self.shapes().items():
+            kept = getattr(self, name)
+            if kept is not None and kept.value.shape != shape:
+                raise ValueError(
+                    f"{self}: its {name} has shape {kept.value.shape}; its settings go with {shape}: make another layer"
+                )
         self._check_array(x, "input")
         if self.input_rank is not None and x.ndim != self.input_rank:
             letters = {2: "(N, features), ", 4: "(N, C, H, W), "}.get(self.input_rank, "")

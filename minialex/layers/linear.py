@@ -24,12 +24,12 @@ class Linear(Layer):
     """
 
     input_rank = 2
+    takes = {"in_features": positive, "out_features": positive}
 
     def __init__(self, in_features: int, out_features: int, rng=None, init: Initializer = xavier_uniform):
-        self.in_features = in_features = positive(in_features, "in_features")
-        self.out_features = out_features = positive(out_features, "out_features")
-        shape = (out_features, in_features)
-        self.weight = Parameter(drawn(init, shape, in_features, out_features, rng))
+        self.in_features, self.out_features = in_features, out_features
+        shape = Linear.shapes(self)["weight"]
+        self.weight = Parameter(drawn(init, shape, self.in_features, self.out_features, rng))
         self.bias = Parameter(np.zeros(out_features, np.float32), decay=False)
 
     def forward(self, x: Array) -> Array:
@@ -40,6 +40,9 @@ class Linear(Layer):
         self.bias.grad = grad_y.sum(axis=0)
         self.weight.grad = grad_y.T @ self.saved.x
         return grad_y @ self.weight.value if input_grad else None
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"weight": (self.out_features, self.in_features), "bias": (self.out_features,)}
 
     def check_input(self, x) -> None:
         super().check_input(x)

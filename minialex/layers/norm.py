@@ -7,6 +7,7 @@ derivation see `ResponseNorm`.
 import numpy as np
 
 from minialex.layers.layer import Array, Layer
+from minialex.layers.settings import finite
 from minialex.shapes import positive
 from minialex.words import counted
 
@@ -19,13 +20,6 @@ def odd(size: int, name: str) -> int:
             f"{name} {size} is even, the window would have no middle; use {size - 1} or {size + 1}"
         )
     return int(size)
-
-
-def as_float(value: float, name: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} is a number, not {value!r}") from None
 
 
 class ResponseNorm(Layer):
@@ -41,7 +35,7 @@ class ResponseNorm(Layer):
     """
 
     input_rank = 4
-    takes = {"size": odd, "alpha": as_float, "beta": as_float, "k": as_float}
+    takes = {"size": odd, "alpha": finite, "beta": finite, "k": finite, "groups": positive}
 
     def __init__(self, size: int, alpha: float, beta: float, k: float):
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
@@ -84,7 +78,7 @@ class LocalResponseNorm(ResponseNorm):
         self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, groups: int = 1
     ):
         super().__init__(size, alpha, beta, k)
-        self.groups = positive(groups, "groups")
+        self.groups = groups
 
     def sum_of_neighbours(self, x):
         """Each channel replaced by the sum of the channels around it."""

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from minialex.devices.device import is_array
-from minialex.layers.settings import as_array
-from minialex.words import a_or_an, nearest
+from minialex.layers.settings import as_array, not_negative
+from minialex.words import a_or_an, nearest, yes_or_no
 
 Array = Any
 OF_PARAMETERS = ("value", "grad", "name", "decay", "lr_scale", "proximal", "costs", "part")
@@ -44,7 +44,11 @@ class Parameter:
         if name == "grad":  # in each step
             super().__setattr__(name, as_array(value))
             return
-        if name not in OF_PARAMETERS and (meant := _meant(name)):
+        if name == "decay":
+            value = yes_or_no(value, "Parameter: decay")
+        elif name == "lr_scale":
+            value = not_negative(value, "Parameter: lr_scale")
+        elif name not in OF_PARAMETERS and (meant := _meant(name)):
             raise AttributeError(f"a Parameter has no {name}{meant}")
         if name == "value" and name in vars(self) and is_array(value) and value.shape != self.value.shape:
             raise ValueError(

@@ -9,7 +9,7 @@ import numpy as np
 from minialex.layers.layer import Array, Layer, Parameter
 from minialex.layers.windows import col2im, im2col, pad
 from minialex.shapes import SLIDING, output_sizes, overhang, pair, positive
-from minialex.words import counted
+from minialex.words import counted, yes_or_no
 
 
 def cells_of(padded: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:
@@ -27,7 +27,7 @@ class Pool2D(Layer):
     """
 
     input_rank = 4
-    takes = SLIDING
+    takes = SLIDING | {"ceil_mode": yes_or_no, "count_include_pad": yes_or_no}
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Pool2D(Layer):
         padding: int | tuple[int, int] = 0,
         ceil_mode: bool = False,
     ):
-        self.ceil_mode = bool(ceil_mode)
+        self.ceil_mode = ceil_mode
         self.kernel_size = pair(kernel_size, "kernel_size")
         self.stride = pair(kernel_size if stride is None else stride, "stride")
         self.padding = pair(padding, "padding", least=0)
@@ -141,7 +141,7 @@ class AvgPool2D(Pool2D):
         count_include_pad: bool = True,
     ):
         super().__init__(kernel_size, stride, padding, ceil_mode)
-        self.count_include_pad = bool(count_include_pad)
+        self.count_include_pad = count_include_pad
 
     def forward(self, x: Array) -> Array:
         padded = self.frame(x)  # (N, C, H + 2 ph, W + 2 pw)
@@ -236,9 +236,10 @@ class Subsampling(Layer):
     """
 
     input_rank = 4
+    takes = {"channels": positive}
 
     def __init__(self, channels: int):
-        self.channels = positive(channels, "channels")
+        self.channels = channels
         self.weight = Parameter(np.full(channels, 0.25, np.float32))
         self.bias = Parameter(np.zeros(channels, np.float32), decay=False)
 
@@ -256,6 +257,9 @@ class Subsampling(Layer):
         grad_total = grad_y * self.weight.value[:, None, None]  # (N, C, OH, OW)
         grad_cells = self.xp.broadcast_to(grad_total[:, :, None], (N, C, 4, OH, OW))
         return col2im(grad_cells, self.saved.shape, (2, 2), (2, 2))
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return dict.fromkeys(("weight", "bias"), (self.channels,))
 
     def check_input(self, x) -> None:
         super().check_input(x)

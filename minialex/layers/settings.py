@@ -1,6 +1,29 @@
 """Numbers as they are set: NumPy's become Python's, so that they widen no array and fit into JSON."""
 
+import math
+
 import numpy as np
+
+
+def finite(value: float, name: str) -> float:
+    """`value` as a float, or a ValueError that says what it should have been.
+
+    >>> finite(np.float32(0.5), "Scale: factor")
+    0.5
+    """
+    try:
+        found = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"{name} must be a finite number, not {value!r}")
+    return found
+
+
+def not_negative(value: float, name: str) -> float:
+    if isinstance(value, str) or not value >= 0:
+        raise ValueError(f"{name} must be a number >= 0, not {value!r}")
+    return float(value)
 
 
 def plain(value):

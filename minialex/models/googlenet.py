@@ -32,7 +32,7 @@ from minialex.models.network import (
     recorded,
     scaled,
 )
-from minialex.words import check_choice, counted
+from minialex.words import check_choice, counted, yes_or_no
 
 # Table 1: maps of 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool proj.
 TABLE = {
@@ -136,6 +136,7 @@ def googlenet(
     (2, 10)
     """
     check_choice(preset, INPUTS, "preset")
+    auxiliaries = yes_or_no(auxiliaries, "auxiliaries")
     picture = pictures_of(INPUTS[preset], image_size, least=1)
     least = 224 if preset == "paper" and auxiliaries else 8 if preset == "small" else 33
     if picture.crop < least or (least == 224 and picture.crop > 238):

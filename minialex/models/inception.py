@@ -34,7 +34,7 @@ from minialex.models.network import (
     recorded,
     scaled,
 )
-from minialex.words import check_choice
+from minialex.words import check_choice, yes_or_no
 
 V3 = replace(TORCHVISION, crop=299)
 
@@ -224,6 +224,7 @@ def inception_v3(
     (2, 10)
     """
     check_choice(preset, ("torchvision", "small"), "preset")
+    auxiliaries = yes_or_no(auxiliaries, "auxiliaries")
     small = preset == "small"
     least = 7 if small else 299 if auxiliaries else 75  # the auxiliary reads 17x17 maps
     picture = pictures_of(SMALL if small else V3, image_size, least)

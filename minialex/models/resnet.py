@@ -23,7 +23,7 @@ from minialex.models.network import (
     scaled,
 )
 from minialex.shapes import positive
-from minialex.words import check_choice, counted, did_you_mean
+from minialex.words import check_choice, counted, did_you_mean, yes_or_no
 
 INPUTS = {
     # Minus the mean picture, and 2012's colour noise: section 3.4.
@@ -201,6 +201,7 @@ def resnet(
     if shortcut not in (None, "A", "B"):
         meant = did_you_mean(shortcut, ("A", "B"))
         raise ValueError(f'shortcut must be "A" or "B", not {shortcut!r}{meant}')
+    plain = yes_or_no(plain, "plain")
     picture = pictures_of(INPUTS[preset], image_size, least=1)
     rng, depth = generator(rng), positive(depth, "depth")
     if preset == "cifar":

@@ -18,7 +18,7 @@ from minialex.layers import (
 from minialex.layers.init import generator, he_normal, normal
 from minialex.models.alexnet import PictureInput
 from minialex.models.network import SMALL, TORCHVISION, Network, pictures_of, recorded, scaled
-from minialex.words import check_choice
+from minialex.words import check_choice, yes_or_no
 
 # Table 1: columns A, B, D, E. How many 3x3 convolutions there are of each number of maps; a pooling after each group.
 COLUMNS = {
@@ -73,7 +73,7 @@ def vgg(
         outputs = scaled(maps, width)
         for _ in range(count):
             features.append(Conv2D(inputs, outputs, 3, padding=1, rng=rng, init=init))
-            features += [BatchNorm2D(outputs)] * batch_norm
+            features += [BatchNorm2D(outputs)] * yes_or_no(batch_norm, "batch_norm")
             features.append(ReLU())
             inputs = outputs
         features.append(MaxPool2D(2))

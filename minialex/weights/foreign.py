@@ -14,7 +14,7 @@ from minialex.weights.grouped import put, scatter, whole_shape
 from minialex.weights.record import check_record, read_record, why_other
 from minialex.weights.seal import VELOCITY
 from minialex.weights.unpickle import read_npy, read_state_dict
-from minialex.words import a_or_an
+from minialex.words import a_or_an, yes_or_no
 
 # Where torchvision's AlexNet keeps what is conv1 to fc8 here.
 TORCHVISION = {
@@ -217,6 +217,7 @@ def last_layers(model) -> list[str]:
 
 def put_pretrained(model, arrays, path, preset, new_last_layer, record=()):
     """import_grouped with messages that name the file, and without the last layer if a new one is wanted."""
+    new_last_layer = yes_or_no(new_last_layer, "new_last_layer")
     named = model.named_parameters() + model.named_buffers()
     lasts = last_layers(model)
     left = [f"{last}.{kind}" for last in lasts for kind in ("weight", "bias")] if new_last_layer else []

@@ -8,7 +8,7 @@ from minialex.devices.device import device_of, to_numpy, transfer
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_different
 from minialex.layers.parameter import Buffer, Parameter
-from minialex.words import a_or_an, counted
+from minialex.words import a_or_an, counted, yes_or_no
 
 Named = tuple[str, Parameter | Buffer]  # as `named_parameters()` and `named_buffers()` give them
 
@@ -20,6 +20,7 @@ def export_grouped(model: Layer, grads: bool = False) -> dict[str, np.ndarray]:
     >>> {name: array.shape for name, array in export_grouped(Linear(3, 2)).items()}
     {'weight': (2, 3), 'bias': (2,)}
     """
+    grads = yes_or_no(grads, "grads")
     named = model.named_parameters()
     missing = [name for name, p in named if p.grad is None]
     if grads and missing:

@@ -1,5 +1,7 @@
 """What is set in a layer that is there already is checked as what it was made with."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,11 @@ MADE = {
     "MaxPool2D": lambda **how: mx.MaxPool2D(**{"kernel_size": 2, "stride": 2, **how}),
     "AvgPool2D": lambda **how: mx.AvgPool2D(**{"kernel_size": 2, **how}),
     "AdaptiveAvgPool2D": lambda **how: mx.AdaptiveAvgPool2D(**{"size": 2, **how}),
+    "Linear": lambda **how: mx.Linear(**{"in_features": 4, "out_features": 3, **how}),
+    "Subsampling": lambda **how: mx.Subsampling(**{"channels": 4, **how}),
+    "TableConv2D": lambda **how: mx.TableConv2D(**{"table": [[0, 1], [2, 3]], "kernel_size": 3, **how}),
+    "Tanh": mx.Tanh,
+    "Scale": lambda **how: mx.Scale(**{"factor": 0.5, **how}),
 }
 WRONG = [
     ("Dropout", "p", (-0.1, 1, 1.5, float("nan"), "0.5")),
@@ -25,6 +32,17 @@ WRONG = [
     ("AvgPool2D", "kernel_size", (0, -1, 1.5, (2,), None)),
     ("AvgPool2D", "padding", (-1, 0.5, (0, -1), None)),
     ("AdaptiveAvgPool2D", "size", (0, (2, 0), 1.5, None)),
+    ("LocalResponseNorm", "alpha", (float("nan"), float("inf"), "1", None)),
+    ("LocalResponseNorm", "groups", (0, 1.5, True)),
+    ("BatchNorm2D", "frozen", ("no", None, 2)),
+    ("BatchNorm2D", "channels", (0, "4")),
+    ("MaxPool2D", "ceil_mode", ("False", None, 2)),
+    ("AvgPool2D", "count_include_pad", ("no", None, 0.5)),
+    ("Conv2D", "groups", (0, 1.5, None)),
+    ("Linear", "out_features", (0, 2.5, True)),
+    ("Tanh", "scale", (0, float("nan"), "1")),
+    ("Tanh", "slope", (float("inf"), None)),
+    ("Scale", "factor", (float("nan"), "0.1")),
 ]  # fmt: skip
 
 
@@ -41,7 +59,9 @@ def test_what_makes_no_sense_is_refused_and_the_layer_stays_as_it_was(name, what
     ("name", "what", "value"),
     [("Conv2D", "stride", 2), ("Conv2D", "padding", 1), ("MaxPool2D", "stride", 1), ("MaxPool2D", "kernel_size", 3),
      ("AvgPool2D", "padding", (1, 0)), ("AdaptiveAvgPool2D", "size", 3), ("LocalResponseNorm", "size", 3),
-     ("LocalResponseNorm", "alpha", np.float64(0.5)), ("BatchNorm2D", "eps", np.float64(0.1))],
+     ("LocalResponseNorm", "alpha", np.float64(0.5)), ("BatchNorm2D", "eps", np.float64(0.1)),
+     ("LocalResponseNorm", "groups", 2), ("BatchNorm2D", "frozen", np.True_), ("MaxPool2D", "ceil_mode", 1),
+     ("Tanh", "scale", np.float64(1.7)), ("Scale", "factor", np.float64(0.2))],
 )  # fmt: skip
 def test_what_is_set_later_does_what_it_does_from_the_start(name, what, value):
     x = np.random.default_rng(0).standard_normal((2, 4, 9, 7)).astype(np.float32)
@@ -64,3 +84,103 @@ def test_padding_of_more_than_half_of_the_window_is_refused_in_forward(pool):
     layer.kernel_size = 3
     with pytest.raises(ValueError, match=r"padding \(2, 2\) is more than half of the window \(3, 3\)"):
         layer.forward(np.zeros((1, 1, 8, 8), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "value", "has"),
+    [("Conv2D", "in_channels", 2, r"weight has shape \(2, 4, 3, 3\).*go with \(2, 2, 3, 3\)"),
+     ("Conv2D", "out_channels", 3, r"weight has shape \(2, 4, 3, 3\).*go with \(3, 4, 3, 3\)"),
+     ("Conv2D", "groups", 2, r"weight has shape \(2, 4, 3, 3\).*go with \(2, 2, 3, 3\)"),
+     ("Conv2D", "kernel_size", 2, r"weight has shape \(2, 4, 3, 3\).*go with \(2, 4, 2, 2\)"),
+     ("TableConv2D", "kernel_size", 2, r"weight has shape \(4, 3, 3\).*go with \(4, 2, 2\)"),
+     ("TableConv2D", "out_channels", 3, r"bias has shape \(2,\).*go with \(3,\)"),
+     ("Linear", "in_features", 5, r"weight has shape \(3, 4\).*go with \(3, 5\)"),
+     ("Linear", "out_features", 5, r"weight has shape \(3, 4\).*go with \(5, 4\)"),
+     ("BatchNorm2D", "channels", 3, r"weight has shape \(4,\).*go with \(3,\)"),
+     ("Subsampling", "channels", 3, r"weight has shape \(4,\).*go with \(3,\)")],
+)  # fmt: skip
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_setting_that_the_weights_do_not_go_with_is_refused_in_forward(name, what, value, has, fast):
+    x = np.ones((2, 4) if name == "Linear" else (2, 4, 5, 5), np.float32)
+    layer = MADE[name]()
+    setattr(layer, what, value)
+    with nullcontext() if fast else mx.textbook(), pytest.raises(ValueError, match=f"^{name}: its {has}"):
+        layer.forward(x)
+
+
+@pytest.mark.parametrize("what", ["weight", "bias"])
+def test_an_array_of_another_shape_is_refused_in_forward(what):
+    layer = mx.Conv2D(4, 2, 3)
+    setattr(layer, what, mx.Parameter(np.ones((3, 4, 3, 3) if what == "weight" else (1,), np.float32)))
+    with pytest.raises(ValueError, match=f"^Conv2D: its {what} has shape"):
+        layer.forward(np.ones((2, 4, 5, 5), np.float32))
+
+
+def test_a_layer_that_was_made_wider_by_hand_goes_on():
+    layer, x = mx.Linear(4, 3), np.ones((2, 4), np.float32)
+    layer.weight, layer.bias = (mx.Parameter(np.ones(shape, np.float32)) for shape in ((5, 4), (5,)))
+    layer.out_features = 5
+    np.testing.assert_array_equal(layer.forward(x), np.full((2, 5), 5, np.float32))
+
+
+def test_a_subclass_with_a_forward_of_its_own_may_have_weights_of_other_shapes():
+    class Depthwise(mx.Conv2D):
+        def __init__(self, channels):
+            super().__init__(channels, channels, 1)
+            self.weight = mx.Parameter(np.full(channels, 2, np.float32))
+
+        def forward(self, x):
+            self.save(x=x)
+            return x * self.weight.value[:, None, None]
+
+    x = np.ones((2, 4, 3, 3), np.float32)
+    np.testing.assert_array_equal(Depthwise(4).forward(x), 2 * x)
+
+
+def test_the_table_of_a_layer_stays():
+    layer = mx.TableConv2D([[0, 1], [2, 3]], 3)
+    assert layer.table == ((0, 1), (2, 3))
+    with pytest.raises(AttributeError, match="table"):
+        layer.table = [[0, 2], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "meant"),
+    [("Conv2D", "paddding", "padding"), ("Conv2D", "strides", "stride"), ("Conv2D", "weights", "weight"),
+     ("Conv2D", "bais", "bias"), ("MaxPool2D", "kernal_size", "kernel_size"), ("Dropout", "scalling", "scaling"),
+     ("BatchNorm2D", "momentun", "momentum"), ("LocalResponseNorm", "alhpa", "alpha"), ("Tanh", "Scale", "scale"),
+     ("Linear", "out_feature", "out_features")],
+)  # fmt: skip
+def test_a_misspelt_setting_is_refused(name, wrong, meant):
+    layer = MADE[name]()
+    with pytest.raises(AttributeError, match=rf"^{name} has no {wrong} \(did you mean {meant}\?\)"):
+        setattr(layer, wrong, 1)
+
+
+def test_notes_of_somebody_s_own_may_lie_in_a_layer():
+    class Mine(mx.Conv2D):
+        pass
+
+    layer, mine = mx.Conv2D(4, 2, 3), Mine(4, 2, 3)
+    layer.note, layer.history, layer._weights, mine.strides = "the first", [1], 2, 3
+    assert (layer.note, layer.history, layer._weights, mine.strides) == ("the first", [1], 2, 3)
+
+
+@pytest.mark.parametrize("bias", ["False", None, 2])
+def test_whether_there_is_a_bias_is_yes_or_no(bias):
+    with pytest.raises(ValueError, match=f"^Conv2D: bias must be True or False, not {bias!r}"):
+        mx.Conv2D(4, 2, 3, bias=bias)
+
+
+def test_of_a_parameter_decay_is_yes_or_no_and_lr_scale_no_less_than_0():
+    p = mx.Linear(2, 2).weight
+    for name, value in [
+        ("decay", "no"),
+        ("decay", None),
+        ("lr_scale", -1),
+        ("lr_scale", "2"),
+        ("lr_scale", float("nan")),
+    ]:
+        with pytest.raises(ValueError, match=f"^Parameter: {name} must be .*not {value!r}"):
+            setattr(p, name, value)
+    assert (p.decay, p.lr_scale) == (True, 1.0)
