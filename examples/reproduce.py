@@ -101,7 +101,7 @@ def reproduce(args) -> None:
 def paces_of(args, experiment, before, all_of_it):
     """How long an epoch takes, where it is told: once, since a result stays what it is."""
     primary = experiment.primary
-    if not all_of_it or not claims.is_of_test_errors(primary):
+    if not all_of_it or not claims.asks_for_seconds(primary):
         return None
     arms = {name: experiment.arms[name] for name in primary.arms}
     known = (before or {}).get("seconds_an_epoch") or {}

@@ -134,6 +134,7 @@ class Level:
 class Experiment:
     """Arms by name, the one comparison that decides, and what else is reported.
 
+    second: of what else is reported, the part of the claim that the verdict leaves out.
     choose: the outcome by which each arm's learning rate is chosen, on pictures that are held out; the primary's if
     left out.
     """
@@ -142,11 +143,14 @@ class Experiment:
     primary: Difference | Within | Level
     also: tuple[Difference | Within | Level, ...] = ()
     choose: str | None = None
+    second: Difference | Within | Level | None = None
 
     def __post_init__(self):
         for compared in (self.primary, *self.also):
             for name in compared.arms:
                 check_choice(name, self.arms, "arm")
+        if self.second not in (None, *self.also):
+            raise ValueError(f"second is one of what is reported besides, not {self.second}")
 
     @property
     def chosen_by(self) -> str:

@@ -71,9 +71,7 @@ def check_fits(p: Protocol, compared) -> None:
 
 
 def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, beside: int | None = None) -> dict:
-    """mean, low, high, n, p and, where `beside` is given, the verdict: of the primary comparison alone.
-
-    would_take: so many seeds, if mean and spread stayed as they are.
+    """mean, low, high, n, p and, where `beside` is given, what `decided` gives: of the primary comparison alone.
 
     beside: how many are tested, this one among them. Its p is raised as if those were not known yet, which is by Holm's
     rule the most that it will be.
@@ -85,8 +83,7 @@ def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, beside: int 
         unknown = dict.fromkeys(("mean", "low", "high", "sd", "p"))
         said = {**named, **unknown, "n": len(values)}
         return said if beside is None else said | {"verdict": verdicts.UNTOLD, "p_raised": 1.0}
-    found = verdicts.t_interval(values)
-    said = {**named, **asdict(found)}
+    said = {**named, **asdict(verdicts.t_interval(values))}
     if isinstance(compared, Ratio):
         said |= {name: math.exp(said[name]) for name in ("mean", "low", "high")}
         said["censored"] = censored(compared, rows)
@@ -94,32 +91,59 @@ def judged(compared, rows: Rows, arms: dict[str, Arm], p: Protocol, beside: int 
         said["p"] = verdicts.sign_flip(values)
     if beside is None:
         return said
-    p_raised = verdicts.holm([said.get("p", 1.0)] + [1.0] * (beside - 1))[0]
+    said |= asked_for(compared, p)
+    said["p_raised"] = verdicts.holm([said.get("p", 1.0)] + [1.0] * (beside - 1))[0]
+    return said | decided(said, values, said["p_raised"], beside)
+
+
+def asked_for(compared, p: Protocol) -> dict:
+    """The numbers of a protocol that decide about such a comparison."""
     if isinstance(compared, Level | Same):
-        level, margin = (p.level, p.margin) if isinstance(compared, Level) else (0.0, p.margin)
-        _, said["verdict"] = verdicts.of_level(values, level, margin)
-        reach = verdicts.to_edge(found.mean, level, margin)
-    elif isinstance(compared, Ratio):
-        never = tuple(number / len(values) for number in said["censored"].values())
-        _, said["verdict"] = verdicts.of_ratio(values, p.delta, p_raised, never)
-        said["size"] = verdicts.of_size(values, p.claimed, p.within, max(never))
-        reach = verdicts.to_go(found.mean, math.log(p.delta))
-        if said["verdict"] != verdicts.UNTOLD:
-            reach = verdicts.to_edge(
-                found.mean, math.log(p.claimed), math.log(p.within)
-            )  # the size may be untold
+        return {"level": p.level if isinstance(compared, Level) else 0.0, "margin": p.margin}
+    size = {"claimed": p.claimed, "within": p.within} if isinstance(compared, Ratio) else {}
+    return {"delta": p.delta, **size}
+
+
+def decided(said: dict, values: list[float], p_raised: float, beside: int) -> dict:
+    """verdict; of a ratio its size as well; would_take: seeds for what is not told, if mean and spread stay as now.
+
+    said: what `judged` says of these values, or a result that was read. would_take is None where no seed helps: where
+    too many runs never arrived.
+    """
+    found = verdicts.t_interval(values)
+    if said.get("margin"):
+        level, margin = said["level"], said["margin"]
+        verdict = verdicts.of_level(values, level, margin)[1]
+        more = verdicts.seeds_needed(found.sd, verdicts.to_edge(found.mean, level, margin))
+        at_the_end = verdict == verdicts.UNTOLD and more is not None and more <= found.n  # of the margin
+        return {"verdict": verdict, "would_take": None if at_the_end else more}
+    if "claimed" not in said:
+        verdict = verdicts.of_difference(values, said["delta"], p_raised)[1]
+        return {
+            "verdict": verdict,
+            "would_take": seeds_for(verdict, said, found, said["delta"], p_raised, beside),
+        }
+    quick, slow = (count / found.n for count in said["censored"].values())
+    verdict = verdicts.of_ratio(values, said["delta"], p_raised, (quick, slow))[1]
+    size = verdicts.of_size(values, said["claimed"], said["within"], max(quick, slow))
+    delta, stands = math.log(said["delta"]), max(quick, slow)  # in the way of its size
+    if verdict == verdicts.UNTOLD:
+        stands = quick if found.mean >= delta else slow
+        more = seeds_for(verdict, said, found, delta, p_raised, beside)
     else:
-        _, said["verdict"] = verdicts.of_difference(values, p.delta, p_raised)
-        reach = verdicts.to_go(found.mean, p.delta)
-    more = verdicts.seeds_needed(found.sd, reach)
-    least = math.log(p.delta) if isinstance(compared, Ratio) else p.delta
-    if (
-        said["verdict"] == verdicts.UNTOLD and more is not None and more <= found.n
-    ):  # no interval is what it lacks
-        by_p = found.low > 0 and found.mean >= least and p_raised > verdicts.SMALL_P
-        # Each seed more of that sign halves a p; where runs never arrived, no seed helps.
-        more = found.n + math.ceil(math.log2(beside * said["p"] / verdicts.SMALL_P)) if by_p else None
-    return said | {"p_raised": p_raised, "would_take": more}
+        edge = verdicts.to_edge(found.mean, math.log(said["claimed"]), math.log(said["within"]))
+        more = verdicts.seeds_needed(found.sd, edge)
+    return {"verdict": verdict, "size": size, "would_take": None if stands > verdicts.MOST_CENSORED else more}
+
+
+def seeds_for(verdict: str, said: dict, found, delta: float, p_raised: float, beside: int) -> int | None:
+    """Until a difference is told: its interval is too wide, or its p is too large."""
+    more = verdicts.seeds_needed(found.sd, verdicts.to_go(found.mean, delta))
+    if verdict != verdicts.UNTOLD or more is None or more > found.n:
+        return more
+    by_p = found.low > 0 and found.mean >= delta and p_raised > verdicts.SMALL_P
+    # Each seed more of that sign halves a p.
+    return found.n + math.ceil(math.log2(beside * said["p"] / verdicts.SMALL_P)) if by_p else None
 
 
 def name_of(compared) -> str:
@@ -153,10 +177,9 @@ def unit_of(compared) -> str:
     return "points" if compared.outcome.startswith(percents) else ""
 
 
-def is_of_test_errors(compared) -> bool:
-    """Of two arms: then it can be asked at equal seconds, too."""
-    is_difference = isinstance(compared, Difference) and not isinstance(compared, Ratio)
-    return is_difference and compared.outcome == "test_error"
+def asks_for_seconds(compared) -> bool:
+    """Of two arms' test errors, or of how soon they arrive: then it can be asked by the clock, too."""
+    return isinstance(compared, Difference) and compared.outcome in ("test_error", "epochs_to")
 
 
 def equal_seconds(
@@ -165,22 +188,31 @@ def equal_seconds(
     """The same comparison of test errors when the slower arm's time is cut to the quicker one's, run by run.
 
     paces: seconds of an epoch of each arm; left out, the curves' own seconds hold, which can be compared only where all
-    runs were made on one machine. Between two epochs lies a straight line. None where the comparison is of something
-    else.
+    runs were made on one machine. Between two epochs lies a straight line; a run that ran away stays as it was then.
+    None where the comparison is of something else.
     """
-    if not is_of_test_errors(compared):
+    if isinstance(compared, Ratio) or not asks_for_seconds(compared):
         return None
     better, than = (
         {seed: paced(curve, paces[name]) if paces else curve for seed, curve in curves[name].items()}
         for name in compared.arms
     )
+    ends = [max(curve[-1]["seconds"] for curve in of_arm.values()) for of_arm in (better, than)]
     values = []
     for seed in sorted(set(better) & set(than)):
-        time = min(curve[-1]["seconds"] for curve in (better[seed], than[seed]))
+        time = min(ends) if paces else min(curve[-1]["seconds"] for curve in (better[seed], than[seed]))
         first, second = (error_at(curve, time) for curve in (better[seed], than[seed]))
         values.append(second - first)
     found = verdicts.t_interval(values)
     return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
+
+
+def in_seconds(compared, said: dict, paces: dict[str, float] | None) -> dict | None:
+    """A ratio of epochs as one of seconds: times the ratio of the arms' paces. None of something else."""
+    if not paces or not isinstance(compared, Ratio) or said["mean"] is None:
+        return None
+    quick, slow = (paces[name] for name in compared.arms)
+    return {name: said[name] * slow / quick for name in ("mean", "low", "high")} | {"n": said["n"]}
 
 
 def paced(curve: list[dict], pace: float) -> list[dict]:

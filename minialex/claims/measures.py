@@ -19,6 +19,11 @@ LOST = math.log(10)  # the loss of who knows nothing of ten classes, which a run
 ARRIVED = 1.5  # percent
 
 
+def ran_away(row: dict) -> bool:
+    """Whether a run's loss was no number any more: then it has the error and the loss of chance, to the digit."""
+    return row["train_error"] == BY_CHANCE and math.isclose(row["train_loss"], LOST, rel_tol=1e-6)
+
+
 def late_gain(model, pictures, prepare, curve, seed) -> dict[str, float]:
     """By how much the test error still falls from epochs 8 to 10 to the last three, in points: means of three."""
     errors = [row["test_error"] for row in curve]

@@ -78,6 +78,7 @@ def overlap(p: Protocol) -> Experiment:
         arms={"3/2": overlapping, "2/2": overlapping.but(window=2)},
         primary=Difference("3/2", than="2/2"),
         also=(Difference("3/2", than="2/2", outcome="gap"),),
+        second=Difference("3/2", than="2/2", outcome="gap"),
     )
 
 
@@ -209,6 +210,7 @@ def retrieval(p: Protocol) -> Experiment:
             Within("four layers", "seconds_features", than="seconds_codes"),
         ),
         choose="test_error",
+        second=Within("four layers", "precision_features", than="precision_codes"),
     )
 
 

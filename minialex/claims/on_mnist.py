@@ -25,6 +25,7 @@ def lenet_1998(p: Protocol) -> Experiment:
         arms={"1998": as_it_was, "distorted": as_it_was.but(augment=("distortions",))},
         primary=Level("1998"),
         also=(Level("distorted"), Difference("distorted", than="1998")),
+        second=Level("distorted"),
     )
 
 
@@ -39,6 +40,7 @@ def dropout(p: Protocol) -> Experiment:
             Difference("dropout", than="none", outcome="gap"),
             Ratio("none", than="dropout", outcome="epochs_to_error"),
         ),
+        second=Difference("dropout", than="none", outcome="train_loss", more=True),
     )
 
 

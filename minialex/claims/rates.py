@@ -16,9 +16,9 @@ def wanted(tried: dict[float, float], grid: list[float], begin: float) -> list[f
     >>> wanted({0.003: 50.0, 0.01: 40.0, 0.03: 30.0}, grid, begin=0.01)
     [0.1]
     """
-    if not tried:
-        at = grid.index(begin)
-        return grid[at - 1 : at + 2]
+    at = grid.index(begin)
+    if missing := [rate for rate in grid[at - 1 : at + 2] if rate not in tried]:
+        return missing  # of the first three, whatever of them is there already
     if all(map(math.isnan, tried.values())):
         ends = [grid.index(rate) for rate in (min(tried), max(tried))]
         return [grid[near] for near in (ends[0] - 1, ends[1] + 1) if 0 <= near < len(grid)]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from minialex.claims import verdicts
 from minialex.claims.arm import Experiment
-from minialex.claims.compare import equal_seconds, judged, values_of
+from minialex.claims.compare import decided, equal_seconds, in_seconds, judged, values_of
+from minialex.claims.measures import ran_away
 from minialex.claims.protocol import PROTOCOL, Protocol
 from minialex.claims.rates import at_the_edge
 from minialex.claims.store import RESULT, Store
@@ -41,7 +42,10 @@ PACES = Kind(
 AS_RESULT = {
     "name": TEXT, "protocol": TEXT, "verdict": TEXT, "finished": FLAG, "runs": whole(), "of": whole(),
     "minutes": number(), "would_take": PERHAPS,
-    **dict.fromkeys(("n", "mean", "low", "high", "delta", "p", "p_raised", "margin"), PERHAPS),
+    **dict.fromkeys(
+        ("n", "mean", "low", "high", "delta", "p", "p_raised", "level", "margin", "claimed", "within"), PERHAPS
+    ),
+    **dict.fromkeys(("at_the_edge", "primary"), Maybe([TEXT])), "ran_away": Maybe(COUNTS),
     "values": Maybe([PERHAPS]), "censored": Maybe(COUNTS), "size": Maybe(TEXT), "compared": Maybe(TEXT),
     "unit": Maybe(TEXT), "pictures": Maybe(SUMS), "seconds_an_epoch": Maybe(PACES),
 }  # fmt: skip
@@ -84,6 +88,9 @@ def result_of(
         record["values"] = [value if math.isfinite(value) else None for value in values]
         record["also"] = [judged(one, rows, experiment.arms, p) for one in experiment.also]
         record["equal_seconds"] = equal_seconds(experiment.primary, curves, paces)
+        record["in_seconds"] = in_seconds(experiment.primary, primary, paces)
+        record["ran_away"] = {name: sum(map(ran_away, of_arm.values())) for name, of_arm in rows.items()}
+        record["primary"] = list(experiment.primary.arms)
         record["seconds_an_epoch"] = paces
         record["means"] = {name: means_of(of_arm) for name, of_arm in rows.items()}
     rates = {name: next((row["rate"] for row in of_arm.values()), None) for name, of_arm in rows.items()}
@@ -175,28 +182,32 @@ def raise_for_all(root: Path) -> list[str]:
     for (name, record), p_raised in zip(told.items(), raised, strict=False):
         if record.get("margin"):
             continue  # of a level, which no p decides
-        values, delta = record["values"], record["delta"]
-        if "size" in record:
-            never = tuple(number / record["n"] for number in record["censored"].values())
-            verdict = verdicts.of_ratio(values, delta, p_raised, never)[1]
-        else:
-            verdict = verdicts.of_difference(values, delta, p_raised)[1]
-        if verdict != record["verdict"] or not math.isclose(p_raised, record["p_raised"], rel_tol=1e-4):
+        new = decided(record, record["values"], p_raised, len(found))
+        if new["verdict"] != record["verdict"] or not math.isclose(
+            p_raised, record["p_raised"], rel_tol=1e-4
+        ):
             changed.append(name)
-            write_result(Path(root) / name, {**record, "verdict": verdict, "p_raised": p_raised})
+            write_result(Path(root) / name, {**record, **new, "p_raised": p_raised})
     return changed
 
 
 def verdict_of(record: dict) -> str:
-    """With the size of a ratio, six times and not three; and where it cannot be told, with how many seeds it could.
+    """With the size of a ratio, six times and not three; where it cannot be told, with how many seeds it could; and
+    with the arms whose best rate is an end of the grid.
 
     >>> verdict_of({"verdict": "cannot be told from this", "n": 10, "would_take": 31})
     'cannot be told from this, perhaps from 31 seeds'
     """
-    size = f"; the size {record['size']}" if "size" in record else ""
-    untold, more = verdicts.UNTOLD in (record["verdict"], record.get("size")), record.get("would_take")
-    said = f", perhaps from {more:,} seeds" if untold and more and more > record["n"] else ""
-    return record["verdict"] + size + said
+    said, more, n = [record["verdict"]], record.get("would_take"), record["n"]
+    if "size" in record:
+        said.append(f"the size {record['size']}")
+    untold = [at for at, part in enumerate(said) if verdicts.UNTOLD in part]
+    if untold and more and more > n:
+        said[untold[0]] += f", perhaps from {more:,} seeds"  # it is the direction's, where neither is told
+    edge = [f'"{name}"' for name in record.get("primary", []) if name in (record.get("at_the_edge") or [])]
+    if edge:
+        said.append(f"the grid of rates ends at the best one of {' and '.join(edge)}")
+    return "; ".join(said)
 
 
 def minutes_of_all(root: Path) -> float:
@@ -242,4 +253,21 @@ def in_a_line(record: dict) -> str:
     if record["mean"] is None:
         return f"{record['name']}: {record['runs']} of {record['of']} runs; {record['verdict']}"
     found = f"{with_unit(record)} ({record['low']:.3g} to {record['high']:.3g}, n = {record['n']})"
-    return f"{record['name']}: {verdict_of(record)}. {record['compared']} {found}"
+    return f"{record['name']}: {verdict_of(record)}. {record['compared']} {found}{never_arrived(record)}"
+
+
+def never_arrived(record: dict) -> str:
+    """How many runs behind a ratio never arrived, and so what its number is; "" where all did.
+
+    >>> never_arrived({"censored": {"ReLU": 0, "tanh": 5}, "n": 12})
+    '; 5 of 12 runs of "tanh" never arrived: at least so many times'
+    """
+    counts = record.get("censored") or {}
+    told = [f'{count} of {record["n"]} runs of "{name}"' for name, count in counts.items() if count]
+    if not told:
+        return ""
+    quick, slow = (count > 0 for count in counts.values())
+    bound = "a guess" if quick and slow else "at most so many times" if quick else "at least so many times"
+    if all(count == record["n"] for count in counts.values()):
+        bound = "the number says nothing"
+    return f"; {' and '.join(told)} never arrived: {bound}"

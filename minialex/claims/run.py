@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minialex.claims.arm import Experiment
 from minialex.claims.compare import at_most
-from minialex.claims.measures import BY_CHANCE, LOST
+from minialex.claims.measures import ran_away
 from minialex.claims.protocol import Protocol
 from minialex.claims.rates import at_the_edge, chosen, wanted
 from minialex.claims.results import other_pictures, read_result
@@ -91,11 +91,6 @@ def tried_of(p: Protocol, experiment: Experiment, store: Store, name: str) -> di
 def further(row: dict, outcome: str) -> float:
     """Of a run that has not arrived, how far it was: less than an epoch."""
     return row["train_error"] / 100 if math.isnan(row[outcome]) else 0.0
-
-
-def ran_away(row: dict) -> bool:
-    """Whether a run's loss was no number any more: then it has the error and the loss of chance, to the digit."""
-    return row["train_error"] == BY_CHANCE and math.isclose(row["train_loss"], LOST, rel_tol=1e-6)
 
 
 def rate_of(p: Protocol, experiment: Experiment, store: Store, name: str) -> float:

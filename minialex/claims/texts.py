@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import minialex as mx
+from minialex.claims.compare import name_of
 from minialex.claims.protocol import PROTOCOL, Protocol
-from minialex.claims.results import all_results, read_result, verdict_of, with_unit
+from minialex.claims.results import all_results, never_arrived, read_result, verdict_of, with_unit
 from minialex.words import check_choice
 
 PACKAGE = Path(mx.__file__).parent
@@ -43,16 +44,21 @@ class Found:
         if record and record["finished"]:
             lines.append(f"Measured: {p.outcome}")
             lines.append(f"Found: {numbers(record)}; asked for: {asked(record)}")
-            lines += [f"Besides: {numbers(one)}" for one in record.get("also", [])]
-            if second := record.get("equal_seconds"):
-                reach = f"{second['low']:.3g} to {second['high']:.3g}"
-                cut = "where the slower one is cut off before its rate has come down"
-                if paces := record.get("seconds_an_epoch"):
-                    cut += "; an epoch takes " + ", ".join(f"{arm} {s:.3g} s" for arm, s in paces.items())
-                lines.append(f"After equal seconds: {second['mean']:.3g} ({reach}), {cut}")
+            left_out = second_of(self)
+            for one in record.get("also", []):
+                part = ", a part of the claim that the verdict leaves out" if one is left_out else ""
+                lines.append(f"Besides{part}: {numbers(one)}")
+            lines += by_the_clock(record)
             lines += measured_besides(record)
-            rates = ", ".join(f"{name} {rate:g}" for name, rate in record.get("rates", {}).items())
-            lines.append(f"Learning rates, chosen for each: {rates}")
+            if lost := [
+                f'{count} of "{name}"' for name, count in record.get("ran_away", {}).items() if count
+            ]:
+                lines.append(f"Runs that ran away, and count with chance's error: {', '.join(lost)}")
+            ends = dict.fromkeys(record.get("at_the_edge") or [], " (the grid's end)")
+            rates = [
+                f'"{name}" {rate:g}{ends.get(name, "")}' for name, rate in record.get("rates", {}).items()
+            ]
+            lines.append(f"Learning rates, chosen for each: {', '.join(rates)}")
             if p.little:
                 lines.append(f"Of {p.little}")
         lines.append(f"Verdict: {self.verdict}.")
@@ -82,7 +88,35 @@ def numbers(record: dict) -> str:
     if record["mean"] is None:
         return f"{record['compared']}: a run ran away, and has no number"
     interval = f"{record['low']:.3g} to {record['high']:.3g}; {record['n']} seeds"
-    return f"{record['compared']}, {with_unit(record)} ({interval})"
+    return f"{record['compared']}, {with_unit(record)} ({interval}){never_arrived(record)}"
+
+
+def second_of(found: Found) -> dict | None:
+    """Of what is reported besides, the part of the claim that the verdict leaves out."""
+    p = found.protocol
+    second = mx.claims.EXPERIMENTS[p.name](p).second
+    wanted = second and name_of(second)
+    return next((one for one in (found.record or {}).get("also", []) if one["compared"] == wanted), None)
+
+
+def by_the_clock(record: dict) -> list[str]:
+    """The comparison at equal seconds: a difference where the slower arm is cut off, a ratio of seconds."""
+    paces = record.get("seconds_an_epoch") or {}
+    takes = "an epoch takes " + ", ".join(f'"{arm}" {s:.3g} s' for arm, s in paces.items())
+    if ratio := record.get("in_seconds"):
+        return [f"In seconds: {ratio['mean']:.3g} times ({ratio['low']:.3g} to {ratio['high']:.3g}); {takes}"]
+    if not (equal := record.get("equal_seconds")):
+        return []
+    said = f"After equal seconds: {equal['mean']:.3g} ({equal['low']:.3g} to {equal['high']:.3g})"
+    if not paces:
+        return [said]
+    of = {arm: record["arms"][arm]["epochs"] for arm in paces}
+    longest, least = (choose(paces, key=lambda arm: of[arm] * paces[arm]) for choose in (max, min))
+    cut = of[least] * paces[least] / paces[longest]
+    said += f', in which "{longest}" comes as far as epoch {cut:.1f} of {of[longest]}'
+    if record["arms"][longest]["schedule"] == "cosine":
+        said += ", before its rate has come all the way down"
+    return [f"{said}; {takes}"]
 
 
 OF_EACH_RUN = {"rate", "test_error", "train_error", "train_loss", "gap", "epochs_to", "seconds"}
@@ -111,7 +145,9 @@ def asked(record: dict) -> str:
     if record.get("margin"):
         level, margin = record["level"], record["margin"]
         return f"from {level - margin:.3g} to {level + margin:.3g}{unit}"
-    return f"at least {record['delta']:g}{unit}"
+    claimed, within = record.get("claimed"), record.get("within")
+    size = f"; for the size, from {claimed / within:.3g} to {claimed * within:.3g}{unit}" if claimed else ""
+    return f"at least {record['delta']:g}{unit}{size}"
 
 
 def in_markdown(root: Path | None = None) -> str:
@@ -121,6 +157,8 @@ def in_markdown(root: Path | None = None) -> str:
     for name in all_results(root):
         one = found(name, root)
         said = numbers(one.record) if one.record and one.record["finished"] else ""
+        if second := said and second_of(one):
+            said += f"; not judged: {numbers(second)}"
         rows.append(
             f"| [`{name}`](examples/results/{name}) | {one.protocol.claim} | {said} | {one.verdict} |"
         )

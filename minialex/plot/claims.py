@@ -6,6 +6,7 @@ import textwrap
 import numpy as np
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator
 
+from minialex.claims.results import never_arrived
 from minialex.plot.lessons import LOOKS, name_ends
 from minialex.plot.look import (
     BLUE,
@@ -34,13 +35,16 @@ def claim(record, curves, title=None, path=None) -> Picture:
     on other pictures than the first one's are left out. Right: the number that was compared, of each seed, and the mean
     with its 95 % interval; shaded is what the claim asks for. Above both what is claimed, and the verdict.
     """
-    size = f"; the size {record['size']}" if "size" in record else ""
-    said = f"{_in_equal_lines(record['claim'], 95)}\n{record['name']}: {record['verdict']}{size}"
+    said = f"{_in_equal_lines(record['claim'], 95)}\n{record['name']}: {_verdict(record)}"
     figure = new_figure(11.5, 5, title or said)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _curves(left, record, curves)
     _compared(right, record)
     return finished(figure, path)
+
+
+def _verdict(record):
+    return record["verdict"] + (f"; the size {record['size']}" if "size" in record else "")
 
 
 def _in_equal_lines(text, most):
@@ -87,17 +91,24 @@ def _compared(axes, record):
     low, high = _asked(record)
     nothing = 1 if is_ratio else record.get("level", 0)
     seen = [*values, record["low"], record["high"], low, nothing, *([high] if math.isfinite(high) else [])]
+    claimed, within = record.get("claimed"), record.get("within")
+    if claimed:
+        seen += [claimed / within, claimed * within]
     bottom, top = _limits(seen, is_ratio)
     axes.axhspan(low, min(high, top), color=LINE, zorder=0)
     corner = {"xytext": (4, -4), "textcoords": "offset points", "va": "top"}
-    axes.annotate("claimed", (-0.5, min(high, top)), color=FAINT, **corner)
+    axes.annotate("quicker" if claimed else "claimed", (-0.5, min(high, top)), color=FAINT, **corner)
+    if claimed:
+        axes.axhspan(claimed / within, claimed * within, color=GREY, alpha=0.25, zorder=0)
+        axes.annotate(f"{claimed:g} times, as claimed", (-0.5, claimed * within), color=FAINT, **corner)
     axes.axhline(nothing, color=GREY, linewidth=1)
     axes.plot(np.linspace(-0.25, 0.25, len(values)), values, "o", color=BLUE, alpha=0.6)
     errors = [[record["mean"] - record["low"]], [record["high"] - record["mean"]]]
     axes.errorbar([0.6], [record["mean"]], errors, fmt="D", color=INK, capsize=5)
     axes.set(xticks=[0, 0.6], xlim=(-0.5, 0.9), ylim=(bottom, top))
     axes.set_xticklabels([f"{len(values)} seeds", "mean, 95 %"])
-    axes.set_title(textwrap.fill(record["compared"].replace("_", " "), 36), color=FAINT)
+    of_what = [record["compared"].replace("_", " "), never_arrived(record).removeprefix("; ")]
+    axes.set_title("\n".join(textwrap.fill(line, 44) for line in of_what if line), color=FAINT)
     axes.set_ylabel(record.get("unit") or "")
     if is_ratio:
         _as_times(axes, bottom, top)
@@ -178,7 +189,7 @@ def _rows(axes, found):
         if bottom <= middle <= top:
             axes.plot([middle], [y], form, color=colour, markersize=8)
         said = f"{record['mean']:.3g} {record.get('unit') or ''}".rstrip()
-        said += f" ({record['low']:.3g} to {record['high']:.3g}): {record['verdict']}"
+        said += f" ({record['low']:.3g} to {record['high']:.3g}): {_verdict(record)}"
         axes.text(
             1.02,
             y,

@@ -41,6 +41,14 @@ def test_a_choice_at_an_end_of_the_grid_is_told(best, edge):
     assert at_the_edge(search(lambda rate: abs(math.log(rate / best)))[0], GRID) == edge
 
 
+@pytest.mark.parametrize(
+    ("there", "missing"),
+    [({0.003: 50.0}, [0.01, 0.03]), ({0.003: 50.0, 0.01: 60.0}, [0.03]), ({0.01: math.nan}, [0.003, 0.03])],
+)
+def test_a_search_that_was_interrupted_goes_on_with_the_first_three(there, missing):
+    assert wanted(there, GRID, 0.01) == missing
+
+
 def test_of_equals_the_smallest_is_chosen():
     assert chosen({0.1: 4.0, 0.01: 4.0, 0.03: 5.0}) == 0.01
 

@@ -21,6 +21,7 @@ from minialex.claims.results import (
     write_result,
 )
 from minialex.claims.store import Store
+from minialex.claims.texts import numbers
 from minialex.claims.verdicts import HOLDS, NOT, UNTOLD
 from minialex.errors import DataError
 
@@ -299,6 +300,33 @@ def test_there_are_no_equal_seconds_of_anything_but_test_errors(compared):
     assert compare.equal_seconds(compared, {}) is None
 
 
+def test_a_run_that_ran_away_stays_as_it_was_then_and_does_not_cut_the_other():
+    """At the second epoch the other one still had 49 %; at its end it has 40 %."""
+    whole = [{"epoch": n, "seconds": 1.0 * n, "test_error": 51.0 - n} for n in range(1, 12)]
+    lost = [{"epoch": n, "seconds": 1.0 * n, "test_error": 90.0} for n in (1, 2)]
+    curves = {"a": {0: whole, 1: whole}, "b": {0: lost, 1: whole}}
+    found = compare.equal_seconds(Difference("a", "b"), curves, {"a": 2.0, "b": 2.0})
+    assert found["mean"] == (90 - 40) / 2
+
+
+def test_a_ratio_of_epochs_is_one_of_seconds_by_what_an_epoch_takes():
+    said = {"mean": 6.0, "low": 5.0, "high": 7.0, "n": 10}
+    found = compare.in_seconds(Ratio("a", "b"), said, {"a": 2.0, "b": 3.0})
+    assert found == {"mean": 9.0, "low": 7.5, "high": 10.5, "n": 10}
+    assert compare.in_seconds(Ratio("a", "b"), said, None) is None
+    assert compare.in_seconds(Difference("a", "b"), said, {"a": 2.0, "b": 3.0}) is None
+    assert compare.in_seconds(Ratio("a", "b"), {**said, "mean": None}, {"a": 2.0, "b": 3.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("compared", "wanted"),
+    [(Difference("a", "b"), True), (Same("a", "b"), True), (Ratio("a", "b"), True), (Level("a"), False),
+     (Difference("a", "b", "train_loss"), False), (Ratio("a", "b", "epochs_to_error"), False)],
+)  # fmt: skip
+def test_the_clock_is_asked_of_test_errors_and_of_how_soon_runs_arrive(compared, wanted):
+    assert compare.asks_for_seconds(compared) == wanted
+
+
 # ---- nothing is judged before all runs are there -----------------------------------------------------
 
 
@@ -366,9 +394,34 @@ def test_where_a_p_alone_forbids_it_more_seeds_are_said_to_be_needed():
     assert [one["would_take"] for one in told[1:]] == [11, 12]
 
 
-def test_where_runs_never_arrived_no_number_of_seeds_is_said():
-    rows = ratio([1.9 * s**0.1 for s in SPREAD], [math.nan] * 5 + [2.0] * 5)
-    assert (rows["verdict"], rows["would_take"]) == (UNTOLD, None)
+WIDE = [3.0**n for n in range(-5, 5)]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "told"),
+    [
+        # As quick as the other where it is counted: it may be much slower.
+        ([1.9 * s**0.1 for s in SPREAD], [math.nan] * 5 + [2.0] * 5, (UNTOLD, UNTOLD)),
+        ([0.3 * w**0.05 for w in WIDE], [math.nan] * 5 + [1.9] * 5, (HOLDS, UNTOLD)),  # of its size
+        ([0.001 * w for w in WIDE[:5]] + [math.nan] * 5, [0.5 * s for s in SPREAD], (UNTOLD, UNTOLD)),
+        ([math.nan] * 5 + [0.1] * 5, [math.nan] * 5 + [0.2] * 5, (UNTOLD, UNTOLD)),
+    ],
+)
+def test_where_runs_never_arrived_no_number_of_seeds_is_said(a, b, told):
+    found = ratio(a, b)
+    assert (found["verdict"], found["size"], found["would_take"]) == (*told, None)
+
+
+def test_few_that_never_arrived_leave_the_number_of_seeds():
+    found = ratio([0.1] * 10, [math.nan] + [0.1 * 6 * 1.5 * w**0.1 for w in WIDE[:9]])
+    assert (found["verdict"], found["size"], found["would_take"] > 10) == (HOLDS, UNTOLD, True)
+
+
+def test_of_a_sameness_that_cannot_be_told_no_p_says_how_many_seeds():
+    rows = rows_of(TEN, [value + 0.1 + 0.02 * n for n, value in enumerate(TEN)])
+    found = compare.judged(Same("a", "b"), rows, ARMS, protocol(delta=0.0, margin=0.19), 17)
+    assert (found["verdict"], found["low"] > 0) == (UNTOLD, True)
+    assert found["would_take"] is None or found["would_take"] > 1000
 
 
 def test_a_result_says_all_that_was_promised(tmp_path):
@@ -578,6 +631,46 @@ def test_the_table_has_a_line_for_each_protocol(tmp_path):
 def test_what_cannot_be_told_says_how_many_seeds_it_may_take(verdict, size, more, said):
     record = {"verdict": verdict, "n": 10, "would_take": more} | ({"size": size} if size else {})
     assert verdict_of(record) == said
+
+
+def test_where_neither_direction_nor_size_is_told_the_seeds_are_the_directions():
+    record = {"verdict": UNTOLD, "n": 10, "would_take": 31, "size": UNTOLD}
+    assert verdict_of(record) == f"{UNTOLD}, perhaps from 31 seeds; the size {UNTOLD}"
+
+
+@pytest.mark.parametrize(
+    ("edge", "said"), [(["c"], ""), (["b"], '; the grid of rates ends at the best one of "b"')]
+)
+def test_a_verdict_says_which_of_its_arms_has_its_best_rate_at_an_end_of_the_grid(edge, said):
+    record = {"verdict": HOLDS, "n": 10, "primary": ["a", "b"], "at_the_edge": edge}
+    assert verdict_of(record) == HOLDS + said
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        (0, 0, ""),
+        (0, 3, '; 3 of 10 runs of "b" never arrived: at least so many times'),
+        (1, 0, '; 1 of 10 runs of "a" never arrived: at most so many times'),
+        (2, 10, '; 2 of 10 runs of "a" and 10 of 10 runs of "b" never arrived: a guess'),
+        (10, 10, '; 10 of 10 runs of "a" and 10 of 10 runs of "b" never arrived: the number says nothing'),
+    ],
+)
+def test_a_number_says_what_runs_that_never_arrived_make_of_it(tmp_path, a, b, said):
+    values = [[math.nan] * never + [1.0 + 0.01 * n for n in range(10 - never)] for never in (a, b)]
+    store = filled(tmp_path, *values, "epochs_to")
+    found = result(store, one=Experiment(ARMS, Ratio("a", "b")), delta=1.25, claimed=6.0, within=1.5)
+    write_result(tmp_path, found)
+    read = read_result(tmp_path)
+    assert numbers(read).endswith(f"10 seeds){said}")
+    assert in_a_line(read).endswith(f"n = 10){said}")
+    assert (read["claimed"], read["within"]) == (6.0, 1.5)
+
+
+def test_a_result_counts_the_runs_that_ran_away(tmp_path):
+    store = filled(tmp_path, TEN, TEN)
+    store.runs[0] |= {"train_error": 90.0, "train_loss": math.log(10), "test_error": 90.0}
+    assert result(store)["ran_away"] == {"a": 1, "b": 0}
 
 
 def test_a_line_says_what_was_compared_and_found(tmp_path):

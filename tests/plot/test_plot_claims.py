@@ -143,6 +143,16 @@ def test_a_ratios_axis_has_plain_numbers():
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["1", "1.25", "1.5", "2"]
 
 
+def test_a_ratio_shows_the_size_that_was_claimed_and_says_which_runs_never_arrived():
+    more = {"claimed": 6.0, "within": 1.5, "n": 3, "censored": {"a": 0, "b": 1}}
+    _, right = drawn(**RATIO, **more).axes
+    assert "6 times, as claimed" in [text.get_text() for text in right.texts]
+    low, high = right.get_ylim()
+    assert low < 1 < 9 < high
+    assert "never arrived: at" in right.get_title()
+    assert "arrived" not in drawn(**RATIO).axes[1].get_title()
+
+
 def test_the_title_says_the_claim_the_verdict_and_of_a_ratio_the_size():
     assert drawn().get_suptitle() == "A is better.\ntiny: holds"
     assert drawn(**RATIO).get_suptitle() == "A is better.\ntiny: holds; the size does not hold"
@@ -296,7 +306,7 @@ def test_the_numbers_stand_beside_it_and_nothing_is_clipped():
     figure = plot.verdicts(ALL)
     figure.draw_without_rendering()
     texts = {text.get_text(): text for axes in figure.axes for text in axes.texts}
-    assert "4 times (2 to 8): holds" in texts
+    assert "4 times (2 to 8): holds; the size does not hold" in texts
     assert "0.4 points (-0.1 to 0.9): cannot be told from this" in texts
     assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in texts.values())
 
