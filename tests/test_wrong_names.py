@@ -36,6 +36,11 @@ def fit(**options):
     )
 
 
+def fit_flat(**options):
+    model = mx.Sequential(flat=mx.Flatten(), fc=mx.Linear(784, 2))
+    return mx.train.fit(model, X, [0], lr=1, epochs=1, loss=mx.SoftmaxCrossEntropy(), **options)
+
+
 def traced():
     return mx.trace(small(), X)
 
@@ -292,3 +297,26 @@ def test_nothing_is_downloaded_for_a_text(load, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(ValueError, match=r"^download must be True or False, not 'no'"):
         load(root=tmp_path / "none", download="no")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: mx.models.alexnet(3, towers=True, width=0.05), 'preset "paper" has 1 or 2 towers, not True'),
+        (lambda: mx.models.inception_resnet(True), "there are Inception-ResNet-v1 and v2, not True"),
+        (lambda: mx.gradcheck(mx.ReLU(), X, max_entries=0), "max_entries must be a whole number >= 1, not 0"),
+        (
+            lambda: mx.gradcheck(mx.ReLU(), X, max_entries="3"),
+            "max_entries must be a whole number >= 1, not '3'",
+        ),
+        (
+            lambda: mx.gradcheck(mx.ReLU(), X + np.nan),
+            "gradcheck: of x 784 of 784 numbers are NaN or infinite",
+        ),
+        (lambda: fit_flat(checkpoint_every=2.5), "checkpoint_every must be a whole number >= 0, not 2.5"),
+        (lambda: fit_flat(checkpoint_every=-2), "checkpoint_every must be a whole number >= 0, not -2"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_before_anything_is_done(make, said):
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        make()

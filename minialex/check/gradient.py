@@ -30,6 +30,7 @@ from minialex.errors import DtypeMismatch
 from minialex.layers.init import generator
 from minialex.layers.layer import Array, Layer
 from minialex.layers.loss import Loss
+from minialex.shapes import positive
 from minialex.weights import export_grouped, gather, put, scatter
 from minialex.words import a_or_an, counted
 
@@ -160,7 +161,7 @@ def gradcheck(
     >>> gradcheck(ReLU(), np.array([[-1.0, 0.0]])).kinks[0].index
     (0, 1)
     """
-    rng = generator(rng)
+    rng, max_entries = generator(rng), positive(max_entries, "max_entries")
     if not isinstance(layer, Layer):
         raise TypeError(
             f"gradcheck takes a layer, then its input: gradcheck(layer, x); not {a_or_an(_kind(layer))}"
@@ -177,6 +178,11 @@ def gradcheck(
     model = to_numpy(x)
     x = laid_out_like(model.astype(np.float64), model)
     arrays = {"x": x, **gather(named, [p.value for _, p in named])}
+    for name, array in arrays.items():
+        if bad := int(np.count_nonzero(~np.isfinite(array))):
+            raise ValueError(
+                f"gradcheck: of {name} {bad} of {array.size} numbers are NaN or infinite; no slope is measured there"
+            )
     function = _Function(layer, labels, x)
     report = Report(f"{layer}", {name: array.shape for name, array in arrays.items()})
     report.faults += unlisted(layer)

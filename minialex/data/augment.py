@@ -13,7 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from minialex.words import did_you_mean
+from minialex.layers.settings import finite
+from minialex.shapes import positive
+from minialex.words import check_choice, did_you_mean
 
 # -- Cutting -----------------------------------------------------------------------------------------------
 
@@ -138,6 +140,7 @@ class Colour:
 
     def draw(self, rng: np.random.Generator, rule: str = "paper") -> np.ndarray:
         """A random colour to add to a picture of 0 to 255: float32 (3, 1, 1)."""
+        check_choice(rule, RULES, "rule")
         alpha = rng.normal(0, 0.1, 3)
         amount = 255 * (self.values if rule == "paper" else np.sqrt(self.values))
         return (self.vectors @ (alpha * amount)).astype(np.float32)[:, None, None]
@@ -186,11 +189,14 @@ class Prepare:
         if self.colour_rule not in RULES:
             hint = did_you_mean(self.colour_rule, RULES)
             raise ValueError(f"colour_rule is one of {', '.join(RULES)}, not {self.colour_rule!r}{hint}")
-        object.__setattr__(self, "scale", float(self.scale))  # a number of NumPy would round otherwise
+        positive(self.crop, "crop")
+        object.__setattr__(
+            self, "scale", finite(self.scale, "scale")
+        )  # a number of NumPy would round otherwise
         for name in ("mean", "std"):
             object.__setattr__(self, name, _for_pixels(name, getattr(self, name)))
-        if not self.std.all():
-            raise ValueError("std has a 0 in it")
+        if not (self.std > 0).all():
+            raise ValueError("std has a 0 in it, or less: it is a standard deviation")
 
     @classmethod
     def for_input(cls, wanted, mean=None, colour: Colour | None = None) -> "Prepare":

@@ -19,7 +19,7 @@ from minialex.data.augment import Prepare, square
 from minialex.data.folder import PictureList, UnreadablePicture, read_picture
 from minialex.data.shards import DamagedShard, Shards
 from minialex.errors import DataError
-from minialex.shapes import parts_of
+from minialex.shapes import is_whole, parts_of
 from minialex.words import counted
 
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ class ArrayBatches(Batches):
             raise ValueError(
                 f"{counted(len(pictures), 'picture')} and {counted(len(labels), 'label')}: one label each is needed"
             )
-        if batch_size < 1:
-            raise ValueError(f"a batch has at least 1 picture, not {batch_size}")
-        self.pictures, self.labels = pictures, labels
+        if not is_whole(batch_size) or batch_size < 1:
+            raise ValueError(f"a batch has at least 1 picture, not {batch_size!r}")
+        self.pictures, self.labels = np.asarray(pictures), np.asarray(labels)
         self.batch_size, self.seed, self.prepare = batch_size, seed, prepare
 
     def __repr__(self) -> str:

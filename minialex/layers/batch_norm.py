@@ -1,18 +1,14 @@
 """Batch normalisation: each channel is centred and scaled by what the batch shows of it (Ioffe, Szegedy 2015)."""
 
+from functools import partial
+
 import numpy as np
 
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Buffer, Parameter
-from minialex.layers.settings import not_negative
+from minialex.layers.settings import not_negative, within
 from minialex.shapes import positive
 from minialex.words import counted, yes_or_no
-
-
-def fraction(value: float, name: str) -> float:
-    if isinstance(value, str) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be between 0 and 1, not {value!r}")
-    return float(value)
 
 
 class BatchNorm2D(Layer):
@@ -48,7 +44,12 @@ class BatchNorm2D(Layer):
     """
 
     input_rank = 4
-    takes = {"channels": positive, "eps": not_negative, "momentum": fraction, "frozen": yes_or_no}
+    takes = {
+        "channels": positive,
+        "eps": not_negative,
+        "momentum": partial(within, 0, 1),
+        "frozen": yes_or_no,
+    }
 
     def __init__(
         self,
@@ -110,7 +111,7 @@ class BatchNorm2D(Layer):
             pieces.append(piece)
         return pieces
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
         return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (self.channels,))
 
     def check_input(self, x) -> None:

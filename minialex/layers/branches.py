@@ -15,6 +15,12 @@ from minialex.words import a_or_an, did_you_mean
 MERGES = ("concat", "add")
 
 
+def one_of_merges(merge: str, name: str) -> str:
+    if merge not in MERGES:
+        raise ValueError(f'{name} must be "concat" or "add", not {merge!r}{did_you_mean(merge, MERGES)}')
+    return merge
+
+
 class Branches(Layer):
     """merge="concat":  y = the paths' outputs one behind the other along the channels
     merge="add":     y = their sum
@@ -33,14 +39,12 @@ class Branches(Layer):
     array([[ 11., -11.]])
     """
 
+    takes = {"merge": one_of_merges}
+
     def __init__(self, paths: Mapping[str, Layer], merge: str = "concat"):
         if not isinstance(paths, Mapping):
             raise TypeError(
                 f"Branches takes its paths by name, a dict; this is {a_or_an(type(paths).__name__)}"
-            )
-        if merge not in MERGES:
-            raise ValueError(
-                f'Branches: merge must be "concat" or "add", not {merge!r}{did_you_mean(merge, MERGES)}'
             )
         if not paths:
             raise ValueError("Branches needs at least one path")

@@ -49,11 +49,7 @@ class Conv2D(Layer):
     ):
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"Conv2D: {groups} groups must divide both {in_channels} input and {out_channels} output channels"
-            )
-        F, C, kh, kw = shape = Conv2D.shapes(self)["weight"]
+        F, C, kh, kw = shape = Conv2D._shapes(self)["weight"]
         self.weight = Parameter(drawn(init, shape, C * kh * kw, F // self.groups * kh * kw, rng))
         zeros = np.zeros(out_channels, np.float32)
         self.bias = Parameter(zeros, decay=False) if yes_or_no(bias, "Conv2D: bias") else None
@@ -98,9 +94,11 @@ class Conv2D(Layer):
         """(OH, OW)"""
         return output_sizes(x.shape[2:], self.kernel_size, self.stride, self.padding)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        weight = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        return {"weight": weight, "bias": (self.out_channels,)}
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        F, C, G = self.out_channels, self.in_channels, self.groups
+        if C % G or F % G:
+            raise ValueError(f"Conv2D: {G} groups must divide both {C} input and {F} output channels")
+        return {"weight": (F, C // G, *self.kernel_size), "bias": (F,)}
 
     def check_input(self, x) -> None:
         super().check_input(x)
@@ -212,7 +210,7 @@ class TableConv2D(Conv2D):
         full[self.filter_of.value, self.channel_of.value] = self.weight.value
         return full
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
         entries = sum(map(len, self.table))
         return {"weight": (entries, *self.kernel_size), "bias": (self.out_channels,)}
 

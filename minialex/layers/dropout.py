@@ -6,13 +6,14 @@ import zlib
 import numpy as np
 
 from minialex.layers.layer import Array, Layer
+from minialex.layers.settings import number_or_nan, whole
 from minialex.words import did_you_mean
 
 SCALINGS = ("inverted", "test-time")
 
 
 def probability(p: float, name: str) -> float:
-    if isinstance(p, str) or not 0 <= p < 1:
+    if not 0 <= number_or_nan(p) < 1:
         raise ValueError(f"{name} must be at least 0 and less than 1, not {p!r}")
     return float(p)  # a NumPy number would widen float32
 
@@ -42,7 +43,7 @@ class Dropout(Layer):
     """
 
     needs_batch = True
-    takes = {"p": probability, "scaling": one_of_scalings}
+    takes = {"p": probability, "scaling": one_of_scalings, "seed": whole}
 
     def __init__(self, p: float = 0.5, scaling: str = "inverted", seed: int = 0):
         self.p, self.scaling, self.seed = p, scaling, seed

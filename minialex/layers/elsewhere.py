@@ -1,7 +1,5 @@
 """What other libraries' models, parameters and optimizers can do, and ours can't: where it is, or what to write."""
 
-import inspect
-
 from minialex.words import nearest
 
 
@@ -44,14 +42,14 @@ OF_LAYERS = {
 
 
 def check_spelling(layer, name: str) -> None:
-    """Raise where this is nearly the name of a setting, or of an array, of one of our layers: nobody would read it.
+    """Raise where a layer of ours gets an attribute that is nearly one that it has: nobody would read it.
 
-    In a layer of somebody's own it may be another thing.
+    A note that has more in its name, old_weight, may lie there; and in a layer of somebody's own all may.
     """
     kind = type(layer)
     if name.startswith("_") or hasattr(kind, name) or not kind.__module__.startswith("minialex.layers."):
         return
-    known = {*inspect.signature(kind).parameters, *vars(layer)}
-    near = nearest(name, [one for one in known if one[0] != "_"], cutoff=0.72) if name not in known else []
-    if near:
+    known = [one for one in {*layer.takes, *vars(layer)} if one[0] != "_"]
+    near = [one for one in nearest(name, known, cutoff=0.75) if one not in name or name == f"{one}s"]
+    if near and name not in known:
         raise AttributeError(f"{layer} has no {name} (did you mean {near[0]}?)")

@@ -12,6 +12,7 @@ from minialex.layers.layer import Array, Layer
 from minialex.layers.leaving import backward_leaving, forward_leaving, nothing_hangs_on
 from minialex.layers.loss import Loss, SoftmaxCrossEntropy
 from minialex.layers.sequential import Sequential, all_layers, was_used_since
+from minialex.layers.settings import not_negative
 
 
 class Exits(Sequential):
@@ -179,6 +180,12 @@ class Exits(Sequential):
                 raise ValueError(f"{self}: {name} gives shape {y.shape}, the trunk's end {ys['end'].shape}")
 
 
+def weights_of_exits(weights: Sequence[float], name: str) -> tuple[float, ...]:
+    if isinstance(weights, str) or not isinstance(weights, Sequence) or not weights:
+        raise TypeError(f"{name} has a number for each exit, (0.3, 1.0), not {weights!r}")
+    return tuple(not_negative(weight, f"{name}[{at}]") for at, weight in enumerate(weights))
+
+
 class ExitLoss(Loss):
     """loss = sum over the exits i of weights[i] * the loss of logits[:, i]; of (N, classes), as in evaluation, the loss
 
@@ -195,15 +202,14 @@ class ExitLoss(Loss):
     """
 
     input_rank = None
+    takes = {"weights": weights_of_exits}
 
     def __init__(self, weights: Sequence[float], loss: type[Loss] = SoftmaxCrossEntropy):
-        if not isinstance(weights, Sequence) or not weights:
-            raise TypeError(f"ExitLoss takes a weight for each exit, (0.3, 1.0), not {weights!r}")
         if not (isinstance(loss, type) and issubclass(loss, Loss)):
             raise TypeError(
                 f"ExitLoss makes a loss for each exit: give a class, SoftmaxCrossEntropy, not {loss!r}"
             )
-        self.weights = tuple(map(float, weights))
+        self.weights = weights
         self.losses = [loss() for _ in self.weights]  # each keeps its own
 
     def forward(self, logits: Array, labels) -> Array:

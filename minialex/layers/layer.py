@@ -21,7 +21,7 @@ from minialex.layers.calls import Saved, checked_backward, checked_forward
 from minialex.layers.elsewhere import LEFT_ALONE, NOT_LEFT_ALONE, OF_LAYERS, Elsewhere, check_spelling
 from minialex.layers.parameter import Buffer, Constant, Parameter
 from minialex.layers.settings import is_setting, number, plain
-from minialex.words import a_or_an, did_you_mean
+from minialex.words import a_or_an, did_you_mean, yes_or_no
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -83,15 +83,18 @@ class Layer:
                 raise TypeError(f"{cls.__name__}.{method} takes ({takes}): write `def {method}({takes}):`")
         if "forward" in vars(cls):
             cls.forward = checked_forward(cls.forward)
-            if "shapes" not in vars(cls):
-                cls.shapes = Layer.shapes  # another forward may have weights of other shapes
+            if "_shapes" not in vars(cls):
+                cls._shapes = Layer._shapes  # another forward may have weights of other shapes
         if "backward" in vars(cls):
             cls.backward = checked_backward(cls.backward)
 
     def __setattr__(self, name, value):
-        if name in self.takes:
+        own = isinstance(value, (Layer, Parameter, Constant))  # no setting: what a layer is made of
+        if name in self.takes and not own:
             value = self.takes[name](value, f"{type(self).__name__}: {name}")
-        elif self.takes and name not in vars(self) and not isinstance(value, (Layer, Parameter, Constant)):
+        elif name == "training":
+            value = yes_or_no(value, f"{type(self).__name__}: training")
+        elif self.takes and not own and name not in vars(self):
             check_spelling(self, name)
         if isinstance(value, KEPT) and not value.name:
             value.name = name
@@ -304,18 +307,13 @@ class Layer:
 
     # ---- the checks ----
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
         """What shapes its settings ask of its arrays, by name."""
         return {}
 
     def check_input(self, x: Array) -> None:
         """Raise if `forward` cannot take this array."""
-        for name, shape in self.shapes().items():
-            kept = getattr(self, name)
-            if kept is not None and kept.value.shape != shape:
-                raise ValueError(
-                    f"{self}: its {name} has shape {kept.value.shape}; its settings go with {shape}: make another layer"
-                )
+        self._check_shapes()
         self._check_array(x, "input")
         if self.input_rank is not None and x.ndim != self.input_rank:
             letters = {2: "(N, features), ", 4: "(N, C, H, W), "}.get(self.input_rank, "")
@@ -343,6 +341,18 @@ class Layer:
             raise ValueError(f"{self}: forward gave shape {shape}, the gradient has shape {grad_y.shape}")
         if grad_y.dtype != dtype:
             raise DtypeMismatch(f"{self}: forward gave {dtype}, the gradient is {grad_y.dtype}")
+
+    def _check_shapes(self):
+        try:
+            shapes = self._shapes()
+        except AttributeError:  # a subclass that was made in another way, without these settings
+            return
+        for name, shape in shapes.items():
+            kept = getattr(self, name)
+            if kept is not None and kept.value.shape != shape:
+                raise ValueError(
+                    f"{self}: its {name} has shape {kept.value.shape}; its settings go with {shape}: make another layer"
+                )
 
     def _check_array(self, array, what):
         if not is_array(array):

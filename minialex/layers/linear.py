@@ -28,7 +28,7 @@ class Linear(Layer):
 
     def __init__(self, in_features: int, out_features: int, rng=None, init: Initializer = xavier_uniform):
         self.in_features, self.out_features = in_features, out_features
-        shape = Linear.shapes(self)["weight"]
+        shape = Linear._shapes(self)["weight"]
         self.weight = Parameter(drawn(init, shape, self.in_features, self.out_features, rng))
         self.bias = Parameter(np.zeros(out_features, np.float32), decay=False)
 
@@ -41,7 +41,7 @@ class Linear(Layer):
         self.weight.grad = grad_y.T @ self.saved.x
         return grad_y @ self.weight.value if input_grad else None
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {"weight": (self.out_features, self.in_features), "bias": (self.out_features,)}
 
     def check_input(self, x) -> None:

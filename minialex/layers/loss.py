@@ -5,6 +5,7 @@ import numpy as np
 from minialex.devices.device import device_of, is_array
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.layer import Array, Layer
+from minialex.layers.settings import finite
 from minialex.words import counted
 
 
@@ -100,8 +101,10 @@ class MAPLoss(Loss):
     array(0.69314718)
     """
 
+    takes = {"j": finite}
+
     def __init__(self, j: float = 1.0):
-        self.j = float(j)  # a NumPy number would make float32 logits float64
+        self.j = j
 
     def forward(self, logits: Array, labels) -> Array:
         xp = self.xp

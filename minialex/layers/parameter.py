@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from minialex.devices.device import is_array
-from minialex.layers.settings import as_array, not_negative
+from minialex.layers.settings import as_array, finite
 from minialex.words import a_or_an, nearest, yes_or_no
 
 Array = Any
@@ -47,13 +49,11 @@ class Parameter:
         if name == "decay":
             value = yes_or_no(value, "Parameter: decay")
         elif name == "lr_scale":
-            value = not_negative(value, "Parameter: lr_scale")
+            value = finite(value, "Parameter: lr_scale")
         elif name not in OF_PARAMETERS and (meant := _meant(name)):
             raise AttributeError(f"a Parameter has no {name}{meant}")
-        if name == "value" and name in vars(self) and is_array(value) and value.shape != self.value.shape:
-            raise ValueError(
-                f"{self.name or 'this Parameter'} has shape {self.value.shape}; the array has shape {value.shape}"
-            )
+        if name == "value" and name in vars(self):
+            _check_follows(self, value)
         super().__setattr__(name, as_array(value) if name == "value" else value)
 
     def split(self, parts: int) -> list["Parameter"]:
@@ -64,10 +64,23 @@ class Parameter:
         return f"Parameter({self.name!r}, shape {self.value.shape}, {self.value.dtype})"
 
 
+def _check_follows(p, value):
+    """Is this an array that may take the value's place?"""
+    who = p.name or "this Parameter"
+    if not is_array(value) and not isinstance(value, np.generic):
+        raise TypeError(f"{who}: its value is an array, not {a_or_an(type(value).__name__)}")
+    if value.shape != p.value.shape:
+        raise ValueError(f"{who} has shape {p.value.shape}; the array has shape {value.shape}")
+
+
 def _meant(name):
     """What to write in place of an attribute that nobody would read; "" of one that a learner may keep there."""
-    if name in ("requires_grad", "trainable"):
+    if name in ("requires_grad", "trainable", "frozen"):
         return ": where its lr_scale is 0, SGD leaves it as it is"
+    if name in ("lr", "learning_rate"):
+        return ": its lr_scale multiplies SGD's lr"
+    if name == "weight_decay":
+        return ": its decay says whether SGD's weight_decay goes for it, True or False"
     if name in ("data", "array"):
         return ": its array is its value, p.value[...] = array"
     near = nearest(name, OF_PARAMETERS, cutoff=0.72)  # "gard" is, "old_grad" is not

@@ -258,7 +258,7 @@ class Subsampling(Layer):
         grad_cells = self.xp.broadcast_to(grad_total[:, :, None], (N, C, 4, OH, OW))
         return col2im(grad_cells, self.saved.shape, (2, 2), (2, 2))
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
         return dict.fromkeys(("weight", "bias"), (self.channels,))
 
     def check_input(self, x) -> None:

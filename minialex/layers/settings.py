@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from minialex.shapes import is_whole
+
 
 def finite(value: float, name: str) -> float:
     """`value` as a float, or a ValueError that says what it should have been.
@@ -11,19 +13,49 @@ def finite(value: float, name: str) -> float:
     >>> finite(np.float32(0.5), "Scale: factor")
     0.5
     """
-    try:
-        found = math.nan if isinstance(value, str) else float(value)
-    except (TypeError, ValueError):
-        found = math.nan
+    found = number_or_nan(value)
     if not math.isfinite(found):
         raise ValueError(f"{name} must be a finite number, not {value!r}")
     return found
 
 
+def number_or_nan(value) -> float:
+    """A number as a float; nan for all else, a text too, of which float() would make one."""
+    try:
+        return math.nan if isinstance(value, (str, bytes)) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def within(low: float, high: float, value: float, name: str) -> float:
+    """`value` as a float from low to high, both of which it may be.
+
+    >>> within(0, 1, 1.5, "BatchNorm2D: momentum")
+    Traceback (most recent call last):
+    ValueError: BatchNorm2D: momentum must be between 0 and 1, not 1.5
+    """
+    found = number_or_nan(value)
+    if not low <= found <= high:
+        raise ValueError(f"{name} must be between {low} and {high}, not {value!r}")
+    return found
+
+
 def not_negative(value: float, name: str) -> float:
-    if isinstance(value, str) or not value >= 0:
+    if not 0 <= number_or_nan(value) < math.inf:
         raise ValueError(f"{name} must be a number >= 0, not {value!r}")
     return float(value)
+
+
+def above_0(value: float, name: str) -> float:
+    if not 0 < number_or_nan(value) < math.inf:
+        raise ValueError(f"{name} must be a number above 0, not {value!r}")
+    return float(value)
+
+
+def whole(value: int, name: str) -> int:
+    if not is_whole(value) or value < 0:
+        raise ValueError(f"{name} must be a whole number >= 0, not {value!r}")
+    return int(value)
 
 
 def plain(value):

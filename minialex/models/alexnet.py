@@ -164,7 +164,7 @@ def alexnet(
     positive(num_classes, "num_classes")
     chosen = PRESETS[preset]
     towers = chosen.towers if towers is None else towers
-    if towers not in (1, 2) or towers > chosen.towers:
+    if not is_whole(towers) or towers not in (1, 2) or towers > chosen.towers:
         what = "1 tower" if chosen.towers == 1 else "1 or 2 towers"
         raise ValueError(f'preset "{preset}" has {what}, not {towers}')
     size = crop_of(chosen.input, image_size)

@@ -28,6 +28,7 @@ from minialex.models.network import (
     pictures_of,
     recorded,
 )
+from minialex.shapes import is_whole
 from minialex.words import check_choice
 
 
@@ -97,7 +98,7 @@ def inception_resnet(
     >>> model.forward(np.zeros((2, 3, 32, 32), dtype=np.float32)).shape
     (2, 10)
     """
-    if version not in (1, 2):
+    if not is_whole(version) or version not in (1, 2):
         raise ValueError(f"there are Inception-ResNet-v1 and v2, not {version!r}")
     presets = ("timm", "paper", "small") if version == 2 else ("paper", "small")
     preset = presets[0] if preset is None else preset

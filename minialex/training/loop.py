@@ -14,6 +14,7 @@ from minialex.data.classes import check_classes
 from minialex.devices.uploads import uploads
 from minialex.errors import NotFinite
 from minialex.layers.layer import Array, Layer
+from minialex.layers.settings import whole
 from minialex.shapes import positive
 from minialex.training.alone import Alone, what_it_learns
 from minialex.training.arrays import (
@@ -235,6 +236,9 @@ def fit_batches(
     Raises FolderInUse when another program writes to the folder, ValueError when it has another run's weights.
     """
     check_batches(schedule, train=train, test=test, holdout=holdout)
+    positive(epochs, "epochs")
+    for name, count in (("checkpoint_every", checkpoint_every), ("best_from", best_from)):
+        whole(count, name)
     if isinstance(schedule, Plateau) and holdout is None:
         raise ValueError("a plateau schedule needs pictures that are held out of the training set: holdout=")
     for batches in (train, test, holdout):

@@ -2,9 +2,18 @@
 
 import inspect
 import math
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 
-from minialex.layers.settings import is_setting, number
-from minialex.words import check_choice
+from minialex.layers.settings import above_0, is_setting, not_negative, number, number_or_nan, within
+from minialex.shapes import positive
+from minialex.words import check_choice, did_you_mean
+
+
+def epochs_of(at, name: str) -> None:
+    if not isinstance(at, tuple) or not all(0 <= number_or_nan(one) < math.inf for one in at):
+        raise ValueError(f"{name} says in which epochs the rate drops, (25, 51), not {at!r}")
 
 
 class Constant:
@@ -14,11 +23,22 @@ class Constant:
         str, ...
     ] = ()  # what changes in a schedule while a run goes on; all else are its settings
 
+    takes: dict[str, Callable] = {"lr": not_negative}  # numbers that are checked whenever they are set
+
     def __init__(self, lr: float):
         self.lr = lr
 
     def __setattr__(self, name, value):
-        super().__setattr__(name, number(value))  # NumPy's would round otherwise, and is not fit for JSON
+        value = number(value)  # NumPy's would round otherwise, and is not fit for JSON
+        kind = type(self)
+        if name in self.takes:
+            self.takes[name](value, f"{kind.__name__}: {name}")
+        elif kind.__module__ == __name__ and name not in self.remembers:
+            has = ", ".join(self.takes)
+            raise AttributeError(
+                f"{kind.__name__} has no {name}{did_you_mean(name, self.takes)}: it has {has}"
+            )
+        super().__setattr__(name, value)
 
     def __call__(self, epoch: float) -> float:
         return self.lr
@@ -46,9 +66,11 @@ class Step(Constant):
     [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
     """
 
+    takes = {"lr": not_negative, "at": epochs_of, "factor": above_0}
+
     def __init__(self, lr: float, at, factor: float = 0.1):
         super().__init__(lr)
-        self.at, self.factor = tuple(map(number, at)), factor
+        self.at, self.factor = tuple(map(number, at)) if isinstance(at, Iterable) else at, factor
 
     def __call__(self, epoch: float) -> float:
         return self.lr * self.factor ** sum(epoch >= start for start in self.at)
@@ -64,15 +86,22 @@ class Cosine(Constant):
     [0.0, 0.05, 0.1, 0.05, 0.0]
     """
 
+    takes = {"lr": not_negative, "epochs": above_0, "warmup": not_negative}
+
     def __init__(self, lr: float, epochs: float, warmup: float = 0.0):
         super().__init__(lr)
         self.epochs, self.warmup = epochs, warmup
 
     def __call__(self, epoch: float) -> float:
-        if epoch < self.warmup:
-            return self.lr * epoch / self.warmup
-        progress = (epoch - self.warmup) / max(self.epochs - self.warmup, 1e-9)
-        return self.lr * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+        return along(self.lr, epoch, self.epochs, self.warmup)
+
+
+def along(lr: float, epoch: float, epochs: float, warmup: float) -> float:
+    """The rate there, of a cosine over so many epochs."""
+    if epoch < warmup:
+        return lr * epoch / warmup
+    progress = (epoch - warmup) / max(epochs - warmup, 1e-9)
+    return lr * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
 class Cosines(Constant):
@@ -85,6 +114,8 @@ class Cosines(Constant):
     [0.1, 0.05, 0.1, 0.05, 0.0]
     """
 
+    takes = {"lr": not_negative, "epochs": positive, "times": positive, "warmup": not_negative}
+
     def __init__(self, lr: float, epochs: int, times: int, warmup: float = 0.0):
         super().__init__(lr)
         self.epochs, self.times, self.warmup = epochs, times, warmup
@@ -92,7 +123,7 @@ class Cosines(Constant):
     def __call__(self, epoch: float) -> float:
         number = min(int(epoch) * self.times // self.epochs, self.times - 1)
         first, end = (-(-at * self.epochs // self.times) for at in (number, number + 1))
-        return Cosine(self.lr, end - first, self.warmup)(epoch - first)
+        return along(self.lr, epoch - first, end - first, self.warmup)
 
 
 SPENT = 0.999e-3  # of a Plateau's first rate; 2012's run had three drops to a tenth before it ended
@@ -114,6 +145,7 @@ class Plateau(Constant):
     """
 
     remembers = ("drops", "waited", "best")
+    takes = {"lr": not_negative, "factor": partial(within, 0, 1), "patience": positive}
 
     def __init__(self, lr: float, factor: float = 0.1, patience: int = 3):
         super().__init__(lr)
@@ -233,5 +265,6 @@ def _made_with(settings):
     numbers = {name: value for name, value in settings.items() if name != "kind"}
     for kind in (Constant, Step, Cosine, Cosines, Plateau):
         if kind.__name__ == settings["kind"] and set(inspect.signature(kind).parameters) == set(numbers):
-            return kind(**numbers)
+            with suppress(ValueError):  # numbers that none has
+                return kind(**numbers)
     return None

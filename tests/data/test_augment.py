@@ -207,12 +207,21 @@ def test_the_stored_picture_is_not_written_into(rng):
         ({"colour_rule": "2012"}, "colour_rule is one of paper, cuda-convnet, not '2012'"),
         ({"mean": np.zeros((4, 4))}, r"mean is a number, 3 numbers or an image \(3, S, S\), not \(4, 4\)"),
         ({"std": (1.0, 0.0, 1.0)}, "std has a 0 in it"),
+        ({"std": -1.0}, "std has a 0 in it, or less"),
+        ({"scale": float("nan")}, "scale must be a finite number, not nan"),
+        ({"scale": "0.5"}, "scale must be a finite number, not '0.5'"),
+        ({"crop": 0}, "crop must be a whole number >= 1, not 0"),
         ({"mean": (1.0, np.nan, 1.0)}, "mean has a NaN"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Prepare(**settings)
+
+
+def test_a_misspelt_rule_for_colours_is_refused(rng):
+    with pytest.raises(ValueError, match=r"unknown rule 'papper' \(did you mean paper\?\)"):
+        Colour.PUBLISHED.draw(rng, "papper")
 
 
 def test_a_mean_image_of_another_size_is_refused(rng):

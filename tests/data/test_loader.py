@@ -103,3 +103,14 @@ def test_there_must_be_pictures_and_a_label_for_each(pictures, labels):
 def test_a_batch_has_at_least_one_picture():
     with pytest.raises(ValueError, match="at least 1 picture, not 0"):
         batches_of(3, 0)
+
+
+@pytest.mark.parametrize("size", [2.5, "2", True, None])
+def test_a_batch_has_a_whole_number_of_pictures(size):
+    with pytest.raises(ValueError, match=rf"^a batch has at least 1 picture, not {size!r}"):
+        ArrayBatches(np.arange(5), np.arange(5), size)
+
+
+def test_lists_are_taken_as_arrays():
+    ((x, labels),) = ArrayBatches([[1.0], [2.0]], [0, 1], 2).in_order()
+    assert (x.tolist(), labels.tolist()) == ([[1.0], [2.0]], [0, 1])

@@ -172,15 +172,120 @@ def test_whether_there_is_a_bias_is_yes_or_no(bias):
         mx.Conv2D(4, 2, 3, bias=bias)
 
 
-def test_of_a_parameter_decay_is_yes_or_no_and_lr_scale_no_less_than_0():
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("decay", "no"), ("decay", None), ("lr_scale", "2"), ("lr_scale", float("nan")), ("lr_scale", None),
+     ("lr_scale", float("inf")), ("lr_scale", np.ones(3))],
+)  # fmt: skip
+def test_of_a_parameter_decay_is_yes_or_no_and_lr_scale_a_number(name, value):
     p = mx.Linear(2, 2).weight
-    for name, value in [
-        ("decay", "no"),
-        ("decay", None),
-        ("lr_scale", -1),
-        ("lr_scale", "2"),
-        ("lr_scale", float("nan")),
-    ]:
-        with pytest.raises(ValueError, match=f"^Parameter: {name} must be .*not {value!r}"):
-            setattr(p, name, value)
+    with pytest.raises(ValueError, match=rf"^Parameter: {name} must be "):
+        setattr(p, name, value)
     assert (p.decay, p.lr_scale) == (True, 1.0)
+    p.lr_scale = -1  # a gradient that is turned round
+
+
+@pytest.mark.parametrize("value", ["x", None, [1.0, 2.0], 5])
+def test_the_value_of_a_parameter_stays_an_array(value):
+    p = mx.Linear(2, 2).bias
+    with pytest.raises(TypeError, match="bias: its value is an array, not"):
+        p.value = value
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("lr", "lr_scale multiplies"), ("weight_decay", "its decay says"), ("frozen", "lr_scale is 0")],
+)
+def test_what_others_keep_in_a_parameter_is_told_where_it_is(name, hint):
+    with pytest.raises(AttributeError, match=f"^a Parameter has no {name}: .*{hint}"):
+        setattr(mx.Linear(2, 2).weight, name, 0)
+
+
+@pytest.mark.parametrize("note", ["old_weight", "weight0", "weight_old", "best_bias", "padding_before"])
+def test_a_note_may_have_a_settings_name_and_more(note):
+    layer = mx.Conv2D(4, 2, 3)
+    setattr(layer, note, layer.weight.value.copy())
+    assert getattr(layer, note).shape == (2, 4, 3, 3)
+
+
+def test_a_layer_may_call_something_shapes():
+    class Noting(mx.Layer):
+        def __init__(self):
+            self.shapes = []
+
+        def forward(self, x):
+            self.shapes.append(x.shape)
+            return x
+
+        def backward(self, grad_y):
+            return grad_y
+
+    layer = Noting()
+    layer.forward(np.ones((2, 3), np.float32))
+    assert layer.shapes == [(2, 3)]
+
+
+def test_a_subclass_may_be_made_without_the_settings():
+    class Made(mx.Linear):
+        def __init__(self):
+            self.in_features = 4
+            self.weight = mx.Parameter(np.ones((3, 4), np.float32))
+            self.bias = mx.Parameter(np.zeros(3, np.float32))
+
+    np.testing.assert_array_equal(Made().forward(np.ones((2, 4), np.float32)), np.full((2, 3), 4, np.float32))
+
+
+def test_a_subclass_may_learn_what_is_a_setting():
+    class Learned(mx.Tanh):
+        def __init__(self):
+            super().__init__()
+            self.slope = mx.Parameter(np.array(2.0, np.float32))
+
+        def forward(self, x):
+            return self.xp.tanh(self.slope.value * x)
+
+    np.testing.assert_allclose(Learned().forward(np.ones(3, np.float32)), np.tanh(2.0), rtol=1e-6)
+
+
+def test_groups_that_do_not_divide_are_said_so_whenever_they_are_set():
+    layer = mx.Conv2D(6, 4, 3)
+    layer.groups = 4
+    with pytest.raises(ValueError, match="4 groups must divide both 6 input and 4 output channels"):
+        layer.forward(np.ones((1, 6, 5, 5), np.float32))
+
+
+@pytest.mark.parametrize("mode", ["False", "eval", None, 2])
+def test_the_mode_is_yes_or_no(mode):
+    model = mx.Sequential(drop=mx.Dropout())
+    for call in (lambda: model.train(mode), lambda: setattr(model, "training", mode)):
+        with pytest.raises(ValueError, match=f"training must be True or False, not {mode!r}"):
+            call()
+    assert model.train(np.False_).training is False
+
+
+@pytest.mark.parametrize("merge", ["Concat", "sum", None])
+def test_how_paths_are_joined_is_checked_whenever_it_is_set(merge):
+    block = mx.Branches({"a": mx.Identity(), "b": mx.Identity()})
+    with pytest.raises(ValueError, match=r"^Branches: merge must be .*not " + repr(merge)):
+        block.merge = merge
+    assert block.forward(np.ones((1, 2), np.float32)).shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: mx.MAPLoss("0.5"), "MAPLoss: j must be a finite number, not '0.5'"),
+        (lambda: mx.MAPLoss(float("nan")), "MAPLoss: j must be a finite number, not nan"),
+        (lambda: mx.ExitLoss("12"), "ExitLoss: weights has a number for each exit"),
+        (lambda: mx.ExitLoss((-1.0, 1.0)), r"ExitLoss: weights\[0\] must be a number >= 0, not -1.0"),
+        (lambda: mx.ExitLoss((1.0, float("nan"))), r"ExitLoss: weights\[1\] must be a number >= 0, not nan"),
+        (lambda: mx.Dropout(seed="a"), "Dropout: seed must be a whole number >= 0, not 'a'"),
+        (lambda: mx.Dropout(None), "Dropout: p must be at least 0 and less than 1, not None"),
+        (lambda: mx.BatchNorm2D(2, eps=float("inf")), "BatchNorm2D: eps must be a number >= 0, not inf"),
+        (lambda: mx.BatchNorm2D(2, momentum=None), "BatchNorm2D: momentum must be between 0 and 1, not None"),
+        (lambda: mx.Scale(10**400), "Scale: factor must be a finite number, not 1000"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(make, said):
+    with pytest.raises((ValueError, TypeError), match=f"^{said}"):
+        make()

@@ -16,7 +16,7 @@ from minialex.devices.simdevice import recording
 from minialex.layers.gate import shut
 from minialex.layers.layer import Parameter
 from minialex.training.optim import SGD, Constant, Cosine, Plateau, Step, make_schedule, settings_of, take_up
-from minialex.training.schedules import schedule_is_spent
+from minialex.training.schedules import Cosines, schedule_is_spent
 
 SHAPE = (3, 4)
 
@@ -794,3 +794,55 @@ def test_a_penalty_without_gates_says_so():
         SGD(mx.Linear(2, 2).parameters(), lr=0.1, penalty=0.1)
     with pytest.raises(ValueError, match="penalty must be a number >= 0, not 'x'"):
         SGD([gates([1.0])], lr=0.1, penalty="x")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Constant("0.1"), "Constant: lr must be a number >= 0, not '0.1'"),
+        (lambda: Constant(math.nan), "Constant: lr must be a number >= 0, not nan"),
+        (lambda: Step(0.1, at=5), r"Step: at says in which epochs the rate drops, \(25, 51\), not 5"),
+        (lambda: Step(0.1, at="25"), r"Step: at says in which epochs .*, not \('2', '5'\)"),
+        (lambda: Step(0.1, at=(2, math.nan)), r"Step: at says in which epochs .*, not \(2, nan\)"),
+        (lambda: Step(0.1, at=(2,), factor=-1), "Step: factor must be a number above 0, not -1"),
+        (lambda: Cosine(0.1, epochs=0), "Cosine: epochs must be a number above 0, not 0"),
+        (lambda: Cosine(0.1, epochs="10"), "Cosine: epochs must be a number above 0, not '10'"),
+        (lambda: Cosine(0.1, 5, warmup=-5), "Cosine: warmup must be a number >= 0, not -5"),
+        (lambda: Cosines(0.1, 4, times=0), "Cosines: times must be a whole number >= 1, not 0"),
+        (lambda: Plateau(0.1, patience=math.nan), "Plateau: patience must be a whole number >= 1, not nan"),
+        (lambda: Plateau(0.1, factor=10), "Plateau: factor must be between 0 and 1, not 10"),
+    ],
+)
+def test_a_schedules_numbers_are_checked_when_it_is_made(make, said):
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("lr", -1, "Cosine: lr must be a number >= 0, not -1"),
+        ("epochs", 0, "Cosine: epochs must be a number above 0, not 0"),
+        ("warm_up", 2, r"Cosine has no warm_up \(did you mean warmup\?\): it has lr, epochs, warmup"),
+        ("learning_rate", 2, "Cosine has no learning_rate: it has lr, epochs, warmup"),
+    ],
+)
+def test_and_whenever_they_are_set(name, value, said):
+    schedule = Cosine(0.1, 10)
+    with pytest.raises((ValueError, AttributeError), match=f"^{said}$"):
+        setattr(schedule, name, value)
+    assert settings_of(schedule) == {"kind": "Cosine", "lr": 0.1, "epochs": 10, "warmup": 0.0}
+
+
+def test_a_schedule_of_somebodys_own_has_what_it_likes():
+    class Mine(Constant):
+        def __init__(self, lr, bends):
+            super().__init__(lr)
+            self.bends = bends
+
+    assert Mine(0.1, 3).bends == 3
+
+
+def test_numbers_of_a_damaged_schedule_are_no_schedule():
+    said = take_up(Constant(0.1), {}, {"kind": "Cosine", "lr": 0.1, "epochs": -1, "warmup": 0.0}, 1.0, 3)
+    assert said.startswith("Going on in epoch 2. The schedule was Cosine and is now Constant(lr=0.1)")
