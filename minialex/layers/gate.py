@@ -100,6 +100,9 @@ class Gate(Layer):
         gates = self.xp.repeat(self.weight.value, self.sizes_read)
         return gates.reshape(-1, *[1] * (ndim - 2))
 
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"weight": (len(self.reads),)}
+
     def check_input(self, x) -> None:
         super().check_input(x)
         if x.ndim < 2 or x.shape[1] != sum(self.sizes):
