@@ -205,7 +205,7 @@ def verdict_of(record: dict) -> str:
     if untold and more and more > n:
         said[untold[0]] += f", perhaps from {more:,} seeds"  # it is the direction's, where neither is told
     edge = [f'"{name}"' for name in record.get("primary", []) if name in (record.get("at_the_edge") or [])]
-    if edge:
+    if edge and not record.get("quick"):  # a quick look tries three
         said.append(f"the grid of rates ends at the best one of {' and '.join(edge)}")
     return "; ".join(said)
 
