@@ -12,6 +12,7 @@ from minialex.devices.device import device_of, is_array, transfer
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.layer import Layer
 from minialex.layers.loss import Loss
+from minialex.layers.settings import not_negative
 from minialex.shapes import is_whole, positive
 from minialex.training.pixels import most_of_pixels, warn_of_scale
 from minialex.training.schedules import Constant, make_schedule
@@ -207,6 +208,7 @@ def schedule_of(schedule, lr, epochs: int) -> Constant:
         return schedule
     if lr is None:
         raise ValueError("which learning rate? Give lr=0.02, or schedule=mx.optim.Cosine(0.1, epochs=10)")
+    not_negative(lr, "lr")
     return make_schedule(schedule or "constant", lr, epochs)
 
 

@@ -341,8 +341,8 @@ def test_a_step_that_is_measured_takes_a_loss_too():
     ("changed", "error", "message"),
     [
         ({"lr": None}, ValueError, "which learning rate? Give lr=0.02, or schedule="),
-        ({"lr": -1.0}, ValueError, "SGD: lr must be a number >= 0, not -1.0"),
-        ({"lr": "0.1"}, ValueError, "SGD: lr must be a number >= 0, not '0.1'"),
+        ({"lr": -1.0}, ValueError, "lr must be a number >= 0, not -1.0"),
+        ({"lr": "0.1"}, ValueError, "lr must be a number >= 0, not '0.1'"),
         ({"schedule": optim.Constant(1.0)}, ValueError, "lr=0.05 and schedule=Constant"),
         ({"schedule": optim.Cosine}, TypeError, "schedule is a class, Cosine: give a name"),
         ({"schedule": 0.1}, TypeError, "schedule is a float: give a name"),
