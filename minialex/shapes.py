@@ -23,15 +23,15 @@ def pair(value: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, 
     return int(values[0]), int(values[1])
 
 
+# What a sliding window's numbers become, whenever they are set.
+SLIDING = {"kernel_size": pair, "stride": pair, "padding": partial(pair, least=0)}
+
+
 def positive(value: int, name: str) -> int:
     """`value` as an int, or a ValueError that says what it should have been."""
     if not is_whole(value) or value < 1:
         raise ValueError(f"{name} must be a whole number >= 1, not {value!r}")
     return int(value)
-
-
-# What a sliding window's numbers become, whenever they are set.
-SLIDING = {"kernel_size": pair, "stride": pair, "padding": partial(pair, least=0)}
 
 
 def is_whole(value) -> bool:

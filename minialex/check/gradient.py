@@ -139,7 +139,7 @@ def gradcheck(
     memory as x does, and are read-only: writing into a caller's array raises.
     max_entries: of a larger array so many entries are checked, drawn at random; the report says so.
     Raises what the layer raises for an input that it cannot take, and ValueError for a gradient that is missing or
-    has the wrong shape.
+    has the wrong shape, and for an input or a parameter with a NaN or an infinite number in it.
 
     Where the gradients are right, the layer is looked at in other passes, and the report names what is wrong in them:
     the same pass again; with `input_grad=False`; in each layout of `strategies.LAYOUTS`; after a batch of four more

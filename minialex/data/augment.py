@@ -190,9 +190,8 @@ class Prepare:
             hint = did_you_mean(self.colour_rule, RULES)
             raise ValueError(f"colour_rule is one of {', '.join(RULES)}, not {self.colour_rule!r}{hint}")
         positive(self.crop, "crop")
-        object.__setattr__(
-            self, "scale", finite(self.scale, "scale")
-        )  # a number of NumPy would round otherwise
+        scale = finite(self.scale, "scale")  # a number of NumPy would round otherwise
+        object.__setattr__(self, "scale", scale)
         for name in ("mean", "std"):
             object.__setattr__(self, name, _for_pixels(name, getattr(self, name)))
         if not (self.std > 0).all():
