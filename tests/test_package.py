@@ -26,6 +26,7 @@ ROWS = [
     "devices",
     "layers.elsewhere layers.settings layers.init layers.windows",
     "layers.parameter",
+    "layers.holder",
     "layers.calls",
     "layers.layer",
     "layers.names",

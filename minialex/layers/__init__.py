@@ -8,10 +8,11 @@ from minialex.layers.dense import Dense
 from minialex.layers.dropout import Dropout
 from minialex.layers.exits import ExitLoss, Exits
 from minialex.layers.gate import Gate
-from minialex.layers.layer import Buffer, Constant, Layer, Parameter
+from minialex.layers.layer import Layer
 from minialex.layers.linear import RBF, Flatten, Linear
 from minialex.layers.loss import Loss, MAPLoss, SoftmaxCrossEntropy
 from minialex.layers.norm import LocalResponseNorm, ResponseNorm, SameMapNorm
+from minialex.layers.parameter import Buffer, Constant, Parameter
 from minialex.layers.pool import AdaptiveAvgPool2D, AvgPool2D, GlobalAvgPool2D, MaxPool2D, Pool2D, Subsampling
 from minialex.layers.sequential import Model, Sequential
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers

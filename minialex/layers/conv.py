@@ -9,7 +9,8 @@ import copy
 import numpy as np
 
 from minialex.layers.init import Initializer, drawn, xavier_uniform
-from minialex.layers.layer import Array, Constant, Layer, Parameter
+from minialex.layers.layer import Array, Layer
+from minialex.layers.parameter import Constant, Parameter
 from minialex.layers.windows import col2im, im2col, pad, unpad
 from minialex.shapes import SLIDING, output_sizes, positive
 from minialex.words import counted, yes_or_no

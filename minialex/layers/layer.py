@@ -18,22 +18,21 @@ import numpy as np
 from minialex.devices.device import Device, device_of, is_array, transfer
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.calls import Saved, checked_backward, checked_forward
-from minialex.layers.elsewhere import LEFT_ALONE, NOT_LEFT_ALONE, OF_LAYERS, Elsewhere, check_spelling
-from minialex.layers.parameter import Buffer, Constant, Parameter
-from minialex.layers.settings import is_setting, number, plain
+from minialex.layers.elsewhere import OF_LAYERS, Elsewhere
+from minialex.layers.holder import Holder
+from minialex.layers.parameter import Constant, Parameter
+from minialex.layers.settings import is_setting
 from minialex.words import a_or_an, did_you_mean, yes_or_no
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 Array = Any  # a NumPy or a CuPy array; (N, C, H, W) where a docstring does not say otherwise
-KEPT = (Parameter, Buffer)
-NUMBERS = (np.generic, list, tuple, int, float)
 SHORT = reprlib.Repr()  # of what is long, the ends
 SHORT.maxtuple, SHORT.maxstring, SHORT.maxlong = 8, 60, 60
 
 
-class Layer:
+class Layer(Holder):
     """The base of all layers. A subclass sets Parameters in `__init__` and writes `forward` and `backward`.
 
     Inside: `self.xp` is the array module, `self.save(x=x)` keeps what backward needs, `self.saved.x` reads it.
@@ -50,15 +49,12 @@ class Layer:
     """
 
     name = ""  # what the first model that it came into calls it
-    # Settings that are checked whenever they are set, and by what: f(value, "Dropout: p") -> the value.
-    takes: dict[str, Callable[[Any, str], Any]] = {}
     traced: tuple = ()  # functions of which forward and backward are made, whose insides a trace shows as well
     device = Device("cpu")
     training = True
     input_rank: int | None = None  # how many axes the input must have; None: any number
     needs_batch = False  # must the input have an axis for the pictures, whatever else it has?
     takes_number = False  # is the gradient that backward gets a number? (A loss's is.)
-    names_children = True  # does a child's key stand in the names of what is inside? (Not a tower's number.)
     is_whole = False  # a whole network: in another one, the names inside it stay
     saved: Any = None  # what forward kept by `save`: a Saved
     # Hears after a backward that the gradients in here are final.
@@ -71,7 +67,6 @@ class Layer:
     _running = False
     _is_known = False  # is it a part of a network whose files say what it is made of?
     _owned = False  # has a container named it?
-    _parents: tuple[str, ...] = ()  # attributes that are layers around this one
     _named: tuple[str, ...] = ()  # keys of the children that were named for standing in this one
 
     def __init_subclass__(cls, **kwargs) -> None:
@@ -89,47 +84,12 @@ class Layer:
             cls.backward = checked_backward(cls.backward)
 
     def __setattr__(self, name, value):
-        own = isinstance(value, (Layer, Parameter, Constant))  # no setting: what a layer is made of
-        if name in self.takes and not own:
-            value = self.takes[name](value, f"{type(self).__name__}: {name}")
-        elif name == "training":
+        if name == "training":
             value = yes_or_no(value, f"{type(self).__name__}: training")
-        elif self.takes and not own and name not in vars(self):
-            check_spelling(self, name)
-        if isinstance(value, KEPT) and not value.name:
-            value.name = name
-        if isinstance(value, type) and issubclass(value, Layer):
-            raise TypeError(f"{self}: {name} is the class {value.__name__}: write {value.__name__}(...)")
-        before = vars(self).get(name)
-        if isinstance(before, KEPT) and (is_array(value) or isinstance(value, NUMBERS)):
-            kind, done = type(before).__name__, "trained" if isinstance(before, Parameter) else "kept"
-            raise TypeError(
-                f"{self}: {name} is a {kind}, and {a_or_an(type(value).__name__)} in its place would not be {done}: "
-                f"write .{name}.value[...] = array"
-            )
-        if isinstance(value, Layer) and name not in vars(self) and _keeps_another(self, name, value):
-            raise AttributeError(
-                f"{self}: {name} is a layer inside it, which an attribute would not replace: make it anew with another"
-            )
-        if value is False and name in NOT_LEFT_ALONE and name not in inspect.signature(type(self)).parameters:
-            raise AttributeError(f"{self} has no {name}: {LEFT_ALONE}")
         if callable(getattr(Layer, name, None)) and not callable(value):
             raise TypeError(
                 f"{self}: {name} is what every layer can do: give this {type(value).__name__} another name"
             )
-        if isinstance(value, (list, tuple, dict)) and type(self).parameters is Layer.parameters:
-            inside = value.values() if isinstance(value, dict) else value
-            if any(isinstance(one, Parameter) for one in inside):
-                raise TypeError(
-                    f"{self}: {name} is {a_or_an(type(value).__name__)} of Parameters, which nobody would train: "
-                    "keep each as an attribute of its own, or write `parameters`"
-                )
-        if isinstance(value, Layer) and _is_in(self, value):
-            vars(self)["_parents"] = (*self._parents, name)
-        value = plain(value)
-        if isinstance(value, np.ndarray) and not value.ndim:
-            is_argument = name in inspect.signature(type(self)).parameters  # then it is a setting
-            value = number(value) if is_argument else value
         super().__setattr__(name, value)
 
     # ---- for those who write layers ----
@@ -148,15 +108,6 @@ class Layer:
                 f"{self}: self.save takes arrays with names, for backward to find: self.save(x=x)"
             )
         vars(self)["saved"] = Saved(**arrays)  # in each step: what __setattr__ looks for is not there
-
-    def children(self) -> dict[str, "Layer"]:
-        """The layers inside this one, by name: those that it has as attributes, or in lists, tuples and dicts.
-
-        `self.fc` is "fc", `self.blocks[0]` "blocks.0". A layer that is kept otherwise overrides this; what is not
-        listed here is neither trained nor saved.
-        """
-        own = {name: value for name, value in vars(self).items() if name not in self._parents}
-        return {key: layer for name, value in own.items() for key, layer in _layers_in(name, value)}
 
     def split(self, parts: int) -> list["Layer"]:
         """This layer as so many equal ones, side by side: one for each tower. Here: copies, each for its own maps."""
@@ -177,34 +128,6 @@ class Layer:
         return 0
 
     # ---- for those who use them ----
-
-    def parameters(self) -> list[Parameter]:
-        """All parameters, in a fixed order."""
-        own = [value for value in vars(self).values() if isinstance(value, Parameter)]
-        return own + [p for child in self.children().values() for p in child.parameters()]
-
-    def named_parameters(self) -> list[tuple[str, Parameter]]:
-        """All parameters with their names in here, in the order of `parameters`: as weight files have them.
-
-        The names are those of `children`, whatever other models call the same parameters. Both towers' parts of one
-        parameter have the same name.
-        """
-        names = {id(value): name for name, value in vars(self).items() if isinstance(value, Parameter)}
-        for child, layer in self.children().items():
-            for name, p in layer.named_parameters():
-                names.setdefault(id(p), f"{child}.{name}" if self.names_children else name)
-        # Some layers list parameters in a way of their own: these have no other name than that.
-        return [(names.get(id(p), p.name), p) for p in self.parameters()]
-
-    def named_buffers(self) -> list[tuple[str, Buffer]]:
-        """What layers keep without training it (running means), with its names in here, as weight files have them."""
-        own = [(name, value) for name, value in vars(self).items() if isinstance(value, Buffer)]
-        inside = [
-            (f"{child}.{name}" if self.names_children else name, buffer)
-            for child, layer in self.children().items()
-            for name, buffer in layer.named_buffers()
-        ]
-        return own + inside
 
     @property
     def dtype(self) -> np.dtype | None:
@@ -266,20 +189,6 @@ class Layer:
     def eval(self) -> "Self":
         """Evaluation mode; returns the layer."""
         return self.train(False)
-
-    def counters(self) -> dict[str, int]:
-        """What counts steps in here, by name (dropout's masks hang on it). Checkpoints keep it."""
-        return {
-            f"{name}.{key}": count
-            for name, child in self.children().items()
-            for key, count in child.counters().items()
-        }
-
-    def set_counters(self, counters: dict[str, int]) -> None:
-        """Put back what `counters` gave."""
-        for name, child in self.children().items():
-            start = f"{name}."
-            child.set_counters({k[len(start) :]: v for k, v in counters.items() if k.startswith(start)})
 
     def in_a_word(self) -> str:
         """Its name, if it has one, and its class."""
@@ -369,29 +278,3 @@ class Layer:
 # Single names, and no __getattr__ for all of them: that would hide errors inside properties.
 for _name, _hint in OF_LAYERS.items():
     setattr(Layer, _name, Elsewhere(_name, _hint))
-
-
-def _keeps_another(layer, name, value):
-    """Has it another child of that name, which is no attribute of it?"""
-    if type(layer).children is Layer.children:
-        return False
-    try:
-        return layer.children().get(name, value) is not value
-    except (AttributeError, LookupError):  # it is being made
-        return False
-
-
-def _is_in(layer, other):
-    """Is a layer another one, or somewhere inside of it?"""
-    return layer is other or any(_is_in(layer, child) for child in other.children().values())
-
-
-def _layers_in(name, value):
-    """(key, layer) for an attribute that is a layer, or holds some."""
-    if isinstance(value, Layer):
-        return [(name, value)]
-    if isinstance(value, (list, tuple)):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict):
-        return []
-    return [(f"{name}.{key}", layer) for key, layer in value.items() if isinstance(layer, Layer)]

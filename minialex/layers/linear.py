@@ -5,7 +5,8 @@ import copy
 import numpy as np
 
 from minialex.layers.init import Initializer, drawn, xavier_uniform
-from minialex.layers.layer import Array, Constant, Layer, Parameter
+from minialex.layers.layer import Array, Layer
+from minialex.layers.parameter import Constant, Parameter
 from minialex.shapes import positive
 from minialex.words import counted
 

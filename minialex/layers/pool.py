@@ -6,7 +6,8 @@ each cell gets, and col2im brings it home (see windows.py, and lesson 03).
 
 import numpy as np
 
-from minialex.layers.layer import Array, Layer, Parameter
+from minialex.layers.layer import Array, Layer
+from minialex.layers.parameter import Parameter
 from minialex.layers.windows import col2im, im2col, pad
 from minialex.shapes import SLIDING, output_sizes, overhang, pair, positive
 from minialex.words import counted, yes_or_no

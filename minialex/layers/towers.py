@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from minialex.devices.device import Device, device_of, place, transfer
 from minialex.errors import DeviceMismatch
 from minialex.layers.branches import cannot_be_dealt_out
-from minialex.layers.layer import Array, Buffer, Layer, Parameter
+from minialex.layers.layer import Array, Layer
+from minialex.layers.parameter import Buffer, Parameter
 from minialex.layers.sequential import all_layers
 from minialex.words import counted
 

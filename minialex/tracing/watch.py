@@ -15,8 +15,7 @@ import numpy as np
 
 from minialex.devices.device import is_array, to_numpy
 from minialex.layers import Layer, Loss, Model, Parameter, Sequential, Towers
-from minialex.layers.layer import Constant
-from minialex.layers.parameter import Buffer
+from minialex.layers.parameter import Buffer, Constant
 from minialex.tracing.source import Line
 
 MOST_IN_A_LIST = 64  # arrays: what has more is no join

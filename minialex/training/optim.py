@@ -8,7 +8,8 @@ from minialex.devices import twins
 from minialex.devices.device import array_module, device_of, transfer
 from minialex.errors import DtypeMismatch
 from minialex.layers.elsewhere import NOTHING_TO_ZERO, Elsewhere, Never
-from minialex.layers.layer import Array, Layer, Parameter
+from minialex.layers.layer import Array, Layer
+from minialex.layers.parameter import Parameter
 from minialex.training.schedules import (
     Constant,
     Cosine,

@@ -25,7 +25,7 @@ from minialex.devices.device import cuda_count, device_of, to_numpy
 from minialex.errors import DtypeMismatch
 from minialex.fast.cpu.windows import crop, pad, windows
 from minialex.fast.cuda import kernels
-from minialex.layers.layer import Parameter
+from minialex.layers.parameter import Parameter
 
 CPU = mx.Device("cpu")
 TYPES = list(product(kernels.REALS, kernels.INDICES, kernels.CELLS))

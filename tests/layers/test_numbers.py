@@ -10,7 +10,7 @@ import minialex as mx
 from minialex.data.augment import Colour, Prepare
 from minialex.devices.device import to_numpy
 from minialex.layers import init
-from minialex.layers.layer import Constant
+from minialex.layers.parameter import Constant
 from minialex.models.alexnet import PictureInput
 from minialex.study.neighbours import BinaryCodes, SquaredError
 

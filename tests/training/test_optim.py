@@ -14,7 +14,7 @@ from minialex import naive, strategies
 from minialex.devices.device import device_of, to_numpy
 from minialex.devices.simdevice import recording
 from minialex.layers.gate import shut
-from minialex.layers.layer import Parameter
+from minialex.layers.parameter import Parameter
 from minialex.training.optim import SGD, Constant, Cosine, Plateau, Step, make_schedule, settings_of, take_up
 from minialex.training.schedules import Cosines, schedule_is_spent
 
