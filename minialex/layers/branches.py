@@ -40,6 +40,7 @@ class Branches(Layer):
     """
 
     takes = {"merge": one_of_merges}
+    fixed = ("paths",)
 
     def __init__(self, paths: Mapping[str, Layer], merge: str = "concat"):
         if not isinstance(paths, Mapping):

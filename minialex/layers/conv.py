@@ -153,10 +153,12 @@ class TableConv2D(Conv2D):
     array([  1., 210.], dtype=float32)
     """
 
+    fixed = ("table",)  # the inputs that each output reads
+
     def __init__(
         self, table, kernel_size: int | tuple[int, int], rng=None, init: Initializer = xavier_uniform
     ):
-        self._table = tuple(tuple(row) for row in table)
+        self.table = tuple(tuple(row) for row in table)
         if not self.table:
             raise ValueError("TableConv2D: the table needs at least one row")
         for f, row in enumerate(self.table):
@@ -199,11 +201,6 @@ class TableConv2D(Conv2D):
         grad_columns = self.device.matmul(full_weight.reshape(len(full_weight), -1).T, grad_rows)
         grad_padded = col2im(grad_columns, padded.shape, self.kernel_size, self.stride)
         return unpad(grad_padded, self.padding)
-
-    @property
-    def table(self) -> tuple[tuple[int, ...], ...]:
-        """The inputs that each output reads."""
-        return self._table
 
     def full_weight(self) -> Array:
         """(F, C, kh, kw), zero where the table has no entry"""

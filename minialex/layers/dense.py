@@ -36,6 +36,7 @@ class Dense(Layer):
     """
 
     concatenates = True
+    fixed = ("nodes", "reads")
 
     def __init__(self, *nodes: Layer, reads: Sequence[Sequence[int]] | None = None, **named: Layer):
         if any(map(is_whole, nodes)):

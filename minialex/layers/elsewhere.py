@@ -47,9 +47,9 @@ def check_spelling(layer, name: str) -> None:
     A note that has more in its name, old_weight, may lie there; and in a layer of somebody's own all may.
     """
     kind = type(layer)
-    if name.startswith("_") or hasattr(kind, name) or not kind.__module__.startswith("minialex.layers."):
+    if name.startswith("_") or hasattr(kind, name) or not kind.__module__.startswith("minialex."):
         return
-    known = [one for one in {*layer.takes, *vars(layer)} if one[0] != "_"]
+    known = [one for one in {*layer.takes, *layer.fixed, *vars(layer)} if one[0] != "_"]
     near = [one for one in nearest(name, known, cutoff=0.75) if one not in name or name == f"{one}s"]
     if near and name not in known:
         raise AttributeError(f"{layer} has no {name} (did you mean {near[0]}?)")

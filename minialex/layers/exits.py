@@ -12,7 +12,15 @@ from minialex.layers.layer import Array, Layer
 from minialex.layers.leaving import backward_leaving, forward_leaving, nothing_hangs_on
 from minialex.layers.loss import Loss, SoftmaxCrossEntropy
 from minialex.layers.sequential import Sequential, all_layers, was_used_since
-from minialex.layers.settings import not_negative
+from minialex.layers.settings import not_negative, number_or_nan
+
+
+def probability_or_none(value: float | None, name: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not 0 <= number_or_nan(value) <= 1:
+        raise ValueError(f"{name} is a probability, from 0 to 1, or None, not {value!r}")
+    return float(value)
 
 
 class Exits(Sequential):
@@ -52,6 +60,10 @@ class Exits(Sequential):
     """
 
     traced = (forward_leaving, backward_leaving, nothing_hangs_on)
+    takes = {"leave_at": probability_or_none}
+    fixed = ("heads", "reads")
+    # How sure a head must be of a picture that leaves there; None: in evaluation all go to the end.
+    leave_at: float | None = None
     # The exit of each picture of the last forward, from 1; None where none could leave.
     left: np.ndarray | None = None
 
@@ -85,18 +97,6 @@ class Exits(Sequential):
             raise ValueError(f"Exits: the heads are not in the order in which they leave: {self.reads}")
         Sequential.__init__(self, **layers)  # by name: in a network, `super()` is the network's class
         self.leave_at = leave_at
-
-    @property
-    def leave_at(self) -> float | None:
-        """How sure a head must be of a picture that leaves there; None: in evaluation all go to the end."""
-        return vars(self).get("leave_at")
-
-    @leave_at.setter
-    def leave_at(self, probability):
-        known = probability is None or (type(probability) in (int, float) and 0 <= probability <= 1)
-        if not known:  # NaN as well
-            raise ValueError(f"leave_at is a probability, from 0 to 1, or None, not {probability!r}")
-        vars(self)["leave_at"] = None if probability is None else float(probability)
 
     def forward(self, x: Array) -> Array:
         self.left = None

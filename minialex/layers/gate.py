@@ -41,6 +41,7 @@ class Gate(Layer):
     """
 
     needs_batch = True
+    fixed = ("sizes", "reads")
 
     def __init__(
         self,

@@ -27,7 +27,9 @@ class Holder:
     """The part of every Layer that finds what is inside it."""
 
     # Settings that are checked whenever they are set, and by what: f(value, "Dropout: p") -> the value.
+    # A subclass's come beside its parents'.
     takes: dict[str, Callable[[Any, str], Any]] = {}
+    fixed: tuple[str, ...] = ()  # what is said where it is made, and never again
     names_children = True  # does a child's key stand in the names of what is inside? (Not a tower's number.)
     _parents: tuple[str, ...] = ()  # attributes that are layers around this one
 
@@ -84,6 +86,11 @@ class Holder:
 
     # ---- what may be set ----
 
+    def __init_subclass__(cls, **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        above = [base for base in reversed(cls.__mro__) if issubclass(base, Holder)]
+        cls.takes = {name: check for base in above for name, check in vars(base).get("takes", {}).items()}
+
     def __setattr__(self, name, value):
         own = isinstance(value, (Holder, Parameter, Constant))  # no setting: what a layer is made of
         if not own:
@@ -109,7 +116,9 @@ class Holder:
         return value
 
     def _check_replaces(self, name, value):
-        """Raise where a value would stand in the place of what is trained, kept, or a layer inside this one."""
+        """Raise where a value would stand in the place of what is trained, kept, or what all else hangs on."""
+        if name in self.fixed and name in vars(self):
+            raise AttributeError(f"{self}: {name} is said where it is made, and stays: make another one")
         before = vars(self).get(name)
         if isinstance(before, KEPT) and (is_array(value) or isinstance(value, NUMBERS)):
             kind, done = type(before).__name__, "trained" if isinstance(before, Parameter) else "kept"

@@ -1,7 +1,7 @@
 """Layers one after the other, with names; and a Model, which knows its loss and how it wants its pictures."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from minialex.devices.device import Device, is_array, place
@@ -253,6 +253,28 @@ def has_towers(layer):
     return hasattr(layer, "devices") or (isinstance(layer, Sequential) and any(map(has_towers, layer)))
 
 
+def one_picture(shape, name: str) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else ()
+    if len(sizes) != 3:
+        raise ValueError(f"{name} is (C, H, W), as (1, 28, 28), of one picture; not {shape!r}")
+    return tuple(positive(size, f"{name}: each size") for size in sizes)
+
+
+def names_or_none(names, name: str) -> list[str] | None:
+    """As a list of texts; one text would be taken for the names of as many classes as it has letters."""
+    if names is None or (type(names) is list and all(isinstance(one, str) for one in names)):
+        return names
+    if isinstance(names, (str, bytes, Mapping)) or not isinstance(names, Iterable):
+        raise TypeError(f'{name} are the names of all classes, as ["cat", "dog"], not {names!r}')
+    return [str(one) for one in names]
+
+
+def no_loss(value, name: str):
+    if value is None:
+        return None
+    raise TypeError(f"{name} is a layer, SoftmaxCrossEntropy(), not {value!r}")
+
+
 class Model(Sequential):
     """A Sequential that is a whole network: it ends in logits, and nobody needs the gradient of its picture.
 
@@ -269,6 +291,11 @@ class Model(Sequential):
     ()
     """
 
+    takes = {
+        "classes": names_or_none,
+        "picture_shape": one_picture,
+        "loss": no_loss,
+    }  # of a layer nothing is asked
     loss: Layer
     picture_shape: tuple[int, int, int]
     architecture: dict
@@ -281,12 +308,7 @@ class Model(Sequential):
             check_layers(type(self).__name__, {"loss": loss})
             self.loss = loss
         if picture_shape is not None:
-            sizes = tuple(picture_shape) if isinstance(picture_shape, (tuple, list)) else ()
-            if len(sizes) != 3:
-                raise ValueError(
-                    f"picture_shape is (C, H, W), as (1, 28, 28), of one picture; not {picture_shape!r}"
-                )
-            self.picture_shape = tuple(positive(size, "each of picture_shape") for size in sizes)
+            self.picture_shape = picture_shape
 
     def to(self, devices) -> "Self":
         """Move to a device, the loss too; with towers inside, to two: "cuda:0,cuda:1". The logits are on the first."""

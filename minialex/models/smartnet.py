@@ -101,6 +101,8 @@ class SmartNet(NetworkWithExits):
 
     def _assemble(self, picture_shape):
         """Layers and heads from the grid; the last exit is the trunk's end."""
+        for name in self.fixed:  # as it is assembled anew where an exit is added
+            vars(self).pop(name, None)
         *others, last = self.grid.heads
         trunk = {**self.grid.trunk, last: self.grid.heads[last][1]}
         heads, leave_at = {name: self.grid.heads[name] for name in others}, self.leave_at

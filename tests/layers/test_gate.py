@@ -202,10 +202,10 @@ def test_shut_makes_nobody_wait_and_moves_nothing():
     assert (ledger.transfers, ledger.host_syncs) == ([], 0)
 
 
-def test_a_gate_that_is_told_to_read_other_sources_than_it_has_gates_for_refuses():
+def test_a_gate_that_has_gates_for_other_sources_than_it_reads_refuses():
     layer = mx.Gate((2, 1))
-    layer.reads = (1,)
+    layer.weight = mx.Parameter(np.ones(1, np.float32))
     with pytest.raises(
-        ValueError, match=r"^Gate.*: its weight has shape \(2,\); its settings go with \(1,\)"
+        ValueError, match=r"^Gate.*: its weight has shape \(1,\); its settings go with \(2,\)"
     ):
         layer.forward(np.ones((1, 3), np.float32))

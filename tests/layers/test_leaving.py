@@ -378,7 +378,9 @@ def test_a_layer_or_a_head_that_was_used_since_is_named(mode):
 
 @pytest.mark.parametrize("leave_at", [1.5, -0.1, np.nan, "x", [0.5], np.array([0.5])])
 def test_what_is_no_probability_is_quoted(leave_at):
-    with pytest.raises(ValueError, match=r"^leave_at is a probability, from 0 to 1, or None, not ") as error:
+    with pytest.raises(
+        ValueError, match=r"^Exits: leave_at is a probability, from 0 to 1, or None, not "
+    ) as error:
         network(leave_at)
     assert repr(leave_at) in str(error.value)
     model = network(0.25)

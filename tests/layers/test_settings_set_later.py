@@ -137,11 +137,96 @@ def test_a_subclass_with_a_forward_of_its_own_may_have_weights_of_other_shapes()
     np.testing.assert_array_equal(Depthwise(4).forward(x), 2 * x)
 
 
-def test_the_table_of_a_layer_stays():
-    layer = mx.TableConv2D([[0, 1], [2, 3]], 3)
-    assert layer.table == ((0, 1), (2, 3))
-    with pytest.raises(AttributeError, match="table"):
-        layer.table = [[0, 2], [1, 3]]
+def small_exits():
+    return mx.Exits({"a": mx.Scale(2.0), "b": mx.Scale(3.0)}, heads={"early": ("a", mx.Scale(10.0))})
+
+
+STAYS = {
+    "table": (lambda: mx.TableConv2D([[0, 1], [2, 3]], 3), [[0, 2], [1, 3]]),
+    "nodes": (lambda: mx.Dense(mx.Scale(2.0)), {}),
+    "reads of a Dense": (lambda: mx.Dense(mx.Scale(2.0), mx.Scale(3.0)), [(0,), (-1,)]),
+    "sizes": (lambda: mx.Gate((2, 1)), (1, 2)),
+    "reads of a Gate": (lambda: mx.Gate((2, 1)), (1, 0)),
+    "paths": (lambda: mx.Branches({"a": mx.Identity()}), {"b": mx.Identity()}),
+    "heads": (small_exits, {}),
+    "reads of Exits": (small_exits, {"early": "b"}),
+}
+
+
+@pytest.mark.parametrize("what", STAYS)
+def test_what_all_else_hangs_on_is_said_where_a_layer_is_made(what):
+    make, other = STAYS[what]
+    layer, name = make(), what.partition(" ")[0]
+    before = getattr(layer, name)
+    with pytest.raises(
+        AttributeError, match=rf"^{type(layer).__name__}: {name} is said where it is made, and stays"
+    ):
+        setattr(layer, name, other)
+    assert getattr(layer, name) is before
+
+
+def test_how_sure_an_exit_must_be_is_checked_and_not_misspelt():
+    exits = small_exits()
+    exits.leave_at = np.float32(0.5)
+    assert exits.leave_at == 0.5
+    for wrong in (1.5, float("nan"), "0.5", True):
+        with pytest.raises(ValueError, match=r"^Exits: leave_at is a probability, from 0 to 1, or None, not"):
+            exits.leave_at = wrong
+    with pytest.raises(AttributeError, match=r"^Exits has no leaveat \(did you mean leave_at\?\)"):
+        exits.leaveat = 0.5
+    with pytest.raises(AttributeError, match=r"no leaveat \(did you mean leave_at\?\)"):
+        mx.models.googlenet(width=0.25).leaveat = 0.5
+
+
+def small_model():
+    return mx.Model(flatten=mx.Flatten(), fc=mx.Linear(16, 3))
+
+
+@pytest.mark.parametrize("names", ["abc", b"abc", 3, {"cat": 0}])
+def test_the_names_of_classes_are_no_text(names):
+    model = small_model()
+    with pytest.raises(
+        TypeError, match=r"^Model: classes are the names of all classes, as \[\"cat\", \"dog\"\], not"
+    ):
+        model.classes = names
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c"), np.array(["a", "b", "c"]), ["a", "b", "c"]])
+def test_the_names_of_classes_are_a_list(names):
+    model = small_model()
+    model.classes = names
+    assert model.classes == ["a", "b", "c"]
+    assert all(type(name) is str for name in model.classes)
+
+
+@pytest.mark.parametrize("shape", [(1, 28), 28, (1, 0, 28), (1, 2.5, 3), "123"])
+def test_the_shape_of_a_picture_is_three_sizes_whenever_it_is_set(shape):
+    model = small_model()
+    with pytest.raises(ValueError, match=r"^Model: picture_shape"):
+        model.picture_shape = shape
+    with pytest.raises(ValueError, match=r"^Model: picture_shape"):
+        mx.Model(mx.Flatten(), picture_shape=shape)
+
+
+def test_what_a_model_is_asked_for_is_not_misspelt():
+    model = small_model()
+    with pytest.raises(AttributeError, match=r"^Model has no clases \(did you mean classes\?\)"):
+        model.clases = ["a", "b", "c"]
+    with pytest.raises(TypeError, match=r"^Model: loss is a layer, SoftmaxCrossEntropy"):
+        model.loss = "cross_entropy"
+
+
+def test_a_subclass_asks_for_what_its_parents_ask_and_more():
+    class Both(mx.Exits, mx.Model):
+        takes = {"depth": lambda value, name: value + 1}
+
+    both = Both({"a": mx.Scale(2.0)}, heads={})
+    both.depth = 1
+    assert both.depth == 2
+    with pytest.raises(ValueError, match="leave_at is a probability"):
+        both.leave_at = 2
+    with pytest.raises(TypeError, match="classes are the names"):
+        both.classes = "abc"
 
 
 @pytest.mark.parametrize(
