@@ -33,6 +33,7 @@ ROWS = [
     "layers.conv layers.pool layers.activation layers.linear layers.norm layers.batch_norm layers.dropout "
     "layers.loss",
     "layers.sequential",
+    "layers.model",
     "layers.branches layers.leaving",
     "layers.dense layers.gate layers.exits",
     "layers.towers",

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from minialex.cluster.buckets import BUCKET
 from minialex.cluster.weird_trick import in_two
 from minialex.layers import BatchNorm2D, Layer, Linear
-from minialex.layers.sequential import Model, all_layers
+from minialex.layers.model import Model
+from minialex.layers.sequential import all_layers
 from minialex.layers.settings import number
 from minialex.shapes import is_whole, positive
 from minialex.study.describe import summary

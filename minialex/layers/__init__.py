@@ -11,10 +11,11 @@ from minialex.layers.gate import Gate
 from minialex.layers.layer import Layer
 from minialex.layers.linear import RBF, Flatten, Linear
 from minialex.layers.loss import Loss, MAPLoss, SoftmaxCrossEntropy
+from minialex.layers.model import Model
 from minialex.layers.norm import LocalResponseNorm, ResponseNorm, SameMapNorm
 from minialex.layers.parameter import Buffer, Constant, Parameter
 from minialex.layers.pool import AdaptiveAvgPool2D, AvgPool2D, GlobalAvgPool2D, MaxPool2D, Pool2D, Subsampling
-from minialex.layers.sequential import Model, Sequential
+from minialex.layers.sequential import Sequential
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
 
 __all__ = [

@@ -22,7 +22,7 @@ import numpy as np
 
 from minialex import __version__
 from minialex.devices.device import Device, cuda_names
-from minialex.layers.sequential import Model
+from minialex.layers.model import Model
 from minialex.study.describe import summary
 from minialex.study.timeline import Span
 from minialex.weights import write_whole

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minialex.layers.sequential import Model
+from minialex.layers.model import Model
 from minialex.study.describe import summary
 
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from minialex.devices.device import Device, is_array
 from minialex.layers.layer import Layer
-from minialex.layers.sequential import Model, all_layers
+from minialex.layers.model import Model
+from minialex.layers.sequential import all_layers
 from minialex.study.describe import summary
 from minialex.study.timeline import measure_step
 from minialex.training.evaluation import QUIET

@@ -13,7 +13,8 @@ from functools import partial
 
 from minialex.devices.device import Device
 from minialex.layers.layer import Layer
-from minialex.layers.sequential import Model, Sequential
+from minialex.layers.model import Model
+from minialex.layers.sequential import Sequential
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
 from minialex.study.describe import Row
 from minialex.training.arrays import lends_loss

@@ -19,7 +19,8 @@ from minialex.devices.device import Device
 from minialex.devices.threads import limited, one_blas_thread
 from minialex.errors import BackwardBeforeForward
 from minialex.layers.layer import Array, Layer
-from minialex.layers.sequential import Model, all_layers
+from minialex.layers.model import Model
+from minialex.layers.sequential import all_layers
 from minialex.shapes import parts_of, positive
 from minialex.training.other_process import Other, bytes_of, end_processes, left_by, shared_bytes, views
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from minialex.data.classes import a_few
 from minialex.layers.batch_norm import BatchNorm2D
-from minialex.layers.sequential import Model, all_layers
+from minialex.layers.model import Model
+from minialex.layers.sequential import all_layers
 from minialex.models.alexnet import PRESETS, PictureInput, alexnet, scaled, side_of_pool5
 from minialex.models.names import SMALL_ALEXNET, SMALL_NETWORKS, network, rebuilt, sketch
 from minialex.training.runs import PIXELS, weight_file
