@@ -32,9 +32,11 @@ needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="no PyTorch to measure ag
 
 @pytest.fixture(autouse=True)
 def threads_as_before():
-    """Few threads for networks as small as these; and what --threads sets is put back."""
-    cpu, torch = mx.Device("cpu"), sys.modules.get("torch")
+    """One thread for networks as small as these, others would wait for each other; what --threads sets is put back."""
+    cpu, torch = mx.Device("cpu"), importlib.import_module("torch") if HAS_TORCH else None
     before = cpu.threads, torch and torch.get_num_threads()
+    if torch:
+        torch.set_num_threads(1)
     with threadpool_limits(1):
         yield
     cpu.threads = before[0]
