@@ -13,6 +13,7 @@ from minialex.check.compare import by_magnitudes, compare, compared
 from minialex.check.planted.registry import SIGNATURES, adapted
 from minialex.check.recognise import known_mistakes, outcome
 from minialex.check.verdict import NOT_WRITTEN, RIGHT, SHOWN, WRONG, Verdict
+from minialex.layers.settings import is_setting
 
 __all__ = [
     "Draw", "Seed", "attempt", "by_magnitudes", "compare", "compared", "in_words", "quietly", "run", "search",
@@ -43,6 +44,7 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
     f = adapted(check, f)
     arrays, verdict, sizes, modes, tapes = arrays.split(), None, {}, {}, {}
     drawn, first, shown = [], [], {}  # what f gave in the first cases, and in those that the verdict shows
+    judgements = {}  # by case: on the way to a smaller one most come again and again
 
     def make(draw):
         drawn[:] = [draw.tape]
@@ -55,10 +57,14 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
             signature = f"f({', '.join(case)}) -> {', '.join(arrays)}"
             verdict = Verdict(check, SIGNATURES.get(check, signature), arrays)
         verdict.cases += target is None
-        failed, done = False, call(f, case)
+        failed, key = False, key_of(case)
+        if target is None or key not in judgements:
+            done = call(f, case)
+            judgements[key] = done, judged(done, judge, verdict.signature)
+        done, findings = judgements[key] if key else judgements.pop(key)
         if target is None and len(first) < COMPARED:
             first.append((case, outcome(done, arrays)))
-        for finding in judged(done, judge, verdict.signature):
+        for finding in findings:
             where = finding.where
             verdict.judged |= {where} if finding.state in (RIGHT, WRONG, "nan") else set()
             if finding.state == RIGHT:
@@ -206,6 +212,19 @@ class Draw:
 
     def _whole(self, shape, of):
         return np.resize(np.array([self.one_of(*of) for _ in range(self.NUMBERS)], float), shape)
+
+
+def key_of(case) -> tuple | None:
+    """What tells a case from all others; None where it has more in it than arrays, numbers and texts."""
+    key = []
+    for name, value in case.items():
+        if isinstance(value, np.ndarray):
+            key.append((name, value.shape, value.dtype.str, value.tobytes()))
+        elif is_setting(value):
+            key.append((name, repr(value)))
+        else:
+            return None
+    return tuple(key)
 
 
 def size_of(case) -> tuple[int, int, float]:
