@@ -1,6 +1,7 @@
 """A name that is no choice is answered with the one that was meant, wherever Python code may give one."""
 
 import copy
+import inspect
 import pickle
 import re
 from functools import partial
@@ -320,3 +321,87 @@ def test_nothing_is_downloaded_for_a_text(load, tmp_path, monkeypatch):
 def test_numbers_that_make_no_sense_are_refused_before_anything_is_done(make, said):
     with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: mx.Conv2D(1, 2, 3, strides=2),
+            r"Conv2D takes no strides \(did you mean stride\?\): it takes in_ch",
+        ),
+        (
+            lambda: mx.Conv2D(filters=8, kernel_size=3),
+            r"Conv2D takes no filters \(did you mean out_channels\?\)",
+        ),
+        (lambda: mx.MaxPool2D(pool_size=2), r"MaxPool2D takes no pool_size \(did you mean kernel_size\?\)"),
+        (
+            lambda: mx.MaxPool2D(),
+            "MaxPool2D: missing a required argument: 'kernel_size'; it takes kernel_size, stride",
+        ),
+        (lambda: mx.Conv2D(3, 16), "Conv2D: missing a required argument: 'kernel_size'"),
+        (
+            lambda: mx.Linear(1, 2, 3, 4, 5),
+            "Linear: too many positional arguments; it takes in_features, out_",
+        ),
+        (lambda: mx.Dropout(rate=0.5), r"Dropout takes no rate \(did you mean p\?\)"),
+        (lambda: mx.Dropout(inplace=True), "Dropout takes no inplace: no layer writes into its input"),
+        (
+            lambda: mx.Linear(2, 3, bias=False),
+            "Linear takes no bias: it is always there; it begins at 0, and stays",
+        ),
+        (lambda: mx.MaxPool2D(2, bias=False), "MaxPool2D takes no bias: it takes kernel_size"),
+        (
+            lambda: mx.BatchNorm2D(2, affine=False),
+            "BatchNorm2D takes no affine: weight and bias are always there",
+        ),
+        (lambda: mx.LocalResponseNorm(alhpa=1), r"LocalResponseNorm takes no alhpa \(did you mean alpha\?\)"),
+        (
+            lambda: mx.SGD(mx.Linear(2, 2).parameters(), learning_rate=1),
+            r"SGD takes no learning_rate \(did you",
+        ),
+        (
+            lambda: mx.SGD(mx.Linear(2, 2).parameters(), lr=1, nesterov=True),
+            "SGD takes no nesterov: its momentum",
+        ),
+        (lambda: mx.SGD(mx.Linear(2, 2).parameters()), "SGD: missing a required argument: 'lr'"),
+    ],
+)
+def test_an_argument_that_a_layer_does_not_take_is_answered_with_what_it_is_called_here(make, said):
+    with pytest.raises(TypeError, match=f"^{said}"):
+        make()
+
+
+def test_so_are_the_arguments_of_a_layer_of_somebodys_own():
+    class Mine(mx.Layer):
+        def __init__(self, factor):
+            self.factor = factor
+
+    class Wider(mx.Conv2D):
+        def __init__(self, **how):
+            super().__init__(1, 2, 3, **how)
+
+    class Failing(mx.Layer):
+        def __init__(self, factor):
+            self.factor = factor + "1"
+
+    with pytest.raises(TypeError, match=r"^Mine takes no facto \(did you mean factor\?\): it takes factor$"):
+        Mine(facto=2)
+    with pytest.raises(TypeError, match=r"^Conv2D takes no strides \(did you mean stride\?\)"):
+        Wider(strides=2)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        Failing(1)
+    assert Mine(3).factor == 3
+    assert Wider(stride=2).stride == (2, 2)
+
+
+def test_what_a_class_takes_can_still_be_asked_for():
+    assert list(inspect.signature(mx.Conv2D).parameters)[:3] == ["in_channels", "out_channels", "kernel_size"]
+    assert list(inspect.signature(mx.SGD).parameters) == [
+        "parameters",
+        "lr",
+        "momentum",
+        "weight_decay",
+        "penalty",
+    ]
+    assert pickle.loads(pickle.dumps(mx.Conv2D(1, 2, 3))).kernel_size == (3, 3)

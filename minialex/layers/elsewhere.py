@@ -1,6 +1,9 @@
 """What other libraries' models, parameters and optimizers can do, and ours can't: where it is, or what to write."""
 
-from minialex.words import nearest
+import functools
+import inspect
+
+from minialex.words import did_you_mean, nearest
 
 
 class Elsewhere:
@@ -39,6 +42,68 @@ OF_LAYERS = {
     "compile": "use mx.train.fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.02, epochs=3)",
     "zero_grad": NOTHING_TO_ZERO,
 }
+
+
+OTHER_WORDS = {  # what others call an argument
+    "filters": "out_channels",
+    "num_features": "channels",
+    "units": "out_features",
+    "pool_size": "kernel_size",
+    "strides": "stride",
+    "rate": "p",
+    "epsilon": "eps",
+    "use_bias": "bias",
+    "kernel_initializer": "init",
+    "learning_rate": "lr",
+}
+NOT_HERE = {  # what others give a layer, or an optimizer; with a class's name: to that one alone
+    "BatchNorm2D.affine": "weight and bias are always there; where their lr_scale is 0 they stay 1 and 0",
+    "Linear.bias": "it is always there; it begins at 0, and stays there with layer.bias.lr_scale = 0",
+    "SGD.nesterov": "its momentum is that of 2012, see its equation",
+    "activation": "it is a layer of its own behind this one, ReLU(), Sigmoid() or Tanh()",
+    "device": 'use layer.to("cuda:0")',
+    "dilation": "windows have no gaps here",
+    "dtype": 'use layer.astype("float64")',
+    "inplace": "no layer writes into its input",
+    "padding_mode": "around a picture there are zeros",
+    "reduction": "a loss is the mean over the batch",
+}
+
+
+def told_arguments(init):
+    """`__init__`, which says of an argument that it does not take how it is called here."""
+
+    @functools.wraps(init)
+    def made(self, *args, **kwargs):
+        try:
+            init(self, *args, **kwargs)
+        except TypeError as error:
+            if error.__traceback__.tb_next is not None:  # it was called, and raised inside
+                raise
+            own = getattr(type(self).__init__, "__wrapped__", None) is init
+            name = type(self).__name__ if own else init.__qualname__.split(".")[-2]
+            raise TypeError(_why_not(name, init, args, kwargs)) from None
+
+    return made
+
+
+def _why_not(name, init, args, kwargs):
+    """Why a class cannot be made with these arguments."""
+    signature = inspect.signature(init)
+    known = list(signature.parameters)[1:]
+    any_name = any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values())
+    for key in kwargs:
+        if key not in known and not any_name:
+            other = OTHER_WORDS.get(key)
+            meant = f" (did you mean {other}?)" if other in known else did_you_mean(key, known)
+            hint = NOT_HERE.get(f"{name}.{key}") or NOT_HERE.get(key)
+            hint = f": {hint}" if hint else f"{meant}: it takes {', '.join(known) or 'nothing'}"
+            return f"{name} takes no {key}{hint}"
+    try:
+        signature.bind(None, *args, **kwargs)
+    except TypeError as error:
+        return f"{name}: {error}; it takes {', '.join(known)}"
+    return f"{name} cannot be made"
 
 
 def check_spelling(layer, name: str) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from minialex.devices.device import Device, device_of, is_array, transfer
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.calls import Saved, checked_backward, checked_forward
-from minialex.layers.elsewhere import OF_LAYERS, Elsewhere
+from minialex.layers.elsewhere import OF_LAYERS, Elsewhere, told_arguments
 from minialex.layers.holder import Holder
 from minialex.layers.parameter import Constant, Parameter
 from minialex.layers.settings import is_setting
@@ -76,6 +76,8 @@ class Layer(Holder):
                 continue  # a loss's may do without
             if method in vars(cls) and len(inspect.signature(getattr(cls, method)).parameters) < 2:
                 raise TypeError(f"{cls.__name__}.{method} takes ({takes}): write `def {method}({takes}):`")
+        if "__init__" in vars(cls):
+            cls.__init__ = told_arguments(cls.__init__)
         if "forward" in vars(cls):
             cls.forward = checked_forward(cls.forward)
             if "_shapes" not in vars(cls):

@@ -7,7 +7,7 @@ import numpy as np
 from minialex.devices import twins
 from minialex.devices.device import array_module, device_of, transfer
 from minialex.errors import DtypeMismatch
-from minialex.layers.elsewhere import NOTHING_TO_ZERO, Elsewhere, Never
+from minialex.layers.elsewhere import NOTHING_TO_ZERO, Elsewhere, Never, told_arguments
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Parameter
 from minialex.training.schedules import (
@@ -62,6 +62,7 @@ class SGD:
     array([0.71])
     """
 
+    @told_arguments
     def __init__(
         self, parameters, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, penalty: float = 0.0
     ):
