@@ -168,7 +168,8 @@ def test_names_of_classes_go_with_it_and_others_do_not_fit(path):
     mx.save(model, path)
     mx.load(other, path)
     assert other.classes == ["ape", "bee", "cat"]
-    other.classes = own = ("ape", "bee", "cat")
+    other.classes = ("ape", "bee", "cat")
+    own = other.classes
     mx.load(other, path)
     assert other.classes is own
     other.classes = ("bee", "ape", "cat")
