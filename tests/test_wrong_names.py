@@ -381,6 +381,16 @@ def test_so_are_the_arguments_of_a_layer_of_somebodys_own():
         def __init__(self, **how):
             super().__init__(1, 2, 3, **how)
 
+    def made_so(self, factor):
+        self.factor = factor
+
+    class Plain(mx.Layer):
+        __init__ = made_so
+
+    class Wrapping(Plain):
+        def __init__(self, **how):
+            super().__init__(**how)
+
     class Failing(mx.Layer):
         def __init__(self, factor):
             self.factor = factor + "1"
@@ -391,6 +401,8 @@ def test_so_are_the_arguments_of_a_layer_of_somebodys_own():
         Wider(strides=2)
     with pytest.raises(TypeError, match="unsupported operand"):
         Failing(1)
+    with pytest.raises(TypeError, match=r"^Plain takes no facto \(did you mean factor"):
+        Wrapping(facto=1)
     assert Mine(3).factor == 3
     assert Wider(stride=2).stride == (2, 2)
 

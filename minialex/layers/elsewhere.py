@@ -80,8 +80,11 @@ def told_arguments(init):
         except TypeError as error:
             if error.__traceback__.tb_next is not None:  # it was called, and raised inside
                 raise
-            own = getattr(type(self).__init__, "__wrapped__", None) is init
-            name = type(self).__name__ if own else init.__qualname__.split(".")[-2]
+            owner = next(
+                (kind for kind in type(self).__mro__ if vars(kind).get("__init__") is made), type(self)
+            )
+            inherited = type(self).__init__ is made  # MaxPool2D is made by Pool2D's, and is called what it is
+            name = (type(self) if inherited else owner).__name__
             raise TypeError(_why_not(name, init, args, kwargs)) from None
 
     return made
