@@ -61,7 +61,7 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
         if target is None or key not in judgements:
             done = call(f, case)
             judgements[key] = done, judged(done, judge, verdict.signature)
-        done, findings = judgements[key] if key else judgements.pop(key)
+        done, findings = judgements[key] if key is not None else judgements.pop(key)
         if target is None and len(first) < COMPARED:
             first.append((case, outcome(done, arrays)))
         for finding in findings:

@@ -1,4 +1,4 @@
-"""What other libraries' models, parameters and optimizers can do, and ours can't: where it is, or what to write."""
+"""What other libraries' models, parameters and optimizers can do, or take, and ours can't: what to write here."""
 
 import functools
 import inspect
@@ -85,13 +85,15 @@ def told_arguments(init):
             )
             inherited = type(self).__init__ is made  # MaxPool2D is made by Pool2D's, and is called what it is
             name = (type(self) if inherited else owner).__name__
-            raise TypeError(_why_not(name, init, args, kwargs)) from None
+            if (why := _why_not(name, init, args, kwargs)) is None:
+                raise
+            raise TypeError(why) from None
 
     return made
 
 
 def _why_not(name, init, args, kwargs):
-    """Why a class cannot be made with these arguments."""
+    """Why a class cannot be made with these arguments; None where it is not for them."""
     signature = inspect.signature(init)
     known = list(signature.parameters)[1:]
     any_name = any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values())
@@ -106,7 +108,7 @@ def _why_not(name, init, args, kwargs):
         signature.bind(None, *args, **kwargs)
     except TypeError as error:
         return f"{name}: {error}; it takes {', '.join(known)}"
-    return f"{name} cannot be made"
+    return None
 
 
 def check_spelling(layer, name: str) -> None:

@@ -30,6 +30,7 @@ def names_or_none(names, name: str) -> list[str] | None:
 
 
 def no_loss(value, name: str):
+    """For what is no layer: a layer is not asked, see Holder."""
     if value is None:
         return None
     raise TypeError(f"{name} is a layer, SoftmaxCrossEntropy(), not {value!r}")
@@ -51,11 +52,7 @@ class Model(Sequential):
     ()
     """
 
-    takes = {
-        "classes": names_or_none,
-        "picture_shape": one_picture,
-        "loss": no_loss,
-    }  # of a layer nothing is asked
+    takes = {"classes": names_or_none, "picture_shape": one_picture, "loss": no_loss}
     loss: Layer
     picture_shape: tuple[int, int, int]
     architecture: dict

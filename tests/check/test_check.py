@@ -80,6 +80,20 @@ def test_a_check_rejects_a_planted_wrong_answer_and_shows_a_small_case(name, bug
         assert sum(np.size(value) for value in finding.case.values() if isinstance(value, np.ndarray)) <= most
 
 
+def test_on_the_way_to_a_smaller_case_none_is_tried_twice(monkeypatch):
+    tried = []
+
+    def spying(f, case):
+        tried.append(search.key_of(case))
+        return call(f, case)
+
+    monkeypatch.setattr(search, "call", spying)
+    verdict = check.maxpool_forward(next(iter(planted.WRONG["maxpool_forward"].values())))
+    first, later = set(tried[: verdict.cases]), tried[verdict.cases :]
+    assert later
+    assert len(set(later) - first) == len(later)
+
+
 @pytest.mark.parametrize(("name", "bug"), BUGS)
 def test_a_planted_wrong_answer_says_what_is_wrong_and_takes_what_the_right_one_takes(name, bug):
     wrong, right = planted.WRONG[name][bug], planted.RIGHT[name]
