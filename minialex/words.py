@@ -63,6 +63,19 @@ def check_choice(value: object, known: Iterable[str], what: str) -> None:
         raise ValueError(f"unknown {what} {value!r}{did_you_mean(value, known)}: use {', '.join(known)}")
 
 
+def is_one_of(value: object, known: Iterable) -> bool:
+    """Is it in there? A list or an array is not: `in` would ask an array's entries, and a dict fail on both.
+
+    >>> is_one_of(18, {18: "basic"}), is_one_of([18], {18: "basic"})
+    (True, False)
+    """
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return value in known
+
+
 def yes_or_no(value: bool, name: str) -> bool:
     """`value` as a bool. A text is none: "False" would count as true.
 
@@ -70,7 +83,7 @@ def yes_or_no(value: bool, name: str) -> bool:
     Traceback (most recent call last):
     ValueError: MaxPool2D: ceil_mode must be True or False, not 'no'
     """
-    if isinstance(value, str) or value not in (0, 1):
+    if isinstance(value, str) or getattr(value, "ndim", 0) or value not in (0, 1):
         raise ValueError(f"{name} must be True or False, not {value!r}")
     return bool(value)
 

@@ -106,7 +106,7 @@ def as_array(losses):
     """A list of numbers as an array; anything else as it is."""
     if isinstance(losses, (list, tuple)):
         try:
-            return np.array([float(loss) for loss in losses])
+            return np.array(losses, float)
         except (TypeError, ValueError):
             return losses
     return losses

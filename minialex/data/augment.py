@@ -15,7 +15,7 @@ import numpy as np
 
 from minialex.layers.settings import finite
 from minialex.shapes import positive
-from minialex.words import check_choice, did_you_mean
+from minialex.words import check_choice, did_you_mean, is_one_of
 
 # -- Cutting -----------------------------------------------------------------------------------------------
 
@@ -182,11 +182,11 @@ class Prepare:
     colour_rule: str = "paper"
 
     def __post_init__(self):
-        if self.order not in ("RGB", "BGR"):
+        if not is_one_of(self.order, ("RGB", "BGR")):
             raise ValueError(
                 f'order is "RGB" or "BGR", not {self.order!r}{did_you_mean(self.order, ("RGB", "BGR"))}'
             )
-        if self.colour_rule not in RULES:
+        if not is_one_of(self.colour_rule, RULES):
             hint = did_you_mean(self.colour_rule, RULES)
             raise ValueError(f"colour_rule is one of {', '.join(RULES)}, not {self.colour_rule!r}{hint}")
         positive(self.crop, "crop")

@@ -23,7 +23,7 @@ from minialex.data.truth import ANNOTATIONS, classes_of, find_ground_truth
 from minialex.data.truth import GROUND_TRUTH as GROUND_TRUTH  # known by this name since before
 from minialex.data.walk import SUFFIXES, Finder, Passed, class_folders
 from minialex.errors import DataError
-from minialex.words import counted, did_you_mean
+from minialex.words import counted, did_you_mean, is_one_of
 
 __all__ = ["PictureList", "UnreadablePicture", "find_pictures", "read_picture"]
 
@@ -118,7 +118,7 @@ def find_pictures(
 
 
 def _split_folder(root: Path, split: str) -> Path:
-    if split not in ("train", "val"):
+    if not is_one_of(split, ("train", "val")):
         raise ValueError(f'split is "train" or "val", not {split!r}{did_you_mean(split, ("train", "val"))}')
     names = ["train"] if split == "train" else ["val", "test"]
     for name in names:

@@ -15,7 +15,7 @@ from minialex.data.idx import Flaw, read_checked, sum_of_file
 from minialex.data.known_sets import SETS, KnownSet, others_in_words, whose
 from minialex.data.mnist import Pictures, all_called, load_mnist
 from minialex.errors import DataError, DownloadFailed
-from minialex.words import did_you_mean, yes_or_no
+from minialex.words import did_you_mean, is_one_of, yes_or_no
 
 NAMES = [*SETS, cifar.NAME]
 NOT_AS_MNIST = (
@@ -55,7 +55,7 @@ def load(
     Raises ValueError for an unknown name, FileNotFoundError when files are missing and `download` is False,
     DownloadFailed when no mirror delivers, and DataError when a file is damaged or is not the set's.
     """
-    if name == cifar.NAME:
+    if is_one_of(name, (cifar.NAME,)):
         return cifar.load_cifar10(root, download)
     known = known_set(name)
     if name == "mnist":
@@ -84,14 +84,14 @@ def class_names(name: str) -> list[str]:
     >>> len(class_names("emnist-letters"))
     26
     """
-    return list(cifar.CLASSES if name == cifar.NAME else known_set(name).classes)
+    return list(cifar.CLASSES if is_one_of(name, (cifar.NAME,)) else known_set(name).classes)
 
 
 def known_set(name: str) -> KnownSet:
     """What is known of a set that comes as MNIST does. Raises ValueError, with the names there are, for another."""
-    if name == cifar.NAME:
+    if is_one_of(name, (cifar.NAME,)):
         raise ValueError(f"{cifar.TITLE} {NOT_AS_MNIST}")
-    if name not in SETS:
+    if not is_one_of(name, SETS):
         meant = did_you_mean(name.replace("_", "-") if isinstance(name, str) else name, NAMES)
         raise ValueError(f"there is no set called {name!r}{meant}: the names are {', '.join(NAMES)}")
     return SETS[name]

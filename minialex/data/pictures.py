@@ -26,7 +26,7 @@ from minialex.errors import DataError
 from minialex.weights.files import remove_unfinished, unfinished_name
 from minialex.weights.reading import MOST_TEXT, read_at_most
 from minialex.weights.records import parse
-from minialex.words import counted, did_you_mean
+from minialex.words import counted, did_you_mean, is_one_of
 
 SHAPES = ("circle", "cross", "square", "star", "triangle")
 HUES = {
@@ -139,13 +139,13 @@ def draw_arrays(
     >>> pictures.shape, pictures.dtype.name, labels
     ((6, 3, 32, 32), 'uint8', array([0, 1, 0, 1, 0, 1]))
     """
-    unknown = [name for name in classes if name not in CLASSES]
+    unknown = [name for name in classes if not is_one_of(name, CLASSES)]
     if not len(classes) or unknown:
         hint = did_you_mean(unknown[0], CLASSES) if unknown else ""
         raise ValueError(
             f"classes are some of {', '.join(CLASSES)}, not {', '.join(map(str, classes)) or 'none'}{hint}"
         )
-    if split not in SPLITS:
+    if not is_one_of(split, SPLITS):
         raise ValueError(f"a split is {' or '.join(SPLITS)}, not {split!r}{did_you_mean(split, SPLITS)}")
     if count < 1:
         raise ValueError(f"draw_arrays draws one picture at least, not {count}")

@@ -17,7 +17,7 @@ import numpy as np
 from minialex.devices import simdevice, threads, twins
 from minialex.errors import DeviceMismatch
 from minialex.shapes import parts_of
-from minialex.words import nearest
+from minialex.words import is_one_of, nearest
 
 MiB = 2**20
 Array = Any  # a NumPy or a CuPy array
@@ -59,7 +59,7 @@ class Device:
     def __new__(cls, name: "str | Device" = "cpu") -> "Device":
         if isinstance(name, Device):
             return name
-        if name in Device._known:
+        if is_one_of(name, Device._known):
             return Device._known[name]
         kind, index = _parse(name)
         full_name = kind if kind == "cpu" else f"{kind}:{index}"

@@ -10,13 +10,13 @@ from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_keys, check_layers, give_name
 from minialex.layers.sequential import all_layers
 from minialex.layers.settings import finite
-from minialex.words import a_or_an, did_you_mean
+from minialex.words import a_or_an, did_you_mean, is_one_of
 
 MERGES = ("concat", "add")
 
 
 def one_of_merges(merge: str, name: str) -> str:
-    if merge not in MERGES:
+    if not is_one_of(merge, MERGES):
         raise ValueError(f'{name} must be "concat" or "add", not {merge!r}{did_you_mean(merge, MERGES)}')
     return merge
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from minialex.layers.layer import Array, Layer
 from minialex.layers.settings import number_or_nan, whole
-from minialex.words import did_you_mean
+from minialex.words import did_you_mean, is_one_of
 
 SCALINGS = ("inverted", "test-time")
 
@@ -19,7 +19,7 @@ def probability(p: float, name: str) -> float:
 
 
 def one_of_scalings(scaling: str, name: str) -> str:
-    if scaling not in SCALINGS:
+    if not is_one_of(scaling, SCALINGS):
         hint = did_you_mean(scaling, SCALINGS)
         raise ValueError(f'{name} must be "inverted" or "test-time", not {scaling!r}{hint}')
     return scaling

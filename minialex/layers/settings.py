@@ -20,9 +20,9 @@ def finite(value: float, name: str) -> float:
 
 
 def number_or_nan(value) -> float:
-    """A number as a float; nan for all else, a text too, of which float() would make one."""
+    """A number as a float; nan for all else, also a text or an array's one entry, of which float() makes one."""
     try:
-        return math.nan if isinstance(value, (str, bytes)) else float(value)
+        return math.nan if isinstance(value, (str, bytes)) or getattr(value, "ndim", 0) else float(value)
     except (TypeError, ValueError, OverflowError):
         return math.nan
 

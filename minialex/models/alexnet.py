@@ -28,6 +28,7 @@ from minialex.layers import (
     SoftmaxCrossEntropy,
 )
 from minialex.layers.init import Initializer, generator, he_normal, normal
+from minialex.layers.settings import number, number_or_nan
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
 from minialex.shapes import is_whole, output_size, positive
 from minialex.words import check_choice, counted
@@ -193,9 +194,9 @@ def scaled_pixels(picture: PictureInput, scale: float | None) -> PictureInput:
     """The same with pixels on another scale, and a mean colour with them; None: as it is. ValueError: not above 0."""
     if scale is None:
         return picture
-    if isinstance(scale, str) or not 0 < scale < math.inf:
+    if not 0 < number_or_nan(scale) < math.inf:
         raise ValueError(f"scale must be above 0, what each pixel is multiplied by, not {scale!r}")
-    mean = picture.mean
+    scale, mean = number(scale), picture.mean
     if mean != "image":
         mean = tuple(value * (scale / picture.scale) for value in mean)
     return replace(picture, scale=scale, mean=mean)
@@ -299,11 +300,7 @@ def least_size(conv1: tuple[int, int, int]) -> int:
 
 def check_width(width: float) -> None:
     """Raises ValueError for what is no number above 0."""
-    try:
-        good = 0 < float(width) < math.inf and not isinstance(width, str)
-    except (TypeError, ValueError):
-        good = False
-    if not good:
+    if not 0 < number_or_nan(width) < math.inf:
         raise ValueError(f"width must be above 0, not {width!r}")
 
 

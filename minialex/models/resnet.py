@@ -23,7 +23,7 @@ from minialex.models.network import (
     scaled,
 )
 from minialex.shapes import positive
-from minialex.words import check_choice, counted, did_you_mean, yes_or_no
+from minialex.words import check_choice, counted, did_you_mean, is_one_of, yes_or_no
 
 INPUTS = {
     # Minus the mean picture, and 2012's colour noise: section 3.4.
@@ -198,7 +198,7 @@ def resnet(
         other = f'resnet({SMALL_DEPTHS.get(number, number)}, preset="cifar")'
         raise ValueError(f'unknown preset "small": for a ResNet, --small is {other}')
     check_choice(preset, INPUTS, "preset")
-    if shortcut not in (None, "A", "B"):
+    if not is_one_of(shortcut, (None, "A", "B")):
         meant = did_you_mean(shortcut, ("A", "B"))
         raise ValueError(f'shortcut must be "A" or "B", not {shortcut!r}{meant}')
     plain = yes_or_no(plain, "plain")

@@ -18,7 +18,7 @@ from minialex.layers import (
 from minialex.layers.init import generator, he_normal, normal
 from minialex.models.alexnet import PictureInput
 from minialex.models.network import SMALL, TORCHVISION, Network, pictures_of, recorded, scaled
-from minialex.words import check_choice, yes_or_no
+from minialex.words import check_choice, is_one_of, yes_or_no
 
 # Table 1: columns A, B, D, E. How many 3x3 convolutions there are of each number of maps; a pooling after each group.
 COLUMNS = {
@@ -62,7 +62,7 @@ def vgg(
     >>> model.forward(np.zeros((1, 3, 32, 32), dtype=np.float32)).shape
     (1, 10)
     """
-    if depth not in COLUMNS:
+    if not is_one_of(depth, COLUMNS):
         raise ValueError(f"there is no VGG-{depth}: use {', '.join(map(str, COLUMNS))}")
     check_choice(preset, INPUTS, "preset")
     picture = pictures_of(INPUTS[preset], image_size, least=32)

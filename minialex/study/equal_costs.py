@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minialex.layers.model import Model
+from minialex.layers.settings import number_or_nan
 from minialex.study.describe import summary
 
 
@@ -45,7 +46,7 @@ def allocations(
     >>> [one.layers for one in found], found[0].multiply_adds
     ([(1, 1, 2), (1, 2, 1), (2, 1, 1)], 1142944)
     """
-    if not 0 <= tolerance < 1:
+    if not 0 <= number_or_nan(tolerance) < 1:
         raise ValueError(f"tolerance must be a share from 0 to 1, as 0.02, not {tolerance!r}")
     wanted = summary(make(layers=layers)).multiply_adds
     stages = len(layers)

@@ -7,6 +7,7 @@ import numpy as np
 from minialex.devices.device import to_numpy
 from minialex.layers.exits import Exits
 from minialex.layers.leaving import surest
+from minialex.layers.settings import number_or_nan
 from minialex.study.describe import summary
 from minialex.training.arrays import BATCH_SIZE, check_labels, given_batches
 
@@ -121,7 +122,7 @@ def leaving(answers: Answers, costs: list[int], leave_at: float) -> Leaving:
        2         1   50.0 %   0.00 %            300
      all         2  100.0 %   0.00 %            200 a picture, on average
     """
-    if not 0 <= leave_at <= 1:
+    if not 0 <= number_or_nan(leave_at) <= 1:
         raise ValueError(f"leave_at is a probability, from 0 to 1, not {leave_at!r}")
     left = answers.left(leave_at)
     wrong = answers.best[np.arange(len(left)), left - 1] != answers.labels

@@ -10,6 +10,7 @@ from minialex.errors import DtypeMismatch
 from minialex.layers.elsewhere import NOTHING_TO_ZERO, Elsewhere, Never, told_arguments
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Parameter
+from minialex.layers.settings import number_or_nan
 from minialex.training.schedules import (
     Constant,
     Cosine,
@@ -93,7 +94,7 @@ class SGD:
 
     def __setattr__(self, name, value):
         if name in NUMBERS:
-            if not _is_rate(value):
+            if not 0 <= number_or_nan(value) < math.inf:
                 raise ValueError(f"SGD: {name} must be a number >= 0, not {value!r}")
             if name == "penalty" and value and not any(p.proximal for p in self.parameters):
                 raise ValueError(f"SGD: penalty={value} is for gates, and none of these parameters is one")
@@ -181,13 +182,6 @@ class SGD:
         for v, saved in zip(self.velocities, velocities, strict=True):
             with device_of(v):
                 v[...] = transfer(saved, device_of(v))
-
-
-def _is_rate(value):
-    try:
-        return bool(value >= 0) and math.isfinite(value)
-    except (TypeError, ValueError):  # a text, a list, many numbers
-        return False
 
 
 def __getattr__(name):

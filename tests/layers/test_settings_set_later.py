@@ -6,6 +6,11 @@ import numpy as np
 import pytest
 
 import minialex as mx
+from minialex.data.augment import Prepare
+from minialex.data.pictures import draw_arrays
+from minialex.study.equal_costs import allocations
+from minialex.study.leaving import leaving
+from minialex.training.schedules import Step
 
 MADE = {
     "Dropout": mx.Dropout,
@@ -53,6 +58,58 @@ def test_what_makes_no_sense_is_refused_and_the_layer_stays_as_it_was(name, what
     with pytest.raises(ValueError, match=f"^{name}: {what} .*{str(value)[:3]}".replace("(", r"\(")):
         setattr(layer, what, value)
     assert getattr(layer, what) == before
+
+
+@pytest.mark.parametrize(("name", "what"), [(n, what) for n, what, _ in WRONG])
+@pytest.mark.parametrize("several", [[1], np.array([1]), np.array([[0.5]])], ids=["list", "array", "2-d"])
+def test_a_list_or_an_array_with_one_entry_is_no_number(name, what, several):
+    layer = MADE[name]()
+    before = getattr(layer, what)
+    with pytest.raises(ValueError, match=f"^{name}: {what} "):
+        setattr(layer, what, several)
+    assert getattr(layer, what) == before
+
+
+@pytest.mark.parametrize("several", [[0.5], np.array([0.5])], ids=["list", "array"])
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda it: mx.SGD(mx.Linear(1, 1).parameters(), lr=it), "SGD: lr must be a number >= 0"),
+        (lambda it: mx.models.alexnet(width=it), "width must be above 0"),
+        (lambda it: mx.models.alexnet(scale=it), "scale must be above 0"),
+        (lambda it: allocations(lambda layers: mx.models.lenet5(), (1, 1), it), "tolerance must be a share"),
+        (lambda it: leaving(None, [1], it), "leave_at is a probability"),
+        (lambda it: Step(it, (1,)), "lr must be a number >= 0"),
+    ],
+    ids=lambda it: it if isinstance(it, str) else "",
+)
+def test_neither_is_it_anywhere_else(make, said, several):
+    with pytest.raises(ValueError, match=f"{said}.*, not .*0.5"):
+        make(several)
+
+
+@pytest.mark.parametrize("several", [["add"], np.array(["add"]), np.array(["add", "B"]), {"add": 1}], ids=str)
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda it: mx.Dropout(scaling=it), "Dropout: scaling must be"),
+        (lambda it: mx.Branches({"a": mx.ReLU()}, merge=it), "Branches: merge must be"),
+        (mx.models.vgg, "there is no VGG-"),
+        (lambda it: mx.models.resnet(20, 10, "cifar", shortcut=it), "shortcut must be"),
+        (lambda it: Prepare(28, 28, order=it), "order is"),
+        (lambda it: Prepare(28, 28, colour_rule=it), "colour_rule is one of"),
+        (lambda it: mx.MaxPool2D(2, ceil_mode=it), "MaxPool2D: ceil_mode must be"),
+        (mx.data.load, "there is no set called"),
+        (mx.data.class_names, "there is no set called"),
+        (lambda it: draw_arrays(3, classes=[it]), "classes are some of"),
+        (lambda it: draw_arrays(3, split=it), "a split is"),
+        (mx.Device, "unknown device"),
+    ],
+    ids=lambda it: it if isinstance(it, str) else "",
+)
+def test_a_list_or_an_array_is_no_choice(make, said, several):
+    with pytest.raises(ValueError, match=f"^{said}.*add"):
+        make(several)
 
 
 @pytest.mark.parametrize(
