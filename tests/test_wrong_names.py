@@ -346,6 +346,12 @@ def test_numbers_that_make_no_sense_are_refused_before_anything_is_done(make, sa
         ),
         (lambda: mx.Dropout(rate=0.5), r"Dropout takes no rate \(did you mean p\?\)"),
         (lambda: mx.Dropout(inplace=True), "Dropout takes no inplace: no layer writes into its input"),
+        (lambda: mx.ReLU(inplace=True), "ReLU takes no inplace: no layer writes into its input"),
+        (lambda: mx.Flatten(1), "Flatten: too many positional arguments; it takes nothing$"),
+        (
+            lambda: mx.SoftmaxCrossEntropy(reduction="sum"),
+            "SoftmaxCrossEntropy takes no reduction: a loss is the",
+        ),
         (
             lambda: mx.Linear(2, 3, bias=False),
             "Linear takes no bias: it is always there; it begins at 0, and stays",
@@ -395,6 +401,11 @@ def test_so_are_the_arguments_of_a_layer_of_somebodys_own():
         def __init__(self, factor):
             self.factor = factor + "1"
 
+    class Bare(mx.Layer):
+        pass
+
+    with pytest.raises(TypeError, match=r"^Bare takes no inplace: no layer writes"):
+        Bare(inplace=True)
     with pytest.raises(TypeError, match=r"^Mine takes no facto \(did you mean factor\?\): it takes factor$"):
         Mine(facto=2)
     with pytest.raises(TypeError, match=r"^Conv2D takes no strides \(did you mean stride\?\)"):

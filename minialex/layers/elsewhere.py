@@ -107,7 +107,7 @@ def _why_not(name, init, args, kwargs):
     try:
         signature.bind(None, *args, **kwargs)
     except TypeError as error:
-        return f"{name}: {error}; it takes {', '.join(known)}"
+        return f"{name}: {error}; it takes {', '.join(known) or 'nothing'}"
     return None
 
 

@@ -85,6 +85,10 @@ class Layer(Holder):
         if "backward" in vars(cls):
             cls.backward = checked_backward(cls.backward)
 
+    @told_arguments
+    def __init__(self):
+        super().__init__()
+
     def __setattr__(self, name, value):
         if name == "training":
             value = yes_or_no(value, f"{type(self).__name__}: training")
