@@ -1,4 +1,4 @@
-"""Pairs, paddings, output sizes and shares. The formula for an output size exists once, here."""
+"""Pairs, paddings, output sizes, shares and choices. The formula for an output size exists once, here."""
 
 import operator
 from functools import partial
@@ -43,6 +43,27 @@ def is_whole(value) -> bool:
     except TypeError:
         return False
     return True
+
+
+def numbers_of(chosen, count: int, what: str) -> np.ndarray:
+    """Which of `count` are chosen, as int64: by their numbers (below 0: from the end), or by a mask of all of them.
+
+    >>> numbers_of([2, 0], 3, "part"), numbers_of([False, True, True], 3, "part")
+    (array([2, 0]), array([1, 2]))
+    """
+    chosen = np.asarray(chosen if hasattr(chosen, "__len__") else list(chosen))
+    if not chosen.size and chosen.dtype.kind != "b":
+        return np.zeros(0, np.int64)
+    mask = chosen.dtype.kind == "b"
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iub" or (mask and len(chosen) != count):
+        raise ValueError(
+            f"{what} takes whole numbers, (n,), or a mask of all {count}, not {chosen.dtype} {chosen.shape}"
+        )
+    if not mask and not (-count <= chosen.min() and chosen.max() < count):
+        raise IndexError(
+            f"{what}: there is no number {chosen[(chosen < -count) | (chosen >= count)][0]} among {count}"
+        )
+    return np.arange(count)[chosen]
 
 
 def output_size(size: int, kernel: int, stride: int, padding: int, ceil: bool = False) -> int:

@@ -371,6 +371,27 @@ def test_numbers_that_make_no_sense_are_refused_before_anything_is_done(make, sa
             "SGD takes no nesterov: its momentum",
         ),
         (lambda: mx.SGD(mx.Linear(2, 2).parameters()), "SGD: missing a required argument: 'lr'"),
+        (  # what stands at these places elsewhere: affine, dilation, requires_grad, dampening and weight_decay
+            lambda: mx.BatchNorm2D(1, 1e-5, 0.1, True),
+            "BatchNorm2D: too many positional arguments; it takes channels, eps, momentum, and by name frozen, decay$",
+        ),
+        (
+            lambda: mx.Conv2D(4, 8, 3, 1, 2, 2),
+            "Conv2D: too many positional arguments; .* padding, and by name groups",
+        ),
+        (lambda: mx.MaxPool2D(3, 2, 1, 1), "MaxPool2D: too many .* padding, and by name ceil_mode$"),
+        (
+            lambda: mx.Parameter(np.zeros(2), False),
+            "Parameter: too many .* takes value, and by name decay, lr_scale$",
+        ),
+        (
+            lambda: mx.Parameter(np.zeros(2), requires_grad=False),
+            "Parameter takes no requires_grad: where a parameter",
+        ),
+        (
+            lambda: mx.SGD(mx.Linear(2, 2).parameters(), 0.1, 0.9, 0, 5e-4),
+            "SGD: too many .* by name penalty$",
+        ),
     ],
 )
 def test_an_argument_that_a_layer_does_not_take_is_answered_with_what_it_is_called_here(make, said):

@@ -127,11 +127,12 @@ class Augmented(ArrayBatches):
 
     def shuffled(self, epoch, start=0):
         rngs = {name: np.random.default_rng((self.seed, epoch, n)) for n, name in enumerate(AUGMENT, 1)}
-        for x, labels in super().shuffled(epoch, start):
+        for number, (x, labels) in enumerate(super().shuffled(epoch)):  # numbers are drawn one after another
             for name, change in AUGMENT.items():  # in this order, each with numbers of its own
                 if name in self.augment:
                     x = change(self, x, rngs[name])
-            yield self.into_input(x), labels
+            if number >= start:
+                yield self.into_input(x), labels
 
     def in_order(self):
         return ((self.into_input(x), labels) for x, labels in super().in_order())

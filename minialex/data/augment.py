@@ -121,9 +121,13 @@ class Colour:
 
     @classmethod
     def of(cls, pictures: Iterable[np.ndarray]) -> "Colour":
-        """Of the pixels of one's own pictures, uint8 (3, H, W)."""
+        """Of the pixels of one's own pictures, uint8 (3, H, W). Raises ValueError for others, and for none."""
         count, total, products = 0, np.zeros(3), np.zeros((3, 3))
         for picture in pictures:
+            if picture.ndim != 3 or len(picture) != 3 or picture.dtype != np.uint8:
+                raise ValueError(
+                    f"colours are found of bytes, uint8 (3, H, W) from 0 to 255, not of {picture.dtype} {picture.shape}"
+                )
             pixels = picture.reshape(3, -1) / 255.0  # (3, H*W)
             count += pixels.shape[1]
             total += pixels.sum(axis=1)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from minialex.layers.settings import whole
+
 Pictures = tuple[np.ndarray, np.ndarray]  # images (N, 1, 28, 28) and labels (N,)
 
 # Fonts whose digits differ in shape, from plain to curly. Slant and weight are our own affair. Before 3.11 matplotlib
@@ -87,8 +89,7 @@ def load_drawn_digits(train: int = 10_000, test: int = 2_000, seed: int = 0) -> 
 
 
 def _draw(count: int, seed: int, stream: int) -> Pictures:
-    if count < 0:
-        raise ValueError(f"the number of digits must be 0 or more, not {count}")
+    count, seed = whole(count, "the number of digits"), whole(seed, "seed")
     labels = _labels(count, seed, stream)
     images = np.empty((count, 1, SIZE, SIZE), dtype=np.uint8)
     for start in range(0, count, BATCH):

@@ -13,6 +13,7 @@ SHIFT, SCALE, SQUEEZE, SHEAR = 2.0, 0.15, 0.15, 0.3
 def distorted(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Each picture, uint8 (N, C, H, W), moved, scaled, squeezed and sheared by random amounts; what comes in is 0.
 
+    Raises ValueError for what is no such array.
     The picture's pixel at p shows what was at A (p - centre) + centre + shift, between four pixels in proportion.
 
     >>> digits = np.full((2, 1, 28, 28), 200, np.uint8)
@@ -20,6 +21,13 @@ def distorted(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     >>> new.shape, str(new.dtype), int(new[0, 0, 14, 14])
     ((2, 1, 28, 28), 'uint8', 200)
     """
+    if getattr(pictures, "dtype", None) != np.uint8 or pictures.ndim != 4:
+        found = (
+            f"{pictures.dtype} {pictures.shape}" if hasattr(pictures, "dtype") else type(pictures).__name__
+        )
+        raise ValueError(f"distorted takes bytes, uint8 (N, C, H, W) from 0 to 255, not {found}")
+    if not hasattr(rng, "uniform"):
+        raise TypeError(f"distorted: rng is {rng!r}: give a generator, np.random.default_rng(0)")
     N, _, H, W = pictures.shape
     dy, dx, scale, squeeze, shear = rng.uniform(-1, 1, (5, N, 1, 1))
     larger, taller = np.exp(SCALE * scale), np.exp(SQUEEZE * squeeze)

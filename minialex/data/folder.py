@@ -23,6 +23,7 @@ from minialex.data.truth import ANNOTATIONS, classes_of, find_ground_truth
 from minialex.data.truth import GROUND_TRUTH as GROUND_TRUTH  # known by this name since before
 from minialex.data.walk import SUFFIXES, Finder, Passed, class_folders
 from minialex.errors import DataError
+from minialex.shapes import numbers_of
 from minialex.words import counted, did_you_mean, is_one_of
 
 __all__ = ["PictureList", "UnreadablePicture", "find_pictures", "read_picture"]
@@ -41,7 +42,8 @@ class PictureList:
         return len(self.files)
 
     def part(self, chosen) -> "PictureList":
-        """Those with these numbers, with all the classes: to hold some out, or to try with a few."""
+        """Those with these numbers, or where a mask is True, with all the classes: to hold some out, or to try few."""
+        chosen = numbers_of(chosen, len(self), "part")
         return replace(self, files=[self.files[i] for i in chosen], labels=self.labels[chosen])
 
     def numbered_as(self, trained: list[str], where="the list") -> "PictureList":
@@ -49,10 +51,10 @@ class PictureList:
 
         A part of them will do. Raises DataError, naming it, for a class with pictures that was not trained.
         """
-        used = np.unique(self.labels)
+        used, trained = np.unique(self.labels), list(trained)
         numbers = np.zeros(len(self.classes), dtype=np.int64)
         numbers[used] = numbers_in(trained, [self.classes[i] for i in used], where)
-        return replace(self, labels=numbers[self.labels], classes=list(trained))
+        return replace(self, labels=numbers[self.labels], classes=trained)
 
 
 # -- Finding -----------------------------------------------------------------------------------------------
@@ -82,7 +84,7 @@ def find_pictures(
     Raises FileNotFoundError when a folder or file is missing, OSError when a folder may not be read, DataError when
     what is there doesn't fit together.
     """
-    root = Path(root).expanduser()
+    root, trained = Path(root).expanduser(), trained if trained is None else list(trained)
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}")
     folder, passed = _split_folder(root, split), Passed()

@@ -19,6 +19,7 @@ from minialex.data.augment import Prepare, square
 from minialex.data.folder import PictureList, UnreadablePicture, read_picture
 from minialex.data.shards import DamagedShard, Shards
 from minialex.errors import DataError
+from minialex.layers.settings import unmasked, whole
 from minialex.shapes import is_whole, parts_of
 from minialex.words import counted
 
@@ -82,8 +83,9 @@ class ArrayBatches(Batches):
             )
         if not is_whole(batch_size) or batch_size < 1:
             raise ValueError(f"a batch has at least 1 picture, not {batch_size!r}")
-        self.pictures, self.labels = np.asarray(pictures), np.asarray(labels)
-        self.batch_size, self.seed, self.prepare = batch_size, seed, prepare
+        self.pictures = np.asarray(unmasked(pictures, "the array of pictures"))
+        self.labels = np.asarray(unmasked(labels, "the array of labels"))
+        self.batch_size, self.seed, self.prepare = batch_size, whole(seed, "seed"), prepare
 
     def __repr__(self) -> str:
         pictures = counted(len(self.labels), "picture")
@@ -100,7 +102,7 @@ class ArrayBatches(Batches):
 
     def _batches(self, order, start, in_order=False):
         for first in range(start * self.batch_size, len(order), self.batch_size):
-            chosen = _own(order[first : first + self.batch_size], self._share)
+            chosen = own_part(order[first : first + self.batch_size], self._share)
             if len(chosen):
                 yield self.prepare(self.pictures[chosen]), self.labels[chosen]
             elif not in_order:
@@ -111,7 +113,7 @@ class DummyBatches(Batches):
     """Random numbers in the shape of batches, the same ones again and again: to time a network without pictures."""
 
     def __init__(self, count: int, batch_size: int, crop: int, classes: int, seed: int = 0):
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(whole(seed, "seed"))
         self.labels = rng.integers(0, classes, count)
         self.batch_size, self.bad_files = batch_size, {}
         self.pictures = rng.standard_normal((min(count, batch_size), 3, crop, crop), dtype=np.float32)
@@ -119,7 +121,7 @@ class DummyBatches(Batches):
     def shuffled(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         for first in range(start * self.batch_size, len(self.labels), self.batch_size):
             labels = self.labels[first : first + self.batch_size]
-            mine = _own(np.arange(len(labels)), self._share)
+            mine = own_part(np.arange(len(labels)), self._share)
             yield self.pictures[mine] if len(mine) else self.pictures[:1], labels[mine]
 
     def in_order(self, ten_crop: bool = False) -> Iterator[Batch]:
@@ -164,7 +166,12 @@ class PictureBatches(Batches):
         _at_least(1, batch_size=batch_size, side=side)
         _at_least(0, workers=workers, max_bad=max_bad)
         self.pictures, self.labels, self.prepare = pictures, pictures.labels, prepare
-        self.batch_size, self.seed, self.workers, self.max_bad = batch_size, seed, workers, max_bad
+        self.batch_size, self.seed, self.workers, self.max_bad = (
+            batch_size,
+            whole(seed, "seed"),
+            workers,
+            max_bad,
+        )
         self.side = side
         self.bad_files: dict[Path, str] = {}
         self._blank = np.zeros((3, side, side), dtype=np.uint8)
@@ -226,7 +233,7 @@ class PictureBatches(Batches):
             return np.empty((count, *like.shape), like.dtype)
 
         blocks = [order[first : first + size] for first in range(start * size, len(order), size)]
-        blocks = [_own(block, self._share) for block in blocks]
+        blocks = [own_part(block, self._share) for block in blocks]
         for block, x, flaws in self._filled(blocks, empty, fill):
             self._note(block, flaws)
             good = np.array([flaw is None for flaw in flaws], bool)
@@ -321,7 +328,7 @@ class PictureBatches(Batches):
                 bar.update(len(block))
 
 
-def _own(block, share):
+def own_part(block, share):
     """The part of a batch that falls to this process: number, of how many."""
     number, of = share
     return block[parts_of(len(block), of)[number]]
@@ -329,5 +336,6 @@ def _own(block, share):
 
 def _at_least(least: int, **numbers: int) -> None:
     for name, number in numbers.items():
-        if number < least:
-            raise ValueError(f"{name} must be {least} or more, not {number}")
+        if not is_whole(number) or number < least:
+            what = "" if is_whole(number) else "a whole number, "
+            raise ValueError(f"{name} must be {what}{least} or more, not {number!r}")

@@ -30,6 +30,7 @@ from minialex.data.ink import (
 from minialex.data.lines import inside_frame, without_lines
 from minialex.data.paper import doubt_about_paper, evened, is_all_ink, laid_flat
 from minialex.errors import DataError
+from minialex.words import a_or_an
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -108,7 +109,14 @@ def as_text(image: np.ndarray, cells: str = " ▄▀█") -> str:
     >>> print(as_text(np.array([[255, 0, 255], [255, 255, 0]], dtype=np.uint8)))
     █▄▀
     """
-    light = np.reshape(image, np.shape(image)[-2:]) >= 128
+    image = np.asarray(image)
+    if image.shape[:-2] not in ((), (1,)) or image.ndim < 2:
+        raise ValueError(f"as_text shows one picture, (H, W) or (1, H, W), not {image.shape}")
+    if image.dtype.kind == "f" and image.size and image.max() <= 1:
+        raise ValueError(
+            f"as_text: a picture goes from 0 to 255; this one ends at {image.max():g}: give 255 * image"
+        )
+    light = image.reshape(image.shape[-2:]) >= 128
     light = np.pad(light, ((0, len(light) % 2), (0, 0)))  # an odd height gets one more dark row
     codes = 2 * light[0::2] + light[1::2]
     return "\n".join("".join(cells[code] for code in row).rstrip() for row in codes)
@@ -126,6 +134,8 @@ def _read(picture, name: str, notes: list[str]) -> tuple[np.ndarray, np.ndarray,
         raise DataError(f"{name} is a folder. Give the path of a picture in it.")
     if is_path and not Path(picture).is_file():
         raise DataError(f"{name} is no file, but a FIFO, socket or device. Give the path of a picture.")
+    if not is_path and not hasattr(picture, "convert"):  # no Pillow image
+        picture = _of_pillow(picture)
     try:
         grey, white = _open(picture, notes) if is_path else _grey(picture, notes)
         if grey.size == 0:
@@ -149,14 +159,14 @@ def _open(path, notes: list[str]):
 
 
 def _grey(picture, notes: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
-    """A Pillow image of any mode, or an array, as an array (H, W) from 0 for black to 1 for white.
+    """A Pillow image of any mode, or an array that it takes, as an array (H, W) from 0 for black to 1 for white.
 
     With it the darkest of its colours, where it has colours: bright on white paper, and not on wood.
     """
     from PIL import Image, ImageChops
 
     if not isinstance(picture, Image.Image):
-        picture = Image.fromarray(np.asarray(picture))
+        picture = Image.fromarray(picture)
     if turn := turn_of(picture):
         picture = picture.transpose(Image.Transpose[turn])
         notes.append("turned upright, as the camera noted")
@@ -168,6 +178,33 @@ def _grey(picture, notes: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
     red, green, blue = colours.split()
     darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
     return _from_bytes(colours.convert("L")), _from_bytes(darkest)
+
+
+def _of_pillow(picture) -> np.ndarray:
+    """An array as Pillow takes it: (H, W), also as (1, H, W) or (H, W, 1), or bytes with 3 or 4 colours last."""
+    array = np.asarray(picture)
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array[0] if array.shape[0] == 1 else array[..., 0]
+    found = f"{array.dtype} {np.shape(picture)}" if array.ndim else a_or_an(type(picture).__name__)
+    if array.ndim == 3 and array.shape[2] not in (3, 4) and array.shape[0] in (3, 4):
+        raise DataError(
+            f"colours come last in a picture; this array is {found}: give array.transpose(1, 2, 0)"
+        )
+    if (
+        array.ndim not in (2, 3)
+        or (array.ndim == 3 and array.shape[2] not in (3, 4))
+        or array.dtype.kind not in "biuf"
+        or not array.size
+    ):
+        why = "it has no pixels" if array.ndim and not array.size else "give (H, W), (1, H, W) or (H, W, 3)"
+        raise DataError(f"the picture cannot be read as a picture: it is {found}; {why}")
+    if array.ndim == 2:
+        return array if array.dtype in (np.uint8, np.bool_) else array.astype(np.float32)
+    if array.dtype != np.uint8:
+        raise DataError(
+            f'colours are bytes, from 0 to 255; this array is {found}: give array.astype("uint8")'
+        )
+    return array
 
 
 def _from_bytes(picture) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from minialex.data.decode import read_picture
 from minialex.data.folder import find_pictures
-from minialex.data.loader import ArrayBatches, Batch
+from minialex.data.loader import ArrayBatches, Batch, own_part
 
 SIDE, MARGIN = 32, 4
 
@@ -44,10 +44,17 @@ class Cropped(ArrayBatches):
 
     def shuffled(self, epoch, start=0):
         rng = np.random.default_rng((self.seed, epoch, 1))
-        for x, labels in super().shuffled(epoch, start):
+        for number, (x, labels) in enumerate(super().shuffled(epoch)):  # numbers are drawn one after another
+            whole = min(self.batch_size, len(self.labels) - number * self.batch_size)
+            mine = own_part(np.arange(whole), self._share)
+            places, toss = rng.integers(0, 2 * MARGIN + 1, (2, whole)), rng.random(whole)
+            if number < start:
+                continue
+            if not len(mine):
+                yield x, labels
+                continue
             padded = np.pad(x, [(0, 0), (0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)])
-            top, left = rng.integers(0, 2 * MARGIN + 1, (2, len(x)))
-            mirrored = rng.random(len(x)) < 0.5
+            (top, left), mirrored = places[:, mine], toss[mine] < 0.5
             height, width = x.shape[2:]
             crops = [p[:, i : i + height, j : j + width] for p, i, j in zip(padded, top, left, strict=True)]
             yield np.stack([c[:, :, ::-1] if m else c for c, m in zip(crops, mirrored, strict=True)]), labels

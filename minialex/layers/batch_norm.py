@@ -56,13 +56,14 @@ class BatchNorm2D(Layer):
         channels: int,
         eps: float = 1e-5,
         momentum: float = 0.1,
+        *,
         frozen: bool = False,
         decay: bool = True,
     ):
         self.channels = channels
         self.eps, self.momentum, self.frozen = eps, momentum, frozen
-        self.weight = Parameter(np.ones(channels, np.float32), decay)
-        self.bias = Parameter(np.zeros(channels, np.float32), decay)
+        self.weight = Parameter(np.ones(channels, np.float32), decay=decay)
+        self.bias = Parameter(np.zeros(channels, np.float32), decay=decay)
         self.running_mean = Buffer(np.zeros(channels, np.float32))
         self.running_var = Buffer(np.ones(channels, np.float32))
 
@@ -104,7 +105,7 @@ class BatchNorm2D(Layer):
             if isinstance(value, Parameter | Buffer)
         }
         for number in range(parts):
-            piece = BatchNorm2D(self.channels // parts, self.eps, self.momentum, self.frozen)
+            piece = BatchNorm2D(self.channels // parts, self.eps, self.momentum, frozen=self.frozen)
             piece.training = self.training
             for name, values in dealt.items():
                 setattr(piece, name, values[number])

@@ -43,6 +43,7 @@ class Conv2D(Layer):
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] = 1,
         padding: int | tuple[int, int] = 0,
+        *,
         groups: int = 1,
         bias: bool = True,
         rng=None,

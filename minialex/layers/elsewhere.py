@@ -67,6 +67,8 @@ NOT_HERE = {  # what others give a layer, or an optimizer; with a class's name: 
     "inplace": "no layer writes into its input",
     "padding_mode": "around a picture there are zeros",
     "reduction": "a loss is the mean over the batch",
+    "requires_grad": LEFT_ALONE,
+    "trainable": LEFT_ALONE,
 }
 
 
@@ -107,7 +109,10 @@ def _why_not(name, init, args, kwargs):
     try:
         signature.bind(None, *args, **kwargs)
     except TypeError as error:
-        return f"{name}: {error}; it takes {', '.join(known) or 'nothing'}"
+        named = [one.name for one in signature.parameters.values() if one.kind is one.KEYWORD_ONLY]
+        known = [one for one in known if one not in named]
+        by_name = f"{', and ' if known else ''}by name {', '.join(named)}" if named else ""
+        return f"{name}: {error}; it takes {', '.join(known) + by_name or 'nothing'}"
     return None
 
 

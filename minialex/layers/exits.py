@@ -11,7 +11,7 @@ import numpy as np
 from minialex.layers.layer import Array, Layer
 from minialex.layers.leaving import backward_leaving, forward_leaving, nothing_hangs_on
 from minialex.layers.loss import Loss, SoftmaxCrossEntropy
-from minialex.layers.sequential import Sequential, all_layers, was_used_since
+from minialex.layers.sequential import Sequential, in_mode, was_used_since
 from minialex.layers.settings import not_negative, number_or_nan
 
 
@@ -137,19 +137,13 @@ class Exits(Sequential):
         No backward goes with it.
         """
         self.check_input(x)
-        modes = {layer: layer.training for layer in all_layers(self) if not isinstance(layer, Sequential)}
-        self.eval()
         ys = {}
-        try:
-            with self.device:
-                for name, layer in self.layers.items():
-                    x = layer.forward(x)
-                    ys |= {head: self.heads[head].forward(x) for head in self.heads_at(name)}
-                self.saved = self._output = None
-                return self._stacked({**ys, "end": x})
-        finally:
-            for layer, mode in modes.items():  # a Sequential's is that of its layers
-                layer.training = mode
+        with in_mode(self, training=False), self.device:
+            for name, layer in self.layers.items():
+                x = layer.forward(x)
+                ys |= {head: self.heads[head].forward(x) for head in self.heads_at(name)}
+            self.saved = self._output = None
+            return self._stacked({**ys, "end": x})
 
     def _stacked(self, ys):
         self._check_fit(ys)

@@ -5,7 +5,7 @@ import numpy as np
 from minialex.devices.device import device_of, is_array
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.layer import Array, Layer
-from minialex.layers.settings import finite
+from minialex.layers.settings import finite, unmasked
 from minialex.words import counted
 
 
@@ -22,8 +22,7 @@ class Loss(Layer):
     def take_labels(self, logits: Array, labels) -> Array:
         """The labels on the device of the logits, checked. Each is an index into the classes."""
         N, classes = logits.shape
-        if not is_array(labels):
-            labels = np.asarray(labels)
+        labels = unmasked(labels if is_array(labels) else np.asarray(labels), f"{self}: the array of labels")
         if labels.dtype.kind not in "iu":
             raise DtypeMismatch(f"{self}: labels are whole numbers, the classes; these are {labels.dtype}")
         if labels.shape != (N,):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from minialex.devices.device import is_array
+from minialex.layers.elsewhere import told_arguments
 from minialex.layers.settings import as_array, finite
 from minialex.words import a_or_an, nearest, yes_or_no
 
@@ -27,7 +28,8 @@ class Parameter:
         part        (first, last + 1, all) along axis 0, where a tower holds only these rows of the whole; else None
     """
 
-    def __init__(self, value: Array, decay: bool = True, lr_scale: float = 1.0):
+    @told_arguments
+    def __init__(self, value: Array, *, decay: bool = True, lr_scale: float = 1.0):
         self.value = value
         if not is_array(self.value):
             raise TypeError(
@@ -58,7 +60,7 @@ class Parameter:
 
     def split(self, parts: int) -> list["Parameter"]:
         """The rows of axis 0, dealt out to so many parameters of the same name."""
-        return dealt_out(self, parts, lambda rows: Parameter(rows, self.decay, self.lr_scale))
+        return dealt_out(self, parts, lambda rows: Parameter(rows, decay=self.decay, lr_scale=self.lr_scale))
 
     def __repr__(self) -> str:
         return f"Parameter({self.name!r}, shape {self.value.shape}, {self.value.dtype})"

@@ -35,6 +35,7 @@ class Pool2D(Layer):
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] | None = None,
         padding: int | tuple[int, int] = 0,
+        *,
         ceil_mode: bool = False,
     ):
         self.ceil_mode = ceil_mode
@@ -141,7 +142,7 @@ class AvgPool2D(Pool2D):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ):
-        super().__init__(kernel_size, stride, padding, ceil_mode)
+        super().__init__(kernel_size, stride, padding, ceil_mode=ceil_mode)
         self.count_include_pad = count_include_pad
 
     def forward(self, x: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from minialex.devices.device import Device, place
@@ -246,6 +247,21 @@ def was_used_since(model, layer):
 def all_layers(layer: Layer) -> list[Layer]:
     """The layer, and all that are inside it."""
     return [layer, *(inner for child in layer.children().values() for inner in all_layers(child))]
+
+
+@contextmanager
+def in_mode(model: Layer, training: bool):
+    """The network in training or in evaluation; afterwards each layer of it is in the mode that it was in."""
+    layers = [
+        each for each in all_layers(model) if not isinstance(type(each).training, property)
+    ]  # who keep one
+    modes = [each.training for each in layers]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for each, mode in zip(layers, modes, strict=True):
+            each.training = mode
 
 
 def has_towers(layer):

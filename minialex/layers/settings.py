@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from minialex.shapes import is_whole
+from minialex.words import counted
 
 
 def finite(value: float, name: str) -> float:
@@ -72,8 +73,23 @@ def number(value):
 
 
 def as_array(value):
-    """One of NumPy's numbers, which operations make of 0-d arrays, as such an array. The rest as it is."""
-    return np.asarray(value) if isinstance(value, np.generic) else value
+    """One of NumPy's numbers, which operations make of 0-d arrays, as such an array. See `unmasked` for the rest."""
+    return np.asarray(value) if isinstance(value, np.generic) else unmasked(value)
+
+
+def unmasked(array, what: str = "the array"):
+    """One of NumPy's own subclasses as a plain array: a matrix has another *, and what a mask hides would be taken.
+
+    The rest as it is. Raises ValueError where a mask hides something.
+    """
+    if type(array) is np.ndarray or not isinstance(array, np.ndarray):
+        return array
+    if isinstance(array, np.ma.MaskedArray) and (hidden := np.count_nonzero(np.ma.getmaskarray(array))):
+        raise ValueError(
+            f"{what} has a mask that hides {counted(hidden, 'number')}, which would be taken as they are: "
+            "take them out, or give array.filled(...)"
+        )
+    return np.asarray(array)
 
 
 def is_setting(value) -> bool:

@@ -33,6 +33,7 @@ def curves(history, path=None, title=None) -> Picture:
     >>> [axes.get_ylabel() for axes in curves([row]).axes]
     ['loss', 'error (%)']
     """
+    history = list(history)
     figure, (loss, error) = _two_panels("curves", history, title, ("loss", "error (%)"))
     for part, (name, *look) in PARTS.items():
         _line(loss, history, f"{part}_loss", name, *look)
@@ -59,6 +60,7 @@ def accuracy_curves(history, path=None, title=None) -> Picture:
     >>> [axes.get_ylabel() for axes in accuracy_curves([row]).axes]
     ['loss', 'accuracy (%)']
     """
+    history = list(history)
     figure, (loss, accuracy) = _two_panels("accuracy_curves", history, title, ("loss", "accuracy (%)"))
     (train, *of_train), (val, *of_val) = PARTS["train"], PARTS["holdout"]
     _line(loss, history, "train_loss", train, *of_train)
@@ -89,8 +91,8 @@ def _two_panels(who, history, title, quantities):
 
 def _line(axes, history, column, name, colour, line, marker):
     """A column of the history, where it has numbers."""
-    rows = [row for row in history if row.get(column) is not None]
-    x, y = [row["epoch"] for row in rows], [float(row[column]) for row in rows]
+    rows = [row for row in history if row.get(column) not in (None, "")]
+    x, y = [float(row["epoch"]) for row in rows], [float(row[column]) for row in rows]
     if rows:
         axes.plot(x, y, line, color=colour, marker=marker if len(x) <= 30 else "", label=name)
 

@@ -1,6 +1,7 @@
 """SmartNet's pictures: error against cost, which gates are open, and which pictures leave where."""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import numpy as np
 from matplotlib import colormaps
@@ -50,7 +51,7 @@ def exit_curve(curves, others=None, title=None, path=None) -> Picture:
         raise ValueError("there are no curves to show, {'SmartNet': [mx.leaving.curve(answers, costs)]}")
     figure = new_figure(9.0, 5.4, title)
     axes = figure.subplots()
-    for (name, seeds), colour in zip(curves.items(), (BLUE, GREEN), strict=False):
+    for (name, seeds), colour in zip(curves.items(), cycle((BLUE, GREEN, *COLOURS[::-1])), strict=False):
         for number, steps in enumerate(seeds):
             costs, errors = [step.cost / 1e6 for step in steps], [100 * step.error for step in steps]
             axes.plot(
@@ -61,7 +62,7 @@ def exit_curve(curves, others=None, title=None, path=None) -> Picture:
                 label="" if number else f"{name}, leaving when sure",
             )
             axes.plot([costs[0], costs[-1]], [errors[0], errors[-1]], "o", color=colour, markersize=4)
-    for (name, points), colour in zip((others or {}).items(), COLOURS, strict=False):
+    for (name, points), colour in zip((others or {}).items(), cycle(COLOURS), strict=False):
         costs, errors = np.array(points, float).T
         axes.plot(costs / 1e6, errors, "o", color=colour, markersize=4)
         axes.plot(costs.mean() / 1e6, errors.mean(), "D", color=colour, markersize=9, label=name)

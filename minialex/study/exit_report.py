@@ -12,9 +12,18 @@ from minialex.data.folder import PictureList
 from minialex.devices.device import to_numpy
 from minialex.layers.exits import Exits
 from minialex.layers.gate import Gate
-from minialex.layers.sequential import all_layers
+from minialex.layers.sequential import all_layers, in_mode
 from minialex.models.names import rebuilt
-from minialex.study.leaving import Answers, Leaving, answers_of, counted, exit_costs, leave_at_for, leaving
+from minialex.study.leaving import (
+    Answers,
+    Leaving,
+    answers_of,
+    best_of,
+    counted,
+    exit_costs,
+    leave_at_for,
+    leaving,
+)
 from minialex.training.arrays import BATCH_SIZE, check_labels, given_batches
 from minialex.weights import as_metadata, export_grouped, read_record, record_of, save
 from minialex.words import counted as in_words
@@ -71,9 +80,8 @@ def leave(
     """
     costs = exit_costs(model)
     batches = given_batches("leave", model, x, y, batches, batch_size)
-    mode, own = model.training, model.leave_at
+    own = model.leave_at
     found, seconds = [], np.zeros(2)
-    model.eval()
 
     def timed(x, probability):
         model.leave_at = probability
@@ -82,18 +90,18 @@ def leave(
         return said, time.perf_counter() - started
 
     try:
-        for x, labels in batches.in_order():
-            x = model.device.asarray(x)
-            if not found:
-                said, _ = timed(x, leave_at)  # the first time is slower than all others
-                check_labels(getattr(batches, "labels", labels), said.shape[1], model)
-            last, to_the_end = timed(x, None)
-            said, leaving = timed(x, leave_at)
-            seconds += leaving, to_the_end
-            found.append((model.left, said.argmax(axis=1) != labels, last.argmax(axis=1) != labels))
+        with in_mode(model, training=False):
+            for x, labels in batches.in_order():
+                x = model.device.asarray(x)
+                if not found:
+                    said, _ = timed(x, leave_at)  # the first time is slower than all others
+                    check_labels(getattr(batches, "labels", labels), said.shape[1], model)
+                last, to_the_end = timed(x, None)
+                said, leaving = timed(x, leave_at)
+                seconds += leaving, to_the_end
+                found.append((model.left, best_of(said) != labels, best_of(last) != labels))
     finally:
         model.leave_at = own
-        model.train(mode)
     if not found:
         raise ValueError("leave: there are no pictures")
     left, wrong, wrong_last = (np.concatenate(part) for part in zip(*found, strict=True))

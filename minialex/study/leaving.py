@@ -57,6 +57,15 @@ class Answers:
         return sure.argmax(axis=1) + 1
 
 
+def best_of(said: np.ndarray) -> np.ndarray:
+    """(..., classes): the class with the largest logit; -1, which none is, where one of them is NaN.
+
+    >>> best_of(np.array([[1.0, 3.0], [np.nan, 0.0]]))
+    array([ 1, -1])
+    """
+    return np.where(np.isnan(said).any(axis=-1), -1, said.argmax(axis=-1))
+
+
 def answers_of(model: Exits, x=None, y=None, *, batches=None, batch_size: int = BATCH_SIZE) -> Answers:
     """What every exit says of all pictures, in evaluation; the model's mode is put back.
 
@@ -71,18 +80,14 @@ def answers_of(model: Exits, x=None, y=None, *, batches=None, batch_size: int = 
     """
     check_exits(model)
     batches = given_batches("answers_of", model, x, y, batches, batch_size)
-    mode, found = model.training, []
-    model.eval()
-    try:
-        for x, labels in batches.in_order():
-            said = model.answers(model.device.asarray(x))  # (N, exits, classes)
-            N, exits, classes = said.shape
-            if not found:
-                check_labels(getattr(batches, "labels", labels), classes, model)
-            sure = surest(said.reshape(N * exits, classes)).reshape(N, exits)
-            found.append((to_numpy(said.argmax(axis=2)), to_numpy(sure), np.asarray(labels)))
-    finally:
-        model.train(mode)
+    found = []
+    for x, labels in batches.in_order():
+        said = model.answers(model.device.asarray(x))  # (N, exits, classes)
+        N, exits, classes = said.shape
+        if not found:
+            check_labels(getattr(batches, "labels", labels), classes, model)
+        sure = surest(said.reshape(N * exits, classes)).reshape(N, exits)
+        found.append((best_of(to_numpy(said)), to_numpy(sure), np.asarray(labels)))
     if not found:
         raise ValueError("answers_of: there are no pictures")
     return Answers(*(np.concatenate(part) for part in zip(*found, strict=True)))

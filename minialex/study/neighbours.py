@@ -17,7 +17,7 @@ from minialex.layers.layer import Array
 from minialex.layers.linear import Linear
 from minialex.layers.loss import Loss
 from minialex.layers.sequential import Sequential
-from minialex.shapes import positive
+from minialex.shapes import numbers_of, positive
 from minialex.training.arrays import BATCH_SIZE, given_batches
 from minialex.training.optim import SGD
 from minialex.training.schedules import Cosine
@@ -69,18 +69,27 @@ def nearest(features: np.ndarray, queries, count: int = 5) -> np.ndarray:
 
     features (N, D); queries (Q,) row numbers, which are not their own neighbours. Equally near ones come in the order
     of their numbers. Differences are taken in blocks, and not by |a|^2 - 2ab + |b|^2, in which the small ones drown.
-    Raises ValueError where there are not so many neighbours, or no such row.
+    Raises ValueError where there are not so many neighbours, no such row, or a number is not finite.
 
     >>> nearest(np.array([[0.0], [5.0], [1.0], [7.0]]), queries=[0, 3], count=2)
     array([[2, 1],
            [1, 2]])
     """
     features = np.asarray(features)
+    if features.dtype.kind not in "biuf" or not np.isfinite(features).all():
+        raise ValueError(
+            f"nearest: distances are of finite numbers; these are {features.dtype}, NaN or infinity among them"
+            if features.dtype.kind == "f"
+            else f"nearest: distances are of numbers, not of {features.dtype}"
+        )
+    wide = np.result_type(
+        features, np.float32
+    )  # bytes would wrap around, float16's squares are too large for it
 
     def squared_distances(query):
         rows = max(1, BLOCK // features.shape[1])
         for first in range(0, len(features), rows):
-            difference = features[first : first + rows] - features[query]
+            difference = np.subtract(features[first : first + rows], features[query], dtype=wide)
             yield np.square(difference).sum(axis=1, dtype=np.float64)
 
     return _nearest(features, queries, count, lambda query: np.concatenate([*squared_distances(query)]))
@@ -112,10 +121,11 @@ def _nearest(rows, queries, count, distances):
             f"{counted(len(rows), 'row has', 'rows have')} no {counted(count, 'neighbour')} each"
         )
     queries = np.atleast_1d(np.asarray(queries))
-    if not all(0 <= query < len(rows) for query in queries):
+    if queries.dtype.kind in "iu" and not all(0 <= query < len(rows) for query in queries):
         raise ValueError(
             f"these are not all among the {counted(len(rows), 'row')}, from 0 to {len(rows) - 1}: {queries.tolist()}"
         )
+    queries = numbers_of(queries, len(rows), "queries")
     found = np.empty((len(queries), count), dtype=np.int64)
     for place, query in enumerate(queries):
         order = np.argsort(distances(query), kind="stable")  # equal ones stay in order
@@ -174,7 +184,11 @@ class BinaryCodes:
         features = np.asarray(features, dtype=np.float32)
         if features.ndim != 2 or not features.size:
             raise ValueError(f"features are (N, D), not {features.shape}")
-        rng = generator(self.seed)
+        rng, epochs, batch_size = (
+            generator(self.seed),
+            positive(epochs, "epochs"),
+            positive(batch_size, "batch_size"),
+        )
         self.mean = features.mean(axis=0)
         self.length = float(np.sqrt(np.square(features - self.mean).sum(axis=1).mean())) or 1.0
         if not np.isfinite(self.length):
@@ -207,11 +221,18 @@ class BinaryCodes:
     def codes(self, features: np.ndarray) -> np.ndarray:
         """Features (N, D) -> packed codes, uint8 (N, ceil(bits / 8)); the last byte is filled up with zeros.
 
-        Raises ValueError before `fit`.
+        Raises ValueError before `fit`, for features that are not as many as those, and for NaN.
         """
         if self.net is None:
             raise ValueError("BinaryCodes: fit comes before codes")
-        hidden = self.net["encode"].forward(self._prepared(np.asarray(features, dtype=np.float32)))
+        features = np.asarray(features, dtype=np.float32)
+        if features.ndim != 2 or features.shape[1] != len(self.mean):
+            raise ValueError(
+                f"BinaryCodes: features are (N, {len(self.mean)}), as those of fit, not {features.shape}"
+            )
+        if np.isnan(features).any():
+            raise ValueError("BinaryCodes: NaN has no code; look at the network that gave these features")
+        hidden = self.net["encode"].forward(self._prepared(features))
         return np.packbits(hidden > 0, axis=1)  # sigmoid(0) is 0.5
 
     def _prepared(self, features):

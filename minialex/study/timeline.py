@@ -14,7 +14,7 @@ from functools import partial
 from minialex.devices.device import Device
 from minialex.layers.layer import Layer
 from minialex.layers.model import Model
-from minialex.layers.sequential import Sequential
+from minialex.layers.sequential import Sequential, in_mode
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
 from minialex.study.describe import Row
 from minialex.training.arrays import lends_loss
@@ -73,31 +73,26 @@ def measure_step(
         yield
         marks.append((what, [(clock, start, clock.mark()) for clock, start in started]))
 
-    mode = model.training
-    model.train()
     x = model.device.asarray(x)
-    try:
-        with _watched(model, span):
-            for clock in clocks.values():
-                clock.wait()
-            for clock in clocks.values():
-                clock.zero = clock.mark()
-            logits = model.forward(x)
-            labels = model.loss.take_labels(logits, labels)
-            what = {"name": "loss", "tower": 0, "device": model.device.name}
-            with span([model.device], **what, kind="forward"):
-                model.loss.forward(logits, labels)
-            with span([model.device], **what, kind="backward", back=True):
-                grad_logits = model.loss.backward()
-            model.backward(grad_logits)
-            if optimizer is not None:
-                with ExitStack() as both:
-                    for tower, device in enumerate(lanes):
-                        update = {"name": "update", "tower": tower, "device": device.name, "kind": "update"}
-                        both.enter_context(span([device], **update))
-                    optimizer.step()
-    finally:
-        model.train(mode)
+    with in_mode(model, training=True), _watched(model, span):
+        for clock in clocks.values():
+            clock.wait()
+        for clock in clocks.values():
+            clock.zero = clock.mark()
+        logits = model.forward(x)
+        labels = model.loss.take_labels(logits, labels)
+        what = {"name": "loss", "tower": 0, "device": model.device.name}
+        with span([model.device], **what, kind="forward"):
+            model.loss.forward(logits, labels)
+        with span([model.device], **what, kind="backward", back=True):
+            grad_logits = model.loss.backward()
+        model.backward(grad_logits)
+        if optimizer is not None:
+            with ExitStack() as both:
+                for tower, device in enumerate(lanes):
+                    update = {"name": "update", "tower": tower, "device": device.name, "kind": "update"}
+                    both.enter_context(span([device], **update))
+                optimizer.step()
     for clock in clocks.values():
         clock.wait()
     spans = [

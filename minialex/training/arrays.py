@@ -12,7 +12,7 @@ from minialex.devices.device import device_of, is_array, transfer
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.layer import Layer
 from minialex.layers.loss import Loss
-from minialex.layers.settings import not_negative
+from minialex.layers.settings import not_negative, unmasked
 from minialex.shapes import is_whole, positive
 from minialex.training.pixels import most_of_pixels, warn_of_scale
 from minialex.training.schedules import Constant, make_schedule
@@ -294,6 +294,7 @@ def _host(array, what):
         )
     if not is_like_array(array):
         raise TypeError(f"{what} is {a_or_an(_kind(array))}, not an array")
+    array = unmasked(array, what)
     try:
         return np.asarray(array)
     except ValueError as error:

@@ -24,6 +24,8 @@ from minialex.devices.device import to_numpy
 from minialex.errors import CheckpointError, NotFinite
 from minialex.layers import Linear, ReLU, Sequential, SoftmaxCrossEntropy
 from minialex.layers.init import he_normal
+from minialex.layers.sequential import in_mode
+from minialex.layers.settings import whole
 from minialex.training.optim import SGD, Cosine
 from minialex.training.runs import DOUBT as DOUBT
 from minialex.weights import export_grouped, load_with_metadata, save
@@ -78,7 +80,7 @@ def learn_doubt(model, images: np.ndarray, labels: np.ndarray, seed: int = 0) ->
         )
     held_out = min(HELD_OUT, max(1, len(images) // 6))
     count = min(MOST, len(images) - held_out)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(whole(seed, "seed"))
     others = draw_not_digits(images[:count], labels[:count], 2 * count // 3, seed)
     shown = [images[:count], draw_digits(count // 10, seed)[0]]  # a pen's strokes are even, unlike MNIST's
     seen = np.concatenate([seen_by(model, some) for some in (*shown, others) if len(some)])
@@ -205,9 +207,8 @@ def read_prepared(model, prepared: PreparedDigit, doubt: Doubt | None = None) ->
     ((10,), False, 'no digit has half of the share')
     """
     images = prepared.image[None, None]
-    was_training = model.training
-    logits = to_numpy(model.eval().forward(model.device.asarray(model.prepare(images))))[0].astype(np.float64)
-    model.training = was_training
+    with in_mode(model, training=False):
+        logits = to_numpy(model.forward(model.device.asarray(model.prepare(images))))[0].astype(np.float64)
     if not np.isfinite(logits).all():
         raise NotFinite(f"the network gives {logits.max()}")
     shares = np.exp(logits - logits.max())

@@ -9,6 +9,7 @@ from minialex.data.loader import ArrayBatches
 from minialex.devices.device import to_numpy
 from minialex.devices.uploads import uploads
 from minialex.layers.layer import Array, Layer
+from minialex.layers.sequential import in_mode
 from minialex.training.arrays import BATCH_SIZE, given_batches, is_like_array, lent, said_with_shape
 from minialex.training.reports import Scores
 from minialex.words import a_or_an
@@ -21,15 +22,18 @@ def scores_of(model: Layer, logits: Array, labels: Array, loss: Array) -> Array:
     """[mean loss, right answers, right among the first five] on the logits' device; nobody waits for it.
 
     A right class is among the first five when at most five logits are as large as its own, itself included: where
-    all are equal, as in a dead network, it is not. Of a network with exits, in training, its last one's logits count.
+    all are equal, as in a dead network, it is not, nor where its logit is NaN. Of a network with exits, in training,
+    its last one's logits count.
     """
     with model.device:
         xp = model.device.xp
         logits = logits[:, -1] if logits.ndim == 3 else logits
         own = xp.take_along_axis(logits, labels[:, None], axis=1)  # (N, 1), the logit of the right class
-        right1 = (logits.argmax(axis=1) == labels).sum()
-        right5 = ((logits >= own).sum(axis=1) <= 5).sum()
-        return xp.stack([loss, right1.astype(loss.dtype), right5.astype(loss.dtype)])
+        known = own[:, 0] == own[:, 0]  # not NaN
+        right1 = ((logits.argmax(axis=1) == labels) & known).sum()
+        right5 = (((own > logits).sum(axis=1) >= logits.shape[1] - 5) & known).sum()
+        kind = "float64" if loss.dtype.name == "float64" else "float32"  # float16 counts to 2,048
+        return xp.stack([loss.astype(kind), right1.astype(kind), right5.astype(kind)])
 
 
 def evaluate(
@@ -62,8 +66,10 @@ def evaluate_ten_crop(model: Layer, batches) -> Scores:
             share = share.reshape(len(labels), -1, share.shape[1])
             share = np.logaddexp.reduce(share, axis=1) - np.log(share.shape[1])  # (N, classes), of the mean
             own = share[np.arange(len(labels)), labels]
-            right5 = (share >= own[:, None]).sum(axis=1) <= 5
-            total.add(-own.mean(), (share.argmax(axis=1) == labels).sum(), right5.sum(), len(labels))
+            known = ~np.isnan(own)
+            right1 = (share.argmax(axis=1) == labels) & known
+            right5 = ((share >= own[:, None]).sum(axis=1) <= 5) & known
+            total.add(-own.mean(), right1.sum(), right5.sum(), len(labels))
     return total
 
 
@@ -101,7 +107,7 @@ def classes_of(model: Layer, batches, what: str = "x") -> int:
 
 
 def _logits(model, batches, what="", of=None, **crops):
-    """(logits, labels) of each batch in order, in evaluation mode; the model's mode is put back.
+    """(logits, labels) of each batch in order, in evaluation mode; each layer's mode is put back.
 
     what: the caller's name for the array that the pictures are, for errors. of: the batches that these are some of.
     """
@@ -110,15 +116,14 @@ def _logits(model, batches, what="", of=None, **crops):
             f"this takes batches, as mx.data.ArrayBatches(x, y, 64), not {a_or_an(type(batches).__name__)}"
         )
     check_classes(model, batches)
-    mode = model.training
-    model.eval()
     try:
-        for x, labels in uploads(model.device, batches.in_order(**crops)):
-            x = x.reshape(-1, *model.picture_shape) if crops else x  # (N, 10, C, H, W): ten pictures of each
-            yield model.forward(x), labels
+        with in_mode(model, training=False):
+            for x, labels in uploads(model.device, batches.in_order(**crops)):
+                x = (
+                    x.reshape(-1, *model.picture_shape) if crops else x
+                )  # (N, 10, C, H, W): ten pictures of each
+                yield model.forward(x), labels
     except ValueError as error:
         if not what or type(error) is not ValueError:
             raise
         raise said_with_shape(error, model, of or batches, what) from error
-    finally:
-        model.train(mode)

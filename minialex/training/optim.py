@@ -65,7 +65,7 @@ class SGD:
 
     @told_arguments
     def __init__(
-        self, parameters, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, penalty: float = 0.0
+        self, parameters, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, *, penalty: float = 0.0
     ):
         if isinstance(parameters, Layer):
             raise TypeError(f"SGD takes parameters, not {parameters}: SGD(model.parameters(), lr=...)")

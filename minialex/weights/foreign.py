@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,11 @@ def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool 
     Errors are those of load_bvlc; a file of ours that records another network is another model's. One without a record
     (`read_record`) is judged by its shapes.
     """
-    if _is_alexnet(model):
-        arrays, preset = read_pretrained(path)
-    else:
-        arrays, preset = for_model(model, read_pretrained(path)[0]), None
+    arrays, preset = read_pretrained(
+        path, {name for name, _ in model.named_parameters() + model.named_buffers()}
+    )
+    if not _is_alexnet(model):
+        arrays, preset = for_model(model, arrays), None
     record = read_record(path)
     if new_last_layer is None:
         names = record.get("classes"), getattr(model, "classes", None)
@@ -77,12 +79,20 @@ def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool 
     return left
 
 
-def read_pretrained(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str | None]:
-    """The arrays of such a file under our names and in our shapes; of others' AlexNets the preset that they are for."""
+def read_pretrained(
+    path: str | os.PathLike, known: Collection[str] = ()
+) -> tuple[dict[str, np.ndarray], str | None]:
+    """The arrays of such a file under our names and in our shapes; of others' AlexNets the preset that they are for.
+
+    known: the model's own names. Where they are just the file's, nothing is renamed: a layer may be called "module".
+    """
     kind = Path(path).suffix.lower()
     if kind == ".npy":
         return read_bvlc(path), "bvlc"
     arrays = load(path) if kind == ".safetensors" else read_state_dict(path)
+    as_it_is = {name: array for name, array in arrays.items() if not name.startswith(VELOCITY)}
+    if set(as_it_is) == set(known):
+        return as_it_is, None
     if is_torchvisions(arrays):
         return _renamed(arrays, path), "torchvision"
     return own_names(arrays, path), None

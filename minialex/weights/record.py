@@ -43,10 +43,12 @@ def record_of(model: Layer, settings: Mapping | None = None) -> dict:
     settings = settings or {}
     classes = settings.get("classes") or getattr(model, "classes", None)
     if classes is not None:
-        if len(classes) != record.get("num_classes", len(classes)):
+        known = record.get(
+            "num_classes", 10 if record["network"] == "lenet5" else len(classes)
+        )  # ten go without saying
+        if len(classes) != known:
             raise ValueError(
-                f"the model has {counted(record['num_classes'], 'class', 'classes')}, "
-                f"not {len(classes)}, as its names are"
+                f"the model has {counted(known, 'class', 'classes')}, not {len(classes)}, as its names are"
             )
         record["classes"] = [str(name) for name in classes]
     if settings.get("side"):

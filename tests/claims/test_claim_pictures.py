@@ -226,3 +226,12 @@ def test_sets_that_were_laid_out_are_the_same_and_read_only(monkeypatch, sets, t
         for one, other in zip(pair, wanted, strict=True):
             np.testing.assert_array_equal(one, other)
             assert not one.flags.writeable
+
+
+@pytest.mark.parametrize("start", [1, 2])
+def test_an_epoch_that_is_entered_later_has_the_same_pictures(start):
+    x, labels = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 6), np.uint8), np.arange(5)
+    all_of_them = "crops", "flips", "colour", "distortions"
+    whole = [*Augmented(x, labels, 2, 1, all_of_them).shuffled(3)]
+    later = [*Augmented(x, labels, 2, 1, all_of_them).shuffled(3, start)]
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(later, whole[start:], strict=True))

@@ -244,3 +244,18 @@ def test_all_real_pictures_go_through(real_data):
     assert set(shapes) == {(50, 3, 227, 227)}
     assert np.concatenate(labels).tolist() == list(range(200))
     assert batches.bad_files == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((8, 8, 3), np.uint8),
+        np.zeros((4, 8, 6), np.uint8),
+        np.zeros((3, 8, 8)),
+        np.zeros((3, 8), np.uint8),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_the_colours_of_other_arrays_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"uint8 \(3, H, W\) from 0 to 255, not of " + str(wrong.dtype)):
+        Colour.of([wrong])

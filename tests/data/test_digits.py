@@ -12,6 +12,7 @@ import pytest
 
 from minialex.data import digits
 from minialex.data.digits import draw_digits, load_drawn_digits
+from minialex.data.loader import ArrayBatches
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -74,7 +75,7 @@ def test_training_and_test_digits_are_structured_like_mnist_and_share_no_picture
 
 
 def test_a_negative_count_is_refused():
-    with pytest.raises(ValueError, match="the number of digits must be 0 or more, not -1"):
+    with pytest.raises(ValueError, match="the number of digits must be a whole number >= 0, not -1"):
         draw_digits(-1)
 
 
@@ -246,3 +247,17 @@ def test_drawing_a_digit_costs_less_than_rendering_two_characters():
         lambda: [digits._character.__wrapped__(font, 8, 4) for font in digits._fonts()]
     )
     assert digit < 2 * character / len(digits._fonts())
+
+
+@pytest.mark.parametrize("seed", [None, -1, 1.5, "0"])
+def test_a_seed_is_a_whole_number(seed):
+    for draw in (lambda: draw_digits(3, seed), lambda: load_drawn_digits(3, 3, seed)):
+        with pytest.raises(ValueError, match="seed must be a whole number >= 0, not "):
+            draw()
+    with pytest.raises(ValueError, match="seed must be a whole number >= 0, not "):
+        ArrayBatches(np.zeros((2, 1)), [0, 1], 1, seed=seed)
+
+
+def test_a_count_is_a_whole_number():
+    with pytest.raises(ValueError, match=r"the number of digits must be a whole number >= 0, not 5\.0"):
+        draw_digits(5.0)

@@ -142,3 +142,18 @@ def test_shapes_and_bytes_stay(pictures, rng):
 
 def test_no_picture_is_no_picture(rng):
     assert distorted(np.zeros((0, 1, 28, 28), np.uint8), rng).shape == (0, 1, 28, 28)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.full((1, 1, 8, 8), 0.4, np.float32), np.zeros((2, 8, 8), np.uint8), [[1, 2]]],
+    ids=["floats", "3 axes", "list"],
+)
+def test_what_is_no_batch_of_bytes_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"distorted takes bytes, uint8 \(N, C, H, W\) from 0 to 255, not "):
+        distorted(wrong, np.random.default_rng(0))
+
+
+def test_a_seed_is_no_generator():
+    with pytest.raises(TypeError, match=r"rng is 0: give a generator, np\.random\.default_rng\(0\)"):
+        distorted(np.zeros((1, 1, 8, 8), np.uint8), 0)

@@ -493,3 +493,56 @@ def test_folders_that_begin_with_a_wnid_are_not_counted_by_numbers_either(tmp_pa
     (root / GROUND_TRUTH).write_text("1\n2\n")
     with pytest.raises(DataError, match="classes are named by WordNet's ids"):
         find_pictures(root, "val")
+
+
+# -- A part of them ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_each(tmp_path):
+    return find_pictures(fill(tmp_path, *(f"train/{c}/{i}.png" for c in "abc" for i in range(3))), "train")
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        lambda labels: labels == 2,
+        lambda labels: (labels == 2).tolist(),
+        lambda labels: np.flatnonzero(labels == 2),
+        lambda labels: [6, 7, 8],
+        lambda labels: (6, -2, 8),
+        lambda labels: range(6, 9),
+        lambda labels: (i for i in (6, 7, 8)),
+        lambda labels: np.array([6, 7, 8], np.uint8),
+    ],
+)
+def test_a_part_is_chosen_by_numbers_or_by_a_mask(three_each, chosen):
+    part = three_each.part(chosen(three_each.labels))
+    assert [str(file)[-7:] for file in part.files] == ["c/0.png", "c/1.png", "c/2.png"]
+    assert (part.labels.tolist(), part.classes) == ([2, 2, 2], ["a", "b", "c"])
+
+
+def test_a_part_of_none_is_empty(three_each):
+    for none in ([], np.zeros(9, bool), iter(())):
+        assert len(three_each.part(none)) == len(three_each.part(none).labels) == 0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "error", "said"),
+    [
+        ([True, False], ValueError, r"part takes whole numbers, \(n,\), or a mask of all 9, not bool \(2,\)"),
+        ([0.0, 1.0], ValueError, "part takes whole numbers"),
+        ([[0, 1]], ValueError, r"not int64 \(1, 2\)"),
+        ([0, 9], IndexError, "part: there is no number 9 among 9"),
+        ([-10], IndexError, "part: there is no number -10 among 9"),
+    ],
+)
+def test_a_part_that_makes_no_sense_is_refused(three_each, chosen, error, said):
+    with pytest.raises(error, match=said):
+        three_each.part(chosen)
+
+
+def test_the_names_that_were_trained_may_come_one_by_one(three_each, tmp_path):
+    names = ["c", "a", "b"]
+    assert find_pictures(tmp_path, "train", trained=iter(names)).classes == names
+    assert three_each.numbered_as(iter(names)).labels.tolist() == [1, 1, 1, 2, 2, 2, 0, 0, 0]

@@ -417,3 +417,33 @@ def test_as_text_of_a_digit_is_14_lines_without_trailing_spaces():
 def test_as_text_takes_mnists_arrays_and_odd_heights():
     assert as_text(SEVEN[None]) == as_text(SEVEN)
     assert as_text(np.full((3, 1), 255)) == "█\n▀"
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((3, 32, 32), np.uint8), r"uint8 \(3, 32, 32\): give array\.transpose\(1, 2, 0\)"),
+        (np.zeros((32, 32, 3)), r'float64 \(32, 32, 3\): give array\.astype\("uint8"\)'),
+        (np.zeros((32, 32, 5), np.uint8), r"it is uint8 \(32, 32, 5\); give \(H, W\)"),
+        (None, "it is a NoneType"),
+        (5, "it is an int"),
+    ],
+)
+def test_an_array_that_is_no_picture_is_told_what_to_give(array, said):
+    with pytest.raises(DataError, match=said):
+        digit_from_picture(array)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int64", "uint16", "float16", "float32", "float64"])
+def test_a_digit_may_be_an_array_of_any_numbers_with_one_plane(kind):
+    digit = draw_digits(3)[0][1].astype(kind)  # (1, 28, 28)
+    wanted = digit_from_picture(digit[0].astype(np.uint8)).image
+    for one in (digit, digit[0], digit[0, :, :, None], digit[0].tolist()):
+        assert np.array_equal(digit_from_picture(one).image, wanted)
+
+
+def test_what_is_shown_as_text_is_one_picture_of_0_to_255():
+    with pytest.raises(ValueError, match=r"this one ends at 0\.9: give 255 \* image"):
+        as_text(np.full((4, 4), 0.9))
+    with pytest.raises(ValueError, match=r"one picture, \(H, W\) or \(1, H, W\), not \(3, 4, 4\)"):
+        as_text(np.zeros((3, 4, 4), np.uint8))

@@ -66,3 +66,23 @@ def test_a_function_over_the_pictures_comes_after_the_crops():
         (False, [0, 1]),
         (False, [2, 3]),
     ]
+
+
+@pytest.mark.parametrize("start", [0, 1, 2, 3])
+def test_an_epoch_that_is_entered_later_has_the_same_crops(start):
+    x, labels = np.random.default_rng(0).integers(0, 256, (11, 3, 8, 6)), np.arange(11)
+    whole = [*Cropped(x, labels, 4, seed=1).shuffled(2)]
+    later = [*Cropped(x, labels, 4, seed=1).shuffled(2, start)]
+    assert [b[1].tolist() for b in later] == [b[1].tolist() for b in whole[start:]]
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(later, whole[start:], strict=True))
+
+
+@pytest.mark.parametrize("of", [2, 3])
+def test_crops_hang_on_no_number_of_processes(of):
+    x, labels = np.random.default_rng(0).integers(0, 256, (9, 3, 8, 6)), np.arange(9)
+    whole = [*Cropped(x, labels, 4, seed=1).shuffled(2)]
+    parts = [[*Cropped(x, labels, 4, seed=1).share(number, of).shuffled(2)] for number in range(of)]
+    for batch, *shares in zip(whole, *parts, strict=True):
+        kept = [share for share in shares if len(share[1])]
+        assert np.array_equal(np.concatenate([x for x, _ in kept]), batch[0])
+        assert np.array_equal(np.concatenate([y for _, y in kept]), batch[1])

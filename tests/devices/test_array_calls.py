@@ -30,7 +30,7 @@ NAMES = {
     """,
     "method": "argmax astype clip copy get max mean reshape sum swapaxes transpose",
     "operator": """
-        __abs__ __add__ __eq__ __ge__ __getitem__ __gt__ __iadd__ __imul__ __isub__ __iter__ __le__ __len__ __matmul__
+        __abs__ __add__ __and__ __eq__ __ge__ __getitem__ __gt__ __iadd__ __imul__ __isub__ __iter__ __len__ __matmul__
         __mul__ __neg__ __pow__ __radd__ __rmul__ __rsub__ __rtruediv__ __setitem__ __sub__ __truediv__
     """,
     "attribute": "T dtype flags nbytes ndim shape size strides",

@@ -107,7 +107,7 @@ def test_an_array_of_one_number_that_is_no_argument_stays_an_array():
 def test_sizes_may_be_whole_numbers_of_numpy(kind):
     def network(number):
         return mx.Sequential(
-            mx.Conv2D(number(6), number(4), number(3), number(1), number(1), number(2)),
+            mx.Conv2D(number(6), number(4), number(3), number(1), number(1), groups=number(2)),
             mx.MaxPool2D(number(3), number(2), number(1)),
             mx.LocalResponseNorm(number(3)),
             mx.Subsampling(number(4)),
@@ -537,3 +537,27 @@ def test_parameters_that_a_layer_lists_move_and_are_cast_with_it():
         layer.forward(VECTORS.astype("float64"))
     assert layer.astype("float64").forward(VECTORS.astype("float64")).dtype == np.float64
     layer.to("sim:0").forward(mx.Device("sim:0").asarray(VECTORS.astype("float64")))
+
+
+# ---- subclasses of NumPy's array ----
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.parametrize("make", [mx.Dropout, mx.Sigmoid, mx.Tanh, mx.ReLU, lambda: mx.Linear(3, 2, rng=0)])
+def test_a_matrix_is_an_array_like_any_other(make):
+    x = np.array([[5.0, 0, 1], [0, 5, 2], [1, 2, 3]])
+    ends = []
+    for kind in (np.asarray, np.matrix):
+        layer = make().astype("float64")
+        y = layer.forward(kind(x))
+        ends.append((y, layer.backward(kind(np.full(y.shape, 0.5)))))
+        assert {type(one) for one in ends[-1]} == {np.ndarray}
+    for one, other in zip(*ends, strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_a_mapped_file_is_an_array_like_any_other(tmp_path):
+    np.save(tmp_path / "x.npy", VECTORS)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert type(mx.Tanh().forward(mapped)) is np.ndarray
+    assert mx.Tanh().forward(mapped).tobytes() == mx.Tanh().forward(VECTORS).tobytes()

@@ -784,3 +784,14 @@ def test_gradcheck_shows_a_gradient_that_is_not_a_number():
     (x,) = panels(plot.gradcheck(Report("it", {"x": (1, 2)}, entries))).values()
     assert shown(x)[0][0, 0] == 1
     assert cell_text(x)[0, 0] == "nan\n≠ 1"
+
+
+@pytest.mark.parametrize("draw", [plot.curves, plot.accuracy_curves])
+def test_a_history_may_come_row_by_row_and_as_text(draw):
+    rows = (
+        [row(epoch) for epoch in (1, 2)] if draw is plot.curves else [accuracy_row(epoch) for epoch in (1, 2)]
+    )
+    as_file = [{name: "" if value is None else str(value) for name, value in one.items()} for one in rows]
+    lines = [[line.get_xydata().tolist() for line in axes.lines] for axes in draw(rows).axes]
+    for given in (iter(rows), iter(as_file)):
+        assert [[line.get_xydata().tolist() for line in axes.lines] for axes in draw(given).axes] == lines

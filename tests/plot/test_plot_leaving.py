@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import minialex as mx
-from minialex.study.leaving import Answers, curve
+from minialex import plot
+from minialex.study.leaving import Answers, Leaving, curve
 
 
 def answers(count=30, exits=2):
@@ -69,3 +70,15 @@ def test_leavers_are_the_surest_of_each_class_and_at_the_last_exit_the_least_sur
 def test_a_list_in_place_of_curves_says_what_is_wanted():
     with pytest.raises(ValueError, match="there are no curves to show"):
         mx.plot.exit_curve(curve(answers(), [1, 2]))
+
+
+def test_any_number_of_curves_and_points_is_drawn():
+    one = [
+        Leaving(0.0, [9, 0], [0.2, 0.0], [10, 30], 0.2, 10.0),
+        Leaving(1.0, [0, 9], [0.0, 0.1], [10, 30], 0.1, 30.0),
+    ]
+    names = [f"network {i}" for i in range(4)]
+    others = {f"other {i}": [(20 + i, 12.0)] for i in range(7)}
+    axes = plot.exit_curve({name: [one] for name in names}, others).axes[0]
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert shown == [*(f"{name}, leaving when sure" for name in names), *others]

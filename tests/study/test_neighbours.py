@@ -251,3 +251,42 @@ def test_codes_of_features_that_are_no_numbers_or_too_large_are_refused(number):
         pytest.raises(ValueError, match=r"the features go from .* have no codes"),
     ):
         BinaryCodes(bits=8).fit(x, epochs=2)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int64", "float16", "float32", "float64"])
+def test_neighbours_are_the_same_in_any_numbers(kind):
+    far = 120 if kind == "int8" else 250
+    rows = np.array([[0], [far], [3], [10], [far - 5]])
+    assert nearest(rows.astype(kind), [0, 1], 4).tolist() == [[2, 3, 4, 1], [4, 3, 2, 0]]
+    assert nearest(rows.astype(kind) > 5, [0], 2).tolist() == [[2, 1]]  # bools: 0 or 1 apart
+
+
+def test_squares_that_float16_does_not_hold_are_held():
+    assert nearest(np.array([[0], [400], [300], [5]], np.float16), [0], 3).tolist() == [[3, 2, 1]]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_number_has_no_neighbours(bad):
+    with pytest.raises(ValueError, match="nearest: distances are of finite numbers"):
+        nearest(np.array([[0.0], [bad], [1.0]]), [0], 1)
+    with pytest.raises(ValueError, match="nearest: distances are of numbers, not of <U1"):
+        nearest(np.array([["a"], ["b"]]), [0], 1)
+
+
+def test_rows_may_be_asked_for_by_a_mask():
+    rows = np.array([[0.0], [5.0], [1.0], [7.0]])
+    assert nearest(rows, [True, False, False, True], 2).tolist() == nearest(rows, [0, 3], 2).tolist()
+    with pytest.raises(ValueError, match=r"queries takes whole numbers, \(n,\), or a mask of all 4"):
+        nearest(rows, [0.5], 2)
+
+
+def test_codes_are_of_as_many_features_as_were_learned_and_of_numbers():
+    coder = BinaryCodes(bits=8)
+    coder.fit(np.arange(12.0).reshape(4, 3), epochs=1)
+    with pytest.raises(ValueError, match=r"features are \(N, 3\), as those of fit, not \(2, 1\)"):
+        coder.codes(np.ones((2, 1)))
+    with pytest.raises(ValueError, match="NaN has no code"):
+        coder.codes(np.array([[0.0, np.nan, 1.0]]))
+    for wrong in ({"epochs": 2.5}, {"batch_size": 0}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a whole number >= 1"):
+            coder.fit(np.eye(3), **wrong)

@@ -326,3 +326,11 @@ def test_the_record_is_json_that_others_can_read(tmp_path):
     path = write(tmp_path / "w.safetensors", alexnet(), {"classes": CLASSES})
     metadata = weights.load_with_metadata(path)[1]
     assert json.loads(metadata["minialex.record"])["preset"] == "paper"
+
+
+def test_a_lenet_with_other_than_ten_names_is_not_written(tmp_path):
+    model = mx.models.lenet5()
+    model.classes = ["a", "b", "c"]
+    with pytest.raises(ValueError, match="the model has 10 classes, not 3, as its names are"):
+        mx.save(model, tmp_path / "lenet.safetensors")
+    assert not [*tmp_path.iterdir()]

@@ -5,6 +5,7 @@ from collections import Counter, OrderedDict
 import numpy as np
 import pytest
 
+import minialex as mx
 from minialex import models, weights
 from minialex.errors import CheckpointError
 from minialex.weights.foreign import TORCHVISION
@@ -126,3 +127,25 @@ def test_what_stands_beside_a_state_dict_is_refused_all_the_same_if_it_is_code(t
         CheckpointError, match=r"net\.pth asks for torch\.nn\.modules\.loss\.MSELoss, and is refused"
     ):
         weights.read_torchvision(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("backbone", "features"),
+        ("module", "conv"),
+        ("module", "_orig_mod"),
+        ("classifier", "features"),
+        ("conv", "1"),
+    ],
+)
+def test_a_file_of_ours_is_taken_whatever_its_layers_are_called(tmp_path, names):
+    def network(rng):
+        inner = mx.Sequential(**{names[1]: mx.Linear(4, 3, rng=rng)})
+        return mx.Sequential(body=mx.Sequential(**{names[0]: inner}), head=mx.Linear(3, 2, rng=rng))
+
+    model, again = network(1), network(2)
+    mx.save(model, tmp_path / "m.safetensors")
+    assert mx.weights.load_pretrained(again, tmp_path / "m.safetensors", new_last_layer=False) == []
+    for one, other in zip(model.parameters(), again.parameters(), strict=True):
+        assert np.array_equal(one.value, other.value)
