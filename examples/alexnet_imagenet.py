@@ -66,7 +66,7 @@ from minialex.training.runs import (
     weight_file,
     write_settings,
 )
-from minialex.words import counted
+from minialex.words import counted, typed
 
 PICTURES = ["conv1.png", "curves.png"]
 PICTURES_LOOK = ["codes.png", "feature_maps.png", "nearest.png", "timeline.png"]
@@ -150,7 +150,7 @@ def train_network(args, checkpoint, settings, folder, cluster):
         settings["lr"],
         settings["momentum"],
         settings["wd"],
-        settings.get("penalty", 0.0),
+        penalty=settings.get("penalty", 0.0),
     )
     try:
         history = train.fit(
@@ -196,7 +196,9 @@ def train_network(args, checkpoint, settings, folder, cluster):
     )
     print(f"In {folder}: " + ", ".join([MODEL, HISTORY, *sorted(path.name for path in folder.glob("*.png"))]))
     if not settings["dummy"]:
-        print(f"Try it on a picture of your own: python -m minialex classify my.jpg --weights {folder}")
+        print(
+            f"Try it on a picture of your own: python -m minialex classify my.jpg --weights {typed(folder)}"
+        )
         if not settings["data"] and settings["arch"] == "alexnet":
             print(WHAT_WAS_DONE.format(program=this_program()))
     if is_smart(settings):
@@ -248,17 +250,25 @@ def look(model, pictures, prepare, folder):
         name = layer
     plot.feature_maps(model, x[0][:1], folder / "feature_maps.png", shown)
     features = neighbours.features(model, batches, layer)
-    queries = np.linspace(0, len(squares) - 1, 6).astype(int)
-    nearest = neighbours.nearest(features, queries)
-    plot.neighbours(
-        squares, labels, few.classes, queries, nearest, folder / "nearest.png", f"Nearest by {name}"
-    )
-    encoder = neighbours.BinaryCodes(bits=28)
-    encoder.fit(features)
-    nearest = neighbours.hamming(encoder.codes(features), queries)
-    plot.neighbours(
-        squares, labels, few.classes, queries, nearest, folder / "codes.png", "Nearest by codes of 28 bits"
-    )
+    queries = np.unique(np.linspace(0, len(squares) - 1, 6).astype(int))
+    others = min(5, len(squares) - 1)
+    if others:
+        nearest = neighbours.nearest(features, queries, others)
+        plot.neighbours(
+            squares, labels, few.classes, queries, nearest, folder / "nearest.png", f"Nearest by {name}"
+        )
+        encoder = neighbours.BinaryCodes(bits=28)
+        encoder.fit(features)
+        nearest = neighbours.hamming(encoder.codes(features), queries, others)
+        plot.neighbours(
+            squares,
+            labels,
+            few.classes,
+            queries,
+            nearest,
+            folder / "codes.png",
+            "Nearest by codes of 28 bits",
+        )
     # A step moves the running means of batch normalisation: a copy makes it, without what the last pass has saved.
     model = copy.deepcopy(model.to(model.devices)).train()
     for _ in range(3):  # the first step is slower than the others
@@ -351,11 +361,12 @@ def train_in(output, args, cluster):
     if of_run:  # one of before says of no other network
         of_run = {"arch": "alexnet", "small": False, **of_run}
     # Before the first checkpoint nothing hangs on them, but on the network other settings do.
-    may_change = MAY_CHANGE if checkpoint else set(DEFAULTS) - {"arch", "small"}
+    may_change = MAY_CHANGE if checkpoint else set(DEFAULTS) - {"arch", "small", "preset"}
     if checkpoint and of_run["arch"] == "smartnet":
         may_change = may_change - {"epochs"}  # by which each exit has its turn
     if of_run and not (checkpoint or args.pretrained) and of_run.get("pretrained"):  # it begins as it began
-        args.pretrained, args.arch, args.small = (of_run[name] for name in ("pretrained", "arch", "small"))
+        args.pretrained = of_run["pretrained"]
+        args.arch, args.small = args.arch or of_run["arch"], args.small or of_run["small"]
         args.width = args.width or of_run.get("width")
     asked = asked_of(args)
     if args.pretrained and checkpoint:
@@ -399,7 +410,7 @@ def train_in(output, args, cluster):
             print(lost)
         if not flaws:
             say("\n".join(exit_runs.not_used(asked, folder)))
-            on = f"--pretrained {folder}" if is_smart(settings) else f"--epochs {last['epoch'] + 10}"
+            on = f"--pretrained {typed(folder)}" if is_smart(settings) else f"--epochs {last['epoch'] + 10}"
             return print(f"Its results are in {folder}. To train on: {on}")
         print("Not all of its results were written: writing them now.")
         print("\n".join(f"  {name} {flaw}" for name, flaw in flaws.items()))

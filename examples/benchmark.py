@@ -34,7 +34,8 @@ from minialex.data.folder import find_pictures
 from minialex.data.pictures import draw_pictures
 from minialex.study import benchmarks
 from minialex.study.benchmarks import Side, as_spread, in_turn, ratios, spread, table
-from minialex.training.command_line import Parser, choose_processes, friendly, number, whole_number
+from minialex.training.command_line import Parser, choose_processes, friendly, whole_number
+from minialex.training.picture_options import between
 from minialex.words import counted
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -42,6 +43,7 @@ BATCH = {"lenet": 128, "alexnet": 64, "resnet18": 16, "vgg11": 8, "densenet121":
 CLASSES = {name: 10 if name == "lenet" else 1000 for name in BATCH}
 TITLES = {"lenet": "LeNet-5", "resnet18": "ResNet-18", "vgg11": "VGG-11", "densenet121": "DenseNet-121"}
 DROPS = ("alexnet", "vgg11")  # what has dropout
+OF_LOADER = ("data_dir", "limit", "workers")
 SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
 WARM_UP = 2
 NAMES = {"torch": "PyTorch", "one-tower": "one tower"}
@@ -65,11 +67,11 @@ def parse_arguments(argv=None):
         "memory 3)")
     add("--threads", type=whole, metavar="T", help="of both, on the CPU (default: as each chooses)")
     add("--processes", type=whole, metavar="P", help="share our LeNet-5's batch (default: as many as threads)")
-    add("--towers", type=int, choices=[1, 2], default=2, help="of AlexNet (default: 2)")
-    add("--width", type=number, default=1.0, help="times maps and units, for a quick try (default: 1)")
+    add("--towers", type=int, choices=[1, 2], help="of AlexNet (default: 2)")
+    add("--width", type=between(0.001, 16), help="times maps and units, for a quick try (default: 1)")
     add("--image-size", type=whole, metavar="S", help="the crop (default: AlexNet 227, others 224)")
     add("--data-dir", metavar="DIR", help="loader: DIR/train/<class>/*.jpg (default: drawn pictures)")
-    add("--limit", type=whole, default=200, metavar="N", help="loader: so many pictures (default: 200)")
+    add("--limit", type=whole, metavar="N", help="loader: so many pictures (default: 200)")
     add("--workers", type=whole_number(0), nargs="+", metavar="J", help="loader (default: 0, 1, 2, 4, ...)")
     add("--output", metavar="FILE", help="the JSON (default: a new file in examples/results)")
     add("--child", choices=["minialex", "torch"], help=argparse.SUPPRESS)  # memory starts itself with it
@@ -82,9 +84,19 @@ def parse_arguments(argv=None):
         parser.error(f"--network {args.network} is for layers and evaluation, --what {args.what} has its own")
     if args.processes and args.what != "lenet":
         parser.error(f"--processes is for --what lenet, not for {args.what}")
-    if args.against == "one-tower" and (args.what != "alexnet" or args.towers != 2):
+    if args.against == "one-tower" and (args.what != "alexnet" or args.towers == 1):
         parser.error("--against one-tower is for --what alexnet with its two towers")
     args.network = own or args.network or "lenet"
+    for name in OF_LOADER if args.what != "loader" else ():
+        if getattr(args, name) is not None:
+            parser.error(f"--{name.replace('_', '-')} is for --what loader, not for {args.what}")
+    for name in ("width", "image_size") if args.network == "lenet" else ():
+        if getattr(args, name) is not None:
+            parser.error(f"--{name.replace('_', '-')} is for the other networks: LeNet-5 has one size")
+    if args.towers and (args.network != "alexnet" or args.what == "loader"):
+        parser.error(f"--towers {args.towers} is for AlexNet, which is not what is measured here")
+    args.towers, args.limit = args.towers or 2, args.limit or 200
+    args.width = 1.0 if args.width is None else args.width
     if args.batch is None:
         largest = {"loader": 32, "evaluation": 512 if args.network == "lenet" else 64}
         args.batch = largest.get(args.what, BATCH[args.network])
@@ -332,7 +344,9 @@ def measure_memory(args, rival):
 
 def run_child(args, child):
     """This program again, for the training of one side."""
-    names = ("network", "batch", "steps", "devices", "towers", "width", "image_size", "threads")
+    names = ["network", "batch", "steps", "devices", "threads"]
+    names += [] if args.network == "lenet" else ["width", "image_size"]
+    names += ["towers"] if args.network == "alexnet" else []
     asked = [
         (f"--{name.replace('_', '-')}", str(getattr(args, name))) for name in names if getattr(args, name)
     ]

@@ -129,13 +129,15 @@ def train_for(model, batches, seconds, penalty, say):
         began, totals, count = time.process_time(), np.zeros(3), 0
         for x, labels in batches.train.shuffled(epoch):
             share = (spent + time.process_time() - began) / seconds
-            if share >= 1:
+            if share >= 1 and (count or rows):  # one step at least
                 break
             optimizer.lr = RECIPE["lr"] * min(1.0, share / WARM_UP) * (1 + np.cos(np.pi * share)) / 2
             totals += np.multiply(train.train_step(model, optimizer, x, labels), [len(x), 1, 1])
             count += len(x)
         spent, epoch = spent + time.process_time() - began, epoch + 1
-        loss, right = totals[:2] / max(1, count)
+        if not count:
+            break
+        loss, right = totals[:2] / count
         rows.append(
             {"epoch": epoch, "train_loss": loss, "train_error": 1 - right, "seconds": spent} | gates_of(model)
         )
@@ -223,7 +225,8 @@ def result_of(name, seed, data, args):
         kept = json.loads(path.read_text())
         if kept["settings"] != settings:
             raise ValueError(f"{path} is of other settings, {kept['settings']}: use another --output-dir")
-        return kept
+        if name not in (SMARTNET, TOGETHER) or path.with_suffix(".safetensors").is_file():
+            return kept
     model = NETWORKS[args.kind][name](num_classes=len(data[0][2]), rng=seed)
     costs = mx.summary(model)
     print(f"{name}, seed {seed}: {costs.parameters:,} parameters", flush=True)

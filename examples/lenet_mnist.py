@@ -30,6 +30,7 @@ from minialex.training.command_line import (
     check_cluster,
     choose_processes,
     friendly,
+    named,
     number,
     settle,
     use_threads,
@@ -51,7 +52,7 @@ from minialex.training.runs import (
     settings_to_resume,
     write_settings,
 )
-from minialex.words import counted
+from minialex.words import counted, typed
 
 # What a run's numbers hang on, and what it is unless asked otherwise. A resumed run takes its own.
 DEFAULTS = {
@@ -90,6 +91,7 @@ def parse_arguments(argv=None):
     add = parser.add_argument
     add(
         "--data-dir",
+        type=named,
         metavar="DIR",
         help="the set's four files are here, or will be (default: a cache, or downloaded)",
     )
@@ -127,7 +129,7 @@ def parse_arguments(argv=None):
     )
     add("--resume", metavar="PATH", help="go on from a checkpoint, or from the one in a run's folder")
     add("-e", "--evaluate", action="store_true", help="test the weights of --resume, train nothing")
-    add("--output-dir", metavar="DIR", help="default: runs/lenet, or the next free runs/lenet-N")
+    add("--output-dir", type=named, metavar="DIR", help="default: runs/lenet, or the next free runs/lenet-N")
     add(
         "--checkpoint-every",
         type=whole_number(0),
@@ -279,6 +281,8 @@ def evaluate(args, device):
     fixed = {"variant", "activation"} if same else {"variant", "activation", "dataset"}
     settings = settings_of(args, of_run, may_change=set(DEFAULTS) - fixed)
     use_threads(settings["threads"])
+    if asked != of_run["dataset"]:
+        settings.pop("data_dir", None)  # where another set is
     if args.data_dir:
         settings["data_dir"] = args.data_dir
     data, sets = load_pictures(settings, of_run.get("data") if asked == of_run["dataset"] else None)
@@ -317,7 +321,11 @@ def main(argv=None):
 def train_network(args, device, output, cluster):
     checkpoint = cluster.of_first(lambda: find_checkpoint(args.resume, "LeNet-5"))
     of_run = cluster.of_first(lambda: settings_to_resume(args.resume, checkpoint)) or {}
-    settings = settings_of(args, of_run, MAY_CHANGE if checkpoint else set(DEFAULTS))
+    # Before the first checkpoint nothing hangs on them, but on the network other settings do.
+    may_change = MAY_CHANGE if checkpoint else set(DEFAULTS) - {"variant", "activation"}
+    settings = settings_of(args, of_run, may_change)
+    if settings["dataset"] != of_run.get("dataset", settings["dataset"]):
+        settings.pop("data_dir", None)  # where another set is
     use_threads(settings["threads"])
     if args.data_dir:  # kept with the run, for whoever resumes it
         settings["data_dir"] = str(Path(args.data_dir).absolute())
@@ -396,7 +404,7 @@ def train_network(args, device, output, cluster):
             learn_what_is_none(model, train_on, folder)
             files.append(DOUBT)
     print(f"In {folder}: " + ", ".join(files))
-    print(f"Try it on a picture of your own: python -m minialex predict my.png --weights {folder}")
+    print(f"Try it on a picture of your own: python -m minialex predict my.png --weights {typed(folder)}")
 
 
 if __name__ == "__main__":

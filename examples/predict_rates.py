@@ -178,7 +178,8 @@ def curve(model, doubt, digits, others):
     found = {}
     for name, some in others.items():
         known = [one for one in some if one]
-        values, doubtful = margins(model, doubt, known), np.array([bool(one.doubt) for one in known])
+        values = margins(model, doubt, known) if known else np.zeros(0)
+        doubtful = np.array([bool(one.doubt) for one in known], bool)
         none = len(some) - len(known)
         found[name] = [(none + np.sum(doubtful | (values < limit))) / len(some) for limit in limits]
     return found
@@ -197,7 +198,7 @@ def snapshots(args, model, doubt, images, labels):
     for number in range(args.snapshots):
         rng = np.random.default_rng([args.seed, 4, number])
         kind, digit = KINDS[number % len(KINDS)], number // len(KINDS) % 10
-        if number % 2 == digit % 2:
+        if number % 2 == digit % 2 and (labels == digit).any():
             those = images[labels == digit, 0]
             ink = np.clip(2.5 * resized(those[rng.integers(len(those))] / np.float32(255), 10) - 0.75, 0, 1)
         else:

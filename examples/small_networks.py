@@ -92,6 +92,8 @@ def parse_arguments(argv=None):
     add("--seed", type=whole_number(0), default=0)
     add("--output-dir", type=Path, help="default: runs/small-depth, runs/small-minutes, ...")
     args = parser.parse_args(argv)
+    if not args.minutes:
+        parser.error("--minutes 0 is no training at all: 0.1 is enough to try the program")
     args.output_dir = args.output_dir or Path("runs") / f"small-{args.what}"
     known = NETWORKS[args.what]
     unknown = [name for name in args.networks or () if name not in known]
@@ -138,7 +140,7 @@ def train_one(model, data, args, seconds=None):
         began, totals, count = time.perf_counter(), np.zeros(3), 0
         for step, (x, labels) in enumerate(batches.shuffled(epoch)):
             here = spent + time.perf_counter() - began
-            if seconds is not None and here >= seconds:
+            if seconds is not None and here >= seconds and (count or rows):  # one step at least
                 break
             share = (epoch + step / len(batches)) / args.epochs if seconds is None else here / seconds
             optimizer.lr = rate * min(1.0, share / WARM_UP) * (1 + np.cos(np.pi * share)) / 2
@@ -149,6 +151,8 @@ def train_one(model, data, args, seconds=None):
             ]  # loss, right, among five
             count += len(x)
         spent += time.perf_counter() - began
+        if not count:
+            break
         epoch += 1
         tested = train.evaluate(model, tests)
         row = {"epoch": epoch, "train_loss": totals[0] / max(1, count), "train_error": 1 - totals[1] / max(1, count),

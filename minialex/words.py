@@ -1,5 +1,8 @@
 """Words of messages: how many of what, how long, how much memory, and what may have been meant by a misspelt name."""
 
+import os
+import shlex
+import subprocess
 from collections.abc import Iterable
 
 
@@ -49,6 +52,16 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     near = nearest(str(name), known)
     meant = near and (near[0] if isinstance(name, str) else f'"{near[0]}"')
     return f" (did you mean {meant}?)" if near else ""
+
+
+def typed(*words: object) -> str:
+    """A line for a shell, with quotes where one of the words needs them; on Windows, its own.
+
+    >>> typed("python", "my programs/one.py")
+    "python 'my programs/one.py'"
+    """
+    texts = [str(word) for word in words]
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
 
 
 def check_choice(value: object, known: Iterable[str], what: str) -> None:

@@ -105,7 +105,7 @@ class SharedUnits:
         mine.out_features = sizes[self.group.number]
         for attribute in ("weight", "bias"):
             whole = getattr(layer, attribute)
-            own = Parameter(whole.value[rows], whole.decay, whole.lr_scale)
+            own = Parameter(whole.value[rows], decay=whole.decay, lr_scale=whole.lr_scale)
             own.name = whole.name
             setattr(mine, attribute, own)
             self.exchanged.append((whole, own, rows, sizes))

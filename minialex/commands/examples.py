@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from minialex.commands.share import files_of, hand_out, typed
-from minialex.words import counted
+from minialex.commands.share import files_of, hand_out
+from minialex.words import counted, typed
 
 
 def add_options(parser) -> None:

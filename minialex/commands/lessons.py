@@ -3,8 +3,8 @@
 import importlib.util
 from pathlib import Path
 
-from minialex.commands.share import files_of, hand_out, typed
-from minialex.words import counted
+from minialex.commands.share import files_of, hand_out
+from minialex.words import counted, typed
 
 NEEDED = ("jupyterlab", "ipywidgets", "hypothesis")  # what minialex[lessons] brings
 

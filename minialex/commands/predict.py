@@ -25,8 +25,11 @@ def run(args) -> int:
     from minialex.training.newest import newest_run
     from minialex.training.reader import load_reader
     from minialex.training.recorded import unrecorded
+    from minialex.training.runs import check_is_there
 
-    weights = Path(args.weights) if args.weights else newest_run()
+    if args.weights is not None:
+        check_is_there(args.weights)
+    weights = newest_run() if args.weights is None else Path(args.weights)
     reader = load_reader(weights)
     prepared = digit_from_picture(args.picture)
     reading = reader.read(prepared)

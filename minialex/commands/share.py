@@ -1,8 +1,6 @@
 """What `lessons` and `examples` share: files that came with the package go to a folder of the user's."""
 
 import os
-import shlex
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,9 +57,3 @@ def _in_the_way(folder: Path, contents: dict[str, bytes], above: str = "") -> It
             yield name
         else:
             yield from _in_the_way(path, contents, f"{name}/")
-
-
-def typed(*words: object) -> str:
-    """A line for a shell, with quotes where one of the words needs them."""
-    texts = [str(word) for word in words]
-    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)

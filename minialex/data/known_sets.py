@@ -5,11 +5,12 @@ names, so only their sums tell which set a file is of.
 """
 
 import os
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase
+
+from minialex.words import typed
 
 DIGITS = tuple("0123456789")
 
@@ -160,7 +161,7 @@ def how_to_load(name: str, folder: str | os.PathLike) -> str:
     """
     return (
         f'Load it with mx.data.load("{name}", "{folder}"), or train on it with lenet_mnist.py --dataset {name} '
-        f"--data-dir {shlex.quote(str(folder))}."
+        f"--data-dir {typed(folder)}."
     )
 
 

@@ -104,11 +104,11 @@ def mistakes(pictures, labels, predictions, confidences, path=None, count=25, cl
         message = f"No mistakes in {counted(len(pictures), 'picture')}."
         figure.text(0.5, 0.5, message, ha="center", va="center", size=18)
         return finished(figure, path)
-    captions = []
+    captions, names = [], None if classes is None else class_names(classes)
     for true, read, share in zip(labels[worst], predictions[worst], confidences[worst], strict=True):
         percent = "over 99" if 0.99 < share < 1 else f"{100 * share:.0f}"
-        if classes is not None:
-            true, read = classes[true], classes[read]
+        if names is not None:
+            true, read = names[true], names[read]
         captions.append(f"true {true}, read as {read}\n{percent} %")
     which = f"; the {len(worst)} surest" if len(worst) < len(wrong) else ""
     title = f"{len(wrong):,} of {len(labels):,} wrong{which}"

@@ -103,7 +103,7 @@ def feature_maps(model, picture, path=None, layers=None) -> Picture:
         raise TypeError(f"feature_maps takes a Sequential, not {a_or_an(type(model).__name__)}")
     if picture.ndim != 4 or len(picture) != 1:
         raise ValueError(f"picture must be (1, C, H, W), not {picture.shape}")
-    layers = list(model.layers) if layers is None else layers
+    layers = list(model.layers if layers is None else layers)
     unknown = [name for name in layers if name not in model.layers]
     if unknown:
         meant = did_you_mean(unknown[0], model.layers)

@@ -26,6 +26,7 @@ from minialex.layers.model import Model
 from minialex.study.describe import summary
 from minialex.study.timeline import Span
 from minialex.weights import write_whole
+from minialex.words import typed
 
 GEMM_SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices whose product is timed
 
@@ -253,8 +254,14 @@ def free_name(folder: Path, name: str, today: date | None = None) -> Path:
     return next(path for path in names if not path.exists())
 
 
+EXACT = ("settings", "leave_at")  # of a record
+
+
 def write_record(path: Path, record: dict) -> None:
-    """As JSON, floats to five digits: a few kilobytes that differ little from one to the next."""
+    """As JSON, floats to five digits: a few kilobytes that differ little from one to the next.
+
+    What is compared or set again later, "settings" and "leave_at", is kept to the last digit.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, (json.dumps(_rounded(record), indent=1) + "\n").encode())
 
@@ -263,7 +270,7 @@ def _rounded(value):
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: item if key in EXACT else _rounded(item) for key, item in value.items()}
     return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
@@ -300,5 +307,8 @@ def as_spread(values: dict[str, float]) -> str:
 
 def command_line(program: str) -> str:
     """As it was typed; of files and folders, the last name only."""
-    words = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
-    return " ".join(["python", program, *words])
+    words = []
+    for word in sys.argv[1:]:
+        option, sign, value = word.partition("=") if word.startswith("-") else ("", "", word)
+        words.append(option + sign + (Path(value).name if os.sep in value else value))
+    return typed("python", program, *words)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minialex.shapes import pair
 from minialex.tracing import stepper
 from minialex.weights import write_whole, writing_whole
 from minialex.words import counted, did_you_mean, nearest
@@ -161,13 +162,18 @@ class Trace(Mapping):
         >>> (folder / "x.hex").read_text().split()
         ['ff00', '0180', '7fff']
         """
-        if fixed is not None and (fixed[0] < 1 or fixed[1] < 0 or sum(fixed) > 32):
-            raise ValueError(f"fixed={fixed}: at least 1 bit before the point, and at most 32 bits together")
+        if fixed is not None:
+            before, after = pair(fixed, "fixed", least=0) if isinstance(fixed, (tuple, list)) else (0, 0)
+            if before < 1 or before + after > 32:
+                raise ValueError(
+                    f"fixed={fixed}: (bits before the point, bits after it), at least 1 and at most 32 together"
+                )
+        chosen = list(self.values()) if names is None else [self[name] for name in names]
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "index.json").unlink(missing_ok=True)  # it is there when all that it names is
         index, taken = [], {"index.json"}
-        for entry in [self[name] for name in names] if names is not None else self.values():
+        for entry in chosen:
             words, digits, saturated = _words(entry, fixed)
             file = _file_name(entry.name, taken)
             write_whole(folder / file, "".join(f"{word:0{digits}x}\n" for word in words).encode("ascii"))

@@ -6,7 +6,6 @@ import io
 import multiprocessing
 import os
 import re
-import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from minialex.errors import DtypeMismatch
 from minialex.models.names import network
 from minialex.training.alone import PARALLEL, SCHEMES
 from minialex.training.runs import NothingToResume
-from minialex.words import did_you_mean, nearest
+from minialex.words import did_you_mean, nearest, typed
 
 UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
 WORTHWHILE = 32  # pictures of LeNet-5: with fewer, a process gained nothing
@@ -104,7 +103,7 @@ class Parser(argparse.ArgumentParser):
 
 def this_program() -> str:
     """How the running program was started, for messages that say how to start it again, as "python programs/one.py"."""
-    return f"python {shlex.quote(sys.argv[0])}"
+    return typed("python", sys.argv[0])
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -208,6 +207,13 @@ def number(text: str) -> float:
     return value
 
 
+def named(text: str) -> str:
+    """For argparse: a file or folder. A shell makes an empty name of a variable that is not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty: is a variable of the shell not set?")
+    return text
+
+
 def share(text: str) -> float:
     """For argparse: a probability."""
     try:
@@ -225,13 +231,16 @@ def amount(text: str) -> float:
     >>> amount("20M") == amount("20,000,000") == amount("2e7")
     True
     """
-    value, unit = text.replace(",", ""), text[-1:].upper()
+    thousands = re.fullmatch(r"\d{1,3}(,\d{3})+[A-Za-z]?", text)  # 1,5 is no 15
+    value, unit = text.replace(",", "") if thousands else text, text[-1:].upper()
     try:
         found = float(value[:-1]) * UNITS[unit] if unit in UNITS else float(value)
     except ValueError:
         found = 0.0
     if not 0 < found < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number above 0 is needed, as 20000000 or 20M, not {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"a number above 0 is needed, as 20000000, 20M or 1.5M, not {text!r}"
+        )
     return found
 
 

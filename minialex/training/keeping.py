@@ -19,6 +19,7 @@ from minialex.training.runs import (
     HISTORY,
     MODEL,
     advice_when_spoiled,
+    not_of_a_run,
     weights_kept,
     write_settings,
 )
@@ -81,6 +82,8 @@ def check_free(folder: str | Path | None, resume: Checkpoint | None) -> None:
     """Raise ValueError where a run would write over the weights of another than the one that it goes on with."""
     if folder is None or (resume and Path(resume.path).parent.resolve() == Path(folder).resolve()):
         return
+    if others := not_of_a_run(Path(folder)):
+        raise ValueError(f"{folder} has a file that is no run's, {others[0]}: name another folder")
     if there := weights_kept(Path(folder)):
         on = f"go on with it by resume={str(folder)!r}, or " if CHECKPOINT in there else ""
         raise ValueError(f"{folder} holds a run already ({', '.join(there)}): {on}name another folder")
@@ -123,6 +126,7 @@ class Kept:
             self.report.say(f"{folder / BEST} was of a later epoch, which is given up: it is removed.")
         if resume and Path(resume.path).resolve() != (folder / CHECKPOINT).resolve():
             self.checkpoint(progress, good=False)  # from here on this folder can be resumed, whatever happens
+            self._take_best_along(Path(resume.path).parent, progress)
         self.results(progress)
 
     def checkpoint(self, progress: Progress, good: bool = True) -> None:
@@ -158,6 +162,14 @@ class Kept:
             (self.folder / GOOD).unlink(missing_ok=True)
         elif (self.folder / GOOD).is_file():
             self.report.say(f"The last epoch did not end well. {advice_when_spoiled(self.folder)}")
+
+    def _take_best_along(self, before, progress):
+        """The best epoch's weights, where the run that goes on here had them in another folder."""
+        there, here = before / BEST, self.folder / BEST
+        if before.resolve() == self.folder.resolve() or not there.is_file() or here.exists():
+            return
+        if not best_is_given_up(before, progress, self.report, self.best_from):
+            copy_whole(there, here)
 
     def _keep_good(self, progress, resume):
         """good.safetensors as the run begins: none, or what the resumed one has."""

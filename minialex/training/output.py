@@ -18,6 +18,7 @@ from minialex.training.runs import (
     names_a_file,
     weights_kept,
 )
+from minialex.words import typed
 
 
 class Output:
@@ -73,13 +74,13 @@ class Output:
                         continue
                     if self._is_free(folder):  # still, now that nobody else can begin there
                         self._locks.push(kept.pop_all())
-                        for name in weights_kept(folder):  # only with `again`
+                        for name in weights_kept(folder):  # only with `again`: else there are none
                             (folder / name).unlink()
                         return folder
         raise ValueError(f"runs/{self.name} to {folder.name} are all taken: name another --output-dir")
 
     def _is_free(self, folder):
-        return self.again or not (folder / SETTINGS).exists()
+        return self.again or not ((folder / SETTINGS).exists() or weights_kept(folder))
 
     def _lock(self, folder):
         make_writable(folder)
@@ -106,7 +107,9 @@ def _same(folder, resume):
 @contextmanager
 def drawing(folder: Path) -> Iterator[None]:
     """While a finished run is drawn: what to do, should that be cut short."""
-    advice = f"The run is finished and its weights are safe; what is missing is made by --resume {folder}"
+    advice = (
+        f"The run is finished and its weights are safe; what is missing is made by --resume {typed(folder)}"
+    )
     try:
         yield
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from minialex.training.command_line import (
     add_cluster,
     add_threads,
     check_cluster,
+    named,
     network_name,
     number,
     whole_number,
@@ -64,6 +65,8 @@ def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argp
         parser.error("--ten-crop is without --leave-at and --budget: each crop would leave elsewhere")
     if args.evaluate and not (args.resume or args.pretrained):
         parser.error("-e tests weights: say which with --resume PATH or --pretrained PATH")
+    if args.evaluate and args.resume and args.pretrained:
+        parser.error("-e tests one network: --resume and --pretrained both name one; leave one of them out")
     if args.evaluate and args.penalty is not None:
         parser.error(f"--penalty {args.penalty:g} is for training, and -e trains nothing: leave it out")
     if args.evaluate and args.init:
@@ -172,7 +175,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="steps between log lines (default: 20)",
     )
-    add("--output-dir", metavar="DIR", help="default: runs/ARCH, or the next free runs/ARCH-N")
+    add("--output-dir", type=named, metavar="DIR", help="default: runs/ARCH, or the next free runs/ARCH-N")
     add(
         "--checkpoint-every",
         type=whole_number(0),
@@ -200,6 +203,7 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     add("--ten-crop", action="store_true", help="with -e: the mean of ten crops, as in 2012")
     add(
         "--pretrained",
+        type=named,
         metavar="PATH",
         help="begin with these weights: ours, BVLC's .npy, torchvision's; for other classes with a new last layer",
     )
@@ -229,6 +233,7 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--cache",
+        type=named,
         metavar="DIR",
         help="keep the decoded 256x256 pictures here, 196 kB each, for the next epochs",
     )

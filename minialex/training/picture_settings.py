@@ -10,7 +10,7 @@ from pathlib import Path
 from minialex.models.alexnet import PRESETS
 from minialex.models.names import SMALL_ALEXNET
 from minialex.training import exit_runs
-from minialex.training.command_line import settle
+from minialex.training.command_line import named, settle
 from minialex.training.networks import (
     ALEXNETS,
     check_device,
@@ -70,7 +70,7 @@ ARCHITECTURE = ("arch", "small", "pixels", "width", "image_size", "exits", *ALEX
 
 def absolute(path) -> str:
     """For argparse: the same place wherever the run is resumed from."""
-    return str(Path(path).expanduser().absolute())
+    return str(Path(named(path)).expanduser().absolute())
 
 
 def spelt_for(args) -> str:

@@ -20,6 +20,7 @@ from minialex.weights.reading import read_at_most
 from minialex.weights.records import FLAG, MOST_CHARACTERS, TEXT, Kind, Maybe, check, parse, partly, whole
 from minialex.weights.records import number as finite
 from minialex.weights.seal import VELOCITY, is_sealed, sealed
+from minialex.words import typed
 
 # The files in a run's folder.
 CHECKPOINT, MODEL, BEST = "checkpoint.safetensors", "model.safetensors", "best.safetensors"
@@ -238,6 +239,25 @@ def weights_kept(folder: Path) -> list[str]:
     return [name for name in (MODEL, CHECKPOINT, BEST) if os.path.lexists(folder / name)]
 
 
+def not_of_a_run(folder: Path) -> list[str]:
+    """Files of somebody else that a run would write over: they have a name that it needs, and it makes none such."""
+    settings, history, good = folder / SETTINGS, folder / HISTORY, folder / GOOD
+    others = []
+    begun = history.is_file() and history.read_bytes().startswith(b"epoch,")
+    if settings.is_file() and not begun:
+        try:
+            found = parse(read_at_most(settings, MOST_CHARACTERS))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or (found and not KNOWN.keys() & found.keys()):
+            others.append(SETTINGS)
+    if history.is_file() and not begun:
+        others.append(HISTORY)
+    if good.is_file() and look_into(good) is None:
+        others.append(GOOD)
+    return others
+
+
 def choose_folder(resume: str | None, output_dir: str | None, name: str) -> Path:
     """Where the results go: --output-dir; else where the resumed run is; else runs/name or the next free runs/name-N.
 
@@ -251,13 +271,15 @@ def choose_folder(resume: str | None, output_dir: str | None, name: str) -> Path
         another = resumed is None or folder.resolve() != resumed.resolve()
         if another and weights_kept(folder):
             raise ValueError(
-                f"{folder} holds a run already: go on with it by --resume {folder}, or name another --output-dir"
+                f"{folder} holds a run already: go on with it by --resume {typed(folder)}, or name another --output-dir"
             )
+        if another and (others := not_of_a_run(folder)):
+            raise ValueError(f"{folder} has a file that is no run's, {others[0]}: name another --output-dir")
         return folder
     if resumed:
         return resumed
     folders = (Path("runs", name if n == 1 else f"{name}-{n}") for n in range(1, 10_000))
-    return next(folder for folder in folders if not (folder / SETTINGS).exists())
+    return next(folder for folder in folders if not ((folder / SETTINGS).exists() or weights_kept(folder)))
 
 
 def make_writable(folder: Path) -> None:
@@ -368,7 +390,7 @@ def advice_when_stopped(folder: Path) -> str:
         return (
             f"The last checkpoint was made while training exploded ({signs}). {advice_when_spoiled(folder)}"
         )
-    return f"The last checkpoint is safe: go on with --resume {folder}"
+    return f"The last checkpoint is safe: go on with --resume {typed(folder)}"
 
 
 def advice_when_spoiled(folder: Path) -> str:
@@ -382,7 +404,9 @@ def advice_when_spoiled(folder: Path) -> str:
     loss = (
         f" with a loss of {history[-1]['train_loss']:.4g}" if history and "train_loss" in history[-1] else ""
     )
-    return f"{good} is from before, of epoch {epoch}{loss}: go on with --resume {good} and a smaller --lr"
+    return (
+        f"{good} is from before, of epoch {epoch}{loss}: go on with --resume {typed(good)} and a smaller --lr"
+    )
 
 
 def _of_last(folder):

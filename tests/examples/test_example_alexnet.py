@@ -1403,3 +1403,54 @@ def test_a_folder_without_a_run_is_not_resumed_on_drawn_pictures(program, tmp_pa
     assert result.status == 2
     assert "there is no run in out, and nothing says on which pictures it should be: name DATA" in result.err
     assert not list((tmp_path / "out").iterdir())
+
+
+# ---- names that are empty, options that go against each other, few pictures ----
+
+
+@pytest.mark.parametrize("option", ["--pretrained", "--output-dir", "--cache", "--classes", "--ground-truth"])
+def test_an_empty_name_is_no_name(program, pictures, option):
+    result = program(pictures, option, "")
+    assert (result.status, "the name is empty" in result.err) == (2, True)
+
+
+def test_one_network_is_tested_at_a_time(program, pictures):
+    result = program(pictures, "-e", "--resume", "a", "--pretrained", "b")
+    assert (result.status, "--resume and --pretrained both name one" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("saved", "asked", "said"),
+    [
+        ({"preset": "paper", "small": True}, "--preset torchvision", "asks for preset torchvision"),
+        ({"arch": "zfnet", "pretrained": "w.safetensors"}, "-a resnet18", "is for zfnet, not for resnet18"),
+        (
+            {"arch": "zfnet", "small": False, "pretrained": "w.safetensors"},
+            "--small",
+            "is for zfnet, not for zfnet, small",
+        ),
+    ],
+)
+def test_another_network_is_another_run_also_before_the_first_checkpoint(
+    program, pictures, tmp_path, saved, asked, said
+):
+    (tmp_path / "r").mkdir()
+    model = mx.models.zfnet(3, width=0.0625, rng=1)
+    mx.save(model, tmp_path / "w.safetensors")
+    if "pretrained" in saved:
+        saved = {**saved, "pretrained": str(tmp_path / saved["pretrained"]), "width": 0.0625}
+    runs.write_settings(tmp_path / "r", {"arch": "alexnet", "small": False, **saved})
+    result = program(pictures, "--resume", "r", *asked.split())
+    assert result.status == 1
+    assert said in result.err
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_look_at_few_pictures_is_one(program, pictures, tmp_path, count):
+    shutil.copytree(pictures / "train", tmp_path / "few" / "train")
+    for file in [*(pictures / "val").glob("*/00.JPEG"), *(pictures / "val").glob("*/0[1-4].JPEG")][:count]:
+        (tmp_path / "few" / "val" / file.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, tmp_path / "few" / "val" / file.parent.name)
+    result = program(tmp_path / "few", *SMALL, "--epochs", 1, "--look", "--output-dir", "out")
+    print(result)
+    assert result.status == 0

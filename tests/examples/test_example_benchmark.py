@@ -482,3 +482,48 @@ def test_a_record_names_no_machine_and_no_place():
     text = json.dumps([benchmarks.hardware([mx.Device("cpu")]), benchmarks.versions()])
     assert "/" not in text.replace(benchmarks.hardware()["cpu"], "")
     assert platform.node() not in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("--what lenet --width 0.25", "--width is for the other networks: LeNet-5 has one size"),
+        ("--what layers --image-size 64", "--image-size is for the other networks: LeNet-5 has one size"),
+        ("--what lenet --towers 1", "--towers 1 is for AlexNet"),
+        ("--what resnet18 --towers 2", "--towers 2 is for AlexNet"),
+        ("--what loader --towers 2", "--towers 2 is for AlexNet"),
+        ("--what alexnet --limit 3", "--limit is for --what loader, not for alexnet"),
+        ("--what memory --workers 0", "--workers is for --what loader, not for memory"),
+        ("--what lenet --data-dir /nowhere", "--data-dir is for --what loader, not for lenet"),
+        ("--what alexnet --width 0", "a number from 0.001 to 16 is needed"),
+    ],
+)
+def test_an_option_that_does_nothing_is_refused(program, asked, said):
+    result = program(*asked.split())
+    assert result.status == 2
+    assert said in result.err
+
+
+def test_a_record_keeps_what_is_compared_to_the_last_digit(tmp_path):
+    third = 1 / 3
+    record = {
+        "settings": {"minutes": third},
+        "at_half": {"leave_at": 1 - 1e-7, "error": third},
+        "seconds": [third],
+    }
+    benchmarks.write_record(tmp_path / "r.json", record)
+    kept = json.loads((tmp_path / "r.json").read_text())
+    assert kept == {**record, "at_half": {"leave_at": 1 - 1e-7, "error": 0.33333}, "seconds": [0.33333]}
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--data-dir=/x/my data/train", "--what", "loader"], "python e.py --data-dir=train --what loader"),
+        (["/x/my data", "-b", "4"], "python e.py 'my data' -b 4"),
+        (["--output=r.json"], "python e.py --output=r.json"),
+    ],
+)
+def test_a_recorded_command_can_be_typed(monkeypatch, words, line):
+    monkeypatch.setattr(sys, "argv", ["e.py", *words])
+    assert benchmarks.command_line("e.py") == line

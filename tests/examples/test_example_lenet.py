@@ -1191,3 +1191,44 @@ def test_the_simulated_gpu_gives_the_bits_of_the_cpu(program, tmp_path):
         program(*TINY, "--dropout", 0.2, "--devices", device, "--output-dir", device.replace(":", ""))
     cpu, *others = (tmp_path / name / train.MODEL for name in ("cpu", "sim0", "sim1"))
     assert all(other.read_bytes() == cpu.read_bytes() for other in others)
+
+
+# ---- a run that was stopped before its first checkpoint ----
+
+
+@pytest.mark.parametrize("asked", ["--variant 1998", "--activation relu"])
+def test_another_network_is_another_run_also_before_the_first_checkpoint(program, tmp_path, asked):
+    (tmp_path / "r").mkdir()
+    runs.write_settings(tmp_path / "r", {"variant": "modern", "activation": "tanh", "lr": 0.1, "epochs": 10})
+    result = program("--resume", "r", *asked.split())
+    assert result.status == 1
+    assert f"this run asks for {asked[2:]}: leave that out, or start a new run" in result.err
+
+
+@pytest.mark.parametrize("evaluate", [False, True])
+@pytest.mark.parametrize(("dataset", "folder"), [("qmnist", None), ("mnist", "/of/mnist")])
+def test_another_set_is_not_looked_for_where_the_old_one_is(monkeypatch, tmp_path, evaluate, dataset, folder):
+    lenet, asked = running.load_program(PROGRAM), []
+
+    def load(name, root):
+        asked.append((name, root))
+        raise OSError("stop here")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lenet, "load", load)
+    (tmp_path / "r").mkdir()
+    settings = {"dataset": "mnist", "data_dir": "/of/mnist", "data": "MNIST"}
+    if evaluate:
+        model = mx.models.lenet5()
+        model.classes = data.class_names("mnist")
+        mx.save(model, tmp_path / "r" / runs.MODEL)
+    runs.write_settings(tmp_path / "r", settings)
+    with pytest.raises(OSError, match="stop here"):
+        lenet.main(["--resume", "r", "--dataset", dataset, *(["-e"] if evaluate else [])])
+    assert asked == [(dataset, folder)]
+
+
+@pytest.mark.parametrize("option", ["--data-dir", "--output-dir"])
+def test_an_empty_name_is_no_name(program, option):
+    result = program(option, "")
+    assert (result.status, "the name is empty" in result.err) == (2, True)

@@ -183,3 +183,14 @@ def test_what_it_does_not_know_it_says_with_what_it_knows(capsys, arguments, mes
         module.parse_arguments(arguments)
     assert stopped.value.code == 2
     assert message in words(capsys.readouterr().err)
+
+
+def test_no_minutes_at_all_are_refused_and_hardly_any_are_a_step(program, folder, tmp_path):
+    asked = folder, "minutes", "--networks", "ResNet-20", "-b", 8, "--output-dir", "out"
+    assert "--minutes 0 is no training at all" in program(*asked, "--minutes", 0).err
+    assert not (tmp_path / "out").exists()
+    result = program(*asked, "--minutes", 1e-9)
+    assert result.status == 0, result
+    (row,) = json.loads((tmp_path / "out/resnet-20.json").read_text())["epochs"]
+    assert 0 < row["train_loss"] < 20
+    assert program(*asked, "--minutes", 1e-9).status == 0  # kept, and of the same settings

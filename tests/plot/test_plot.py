@@ -795,3 +795,16 @@ def test_a_history_may_come_row_by_row_and_as_text(draw):
     lines = [[line.get_xydata().tolist() for line in axes.lines] for axes in draw(rows).axes]
     for given in (iter(rows), iter(as_file)):
         assert [[line.get_xydata().tolist() for line in axes.lines] for axes in draw(given).axes] == lines
+
+
+def test_the_names_of_mistakes_may_have_any_signs(tmp_path):
+    names = ["$5 or $6", r"$\frac$", "a_b^c %"]
+    labels, read, shares = [0, 1, 2], [1, 2, 0], [0.9, 0.8, 0.7]
+    figure = plot.mistakes(numbered_pictures(3), labels, read, shares, tmp_path / "m.png", classes=names)
+    assert texts(figure.axes[0])[0].startswith(r"true \$5 or \$6, read as \$\frac\$")
+
+
+def test_layers_of_feature_maps_may_come_one_by_one():
+    model, x, names = mx.models.lenet5(), np.zeros((1, 1, 28, 28), np.float32), ["c1", "s2", "output"]
+    one_by_one, at_once = (plot.feature_maps(model, x, layers=given).axes for given in (iter(names), names))
+    assert len(one_by_one) == len(at_once) == 4  # and the picture

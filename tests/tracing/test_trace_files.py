@@ -144,3 +144,13 @@ def test_complex_numbers_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="turned has complex numbers"):
         found.to_hex(tmp_path)
     found.to_html(tmp_path / "page.html")
+
+
+@pytest.mark.parametrize("wrong", [{"names": ["typo"]}, {"fixed": 16}, {"fixed": (8.0, 8)}, {"fixed": (8,)}])
+def test_golden_vectors_that_are_there_stay_where_others_cannot_be_made(tmp_path, wrong):
+    found = trace(mx.Flatten(), np.ones((1, 2)))
+    found.to_hex(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises((ValueError, KeyError), match=r"typo|fixed"):
+        found.to_hex(tmp_path, **wrong)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

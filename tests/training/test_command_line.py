@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from minialex import words
 from minialex.devices.device import Device
 from minialex.errors import CheckpointError, DataError, DeviceUnavailable, NotFinite
 from minialex.training import command_line
@@ -253,3 +254,31 @@ def test_help_names_the_program_as_it_was_started(monkeypatch):
     text = command_line.Parser(description="Do it.    python examples/one.py --fast").format_help()
     assert "python 'my programs/one.py' --fast" in text
     assert "examples/" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("1.5M", 1.5e6), ("20,000,000", 2e7), ("1,500K", 1.5e6), ("2e7", 2e7), ("20m", 2e7), (".5G", 5e8)],
+)
+def test_an_amount_may_be_long(text, found):
+    assert command_line.amount(text) == found
+
+
+@pytest.mark.parametrize("text", ["", *"1,5M 0,5M ,,1 1, 12,34 1234,567 1,500,00 M 0 -1 nan".split()])
+def test_a_comma_is_for_thousands_alone(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"as 20000000, 20M or 1\.5M, not "):
+        command_line.amount(text)
+
+
+def test_a_name_is_not_empty():
+    assert command_line.named("runs") == "runs"
+    with pytest.raises(
+        argparse.ArgumentTypeError, match="the name is empty: is a variable of the shell not set"
+    ):
+        command_line.named("")
+
+
+def test_a_line_for_a_shell_has_its_quotes(monkeypatch):
+    assert command_line.typed("python", "my programs/one.py", 3) == "python 'my programs/one.py' 3"
+    monkeypatch.setattr(words.os, "name", "nt")
+    assert command_line.typed("python", r"my programs\one.py") == r'python "my programs\one.py"'

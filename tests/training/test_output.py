@@ -148,3 +148,39 @@ def test_what_cuts_the_drawing_short_says_that_nothing_is_lost(capsys):
     with pytest.raises(OSError, match="full"), drawing(Path("out")):
         raise OSError("full")
     assert how in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [runs.MODEL, runs.CHECKPOINT, runs.BEST])
+def test_weights_that_lie_there_without_a_run_are_nobody_s_to_delete(tmp_path, name):
+    (tmp_path / "runs" / "lenet").mkdir(parents=True)
+    (tmp_path / "runs" / "lenet" / name).write_bytes(b"mine")
+    assert take() == "runs/lenet-2"
+    assert (tmp_path / "runs" / "lenet" / name).read_bytes() == b"mine"
+    assert runs.choose_folder(None, None, "lenet").as_posix() == "runs/lenet-3"
+
+
+OTHERS = {
+    runs.SETTINGS: b'{"editor.fontSize": 14}',
+    runs.HISTORY: b"day,weight\nmonday,70\n",
+    runs.GOOD: b"mine",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_file_that_is_no_run_s_is_not_written_over(tmp_path, name):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / name).write_bytes(OTHERS[name])
+    with pytest.raises(
+        ValueError, match=f"here has a file that is no run's, {name}: name another --output-dir"
+    ):
+        take(output_dir="here")
+    assert (tmp_path / "here" / name).read_bytes() == OTHERS[name]
+
+
+def test_what_a_run_left_before_its_first_checkpoint_is_a_run_s(tmp_path):
+    (tmp_path / "here").mkdir()
+    for settings, history in ((b'{"lr": 0.1}', None), (b"{}", None), (b'{"of": "mine"}', b"epoch,lr\n")):
+        (tmp_path / "here" / runs.SETTINGS).write_bytes(settings)
+        if history:
+            (tmp_path / "here" / runs.HISTORY).write_bytes(history)
+        assert take(output_dir="here") == "here"

@@ -1120,3 +1120,40 @@ def test_other_pictures_in_the_middle_of_an_epoch_are_said(tmp_path):
     assert any(
         "was to have 8 steps and has 4 now, since the pictures are others" in str(line) for line in said
     )
+
+
+# ---- what lies in the folder, and what goes along into another one ----
+
+
+def fitted(folder, epochs, resume=None, holdout=True):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((20, 4), dtype=np.float32), np.arange(20) % 2
+    model = mx.Sequential(fc=mx.Linear(4, 2, rng=1))
+    held = {"holdout": (x[:6], 1 - y[:6])} if holdout else {}  # it gets worse at these while it learns
+    loss = mx.SoftmaxCrossEntropy()
+    return train.fit(
+        model, x, y, lr=0.5, epochs=epochs, loss=loss, folder=folder, resume=resume, report=False, **held
+    )
+
+
+def test_a_run_writes_over_no_file_of_somebody_else(tmp_path):
+    for name, text in (
+        (runs.SETTINGS, '{"editor.fontSize": 14}'),
+        (runs.HISTORY, "mine"),
+        (runs.GOOD, "mine"),
+    ):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text(text)
+        with pytest.raises(ValueError, match=f"has a file that is no run's, {name}: name another folder"):
+            fitted(folder, 1)
+        assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(name, text)]
+
+
+def test_the_best_epoch_goes_along_into_another_folder(tmp_path):
+    rows = fitted(tmp_path / "a", 3)
+    assert min(rows, key=lambda row: row["holdout_error"])["epoch"] == 1
+    fitted(tmp_path / "b", 4, resume=tmp_path / "a")
+    assert (tmp_path / "b" / runs.BEST).read_bytes() == (tmp_path / "a" / runs.BEST).read_bytes()
+    fitted(tmp_path / "a", 4, resume=tmp_path / "a")
+    assert (tmp_path / "b" / runs.HISTORY).read_text().count("\n") == 5
