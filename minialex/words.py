@@ -1,8 +1,10 @@
-"""Words of messages: how many of what, how long, how much memory, and what may have been meant by a misspelt name."""
+"""Words of messages, and names: how many of what, what a misspelt name may have meant, which names are the same."""
 
 import os
+import re
 import shlex
 import subprocess
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -52,6 +54,35 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     near = nearest(str(name), known)
     meant = near and (near[0] if isinstance(name, str) else f'"{near[0]}"')
     return f" (did you mean {meant}?)" if near else ""
+
+
+WNID = re.compile(r"n\d{8}")  # WordNet's number of a noun, by which ImageNet names its folders
+
+
+def same_spelling(name: str) -> str:
+    """One spelling of a name: macOS may write an accent apart from its letter."""
+    return unicodedata.normalize("NFC", name)
+
+
+def names_of_class(name: str) -> tuple[str, ...]:
+    """What a trained class may be called: its line, and the wnid that it begins with.
+
+    >>> names_of_class("n01440764 tench, Tinca tinca")
+    ('n01440764 tench, Tinca tinca', 'n01440764')
+    """
+    line, first = same_spelling(name), name.split(maxsplit=1)[0] if name.split() else name
+    return (line, first) if WNID.fullmatch(first) and first != name else (line,)
+
+
+def are_same(one: list[str], other: list[str]) -> bool:
+    """Are these the same classes in the same order?
+
+    >>> are_same(["n01440764 tench, Tinca tinca", "cat"], ["n01440764", "cat"])
+    True
+    """
+    return len(one) == len(other) and all(
+        set(names_of_class(a)) & set(names_of_class(b)) for a, b in zip(one, other, strict=True)
+    )
 
 
 def typed(*words: object) -> str:

@@ -277,7 +277,7 @@ def between(x, shape, rng):
 
 def _picked(labels, picked, layer):
     """Some of the labels, where they were before: on the host or on the layer's device."""
-    chosen = to_numpy(labels)[picked]
+    chosen = (np.asarray(labels) if isinstance(labels, (list, tuple)) else to_numpy(labels))[picked]
     return chosen if isinstance(labels, (np.ndarray, list, tuple)) else layer.device.asarray(chosen)
 
 

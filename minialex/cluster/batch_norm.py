@@ -7,6 +7,7 @@ from minialex.cluster.group import Group
 from minialex.layers.batch_norm import BatchNorm2D
 from minialex.layers.layer import Array, Layer
 from minialex.layers.sequential import all_layers
+from minialex.layers.towers import Towers
 
 
 class BatchNormOverProcesses(BatchNorm2D):
@@ -69,6 +70,18 @@ class BatchNormOverProcesses(BatchNorm2D):
             self.training = training
 
 
+class TowersInTurn(Towers):
+    """Towers, one after the other: on two threads both would ask the other processes at once, and in any order."""
+
+    def forward(self, xs):
+        return tuple(stage.forward(x) for stage, x in zip(self.stages, xs, strict=True))
+
+    def backward(self, grad_ys, input_grad=True):
+        pairs = zip(self.stages, grad_ys, strict=True)
+        grad_xs = tuple(stage.backward(grad_y, input_grad=input_grad) for stage, grad_y in pairs)
+        return grad_xs if input_grad else None
+
+
 @contextmanager
 def over_processes(model: Layer, group: Group) -> Iterator[list[BatchNormOverProcesses]]:
     """Inside of this the model's batch normalisations are over all processes; gives them.
@@ -82,12 +95,21 @@ def over_processes(model: Layer, group: Group) -> Iterator[list[BatchNormOverPro
                 f"{layer} is a BatchNorm2D of your own: processes know how to put together what BatchNorm2D itself "
                 "measures, and each would normalise its own pictures by themselves"
             )
+    towers = [
+        layer
+        for layer in all_layers(model)
+        if type(layer) is Towers and any(inside in layers for inside in all_layers(layer))
+    ]
     for layer in layers:
         object.__setattr__(layer, "__class__", BatchNormOverProcesses)
         vars(layer)["group"] = group
+    for layer in towers:
+        object.__setattr__(layer, "__class__", TowersInTurn)
     try:
         yield layers
     finally:
+        for layer in towers:
+            object.__setattr__(layer, "__class__", Towers)
         for layer in layers:
             object.__setattr__(layer, "__class__", BatchNorm2D)
             vars(layer).pop("group")

@@ -58,8 +58,9 @@ class Step:
 class Plan:
     """`steps`, for each number of processes and each way; print it, or mx.plot.cluster_plan(plan, path)."""
 
-    def __init__(self, title: str, batch: int, steps: list[Step]):
+    def __init__(self, title: str, batch: int, steps: list[Step], alone: float):
         self.title, self.batch, self.steps = title, batch, steps
+        self.alone = alone  # seconds that one process would take
 
     def of(self, parallel: str) -> list[Step]:
         """The steps of one way, by number of processes."""
@@ -77,12 +78,11 @@ class Plan:
             "pictures/s",
             "speed-up",
         ]
-        alone = self.steps[0]
         rows = [
             [
                 f"{s.workers:,}", s.parallel, *(f"{x:.3g}" for x in (s.seconds, s.work, s.sums, s.exchanges)),
                 f"{s.bytes_sent / 1e6:,.1f}", f"{self.batch / s.seconds:,.0f}",
-                f"{alone.work * alone.workers / s.seconds:.1f}",
+                f"{self.alone / s.seconds:.1f}",
             ]
             for s in self.steps
         ]  # fmt: skip
@@ -153,7 +153,10 @@ def plan(
         if trick and p > 1 and p <= trick.units:
             steps += [trick.step(scheme, p, batch, link, flops, statistics) for scheme in SCHEMES]
     title = f"{summary(model).title}: {counted(batch, 'picture')} a step, {bandwidth / 1e9:g} GB/s, "
-    return Plan(title + f"{latency * 1e6:g} microseconds, {flops / 1e9:g} GFLOP/s a process", batch, steps)
+    alone = 6 * batch * sum(row.multiply_adds for row in rows.values()) / flops
+    return Plan(
+        title + f"{latency * 1e6:g} microseconds, {flops / 1e9:g} GFLOP/s a process", batch, steps, alone
+    )
 
 
 def _above_0(name, value):

@@ -4,8 +4,6 @@ A network knows its classes by the order in which it was trained on them. Folder
 here takes a class's place in one list for its place in another.
 """
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
@@ -13,9 +11,9 @@ import numpy as np
 
 from minialex.errors import DataError
 from minialex.weights.reading import read_lines
-from minialex.words import counted
-
-WNID = re.compile(r"n\d{8}")  # WordNet's number of a noun, by which ImageNet names its folders
+from minialex.words import WNID as WNID
+from minialex.words import are_same as are_same  # known by this name since before
+from minialex.words import counted, names_of_class, same_spelling
 
 
 def numbers_in(trained: list[str], names: list[str], where) -> np.ndarray:
@@ -27,10 +25,10 @@ def numbers_in(trained: list[str], names: list[str], where) -> np.ndarray:
     >>> numbers_in(["cat", "dog", "fish"], ["fish", "cat"], "val/").tolist()
     [2, 0]
     """
-    keys = [_keys(name) for name in trained]
+    keys = [names_of_class(name) for name in trained]
     count = Counter(key for both in keys for key in both)
     number = {key: i for i, both in enumerate(keys) for key in both}
-    wanted = [_same(name) for name in names]
+    wanted = [same_spelling(name) for name in names]
     if unknown := [name for name, key in zip(names, wanted, strict=True) if key not in number]:
         raise DataError(
             f"{where} has {len(unknown)} of {counted(len(names), 'class', 'classes')} that the network was "
@@ -39,17 +37,10 @@ def numbers_in(trained: list[str], names: list[str], where) -> np.ndarray:
         )
     if twice := [name for name, key in zip(names, wanted, strict=True) if count[key] > 1]:
         raise DataError(
-            f"{a_few(twice)}: the network has {count[_same(twice[0])]} classes of this name, so {where} does not say "
-            "which is meant; name classes by what is theirs alone, WordNet's ids say"
+            f"{a_few(twice)}: the network has {count[same_spelling(twice[0])]} classes of this name, so {where} does "
+            "not say which is meant; name classes by what is theirs alone, WordNet's ids say"
         )
     return np.array([number[key] for key in wanted], dtype=np.int64)
-
-
-def are_same(one: list[str], other: list[str]) -> bool:
-    """Are these the same classes in the same order?"""
-    return len(one) == len(other) and all(
-        set(_keys(a)) & set(_keys(b)) for a, b in zip(one, other, strict=True)
-    )
 
 
 def check_classes(model, batches) -> None:
@@ -79,7 +70,7 @@ def read_names(path, count: int) -> list[str]:
 
     Raises ValueError when they are not as many as the classes, or one is empty.
     """
-    names = [line.strip() for line in read_lines(path, "utf-8-sig")]
+    names = [line.strip() for line in read_lines(path)]
     if len(names) != count:
         raise ValueError(
             f"{path} has {counted(len(names), 'name')}, the network "
@@ -98,14 +89,14 @@ def reorder(names: list[str], trained: list[str], path) -> list[str]:
     >>> reorder(["dog Hund", "cat Katze"], ["cat", "dog"], "names.txt")
     ['cat Katze', 'dog Hund']
     """
-    known = {_same(name) for name in trained}
-    line_of = {key if (key := _same(name)) in known else key.split()[0]: name for name in names}
+    known = {same_spelling(name) for name in trained}
+    line_of = {key if (key := same_spelling(name)) in known else key.split()[0]: name for name in names}
     if len(names) != len(trained) or set(line_of) != known:
         raise ValueError(
             f"{path} names other classes ({a_few(names)}) than the network was trained on ({a_few(trained)}): "
             "leave it out, or let each line begin with one of those"
         )
-    return [line_of[_same(name)] for name in trained]
+    return [line_of[same_spelling(name)] for name in trained]
 
 
 def index_map(names: list[str]) -> str:
@@ -123,20 +114,9 @@ def index_map(names: list[str]) -> str:
 
 def first_words(trained: Iterable[str]) -> list[str]:
     """What folders of these classes are called: a line's wnid, where it begins with one, else the line."""
-    return [_keys(name)[-1] for name in trained]
+    return [names_of_class(name)[-1] for name in trained]
 
 
 def a_few(names: list[str], most: int = 5) -> str:
     """The first of many names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _same(name: str) -> str:
-    """One spelling of a name: macOS may write an accent apart from its letter."""
-    return unicodedata.normalize("NFC", name)
-
-
-def _keys(name: str) -> tuple[str, ...]:
-    """What a trained class may be called: its line, and the wnid that it begins with."""
-    first = name.split(maxsplit=1)[0] if name.split() else name
-    return (_same(name), first) if WNID.fullmatch(first) and first != name else (_same(name),)

@@ -4,11 +4,13 @@ Such files often number the classes, and a number is not a name. It is read only
 it counts: see `numbered`.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from minialex.data.classes import WNID, a_few
+from minialex.data.walk import SUFFIXES
 from minialex.errors import DataError
 from minialex.weights.reading import read_lines, shown
 from minialex.words import counted
@@ -73,12 +75,31 @@ def class_of_each(truth: Path, files: list[Path]) -> list[str]:
                 "there must be one for each, in sorted order"
             )
         return [name for (name,) in rows]
-    by_name = _pairs(truth, [[Path(name).stem, label] for name, label in rows], "the picture")
-    if missing := [file.name for file in files if file.stem not in by_name]:
+    there, alone = {file.name for file in files}, Counter(bare(file.name) for file in files)
+    by_name = _pairs(truth, [[Path(name).name, label] for name, label in rows], "the picture")
+    others = [[bare(name), label] for name, label in by_name.items() if name not in there]
+    by_bare_name = _pairs(truth, others, "the picture")  # 1.JPEG may be kept as 1.png
+
+    def said_of(file):
+        return by_name.get(
+            file.name, by_bare_name.get(bare(file.name)) if alone[bare(file.name)] == 1 else None
+        )
+
+    if missing := [file.name for file in files if said_of(file) is None]:
         raise DataError(
             f"{truth} says nothing of {len(missing)} of {counted(len(files), 'picture')}: {a_few(missing)}"
         )
-    return [by_name[file.stem] for file in files]
+    return [said_of(file) for file in files]
+
+
+def bare(name: str) -> str:
+    """A picture's name without what says that it is one.
+
+    >>> bare("val_1.JPEG"), bare("photo.1"), bare("photo.1.png")
+    ('val_1', 'photo.1', 'photo.1')
+    """
+    stem, dot, kind = name.rpartition(".")
+    return stem if dot + kind.lower() in SUFFIXES else name
 
 
 def numbered(

@@ -184,7 +184,10 @@ class SimArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self
 
     def __array_function__(self, function, types, args, kwargs):
-        return getattr(sim_numpy, function.__name__)(*args, **kwargs)
+        name = function.__name__
+        if getattr(np, name, function) is not function:  # np.linalg.trace is not np.trace
+            raise AttributeError(f"sim does not offer {function.__module__}.{name}: layers must do without")
+        return getattr(sim_numpy, name)(*args, **kwargs)
 
     @property
     def T(self):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -164,7 +165,7 @@ def copy_whole(source: str | os.PathLike, path: str | os.PathLike) -> None:
 
     It costs no room where the disk can link: `write_whole` gives `source` new content without changing the old.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays a link
     unfinished = unfinished_name(path)
     try:
         os.link(os.path.realpath(source), unfinished)
@@ -182,8 +183,13 @@ _STARTED = time.time()
 
 
 def unfinished_name(path: Path) -> Path:
-    """What a file or folder is called while this process writes it: beside its place, hidden, with the process's id."""
-    return path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
+    """What a file or folder is called while this process writes it: beside its place, hidden, with the process's id.
+
+    And with the thread's, where it is not the main one: two may write one file.
+    """
+    thread = threading.current_thread()
+    of_thread = "" if thread is threading.main_thread() else f".{thread.ident}"
+    return path.with_name(f".{path.name}{of_thread}.{os.getpid()}{_UNFINISHED}")
 
 
 def remove_unfinished(folder: str | os.PathLike, name: str = "*", older_than: float = 0) -> None:

@@ -15,7 +15,7 @@ from minialex.weights.grouped import put, scatter, whole_shape
 from minialex.weights.record import check_record, read_record, why_other
 from minialex.weights.seal import VELOCITY
 from minialex.weights.unpickle import read_npy, read_state_dict
-from minialex.words import a_or_an, yes_or_no
+from minialex.words import a_or_an, are_same, yes_or_no
 
 # Where torchvision's AlexNet keeps what is conv1 to fc8 here.
 TORCHVISION = {
@@ -71,7 +71,7 @@ def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool 
     if new_last_layer is None:
         names = record.get("classes"), getattr(model, "classes", None)
         new_last_layer = _has_other_classes(model, arrays) or (
-            None not in names and names[0] != list(names[1])
+            None not in names and not are_same(names[0], list(map(str, names[1])))
         )
     left = put_pretrained(model, arrays, path, preset, new_last_layer, record)
     if not left and record.get("classes") and getattr(model, "classes", None) is None:

@@ -4,6 +4,7 @@ A file may be damaged, or made to do harm: lengths, counts and shapes in it are 
 the limits below, before memory is taken for them. What exceeds a limit is refused, with the number.
 """
 
+import codecs
 import os
 import reprlib
 from pathlib import Path
@@ -50,12 +51,15 @@ class Capped:
         return content
 
 
-def read_lines(path: str | os.PathLike, encoding: str = "utf-8") -> list[str]:
+def read_lines(path: str | os.PathLike) -> list[str]:
     """The lines of a text file, without empty ones at its end; what is no text becomes a question mark.
 
+    UTF-8, or UTF-16 where it begins with its mark, as PowerShell writes it; the mark is none of its letters.
     Raises DataError, naming the file, when it has more than 500,000 lines or 16 MiB; FileNotFoundError for none.
     """
-    text = read_at_most(path, MOST_TEXT).decode(encoding, errors="replace")
+    content = read_at_most(path, MOST_TEXT)
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if wide else "utf-8-sig", errors="replace")
     if sum(map(text.count, LINE_ENDS)) > MOST_LINES:
         raise DataError(f"{path} is too large for what it should be: it has more than {MOST_LINES:,} lines")
     return text.rstrip().splitlines()

@@ -14,7 +14,7 @@ from minialex.weights.reading import shown
 from minialex.weights.record import as_metadata, check_record, record_in, record_of
 from minialex.weights.records import TEXT, Maybe, check, whole
 from minialex.weights.seal import VELOCITY, is_sealed, unsealed
-from minialex.words import counted
+from minialex.words import are_same, counted
 
 SMARTNET = {"exits": whole(1), "blocks": TEXT, "reads": Maybe(TEXT)}  # what its record says at least
 
@@ -79,7 +79,7 @@ def load(model: Layer, path: str | os.PathLike | None = None) -> None:
         record, arrays = _part(model, record, arrays, path)
     check_record(record, model, path)
     known, own = record.get("classes"), getattr(model, "classes", None)
-    if known and own is not None and known != list(map(str, own)):
+    if known and own is not None and not are_same(known, list(map(str, own))):
         raise ValueError(
             f"{path} does not fit {model}: its classes are {shown(known)}, the model's {shown(list(own))}"
         )

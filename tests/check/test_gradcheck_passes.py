@@ -719,3 +719,8 @@ def test_a_layer_that_hangs_on_chance_is_told_so():
     report = gradcheck(Noisy(), numbers(3, 4))
     assert not report
     assert "forward on the same numbers gave " in str(report)
+
+
+@pytest.mark.parametrize("labels", [[0, 1], (0, 1), np.array([0, 1])])
+def test_labels_may_be_a_list(labels):
+    assert mx.gradcheck(mx.SoftmaxCrossEntropy(), np.random.default_rng(0).random((2, 3)), labels)

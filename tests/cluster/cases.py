@@ -61,6 +61,23 @@ def vgg_of_imagenet(dtype):
     return mx.models.vgg(11, num_classes=10, width=1 / 32, image_size=32).astype(dtype), (3, 32, 32)
 
 
+def normalised_towers(dtype):
+    towers = (
+        mx.Sequential(conv=mx.Conv2D(1, 4, 3, rng=k), bn=mx.BatchNorm2D(4), drop=mx.Dropout(0.2))
+        for k in (1, 2)
+    )
+    model = mx.Model(
+        share=mx.Broadcast(),
+        towers=mx.Towers(*towers),
+        join=mx.Gather(),
+        flatten=mx.Flatten(),
+        fc=mx.Linear(288, 10, rng=3),
+        loss=mx.SoftmaxCrossEntropy(),
+        picture_shape=(1, 8, 8),
+    )
+    return model.astype(dtype), (1, 8, 8)
+
+
 def on_sim(dtype):
     return mx.models.alexnet(10, devices="sim:0,sim:1", width=1 / 16, image_size=67).astype(dtype), (
         3,

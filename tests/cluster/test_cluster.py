@@ -21,12 +21,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def cluster(processes, case, timeout=100, **options):
+def cluster(processes, case, timeout=100, threads=1, **options):
     """What so many processes left; none of them is there any more."""
     command = ["mpiexec", "-n", str(processes), sys.executable, CASES, case, json.dumps(options)]
     process = subprocess.Popen(
         list(map(str, command)),
-        env={**os.environ, **PACKAGE, **ONE_THREAD},
+        env={**os.environ, **PACKAGE, **ONE_THREAD, "OMP_NUM_THREADS": str(threads)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -65,6 +65,11 @@ def test_what_is_learned_hangs_on_no_number_of_processes(processes):
 def test_a_process_without_a_picture_takes_part():
     """Batches of 3, the last one of 1, for four processes."""
     check(said(4, "as_one", nets=["alexnet", "resnet", "densenet"], pictures=7, batch=3), steps=6)
+
+
+def test_towers_that_ask_the_other_processes_do_it_in_turn():
+    """With two threads each tower has one of its own, and MPI would hear both at once."""
+    check(said(2, "as_one", nets=["normalised_towers"], threads=2), steps=6)
 
 
 def test_pretended_gpus_sum_through_the_host():

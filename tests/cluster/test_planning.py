@@ -135,3 +135,10 @@ def test_a_network_that_cannot_share_units_says_why():
         mx.cluster.weird_trick.in_two(mx.models.resnet(8, num_classes=10, preset="cifar", width=0.25))
     with pytest.raises(ValueError, match=r"two towers"):
         mx.cluster.weird_trick.in_two(mx.models.alexnet(10, "cpu", width=1 / 16, image_size=67))
+
+
+@pytest.mark.parametrize("workers", [[64], [1, 64], [64, 1], [2, 64]])
+def test_the_speed_up_is_over_one_process_whichever_are_asked_for(workers):
+    found = mx.cluster.plan(mx.models.lenet5(), 65, workers, flops=1e10, latency=1e-9, bandwidth=1e15)
+    row = next(line for line in str(found).splitlines() if line.split()[0] == "64")
+    assert row.split()[-1] == "32.5"  # 65 pictures, of which one process has 2

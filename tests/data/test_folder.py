@@ -287,7 +287,7 @@ def test_numbers_name_folders_that_are_called_by_numbers(tmp_path, folders, line
 
 def test_files_that_contradict_themselves_are_refused(flat):
     (flat / "truth.txt").write_text("v1.JPEG a\nv2.JPEG b\nv3.JPEG c\nother/v1.JPEG b\n")
-    with pytest.raises(DataError, match=r"truth.txt says two things of the picture v1: a and b"):
+    with pytest.raises(DataError, match=r"truth.txt says two things of the picture v1.JPEG: a and b"):
         find_pictures(flat, "val", flat / "truth.txt")
     (flat / GROUND_TRUTH).write_text("1\n2\n3\n")
     (flat / "ids.txt").write_text("1 c\n2 a\n3 b\n1 a\n")
@@ -546,3 +546,42 @@ def test_the_names_that_were_trained_may_come_one_by_one(three_each, tmp_path):
     names = ["c", "a", "b"]
     assert find_pictures(tmp_path, "train", trained=iter(names)).classes == names
     assert three_each.numbered_as(iter(names)).labels.tolist() == [1, 1, 1, 2, 2, 2, 0, 0, 0]
+
+
+# -- Text files as other programs write them ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "text", ["1\n2\n1\n2\n", "cat\ndog\ncat\ndog\n", "0.png cat\n1.png dog\n2.png cat\n3.png dog\n"]
+)
+def test_a_ground_truth_may_begin_with_a_mark(tmp_path, encoding, text):
+    fill(tmp_path, *(f"val/{i}.png" for i in range(4)))
+    mark = {"utf-16-le": "\ufeff", "utf-16-be": "\ufeff"}.get(encoding, "")
+    (tmp_path / GROUND_TRUTH).write_bytes((mark + text).encode(encoding))
+    assert find_pictures(tmp_path, "val").labels.tolist() == [0, 1, 0, 1]
+    assert find_pictures(tmp_path, "val").classes == (["1", "2"] if text[0] == "1" else ["cat", "dog"])
+
+
+@pytest.mark.parametrize(
+    ("files", "lines", "labels"),
+    [
+        (["0.png", "1.png"], ["0.png a", "1.png b"], [0, 1]),
+        (["0.png", "1.PNG"], ["0.JPEG a", "1.jpg b"], [0, 1]),
+        (["0.png", "1.png"], ["0 a", "x/1 b"], [0, 1]),
+        (["photo.1.png", "photo.2.png"], ["photo.1 a", "photo.2 b"], [0, 1]),
+        (["1.jpg", "1.png"], ["1.png a", "1.jpg b"], [1, 0]),
+    ],
+)
+def test_a_picture_goes_by_its_whole_name_before_all(tmp_path, files, lines, labels):
+    fill(tmp_path, *(f"val/{file}" for file in files))
+    (tmp_path / GROUND_TRUTH).write_text("\n".join(lines))
+    assert find_pictures(tmp_path, "val").labels.tolist() == labels
+
+
+@pytest.mark.parametrize("lines", [["0.png a", "1.png b", "2.png a"], ["0 a", "1.png b", "2.png a"]])
+def test_a_picture_of_which_nothing_is_said_gets_no_others_class(tmp_path, lines):
+    fill(tmp_path, *(f"val/{file}" for file in ("0.jpg", "0.png", "1.png", "2.png")))
+    (tmp_path / GROUND_TRUTH).write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"says nothing of . of 4 pictures: 0\.jpg"):
+        find_pictures(tmp_path, "val")

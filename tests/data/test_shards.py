@@ -1,5 +1,6 @@
 """The cache's checksums: what is damaged is made anew, what changes during a run is named, no picture is another's."""
 
+import os
 import re
 import shutil
 
@@ -111,3 +112,18 @@ def test_the_cache_of_an_earlier_version_is_made_anew(pictures, tmp_path, monkey
     names = {path.name for path in shards_in(tmp_path / "cache")}
     assert all(re.fullmatch(r"[0-9a-f]{32}\.squares", name) for name in names)
     assert made._shards.record.itemsize == 5 + 3 * SIDE**2
+
+
+def test_a_cache_of_other_pictures_with_the_same_names_sizes_and_times_is_not_theirs(tmp_path):
+    for grey, (data, split) in zip(
+        (10, 50, 110, 150), (("a", "train"), ("a", "val"), ("b", "train"), ("b", "val")), strict=True
+    ):
+        for name in ("cat", "dog"):
+            path = tmp_path / data / split / name / "1.png"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (8, 8), (grey, grey, grey)).save(path)
+            os.utime(path, (1, 1))
+        pictures = find_pictures(tmp_path / data, split)
+        batches = PictureBatches(pictures, Prepare(crop=8), 2, workers=0, cache=tmp_path / "cache", side=8)
+        ((x, _),) = batches.in_order()
+        assert x.mean() == grey

@@ -54,7 +54,7 @@ def test_class_folders_that_someone_made_go_before_it(tiny):
         (LINES.replace("\t62", ""), "val_annotations.txt, line 1, should be 6 words"),
         ("".join(LINES.splitlines(keepends=True)[1:]), r"says nothing of 1 of 3 pictures: val_10\.JPEG"),
         (LINES.replace("n01", "n09"), "classes that are not among the 3 known ones: n09"),
-        (LINES + LINES.replace("n01", "n03"), "two things of the picture val_2: n01 and n03"),
+        (LINES + LINES.replace("n01", "n03"), "two things of the picture val_2.JPEG: n01 and n03"),
     ],
 )
 def test_lines_that_do_not_fit_are_refused(tiny, lines, message):

@@ -579,3 +579,10 @@ def test_a_chain_of_operations_gives_the_bits_of_numpy(x, steps, index):
             assert not is_host(ours)
             assert (ours.index, ours.dtype, ours.shape) == (index, numpys.dtype, numpys.shape)
     assert ours.get().tobytes() == np.ascontiguousarray(numpys).tobytes()
+
+
+@pytest.mark.parametrize("name", ["trace", "diagonal", "cross", "outer", "norm"])
+def test_functions_of_linalg_are_not_taken_for_others_of_their_name(name):
+    x = simdevice.upload(np.arange(18.0).reshape(2, 3, 3), 0)
+    with simdevice.on(0), pytest.raises(AttributeError, match="sim does not offer"):
+        getattr(np.linalg, name)(x, x) if name in ("cross", "outer") else getattr(np.linalg, name)(x)

@@ -1,6 +1,8 @@
 """mx.save and mx.load: a network into a file and back, or the part that some exits need; and what does not fit."""
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -507,3 +509,50 @@ def test_the_record_is_under_the_key_of_all_records(path):
 def test_a_folder_says_which_file_is_wanted(tmp_path):
     with pytest.raises(IsADirectoryError, match=r"is a folder: name the file in it, .*model\.safetensors"):
         mx.load(mx.models.lenet5(), tmp_path)
+
+
+# ---- names that are the same, threads, links ----
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [("caf\u00e9", "cafe\u0301"), ("n00000001 thing", "n00000001"), ("n00000001", "n00000001")],
+)
+def test_classes_are_the_same_in_any_spelling(tmp_path, there, here):
+    model, again = mx.models.lenet5(rng=0), mx.models.lenet5(rng=1)
+    model.classes, again.classes = ([f"{i}{i}", *"abcdefgh", name] for i, name in ((1, there), (1, here)))
+    mx.save(model, tmp_path / "m.safetensors")
+    mx.load(again, tmp_path / "m.safetensors")
+    assert mx.weights.load_pretrained(again, tmp_path / "m.safetensors") == []
+    for one, other in zip(model.parameters(), again.parameters(), strict=True):
+        assert np.array_equal(one.value, other.value)
+
+
+def test_a_file_that_two_threads_write_is_whole_at_any_moment(tmp_path):
+    arrays = [{"a": np.full(3000, i, np.float32)} for i in range(2)]
+    path = tmp_path / "m.safetensors"
+    weights.save(path, arrays[0])
+
+    def write(mine):
+        for _ in range(30):
+            weights.save(path, mine)
+
+    def read():
+        for _ in range(60):
+            found = weights.load(path)["a"]
+            assert len(set(found.tolist())) == 1
+
+    with ThreadPoolExecutor(3) as pool:
+        for job in [*(pool.submit(write, mine) for mine in arrays), pool.submit(read)]:
+            job.result()
+    assert [file.name for file in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_a_link_stays_a_link_when_a_file_is_copied_over_it(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "source").write_bytes(b"new")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    weights.copy_whole(tmp_path / "source", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"

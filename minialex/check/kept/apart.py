@@ -135,8 +135,12 @@ class Apart:
         self._send({name: wire.Encoded(value, calls) for name, value in message.items()})
         while "callback" in (answer := self._waited()):
             try:
-                value = calls[answer["callback"]](*answer["args"], **answer["kwargs"])
+                args_there = answer["args"]
+                value = calls[answer["callback"]](*args_there, **answer["kwargs"])
+                number = next((k for k, arg in enumerate(args_there) if _is_that(value, arg)), None)
                 reply = {"value": wire.Encoded(value, calls)}
+                if number is not None:  # there it is no copy either
+                    reply = {"given": number, "value": list(value.shape)}
             except Exception as error:
                 reply = {"raised": f"{type(error).__name__}: {error}"}
             self._send(reply)
@@ -152,15 +156,7 @@ class Apart:
         if not ("result" in answer and "seconds" in answer and len(answer.get("given", ())) == len(args)):
             raise Stopped(GARBLED)
         for given, after in zip(args, answer["given"], strict=True):
-            if isinstance(given, np.ndarray) and isinstance(after, np.ndarray):
-                if after.shape != given.shape or after.dtype != given.dtype:
-                    raise Raised(
-                        f"your function made its input of shape {given.shape} one of {after.shape}, {after.dtype}: "
-                        "it must make a new array"
-                    )
-                given[...] = after
-            elif isinstance(given, np.random.Generator) and isinstance(after, np.random.Generator):
-                given.bit_generator.state = after.bit_generator.state
+            _take_over(given, after)
         return answer
 
     def _send(self, message):
@@ -206,3 +202,31 @@ class Apart:
                 self._late = True
                 self._kill()
                 return
+
+
+def _is_that(value, arg) -> bool:
+    """Is this the array, perhaps in another shape?"""
+    if not (isinstance(value, np.ndarray) and isinstance(arg, np.ndarray)):
+        return False
+    whole = value.base is arg and value.size == arg.size and value.dtype == arg.dtype
+    return value is arg or (whole and value.flags.c_contiguous)
+
+
+def _take_over(given, after) -> None:
+    """Let an argument here be what the answer made of it there."""
+    if isinstance(given, np.ndarray) and isinstance(after, np.ndarray):
+        if after.shape != given.shape or after.dtype != given.dtype:
+            raise Raised(
+                f"your function made its input of shape {given.shape} one of {after.shape}, {after.dtype}: "
+                "it must make a new array"
+            )
+        given[...] = after
+    elif isinstance(given, np.random.Generator) and isinstance(after, np.random.Generator):
+        given.bit_generator.state = after.bit_generator.state
+    elif isinstance(given, (list, tuple)) and isinstance(after, (list, tuple)):
+        if len(given) != len(after):
+            raise Raised(
+                f"your function made its list of {len(given)} one of {len(after)}: it must make a new one"
+            )
+        for one, other in zip(given, after, strict=True):
+            _take_over(one, other)

@@ -49,9 +49,19 @@ class OnDevice(np.lib.mixins.NDArrayOperatorsMixin):
         with self.device:
             return OnDevice(self.array[key])
 
-    def copy(self):
+    def __setitem__(self, key, value):
+        _on_its_device(lambda array, value: array.__setitem__(key, value), (self, value), {})
+
+    def __getattr__(self, name):  # .astype, .reshape, .sum, .T, ... of the array
+        if name.startswith("_"):
+            raise AttributeError(name)
         with self.device:
-            return OnDevice(self.array.copy())
+            found = getattr(self.array, name)
+        if not callable(found):
+            return OnDevice(found) if is_array(found) else found
+        return lambda *args, **kwargs: _on_its_device(
+            lambda array, *args, **kwargs: getattr(array, name)(*args, **kwargs), (self, *args), kwargs
+        )
 
     def __repr__(self):
         return f"{self.array!r}"

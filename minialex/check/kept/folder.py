@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def keep_in(folder: str | os.PathLike | None = None) -> Path:
             Path(CHOSEN).unlink(missing_ok=True)
     except OSError as error:
         alone = f", for this notebook alone: {CHOSEN} can't be written ({error.strerror})"
+    except UnicodeEncodeError:
+        alone = ", for this notebook alone: its name has bytes that are no text"
     print(f"your answers are kept in {shown(path)}{alone}")
     return path
 
@@ -61,10 +64,9 @@ def _whole(path) -> Path:
 
 def shown(path: Path) -> str:
     """A path to print: from here, where it lies below this folder; else whole."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return str(path).encode(errors="backslashreplace").decode()  # on Linux its bytes may be no text
 
 
 @dataclass

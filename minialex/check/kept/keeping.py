@@ -88,7 +88,16 @@ def keep(name: str, function=None) -> Kept:
         if path is None:
             return Kept(name, "missing", f"there is no {name}.py in {shown(where)}")
         try:
-            found = put_in_place(name, read(path).text, where)
+            text = read(path).text
+            found = tried(name, text)
+            place = file_of(name, where, slow=found.state == "slow")
+            if found and place != path and place.exists():
+                return Kept(
+                    name,
+                    "refused",
+                    f"{shown(path)}: {found.said}; its place is taken by {shown(place)}: move one away",
+                )
+            found = placed(found, text, where) if found else found
         except (ValueError, OSError) as error:
             return Kept(name, "refused", str(error))
         if found and found.path != path:  # it was slow and is quick now, or the other way

@@ -5,6 +5,7 @@ whatever they like (np.zeros makes float64): what comes back is cast to what wen
 (two strides, say) stays ours.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -33,7 +34,7 @@ from minialex.words import a_or_an
 
 def layer_of(ours: type, forward: Callable, backward: Callable) -> type:
     """A subclass of one of our layers that runs these two functions."""
-    made = MAKERS[ours](forward, backward)
+    made = MAKERS[ours](_in_rows(forward), _in_rows(backward))
     made.__name__, made.__qualname__ = f"Your{ours.__name__}", f"Your{ours.__name__}"
     made.traced = (forward, backward)  # mx.trace shows their lines
     check_input = made.check_input
@@ -48,6 +49,18 @@ def layer_of(ours: type, forward: Callable, backward: Callable) -> type:
 
     made.check_input = checked
     return made
+
+
+def _in_rows(function):
+    """The function, which gets arrays that lie in memory row by row, as in a check: it may have counted on that."""
+
+    @functools.wraps(function)
+    def called(*args):
+        return function(
+            *(np.ascontiguousarray(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args)
+        )
+
+    return called
 
 
 def fits(made: type, layer) -> bool:
@@ -291,7 +304,7 @@ def loss(ours):
 def exchange(forward_of, backward_of):
     class Yours(Exchange):
         def forward(self, xs):
-            ys = parts(self, forward_of(*map(OnDevice, xs), sender(self.devices)), "y0 y1")
+            ys = parts(self, forward_of(*self.handed(xs)), "y0 y1")
             channels = [x.shape[1] for x in xs]
             shape = (xs[0].shape[0], sum(channels), *xs[0].shape[2:])
             self.save(channels=channels, outputs=[(shape, x.dtype) for x in xs])
@@ -299,11 +312,18 @@ def exchange(forward_of, backward_of):
 
         def backward(self, grad_ys):
             channels = self.saved.channels
-            found = backward_of(*map(OnDevice, grad_ys), channels[0], sender(self.devices))
+            *arrays, send = self.handed(grad_ys)
+            found = backward_of(*arrays, channels[0], send)
             shapes = [
                 (len(grad), count, *grad.shape[2:]) for grad, count in zip(grad_ys, channels, strict=True)
             ]
             return self.at_home(parts(self, found, "grad_x0 grad_x1"), grad_ys, "grad_x", shapes)
+
+        def handed(self, arrays):
+            """The arrays and `send`; on the CPU alone they are NumPy's, and all that NumPy does goes."""
+            if all(device.kind == "cpu" for device in self.devices):
+                return *arrays, lambda array, number: array
+            return *map(OnDevice, arrays), sender(self.devices)
 
         def at_home(self, results, likes, what, shapes):
             """The two arrays, each on its tower's device: else the next layer says so."""

@@ -170,10 +170,15 @@ def learners(folders: list[Path]) -> dict[str, Path]:
     whole = list(dict.fromkeys(whole))
     parts = [(path.parent if path.name == DEFAULT else path).parts for path in whole]
     for count in range(1, max(map(len, parts)) + 1):
-        named = ["/".join(part[-count:]) for part in parts]
+        named = [_as_text("/".join(part[-count:])) for part in parts]
         if len(set(named)) == len(whole):
             return dict(zip(named, whole, strict=True))
-    return {str(path): path for path in whole}  # ada and ada/mine
+    return {_as_text(path): path for path in whole}  # ada and ada/mine
+
+
+def _as_text(path) -> str:
+    """A path in letters that there are: on Linux its bytes may be none."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def _learners_of(folder: Path) -> list[Path]:

@@ -118,7 +118,9 @@ class _Found:
     def add(self, thing):
         """A function or a class, and what it reads."""
         name = thing.__name__
-        self.things[name] = thing
+        if self.things.setdefault(name, thing) is not thing:
+            self.faults.append(f"two of the functions that it reads are called {name}: give one another name")
+            return
         source = source_of(thing)
         thing = inspect.unwrap(thing)  # of a decorator, which stands above it and is read as well
         inside = inspect.getclosurevars(thing).nonlocals if isinstance(thing, types.FunctionType) else {}
@@ -149,6 +151,13 @@ class _Found:
                 self.faults.append(
                     f"{thing.__name__} took its default {text.id} when that was another: run its cell again"
                 )
+            elif not isinstance(text, ast.Constant) and (was := written(value)) is not None:
+                with suppress(Exception):  # it may need what is no more
+                    if written(eval(ast.unparse(text), dict(known))) != was:
+                        self.faults.append(
+                            f"{thing.__name__} took its default {ast.unparse(text)} when that was {was[:60]}: run its "
+                            "cell again"
+                        )
 
     def _read(self, name, known, by):
         value = known.get(name, getattr(builtins, name, None))

@@ -1,6 +1,8 @@
 """keep: what becomes of an answer, and what its file says."""
 
 import math
+import os
+import sys
 from math import exp
 from statistics import mean as math_of_others
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 import minialex as mx
-from minialex.check.kept import folder, quickness
+from minialex.check.kept import folder, keeping, quickness
 from minialex.check.kept.apart import Apart, Raised, Refused, Stopped, TimedOut
 from minialex.check.kept.source import CannotBeKept, names_read, standing_alone, written
 
@@ -335,3 +337,63 @@ def test_a_file_without_the_function_is_refused(apart):
         pass
     with pytest.raises(Refused, match="SyntaxError"), apart("def f(:"):
         pass
+
+
+# ---- what is the same array there, and what is written into lists ----
+
+
+ADDS = """
+def add_backward(body, factor, grad_y):
+    g = grad_y if factor == 1 else factor * grad_y
+    out = body(g)
+    out += grad_y
+    return out
+"""
+
+
+def test_what_a_function_hands_back_is_the_very_array_there_too(apart):
+    with apart("def f(function, x):\n    y = function(x)\n    y += 1\n    return x, y") as f:
+        assert [one.tolist() for one in f(lambda x: x, np.zeros(2))] == [[1, 1], [1, 1]]
+        assert [one.tolist() for one in f(lambda x: x.reshape(2, 1), np.zeros(2))] == [[1, 1], [[1], [1]]]
+        assert [one.tolist() for one in f(lambda x: x.copy(), np.zeros(2))] == [[0, 0], [1, 1]]
+        assert [one.tolist() for one in f(lambda x: 2 * x, np.ones(2))] == [[1, 1], [3, 3]]
+
+
+def test_what_is_written_into_arrays_of_a_list_is_seen_here(apart):
+    batches = [(np.ones(2), np.arange(2)), (np.ones(3), np.arange(3))]
+    with apart("def f(batches):\n    for x, _ in batches:\n        x *= 0") as f:
+        f(batches)
+    assert [x.tolist() for x, _ in batches] == [[0, 0], [0, 0, 0]]
+    with (
+        apart("def f(batches):\n    batches.append(1)", name="f") as f,
+        pytest.raises(Raised, match="list of 2 one of 3"),
+    ):
+        f([1, np.ones(2)])
+
+
+def test_keep_and_check_agree_on_an_array_that_is_handed_back(mine_folder):
+    names = {}
+    exec(ADDS, names)
+    assert mx.check.add_backward(names["add_backward"]).state == "wrong"
+    assert keeping.tried("add_backward", ADDS).state == "wrong"
+
+
+def test_a_quick_answer_that_became_slow_does_not_take_the_loops_place(mine_folder, kept, monkeypatch):
+    loops = kept("relu_forward", answers.relu, state="slow")
+    quick = kept("relu_forward", answers.relu)
+    before = loops.read_bytes(), quick.read_bytes()
+    slow = keeping.Kept("relu_forward", "slow", "right, but slow", seconds=9.0)
+    monkeypatch.setattr(keeping, "tried", lambda name, text: slow)
+    found = mx.check.keep("relu_forward")
+    assert found.state == "refused"
+    assert "its place is taken by" in str(found)
+    assert (loops.read_bytes(), quick.read_bytes()) == before
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names are text there")
+def test_a_folder_whose_name_is_no_text_may_be_chosen(mine_folder, capsys):
+    path = os.fsdecode(b"Jos\xe9")
+    mx.check.keep_in(path)
+    assert (
+        r"Jos\udce9, for this notebook alone: its name has bytes that are no text" in capsys.readouterr().out
+    )

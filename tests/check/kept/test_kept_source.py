@@ -178,3 +178,21 @@ def test_what_is_almost_a_plain_value_is_not_written_as_one():
     assert written(collections.Counter("a")) is None
     assert written(np.ma.masked_less(np.arange(3), 1)) is None
     assert written(np.zeros((0, 3))) is None
+
+
+def test_two_functions_of_one_name_are_not_mixed_up(cells):
+    first = "def helper(x): return x > 0\nmask_of = helper\n"
+    then = "def helper(x, m): return np.where(m, x, 0)\n"
+    relu = cells(first, then, "def relu(x): return helper(x, mask_of(x))\n")
+    with pytest.raises(CannotBeKept, match=r"called helper|reads a helper that is not the one"):
+        standing_alone(relu)
+
+
+@pytest.mark.parametrize(
+    ("default", "again"), [("2 * K", "K = 5\n"), ("(K, 1)", "K = 5\n"), ("[K][0]", "K = 5\n")]
+)
+def test_a_default_that_was_computed_from_what_changed_is_told(cells, default, again):
+    relu = cells("K = 1\n", f"def relu(x, k={default}): return x * k\n", again)
+    with pytest.raises(CannotBeKept, match=r"took its default .* when that was"):
+        standing_alone(relu)
+    standing_alone(cells("K = 1\n", f"def relu(x, k={default}): return x * k\n"))
