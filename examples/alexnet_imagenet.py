@@ -252,23 +252,17 @@ def look(model, pictures, prepare, folder):
     features = neighbours.features(model, batches, layer)
     queries = np.unique(np.linspace(0, len(squares) - 1, 6).astype(int))
     others = min(5, len(squares) - 1)
-    if others:
-        nearest = neighbours.nearest(features, queries, others)
-        plot.neighbours(
-            squares, labels, few.classes, queries, nearest, folder / "nearest.png", f"Nearest by {name}"
-        )
-        encoder = neighbours.BinaryCodes(bits=28)
-        encoder.fit(features)
-        nearest = neighbours.hamming(encoder.codes(features), queries, others)
-        plot.neighbours(
-            squares,
-            labels,
-            few.classes,
-            queries,
-            nearest,
-            folder / "codes.png",
-            "Nearest by codes of 28 bits",
-        )
+    nobody = np.zeros((len(queries), 0), int)  # where there is one picture
+    nearest = neighbours.nearest(features, queries, others) if others else nobody
+    plot.neighbours(
+        squares, labels, few.classes, queries, nearest, folder / "nearest.png", f"Nearest by {name}"
+    )
+    encoder = neighbours.BinaryCodes(bits=28)
+    encoder.fit(features)
+    nearest = neighbours.hamming(encoder.codes(features), queries, others) if others else nobody
+    plot.neighbours(
+        squares, labels, few.classes, queries, nearest, folder / "codes.png", "Nearest by codes of 28 bits"
+    )
     # A step moves the running means of batch normalisation: a copy makes it, without what the last pass has saved.
     model = copy.deepcopy(model.to(model.devices)).train()
     for _ in range(3):  # the first step is slower than the others

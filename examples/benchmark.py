@@ -34,7 +34,7 @@ from minialex.data.folder import find_pictures
 from minialex.data.pictures import draw_pictures
 from minialex.study import benchmarks
 from minialex.study.benchmarks import Side, as_spread, in_turn, ratios, spread, table
-from minialex.training.command_line import Parser, choose_processes, friendly, whole_number
+from minialex.training.command_line import Parser, choose_processes, friendly, named, whole_number
 from minialex.training.picture_options import between
 from minialex.words import counted
 
@@ -70,10 +70,10 @@ def parse_arguments(argv=None):
     add("--towers", type=int, choices=[1, 2], help="of AlexNet (default: 2)")
     add("--width", type=between(0.001, 16), help="times maps and units, for a quick try (default: 1)")
     add("--image-size", type=whole, metavar="S", help="the crop (default: AlexNet 227, others 224)")
-    add("--data-dir", metavar="DIR", help="loader: DIR/train/<class>/*.jpg (default: drawn pictures)")
+    add("--data-dir", type=named, metavar="DIR", help="loader: DIR/train/<class>/*.jpg (default: drawn pictures)")
     add("--limit", type=whole, metavar="N", help="loader: so many pictures (default: 200)")
     add("--workers", type=whole_number(0), nargs="+", metavar="J", help="loader (default: 0, 1, 2, 4, ...)")
-    add("--output", metavar="FILE", help="the JSON (default: a new file in examples/results)")
+    add("--output", type=named, metavar="FILE", help="the JSON (default: a new file in examples/results)")
     add("--child", choices=["minialex", "torch"], help=argparse.SUPPRESS)  # memory starts itself with it
     # fmt: on
     args = parser.parse_args(argv)
@@ -93,6 +93,10 @@ def parse_arguments(argv=None):
     for name in ("width", "image_size") if args.network == "lenet" else ():
         if getattr(args, name) is not None:
             parser.error(f"--{name.replace('_', '-')} is for the other networks: LeNet-5 has one size")
+    if args.what == "loader":
+        for name in ("width", "steps", "against"):
+            if getattr(args, name) is not None:
+                parser.error(f"--{name} is not for --what loader, which reads pictures")
     if args.towers and (args.network != "alexnet" or args.what == "loader"):
         parser.error(f"--towers {args.towers} is for AlexNet, which is not what is measured here")
     args.towers, args.limit = args.towers or 2, args.limit or 200

@@ -29,7 +29,7 @@ from minialex.data.small import Cropped, Prepared, digest_of, small_pictures
 from minialex.study import benchmarks
 from minialex.study.benchmarks import table
 from minialex.study.leaving import Leaving, answers_of, curve, exit_costs, leave_at_for, leaving
-from minialex.training.command_line import Parser, friendly, number, whole_number
+from minialex.training.command_line import Parser, as_path, friendly, number, whole_number
 from minialex.words import as_duration, counted, did_you_mean
 
 RECIPE, WARM_UP = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}, 0.1  # as examples/small_networks.py
@@ -72,7 +72,7 @@ def parse_arguments(argv=None):
     add("--penalty", type=number, default=0.005, help="of SmartNet's gates (default: 0.005)")
     add("--limit", type=whole_number(100), default=10_000, metavar="N", help="pictures (default: 10000)")
     add("-b", "--batch-size", type=whole_number(2), default=128, help="default: 128")
-    add("--output-dir", type=Path, help="default: runs/early-exits-cifar or -mnist")
+    add("--output-dir", type=as_path, help="default: runs/early-exits-cifar or -mnist")
     args = parser.parse_args(argv)
     if not args.minutes:
         parser.error("--minutes 0 is no training at all: 0.1 is enough to try the program")

@@ -324,8 +324,9 @@ def train_network(args, device, output, cluster):
     # Before the first checkpoint nothing hangs on them, but on the network other settings do.
     may_change = MAY_CHANGE if checkpoint else set(DEFAULTS) - {"variant", "activation"}
     settings = settings_of(args, of_run, may_change)
-    if settings["dataset"] != of_run.get("dataset", settings["dataset"]):
-        settings.pop("data_dir", None)  # where another set is
+    if settings["dataset"] != of_run.get("dataset", settings["dataset"]):  # where another set is
+        settings.pop("data_dir", None)
+        of_run = {name: value for name, value in of_run.items() if name != "data_dir"}
     use_threads(settings["threads"])
     if args.data_dir:  # kept with the run, for whoever resumes it
         settings["data_dir"] = str(Path(args.data_dir).absolute())

@@ -25,7 +25,7 @@ from minialex.data.hands import write
 from minialex.data.not_digits import LETTERS
 from minialex.data.snapshots import KINDS, snapshot
 from minialex.errors import DataError
-from minialex.training.command_line import Parser, friendly, whole_number
+from minialex.training.command_line import Parser, friendly, named, whole_number
 from minialex.training.doubt import DOUBT, load_doubt, read_prepared
 from minialex.training.runs import load_run, weight_file
 from minialex.weights import write_whole
@@ -44,14 +44,23 @@ def parse_arguments(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("run", metavar="RUN", help="the folder of a run of lenet_mnist.py")
-    add("--data-dir", help="where MNIST's four files are (default: where load('mnist') finds them)")
+    add(
+        "--data-dir",
+        type=named,
+        help="where MNIST's four files are (default: where load('mnist') finds them)",
+    )
     add("--drawn", action="store_true", help="drawn digits in MNIST's place")
     add("--digits", type=whole_number(20), default=1000, help="how many test digits (default: 1000)")
     add("--copies", type=whole_number(1), default=4, help="pictures of each letter in each hand (default: 4)")
     add("--snapshots", type=whole_number(6), default=60, help="how many (default: 60)")
     add("--font", action="append", default=[], metavar="FILE", help="letters of this font, too")
     add("--seed", type=whole_number(0), default=0)
-    add("--output-dir", default="examples/results/predict", help="default: examples/results/predict")
+    add(
+        "--output-dir",
+        type=named,
+        default="examples/results/predict",
+        help="default: examples/results/predict",
+    )
     return parser.parse_args(argv)
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from minialex import claims, plot
 from minialex.study.benchmarks import command_line
-from minialex.training.command_line import Parser, friendly, whole_number
+from minialex.training.command_line import Parser, as_path, friendly, whole_number
 from minialex.training.lock import locked
 from minialex.weights import write_whole
 from minialex.words import check_choice, counted
@@ -35,7 +35,7 @@ def parse_arguments(argv=None):
         metavar="N",
         help="the first N alone; it is judged when all are there",
     )
-    add("--output-dir", type=Path, help="default: examples/results/NAME; with --quick, runs/quick/NAME")
+    add("--output-dir", type=as_path, help="default: examples/results/NAME; with --quick, runs/quick/NAME")
     add("--processes", type=whole_number(1), metavar="N", help="runs side by side (default: the cores)")
     return parser.parse_args(argv)
 

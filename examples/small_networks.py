@@ -33,7 +33,7 @@ from minialex.models.names import network
 from minialex.study import benchmarks
 from minialex.study.benchmarks import table
 from minialex.study.expected import expect
-from minialex.training.command_line import Parser, friendly, number, whole_number
+from minialex.training.command_line import Parser, as_path, friendly, number, whole_number
 from minialex.words import as_duration, did_you_mean
 
 # Section 4.2 of the paper, but for half its rate; a fifth of that where nothing normalises a batch.
@@ -90,7 +90,7 @@ def parse_arguments(argv=None):
     add("--limit", type=whole_number(10), default=10_000, metavar="N", help="pictures (default: 10000)")
     add("-b", "--batch-size", type=whole_number(1), default=128, help="default: 128")
     add("--seed", type=whole_number(0), default=0)
-    add("--output-dir", type=Path, help="default: runs/small-depth, runs/small-minutes, ...")
+    add("--output-dir", type=as_path, help="default: runs/small-depth, runs/small-minutes, ...")
     args = parser.parse_args(argv)
     if not args.minutes:
         parser.error("--minutes 0 is no training at all: 0.1 is enough to try the program")

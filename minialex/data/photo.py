@@ -112,7 +112,7 @@ def as_text(image: np.ndarray, cells: str = " ▄▀█") -> str:
     image = np.asarray(image)
     if image.shape[:-2] not in ((), (1,)) or image.ndim < 2:
         raise ValueError(f"as_text shows one picture, (H, W) or (1, H, W), not {image.shape}")
-    if image.dtype.kind == "f" and image.size and image.max() <= 1:
+    if image.dtype.kind == "f" and image.size and 0 < image.max() <= 1:
         raise ValueError(
             f"as_text: a picture goes from 0 to 255; this one ends at {image.max():g}: give 255 * image"
         )
@@ -181,18 +181,18 @@ def _grey(picture, notes: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _of_pillow(picture) -> np.ndarray:
-    """An array as Pillow takes it: (H, W), also as (1, H, W) or (H, W, 1), or bytes with 3 or 4 colours last."""
+    """An array as Pillow takes it: (H, W), also as (1, H, W) or (H, W, 1), or bytes with 2 to 4 channels last."""
     array = np.asarray(picture)
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     found = f"{array.dtype} {np.shape(picture)}" if array.ndim else a_or_an(type(picture).__name__)
-    if array.ndim == 3 and array.shape[2] not in (3, 4) and array.shape[0] in (3, 4):
+    if array.ndim == 3 and array.shape[2] not in (2, 3, 4) and array.shape[0] in (3, 4):
         raise DataError(
             f"colours come last in a picture; this array is {found}: give array.transpose(1, 2, 0)"
         )
     if (
         array.ndim not in (2, 3)
-        or (array.ndim == 3 and array.shape[2] not in (3, 4))
+        or (array.ndim == 3 and array.shape[2] not in (2, 3, 4))
         or array.dtype.kind not in "biuf"
         or not array.size
     ):
@@ -201,8 +201,9 @@ def _of_pillow(picture) -> np.ndarray:
     if array.ndim == 2:
         return array if array.dtype in (np.uint8, np.bool_) else array.astype(np.float32)
     if array.dtype != np.uint8:
+        as_bytes = "(255 * array)" if array.dtype.kind == "f" and array.max() <= 1 else "array"
         raise DataError(
-            f'colours are bytes, from 0 to 255; this array is {found}: give array.astype("uint8")'
+            f'colours are bytes, from 0 to 255; this array is {found}: give {as_bytes}.astype("uint8")'
         )
     return array
 

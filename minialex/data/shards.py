@@ -27,7 +27,8 @@ class DamagedShard(DataError):
 class Shards:
     """Squares on disk, `size` of them in a file, one record each: a checksum, was it readable, and its pixels.
 
-    A shard is named by what it was made of: name, size and time of each picture file, in order. So what changed
+    A shard is named by what it was made of: name, size and time of each picture file, in order, and how the
+    first one begins. So what changed
     has another name, and several lists of pictures can share a folder. A file is there only when it is whole.
     A checksum, CRC-32, is of the shard's name and the place in it, too: no record passes for another one.
     """
@@ -121,9 +122,6 @@ class Shards:
             ) from error
 
 
-LOOKED_INTO = 16  # of so many files one
-
-
 def _digest(files: list[Path], side: int) -> str:
     """A name for the squares of these files as they are now."""
     lines = [f"minialex squares, version 3, {side}"]
@@ -131,7 +129,7 @@ def _digest(files: list[Path], side: int) -> str:
         try:
             found = file.stat()
             lines.append(f"{file.parent.name}/{file.name} {found.st_size} {found.st_mtime_ns}")
-            if number % LOOKED_INTO == 0:  # other sets may have the same names, sizes and times
+            if not number:  # one of each shard: other sets may have the same names, sizes and times
                 with open(file, "rb") as content:
                     lines.append(f"{zlib.crc32(content.read(4096))}")
         except OSError:

@@ -92,6 +92,10 @@ def class_of_each(truth: Path, files: list[Path]) -> list[str]:
     return [said_of(file) for file in files]
 
 
+# Names of pictures in text files; such as nobody reads here were made others, and may have left theirs there.
+PICTURES = (*SUFFIXES, ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+
+
 def bare(name: str) -> str:
     """A picture's name without what says that it is one.
 
@@ -99,7 +103,7 @@ def bare(name: str) -> str:
     ('val_1', 'photo.1', 'photo.1')
     """
     stem, dot, kind = name.rpartition(".")
-    return stem if dot + kind.lower() in SUFFIXES else name
+    return stem if dot + kind.lower() in PICTURES else name
 
 
 def numbered(

@@ -94,6 +94,18 @@ def told_arguments(init):
     return made
 
 
+def without_settings(self, *args, **kwargs):
+    """`__init__` of what has none of its own: it takes nothing, or what the next class in line takes."""
+    kinds = [kind for kind in type(self).__mro__ if "__init__" in vars(kind)]
+    following = kinds[
+        next(at for at, kind in enumerate(kinds) if vars(kind)["__init__"] is without_settings) + 1
+    ]
+    if following is not object:
+        following.__init__(self, *args, **kwargs)
+    elif type(self).__new__ is object.__new__ and (args or kwargs):
+        raise TypeError(_why_not(type(self).__name__, lambda layer: None, args, kwargs))
+
+
 def _why_not(name, init, args, kwargs):
     """Why a class cannot be made with these arguments; None where it is not for them."""
     signature = inspect.signature(init)

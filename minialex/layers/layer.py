@@ -18,7 +18,7 @@ import numpy as np
 from minialex.devices.device import Device, device_of, is_array, transfer
 from minialex.errors import DeviceMismatch, DtypeMismatch
 from minialex.layers.calls import Saved, checked_backward, checked_forward
-from minialex.layers.elsewhere import OF_LAYERS, Elsewhere, told_arguments
+from minialex.layers.elsewhere import OF_LAYERS, Elsewhere, told_arguments, without_settings
 from minialex.layers.holder import Holder
 from minialex.layers.parameter import Constant, Parameter
 from minialex.layers.settings import is_setting
@@ -85,9 +85,8 @@ class Layer(Holder):
         if "backward" in vars(cls):
             cls.backward = checked_backward(cls.backward)
 
-    @told_arguments
-    def __init__(self):
-        super().__init__()
+    if not TYPE_CHECKING:  # who sees there that a layer without settings takes nothing
+        __init__ = without_settings
 
     def __setattr__(self, name, value):
         if name == "training":

@@ -78,9 +78,9 @@ def as_array(value):
 
 
 def unmasked(array, what: str = "the array"):
-    """One of NumPy's own subclasses as a plain array: a matrix has another *, and what a mask hides would be taken.
+    """An array of a subclass as a plain one: a matrix has another *, and what a mask hides would be taken.
 
-    The rest as it is. Raises ValueError where a mask hides something.
+    What is no array of NumPy's stays as it is. Raises ValueError where a mask hides something.
     """
     if type(array) is np.ndarray or not isinstance(array, np.ndarray):
         return array

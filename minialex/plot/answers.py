@@ -124,7 +124,7 @@ def neighbours(pictures, labels, classes, queries, found, path=None, title=None)
     Raises ValueError where there is not a row of numbers for each query.
     """
     queries, found, labels = np.atleast_1d(_numbers(queries)), _numbers(found), _numbers(labels)
-    if found.ndim != 2 or len(found) != len(queries) or not found.size:
+    if found.ndim != 2 or len(found) != len(queries) or not len(queries):
         raise ValueError(
             f"{counted(len(queries), 'query', 'queries')}, but found has shape {found.shape}, not (Q, count)"
         )
@@ -133,7 +133,11 @@ def neighbours(pictures, labels, classes, queries, found, path=None, title=None)
     tall, below, aside = tiles.shape[1] / tiles.shape[2], 0.26, 0.3  # the query stands a little aside
     right = labels[found] == labels[queries, None]
     names = class_names(shortened(str(name), 18) for name in classes)
-    share = f"{right.sum()} of {right.size} neighbours are of their picture's class"
+    share = (
+        f"{right.sum()} of {right.size} neighbours are of their picture's class"
+        if right.size
+        else "no neighbours"
+    )
     width, height = (1 + GAP) * rows.shape[1] - GAP + aside, len(rows) * (tall + below)
     figure = new_figure(1.5 * width + 0.3, 1.5 * height + 0.8, f"{title}: {share}" if title else share)
     axes = figure.subplots()

@@ -17,6 +17,7 @@ from minialex.layers.layer import Array
 from minialex.layers.linear import Linear
 from minialex.layers.loss import Loss
 from minialex.layers.sequential import Sequential
+from minialex.layers.settings import unmasked
 from minialex.shapes import numbers_of, positive
 from minialex.training.arrays import BATCH_SIZE, given_batches
 from minialex.training.optim import SGD
@@ -75,18 +76,16 @@ def nearest(features: np.ndarray, queries, count: int = 5) -> np.ndarray:
     array([[2, 1],
            [1, 2]])
     """
-    features = np.asarray(features)
+    features = np.asarray(unmasked(features))
     if features.dtype.kind not in "biuf" or not np.isfinite(features).all():
         raise ValueError(
             f"nearest: distances are of finite numbers; these are {features.dtype}, NaN or infinity among them"
             if features.dtype.kind == "f"
             else f"nearest: distances are of numbers, not of {features.dtype}"
         )
-    wide = np.result_type(
-        features, np.float32
-    )  # bytes would wrap around, float16's squares are too large for it
 
     def squared_distances(query):
+        wide = np.result_type(features, np.float32)  # bytes would wrap around, float16 holds no large squares
         rows = max(1, BLOCK // features.shape[1])
         for first in range(0, len(features), rows):
             difference = np.subtract(features[first : first + rows], features[query], dtype=wide)

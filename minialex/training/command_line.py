@@ -180,7 +180,7 @@ def settle(asked: dict, of_checkpoint: dict | None, defaults: dict, may_change) 
         was = ", ".join(f"{name} {saved[name]}" for name in clash)
         now = ", ".join(f"{name} {asked[name]}" for name in clash)
         raise ValueError(
-            f"the checkpoint was made with {was}; this run asks for {now}: leave that out, or start a new run"
+            f"that run was made with {was}; this run asks for {now}: leave that out, or start a new run"
         )
     return {**defaults, **saved, **asked}
 
@@ -214,6 +214,11 @@ def named(text: str) -> str:
     return text
 
 
+def as_path(text: str) -> Path:
+    """For argparse: the same as a path."""
+    return Path(named(text))
+
+
 def share(text: str) -> float:
     """For argparse: a probability."""
     try:
@@ -231,7 +236,7 @@ def amount(text: str) -> float:
     >>> amount("20M") == amount("20,000,000") == amount("2e7")
     True
     """
-    thousands = re.fullmatch(r"\d{1,3}(,\d{3})+[A-Za-z]?", text)  # 1,5 is no 15
+    thousands = re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?[A-Za-z]?", text)  # 1,5 is no 15
     value, unit = text.replace(",", "") if thousands else text, text[-1:].upper()
     try:
         found = float(value[:-1]) * UNITS[unit] if unit in UNITS else float(value)

@@ -82,11 +82,11 @@ def check_free(folder: str | Path | None, resume: Checkpoint | None) -> None:
     """Raise ValueError where a run would write over the weights of another than the one that it goes on with."""
     if folder is None or (resume and Path(resume.path).parent.resolve() == Path(folder).resolve()):
         return
-    if others := not_of_a_run(Path(folder)):
-        raise ValueError(f"{folder} has a file that is no run's, {others[0]}: name another folder")
     if there := weights_kept(Path(folder)):
         on = f"go on with it by resume={str(folder)!r}, or " if CHECKPOINT in there else ""
         raise ValueError(f"{folder} holds a run already ({', '.join(there)}): {on}name another folder")
+    if others := not_of_a_run(Path(folder)):
+        raise ValueError(f"{folder} has a file that is no run's, {others[0]}: name another folder")
 
 
 class Kept:

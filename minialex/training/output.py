@@ -16,6 +16,7 @@ from minialex.training.runs import (
     choose_folder,
     make_writable,
     names_a_file,
+    not_of_a_run,
     weights_kept,
 )
 from minialex.words import typed
@@ -80,7 +81,9 @@ class Output:
         raise ValueError(f"runs/{self.name} to {folder.name} are all taken: name another --output-dir")
 
     def _is_free(self, folder):
-        return self.again or not ((folder / SETTINGS).exists() or weights_kept(folder))
+        return self.again or not (
+            (folder / SETTINGS).exists() or weights_kept(folder) or not_of_a_run(folder)
+        )
 
     def _lock(self, folder):
         make_writable(folder)

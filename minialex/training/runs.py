@@ -243,15 +243,15 @@ def not_of_a_run(folder: Path) -> list[str]:
     """Files of somebody else that a run would write over: they have a name that it needs, and it makes none such."""
     settings, history, good = folder / SETTINGS, folder / HISTORY, folder / GOOD
     others = []
-    begun = history.is_file() and history.read_bytes().startswith(b"epoch,")
-    if settings.is_file() and not begun:
+    begun = history.is_file() and history.read_bytes().removeprefix(b"\xef\xbb\xbf").startswith(b"epoch,")
+    if settings.is_file() and settings.stat().st_size and not begun:
         try:
             found = parse(read_at_most(settings, MOST_CHARACTERS))
         except ValueError:
             found = None
         if not isinstance(found, dict) or (found and not KNOWN.keys() & found.keys()):
             others.append(SETTINGS)
-    if history.is_file() and not begun:
+    if history.is_file() and history.stat().st_size and not begun:
         others.append(HISTORY)
     if good.is_file() and look_into(good) is None:
         others.append(GOOD)
@@ -279,7 +279,11 @@ def choose_folder(resume: str | None, output_dir: str | None, name: str) -> Path
     if resumed:
         return resumed
     folders = (Path("runs", name if n == 1 else f"{name}-{n}") for n in range(1, 10_000))
-    return next(folder for folder in folders if not ((folder / SETTINGS).exists() or weights_kept(folder)))
+    return next(
+        folder
+        for folder in folders
+        if not ((folder / SETTINGS).exists() or weights_kept(folder) or not_of_a_run(folder))
+    )
 
 
 def make_writable(folder: Path) -> None:

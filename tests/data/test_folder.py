@@ -569,6 +569,7 @@ def test_a_ground_truth_may_begin_with_a_mark(tmp_path, encoding, text):
         (["0.png", "1.png"], ["0.png a", "1.png b"], [0, 1]),
         (["0.png", "1.PNG"], ["0.JPEG a", "1.jpg b"], [0, 1]),
         (["0.png", "1.png"], ["0 a", "x/1 b"], [0, 1]),
+        (["0.png", "1.png"], ["0.tif a", "1.PPM b"], [0, 1]),
         (["photo.1.png", "photo.2.png"], ["photo.1 a", "photo.2 b"], [0, 1]),
         (["1.jpg", "1.png"], ["1.png a", "1.jpg b"], [1, 0]),
     ],

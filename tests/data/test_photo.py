@@ -423,7 +423,8 @@ def test_as_text_takes_mnists_arrays_and_odd_heights():
     ("array", "said"),
     [
         (np.zeros((3, 32, 32), np.uint8), r"uint8 \(3, 32, 32\): give array\.transpose\(1, 2, 0\)"),
-        (np.zeros((32, 32, 3)), r'float64 \(32, 32, 3\): give array\.astype\("uint8"\)'),
+        (np.full((32, 32, 3), 9.0), r'float64 \(32, 32, 3\): give array\.astype\("uint8"\)'),
+        (np.ones((32, 32, 3)), r'float64 \(32, 32, 3\): give \(255 \* array\)\.astype\("uint8"\)'),
         (np.zeros((32, 32, 5), np.uint8), r"it is uint8 \(32, 32, 5\); give \(H, W\)"),
         (None, "it is a NoneType"),
         (5, "it is an int"),
@@ -447,3 +448,13 @@ def test_what_is_shown_as_text_is_one_picture_of_0_to_255():
         as_text(np.full((4, 4), 0.9))
     with pytest.raises(ValueError, match=r"one picture, \(H, W\) or \(1, H, W\), not \(3, 4, 4\)"):
         as_text(np.zeros((3, 4, 4), np.uint8))
+
+
+def test_a_blank_picture_of_floats_is_shown_as_text():
+    assert as_text(np.zeros((4, 4))) == "\n"
+
+
+def test_grey_with_transparency_is_read_as_an_array():
+    grey = np.full((28, 28, 2), 255, np.uint8)
+    grey[4:24, 12:15, 0] = 0
+    assert digit_from_picture(grey).image.max() > 200

@@ -711,3 +711,45 @@ def test_a_backward_that_gives_no_gradient_of_its_input_is_named_itself(gives, w
         ValueError, match=rf"^mine \(Mine\) gives {what} as gradient of x, which has shape \(2, 3\)"
     ):
         model.backward(y)
+
+
+# ---- what is made with what ----
+
+
+class Named:
+    def __init__(self, name="nobody"):
+        self.name = name
+
+
+class Same(mx.Layer):
+    def forward(self, x):
+        return x
+
+    def backward(self, grad_y):
+        return grad_y
+
+
+class WithName(Same, Named):
+    pass
+
+
+class AndNumber(Same, Named):
+    def __init__(self, number, name):
+        super().__init__(name)
+        self.number = number
+
+
+class Counted(Same):
+    def __new__(cls, number):
+        made = super().__new__(cls)
+        vars(made)["number"] = number
+        return made
+
+
+def test_a_layer_may_be_something_else_as_well():
+    assert (WithName("ada").name, WithName().name) == ("ada", "nobody")
+    made = AndNumber(3, name="ada")
+    assert (made.number, made.name) == (3, "ada")
+    assert Counted(5).number == 5
+    with pytest.raises(TypeError, match=r"^Same: too many positional arguments; it takes nothing$"):
+        Same(3)

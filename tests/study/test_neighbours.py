@@ -290,3 +290,9 @@ def test_codes_are_of_as_many_features_as_were_learned_and_of_numbers():
     for wrong in ({"epochs": 2.5}, {"batch_size": 0}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a whole number >= 1"):
             coder.fit(np.eye(3), **wrong)
+
+
+def test_rows_under_a_mask_are_no_neighbours():
+    rows = np.ma.array([[0.0], [1.0], [9.0]], mask=[[0], [1], [0]])
+    with pytest.raises(ValueError, match="has a mask that hides 1 number"):
+        nearest(rows, [0], 1)

@@ -258,7 +258,15 @@ def test_help_names_the_program_as_it_was_started(monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("1.5M", 1.5e6), ("20,000,000", 2e7), ("1,500K", 1.5e6), ("2e7", 2e7), ("20m", 2e7), (".5G", 5e8)],
+    [
+        ("1.5M", 1.5e6),
+        ("20,000,000", 2e7),
+        ("1,500K", 1.5e6),
+        ("2e7", 2e7),
+        ("20m", 2e7),
+        (".5G", 5e8),
+        ("1,234.5M", 1.2345e9),
+    ],
 )
 def test_an_amount_may_be_long(text, found):
     assert command_line.amount(text) == found

@@ -184,3 +184,11 @@ def test_what_a_run_left_before_its_first_checkpoint_is_a_run_s(tmp_path):
         if history:
             (tmp_path / "here" / runs.HISTORY).write_bytes(history)
         assert take(output_dir="here") == "here"
+
+
+@pytest.mark.parametrize("name", [runs.HISTORY, runs.GOOD])
+def test_a_folder_with_somebody_else_s_file_is_not_free(tmp_path, name):
+    (tmp_path / "runs" / "lenet").mkdir(parents=True)
+    (tmp_path / "runs" / "lenet" / name).write_bytes(OTHERS[name])
+    assert runs.choose_folder(None, None, "lenet").as_posix() == "runs/lenet-2"
+    assert take() == "runs/lenet-2"

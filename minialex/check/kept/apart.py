@@ -135,12 +135,16 @@ class Apart:
         self._send({name: wire.Encoded(value, calls) for name, value in message.items()})
         while "callback" in (answer := self._waited()):
             try:
-                args_there = answer["args"]
-                value = calls[answer["callback"]](*args_there, **answer["kwargs"])
-                number = next((k for k, arg in enumerate(args_there) if _is_that(value, arg)), None)
-                reply = {"value": wire.Encoded(value, calls)}
+                there = answer["args"]
+                arrays = [one for one in _held(there) if isinstance(one, np.ndarray)]
+                before = [one.copy() for one in arrays]
+                value = calls[answer["callback"]](*there, **answer["kwargs"])
+                pairs = zip(arrays, before, strict=True)
+                written = [one if one.tobytes() != was.tobytes() else None for one, was in pairs]
+                reply = {"value": wire.Encoded(value, calls), "written": written}
+                number = next((k for k, arg in enumerate(there) if _is_that(value, arg)), None)
                 if number is not None:  # there it is no copy either
-                    reply = {"given": number, "value": list(value.shape)}
+                    reply |= {"given": number, "value": list(value.shape)}
             except Exception as error:
                 reply = {"raised": f"{type(error).__name__}: {error}"}
             self._send(reply)
@@ -153,9 +157,10 @@ class Apart:
                     error.in_words = answer["raised"]
                     raise error
             raise Raised(answer["raised"])
-        if not ("result" in answer and "seconds" in answer and len(answer.get("given", ())) == len(args)):
+        mine = _held(args)
+        if not ("result" in answer and "seconds" in answer and len(answer.get("given", ())) == len(mine)):
             raise Stopped(GARBLED)
-        for given, after in zip(args, answer["given"], strict=True):
+        for given, after in zip(mine, answer["given"], strict=True):
             _take_over(given, after)
         return answer
 
@@ -212,6 +217,14 @@ def _is_that(value, arg) -> bool:
     return value is arg or (whole and value.flags.c_contiguous)
 
 
+def _held(value) -> list:
+    """The arrays and generators that go there as such, those in lists and tuples as well, in order."""
+    if isinstance(value, (list, tuple)):
+        return [one for inside in value for one in _held(inside)]
+    is_array = isinstance(value, np.ndarray) and value.dtype.kind in wire.NUMBERS
+    return [value] if is_array or isinstance(value, np.random.Generator) else []
+
+
 def _take_over(given, after) -> None:
     """Let an argument here be what the answer made of it there."""
     if isinstance(given, np.ndarray) and isinstance(after, np.ndarray):
@@ -223,10 +236,3 @@ def _take_over(given, after) -> None:
         given[...] = after
     elif isinstance(given, np.random.Generator) and isinstance(after, np.random.Generator):
         given.bit_generator.state = after.bit_generator.state
-    elif isinstance(given, (list, tuple)) and isinstance(after, (list, tuple)):
-        if len(given) != len(after):
-            raise Raised(
-                f"your function made its list of {len(given)} one of {len(after)}: it must make a new one"
-            )
-        for one, other in zip(given, after, strict=True):
-            _take_over(one, other)

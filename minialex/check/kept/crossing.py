@@ -46,11 +46,11 @@ class OnDevice(np.lib.mixins.NDArrayOperatorsMixin):
         return self.shape[0]
 
     def __getitem__(self, key):
-        with self.device:
-            return OnDevice(self.array[key])
+        found = _on_its_device(lambda array, key: array[key], (self, key), {})
+        return found if isinstance(found, OnDevice) else OnDevice(found)
 
     def __setitem__(self, key, value):
-        _on_its_device(lambda array, value: array.__setitem__(key, value), (self, value), {})
+        _on_its_device(lambda array, key, value: array.__setitem__(key, value), (self, key, value), {})
 
     def __getattr__(self, name):  # .astype, .reshape, .sum, .T, ... of the array
         if name.startswith("_"):

@@ -151,7 +151,7 @@ class _Found:
                 self.faults.append(
                     f"{thing.__name__} took its default {text.id} when that was another: run its cell again"
                 )
-            elif not isinstance(text, ast.Constant) and (was := written(value)) is not None:
+            elif _is_arithmetic(text) and (was := written(value)) is not None:
                 with suppress(Exception):  # it may need what is no more
                     if written(eval(ast.unparse(text), dict(known))) != was:
                         self.faults.append(
@@ -299,6 +299,22 @@ def _place_of(name, value):
 def _is_own(module: str) -> bool:
     top = module.partition(".")[0]
     return top == "numpy" or top in sys.stdlib_module_names - {"__main__"}
+
+
+def _is_arithmetic(text: ast.expr) -> bool:
+    """Does it read names, and call nothing? Then it may be computed again, and gives the same from the same."""
+    kinds = {type(part) for part in ast.walk(text)}
+    calls = {
+        ast.Call,
+        ast.NamedExpr,
+        ast.Await,
+        ast.Yield,
+        ast.YieldFrom,
+        ast.Lambda,
+        ast.JoinedStr,
+        ast.Attribute,
+    }
+    return ast.Name in kinds and not kinds & calls
 
 
 def written(value) -> str | None:

@@ -120,6 +120,9 @@ def serve(function, path: str, wire, calls_in, results_out) -> None:
             answer = wire.receive(calls_in, function_of)
             if "raised" in answer:
                 raise Raised(answer["raised"])
+            for array, new in zip(held(args), answer["written"], strict=True):
+                if new is not None:
+                    array[...] = new
             if "given" in answer:  # the very array that it was given, perhaps in another shape
                 return args[answer["given"]].reshape(answer["value"])
             return answer["value"]
@@ -132,7 +135,8 @@ def serve(function, path: str, wire, calls_in, results_out) -> None:
         except EOFError:
             return
         args = message["args"]
-        given = [_copied(arg) for arg in args]
+        theirs = held(args)  # before the call, which may put others into a list
+        given = [_copied(one) for one in theirs]
         printed, answer, seconds, results = Printed(), {}, [], []
         try:
             with contextlib.redirect_stdout(printed), warnings.catch_warnings():
@@ -147,7 +151,7 @@ def serve(function, path: str, wire, calls_in, results_out) -> None:
         except BaseException as error:
             answer = {"raised": in_words(error, path), "kind": type(error).__name__}
         # What the answer wrote into its inputs, and how far it drew from generators.
-        kept = [_changed(arg, before) for arg, before in zip(args, given, strict=True)]
+        kept = [_changed(one, before) for one, before in zip(theirs, given, strict=True)]
         about = {"printed": sent(printed.getvalue()), "given": kept, "wanted": seen()}
         try:
             wire.send(results_out, {**answer, **about})
@@ -161,24 +165,21 @@ def seen() -> list[str]:
     return sorted(wanted | {OURS} & set(sys.modules))
 
 
-def _copied(arg):
-    """Of arrays, and of those in lists and tuples, copies; None for what is no array."""
-    if isinstance(arg, (list, tuple)):
-        return [_copied(one) for one in arg]
-    return arg.copy() if hasattr(arg, "dtype") else None
+def held(value) -> list:
+    """The arrays and generators in the arguments, those in lists and tuples as well, in order."""
+    if isinstance(value, (list, tuple)):
+        return [one for inside in value for one in held(inside)]
+    return [value] if type(value).__name__ == "ndarray" or hasattr(value, "bit_generator") else []
 
 
-def _changed(arg, before):
-    """An argument as it is now, where it may have changed; else None."""
-    if before is None:
-        return arg if hasattr(arg, "bit_generator") else None
-    if isinstance(arg, (list, tuple)):
-        same = len(arg) == len(before) and all(
-            _changed(*pair) is None for pair in zip(arg, before, strict=True)
-        )
-        return None if same else arg
-    same = arg.shape == before.shape and arg.tobytes() == before.tobytes()
-    return None if same else arg
+def _copied(value):
+    return value.copy() if hasattr(value, "dtype") else None
+
+
+def _changed(value, before):
+    """An array or a generator as it is now, where it may have changed; else None."""
+    same = before is not None and value.shape == before.shape and value.tobytes() == before.tobytes()
+    return None if same else value
 
 
 def main() -> None:

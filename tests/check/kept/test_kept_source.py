@@ -4,6 +4,7 @@ import itertools
 import linecache
 import sys
 import types
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -196,3 +197,28 @@ def test_a_default_that_was_computed_from_what_changed_is_told(cells, default, a
     with pytest.raises(CannotBeKept, match=r"took its default .* when that was"):
         standing_alone(relu)
     standing_alone(cells("K = 1\n", f"def relu(x, k={default}): return x * k\n"))
+
+
+CALLS = [
+    "{}",
+    "dict()",
+    "np.zeros(2)",
+    "np.random.rand(2)",
+    "next(NUMBERS)",
+    "NUMBERS.__next__()",
+    "-1.5",
+    "None",
+]
+
+
+@pytest.mark.parametrize("default", CALLS)
+def test_a_default_that_calls_something_is_not_computed_again(cells, default):
+    relu = cells("import itertools\nNUMBERS = itertools.count(5)\n", f"def relu(x, k={default}): return x\n")
+    value = relu.__defaults__[0]
+    if isinstance(value, dict):
+        value["n"] = 1
+    if isinstance(value, np.ndarray):
+        value[:] = 4
+    with suppress(CannotBeKept):  # an iterator, or an object
+        standing_alone(relu)
+    assert next(relu.__globals__["NUMBERS"]) == (6 if "NUMBERS" in default else 5)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import minialex as mx
+from minialex.check.kept.crossing import OnDevice
 from minialex.check.kept.keeping import put_in_place
 from minialex.check.kept.layers import layer_of
 from minialex.check.planted import RIGHT
@@ -84,3 +85,12 @@ def test_an_exchange_may_use_what_arrays_can(function, devices, rng):
     ours = mx.Exchange()
     for y, wanted in zip(layer.forward(here), ours.forward(xs), strict=True):
         assert np.array_equal(mx.to_numpy(y), wanted)
+
+
+def test_an_array_of_a_device_takes_a_mask_of_its_own():
+    with mx.Device("sim:0") as device:
+        y = OnDevice(device.asarray(np.array([1.0, np.nan, 3.0])))
+        y[np.isnan(y)] = 0
+        assert mx.to_numpy(y.array).tolist() == [1, 0, 3]
+        assert mx.to_numpy(y[y > 0].array).tolist() == [1, 3]
+        assert y[0].shape == ()
