@@ -39,6 +39,7 @@ class Branches(Layer):
     array([[ 11., -11.]])
     """
 
+    hangs_on_parts = True
     takes = {"merge": one_of_merges}
     fixed = ("paths",)
 

@@ -53,6 +53,8 @@ def checked_forward(forward):
                     y = (twin.forward if twin else forward)(self, x, *args, **kwargs)
         finally:
             state["_running"] = False
+        if self.hangs_on_parts:
+            state["_outputs"] = [part._output for part in self.children().values()]
         if type(y) is np.ndarray and y.dtype is getattr(x, "dtype", None):  # nearly always; quickly done
             state["_output"] = y.shape, y.dtype
             return y
@@ -84,6 +86,10 @@ def checked_backward(backward):
             raise BackwardBeforeForward(f"{self}: backward needs a forward before it, one for each backward")
         if not (grad or kwargs or self.takes_number):
             raise TypeError(f"{self}: backward takes the gradient of what forward gave: backward(grad_y)")
+        if self.hangs_on_parts:
+            for part, output in zip(self.children().values(), self._outputs, strict=True):
+                if part._output is not output:
+                    raise was_used_since(self, part)
         if len(grad) == 2:  # by position
             *grad, kwargs["input_grad"] = grad
         options = {"input_grad": kwargs.pop("input_grad")} if "input_grad" in kwargs else {}
@@ -117,6 +123,12 @@ def checked_backward(backward):
         return grad_x if options.get("input_grad", True) else None
 
     return checked
+
+
+def was_used_since(layer, part):
+    return BackwardBeforeForward(
+        f"{layer}: {part} was used, moved or cast since this forward: go forward again"
+    )
 
 
 def _check_grad_x(layer, grad_x):

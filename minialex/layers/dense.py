@@ -35,6 +35,7 @@ class Dense(Layer):
     array([[1011.]])
     """
 
+    hangs_on_parts = True
     concatenates = True
     fixed = ("nodes", "reads")
 
@@ -61,6 +62,10 @@ class Dense(Layer):
     def _checked(self, reads):
         if reads is None:
             return tuple(tuple(range(number)) for number in range(1, len(self.nodes) + 1))
+        if not isinstance(reads, Sequence) or isinstance(reads, str):
+            raise TypeError(
+                f"Dense: reads has for each node which maps it reads, ((0,), (0, 1)), and is {reads!r}"
+            )
         if len(reads) != len(self.nodes):
             raise ValueError(
                 f"Dense: reads is for {counted(len(reads), 'node')}, there are {len(self.nodes)}"
@@ -91,7 +96,7 @@ class Dense(Layer):
         grads = cut(grad_y, channels)  # of each map, so far
         triangle = list(enumerate(zip(self.nodes.values(), self.reads, strict=True), start=1))
         for number, (node, read) in reversed(triangle):
-            grad_joined = node.backward(grads[number])
+            grad_joined = node.backward(grads[number], input_grad=True)
             for j, share in zip(read, cut(grad_joined, [channels[j] for j in read]), strict=True):
                 grads[j] = grads[j] + share
         return grads[0]

@@ -127,7 +127,7 @@ class Exits(Sequential):
         for name, layer in reversed(self.layers.items()):
             if all_exits:
                 for head in reversed(self.heads_at(name)):
-                    grad = grad + self.heads[head].backward(grad_y[:, exits.index(head)])
+                    grad = grad + self.heads[head].backward(grad_y[:, exits.index(head)], input_grad=True)
             grad = layer.backward(grad, input_grad=input_grad or name != first)
         return grad
 

@@ -13,6 +13,7 @@ from minialex.devices.device import array_module
 from minialex.layers.branches import cut
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Constant, Parameter
+from minialex.layers.settings import number_or_nan
 from minialex.shapes import is_whole, positive
 from minialex.words import counted
 
@@ -41,7 +42,8 @@ class Gate(Layer):
     """
 
     needs_batch = True
-    fixed = ("sizes", "reads")
+    fixed = ("sizes", "reads", "costs")
+    costs: Constant | None
 
     def __init__(
         self,
@@ -56,11 +58,13 @@ class Gate(Layer):
         self.weight = Parameter(np.ones(len(self.reads), np.float32), decay=False)
         self.weight.proximal = shut
         if costs is not None:
-            if len(costs) != len(self.reads) or not all(0 <= cost < np.inf for cost in costs):
+            good = isinstance(costs, (Sequence, np.ndarray)) and len(costs) == len(self.reads)
+            if not good or not all(0 <= number_or_nan(cost) < np.inf for cost in costs):
                 raise ValueError(
                     f"Gate: it reads {counted(len(self.reads), 'source')}, and costs is {costs!r}"
                 )
-            self.costs = self.weight.costs = Constant(np.array(costs, np.float32))
+            costs = Constant(np.array(costs, np.float32))
+        self.costs = self.weight.costs = costs
 
     def forward(self, x: Array) -> Array:
         read = self.xp.concatenate(self._parts(x), axis=1) if self.leaves_out else x

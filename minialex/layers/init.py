@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from minialex.layers.settings import not_negative
 from minialex.words import did_you_mean
 
 Initializer = Callable[..., np.ndarray]
@@ -28,7 +29,12 @@ def drawn(init: Initializer, shape, fan_in, fan_out, rng=None) -> np.ndarray:
         raise TypeError(
             f"init is {init!r}{meant}: give a function, init=mx.init.he_normal, or mx.init.normal(0.01)"
         )
-    return init(shape, fan_in, fan_out, generator(rng))
+    weights = np.array(
+        init(shape, fan_in, fan_out, generator(rng)), np.float32
+    )  # its own, whatever that keeps
+    if weights.shape != tuple(shape):
+        raise ValueError(f"init gave weights of shape {weights.shape}, where {tuple(shape)} is wanted")
+    return weights
 
 
 def xavier_uniform(shape, fan_in, fan_out, rng) -> np.ndarray:
@@ -48,6 +54,7 @@ def lecun_uniform_1998(shape, fan_in, fan_out, rng) -> np.ndarray:
 
 def normal(std: float) -> Initializer:
     """Normal with a fixed standard deviation; AlexNet's is 0.01 (Krizhevsky et al. 2012, section 5)."""
+    std = not_negative(std, "init.normal: std")
 
     def draw(shape, fan_in, fan_out, rng):
         return (rng.standard_normal(shape) * std).astype(np.float32)

@@ -65,6 +65,7 @@ class Layer(Holder):
     _input_shape = None  # of the array that forward got
     _twin_backward = None  # what goes with the forward that was taken; None: the layer's own backward
     _running = False
+    hangs_on_parts = False  # must the layers in it be as forward has left them, when backward comes?
     _is_known = False  # is it a part of a network whose files say what it is made of?
     _owned = False  # has a container named it?
     _named: tuple[str, ...] = ()  # keys of the children that were named for standing in this one

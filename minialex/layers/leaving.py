@@ -85,7 +85,9 @@ def backward_leaving(exits, grad_y: Array, input_grad: bool) -> Array | None:
     first = next(iter(exits.layers))
     for name, layer in reversed(exits.layers.items()):
         for head in reversed([head for head in exits.heads_at(name) if head in came]):
-            grad = added(exits.heads[head].backward(grad_ys[head]), grad, places(exits, ~leave[head]))
+            grad = added(
+                exits.heads[head].backward(grad_ys[head], input_grad=True), grad, places(exits, ~leave[head])
+            )
         if grad is not None:
             grad = layer.backward(grad, input_grad=input_grad or name != first)
     return grad

@@ -21,6 +21,9 @@ class Loss(Layer):
 
     def take_labels(self, logits: Array, labels) -> Array:
         """The labels on the device of the logits, checked. Each is an index into the classes."""
+        if logits.ndim != 2:
+            exits = ", one loss for each exit: mx.ExitLoss((0.3, 1.0))" if logits.ndim == 3 else ""
+            raise ValueError(f"{self}: logits are (N, classes); these have shape {logits.shape}{exits}")
         N, classes = logits.shape
         labels = unmasked(labels if is_array(labels) else np.asarray(labels), f"{self}: the array of labels")
         if labels.dtype.kind not in "iu":

@@ -35,6 +35,10 @@ class Parameter:
             raise TypeError(
                 f"Parameter takes an array, or np.float32(0.25), not {a_or_an(type(value).__name__)}"
             )
+        if self.value.dtype.kind != "f":
+            raise TypeError(
+                f"Parameter takes an array of floats, np.array([1, 2], np.float32), not one of {self.value.dtype}"
+            )
         self.grad: Array = None
         self.name = ""
         self.decay = decay
@@ -71,6 +75,8 @@ def _check_follows(p, value):
     who = p.name or "this Parameter"
     if not is_array(value) and not isinstance(value, np.generic):
         raise TypeError(f"{who}: its value is an array, not {a_or_an(type(value).__name__)}")
+    if value.dtype.kind != "f":
+        raise TypeError(f'{who} is of floats; the array is of {value.dtype}: use array.astype("float32")')
     if value.shape != p.value.shape:
         raise ValueError(f"{who} has shape {p.value.shape}; the array has shape {value.shape}")
 

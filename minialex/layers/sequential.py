@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from minialex.devices.device import Device, place
-from minialex.errors import BackwardBeforeForward
+from minialex.layers.calls import was_used_since
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_different, check_keys, check_layers, give_name, names_inside
 from minialex.shapes import is_whole
@@ -236,12 +236,6 @@ def _inside(layer, path):
             raise KeyError(f"{layer} has no layer {key!r}{did_you_mean(key, there)}{has}")
         layer = there[key]
     return layer
-
-
-def was_used_since(model, layer):
-    return BackwardBeforeForward(
-        f"{model}: {layer} was used, moved or cast since this forward: go forward again"
-    )
 
 
 def all_layers(layer: Layer) -> list[Layer]:

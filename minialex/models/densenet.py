@@ -46,6 +46,8 @@ TABLE = {
 class DenseLayer(Layer):
     """growth new maps: normalise, ReLU, 1x1 to four times the growth, normalise, ReLU, 3x3 (section 3, DenseNet-B)"""
 
+    hangs_on_parts = True
+
     def __init__(self, inputs, growth, rng):
         self.norm1, self.relu1 = BatchNorm2D(inputs), ReLU()
         self.conv1 = Conv2D(inputs, 4 * growth, 1, bias=False, rng=rng, init=he_normal)

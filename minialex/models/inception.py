@@ -162,6 +162,8 @@ class InceptionD(Mixed):
 class InceptionE(Layer):
     """Figure 7: 8x8. Two of its paths fork at their ends into 1x3 and 3x1."""
 
+    hangs_on_parts = True
+
     def __init__(self, make, inputs):
         (self.branch1x1,) = make.chain(inputs, (320, (1, 1)))
         (self.branch3x3_1,) = make.chain(inputs, (384, (1, 1)))

@@ -71,6 +71,8 @@ def network(name: str, small: bool = False) -> Callable:
     >>> f"{network('resnet18', small=True)(num_classes=10)}"
     'resnet(20)'
     """
+    if not isinstance(name, str):
+        raise ValueError(f"a network is called by its name, as 'resnet50', not {name!r}")
     if name in NETWORKS:
         return (SMALL_NETWORKS if small else NETWORKS)[name]
     near = nearest(name, NETWORKS, most=3, cutoff=0.4)

@@ -136,6 +136,7 @@ BY_NUMBER = ("vgg", "resnet", "densenet", "inception_resnet", "smartnet")
 class Mixed(Layer):
     """Paths side by side, concatenated: an Inception block whose layers bear the names that its attributes have."""
 
+    hangs_on_parts = True
     concatenates = True
 
     def split(self, parts):
@@ -173,5 +174,5 @@ def backward_through(layers: Iterable[Layer], grad_y: Array, input_grad: bool = 
     """The same way back. input_grad=False: nobody needs the gradient of what the first one was given."""
     first, *others = layers
     for layer in reversed(others):
-        grad_y = layer.backward(grad_y)
+        grad_y = layer.backward(grad_y, input_grad=True)
     return first.backward(grad_y, input_grad=input_grad)

@@ -50,6 +50,7 @@ class Residual(Layer):
     `plain`: without the shortcut, y = relu(body(x)), the network that it is compared with.
     """
 
+    hangs_on_parts = True
     downsample: Layer | None = None
     plain = False
 

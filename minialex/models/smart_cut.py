@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from minialex.devices.device import to_numpy
-from minialex.layers import Gate, Sequential
+from minialex.layers import BatchNorm2D, Gate, Sequential
 from minialex.layers.init import generator
-from minialex.layers.layer import Array
+from minialex.layers.layer import Array, Layer
+from minialex.layers.sequential import all_layers
 from minialex.models.smart_grid import Grid, SmartLayer, Still, gate_of
 
 
@@ -76,7 +77,9 @@ def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
         places = [there.index(source) for source in reads[name]]
         if isinstance(new, Still):
             new.bias.value = said_to_nothing(old[name])
+            new.bias.lr_scale = float(any(p.lr_scale for p in old[name].parameters()))
             continue
+        as_it_was(new, old[name])
         before = gate_of(old[name])
         gate_of(new).weight.value = before.weight.value[[before.reads.index(place) for place in places]]
         at, is_exit = channels_of(before), isinstance(new, Sequential)
@@ -90,6 +93,15 @@ def compacted(grid: Grid, blocks: Sequence[tuple[int, int]]) -> Grid:
             for inner in ("weight", "bias", "running_mean", "running_var"):
                 getattr(new.norm, inner).value = getattr(old[name].norm, inner).value
     return small
+
+
+def as_it_was(new: Layer, old: Layer) -> None:
+    """Let a layer be set as the one before: what learns in it, and how batches are normalised."""
+    for p, before in zip(new.parameters(), old.parameters(), strict=True):
+        p.decay, p.lr_scale = before.decay, before.lr_scale
+    for norm, before in zip(all_layers(new), all_layers(old), strict=True):
+        if isinstance(norm, BatchNorm2D):
+            norm.eps, norm.momentum, norm.frozen = before.eps, before.momentum, before.frozen
 
 
 def said_to_nothing(layer: SmartLayer | Still) -> Array:

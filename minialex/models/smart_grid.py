@@ -34,6 +34,8 @@ class SmartLayer(Layer):
     Shapes: x (N, sum of sizes, H, W); y (N, maps, H, W).
     """
 
+    hangs_on_parts = True
+
     def __init__(self, sizes, maps, rng, reads=None):
         self.gate = gate(sizes, reads, unit=maps)
         self.conv = Conv2D(sum(self.gate.sizes_read), maps, 3, padding=1, bias=False, rng=rng, init=he_normal)

@@ -263,7 +263,7 @@ class SmartNet(NetworkWithExits):
         old = self.parameters()
         self.grid = compacted(self.grid, blocks)
         self._changed(blocks, old, is_cut=True)
-        return self.learn(self.learning, begin=False)
+        return self
 
     def _changed(self, blocks, old=(), is_cut=False):
         """After the grid is another one: layers, loss, and what the network says of itself.

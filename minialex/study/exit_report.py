@@ -13,6 +13,7 @@ from minialex.devices.device import to_numpy
 from minialex.layers.exits import Exits
 from minialex.layers.gate import Gate
 from minialex.layers.sequential import all_layers, in_mode
+from minialex.layers.settings import number_or_nan
 from minialex.models.names import rebuilt
 from minialex.study.leaving import (
     Answers,
@@ -78,6 +79,8 @@ def leave(
     >>> leave(model, np.zeros((5, 3, 8, 8), np.float32), [0, 1, 2, 0, 1], leave_at=0.0).leaving.pictures
     [5, 0]
     """
+    if not 0 <= number_or_nan(leave_at) <= 1:
+        raise ValueError(f"leave_at is a probability, from 0 to 1, not {leave_at!r}")
     costs = exit_costs(model)
     batches = given_batches("leave", model, x, y, batches, batch_size)
     own = model.leave_at

@@ -164,6 +164,11 @@ def leave_at_for(budget: float, answers: Answers, costs: list[int]) -> float:
         raise ValueError(
             f"a budget of {budget:,} multiply-adds a picture is too small: the first exit costs {costs[0]:,}"
         )
+    if (least := leaving(answers, costs, 0.0).cost) > budget:  # NaN is never sure
+        raise ValueError(
+            f"a budget of {budget:,} multiply-adds a picture is too small: at a probability of 0 they cost "
+            f"{least:,.0f}, since some exits say NaN"
+        )
     there = answers.sure[:, :-1]
     candidates = np.unique([0.0, 1.0, *there[there <= 1].ravel().tolist()])
     low, high = 0, len(candidates) - 1  # the cost rises with the probability; 0 is within any budget
@@ -179,6 +184,7 @@ def leave_at_for(budget: float, answers: Answers, costs: list[int]) -> float:
 def curve(answers: Answers, costs: list[int], points: int = 50) -> list[Leaving]:
     """Error against cost: from all pictures leaving at the first exit to none, at so many probabilities."""
     there = np.sort(answers.sure[:, :-1], axis=None)
+    there = there[~np.isnan(there)]
     if not len(there):
         return [leaving(answers, costs, 1.0)]
     chosen = there[np.linspace(0, len(there) - 1, points).astype(int)]

@@ -256,15 +256,15 @@ def lent(model: Layer, loss: Layer | None) -> Iterator[None]:
     if loss.device is not model.device:
         loss.to(model.device)
     attributes = vars(model)
-    own = attributes.get("loss")
+    had, own = "loss" in attributes, attributes.get("loss")
     attributes["loss"] = loss  # past __setattr__: it is no part of the model
     try:
         yield
     finally:
-        if own is None:
-            del attributes["loss"]
-        else:
+        if had:
             attributes["loss"] = own
+        else:
+            del attributes["loss"]
 
 
 def lends_loss(function: F) -> F:
@@ -304,12 +304,12 @@ def _host(array, what):
 def _prepare(model, x, what):
     """What is done to each batch of x."""
     if x.dtype.kind == "f":
-        _check_finite(x, what)
         dtype = model.dtype or x.dtype
+        _check_finite(x, what, dtype)
         return lambda pictures: pictures.astype(dtype, copy=False)
     own = getattr(model, "prepare", None)
     if x.dtype == np.uint8 and callable(own):
-        return own
+        return lambda pictures: own(pictures).astype(model.dtype or np.float32, copy=False)
     if x.dtype == np.uint8:
         raise DtypeMismatch(
             f"{what} is uint8, and {model} does not say how it wants such pictures (it has no `prepare`): scale them "
@@ -319,11 +319,18 @@ def _prepare(model, x, what):
     raise DtypeMismatch(f'{what} is {x.dtype}, and networks take floats: use {what}.astype("float32"){scale}')
 
 
-def _check_finite(x, what):
-    """Else the loss would be NaN, and the learning rate be blamed."""
+def _check_finite(x, what, dtype):
+    """Else the loss would be NaN, and the learning rate be blamed. dtype: what they are computed in."""
+    most = np.finfo(dtype).max if np.finfo(dtype).max < np.finfo(x.dtype).max else np.inf
     step = max(1, MANY // max(1, x[0].size))
     for first in range(0, len(x), step):
         some = x[first : first + step]
         bad = ~np.isfinite(some).reshape(len(some), -1).all(axis=1)
         if bad.any():
             raise ValueError(f"{what}[{first + int(bad.argmax())}] has a number that is NaN or infinite")
+        large = np.abs(some).reshape(len(some), -1).max(axis=1) > most if most < np.inf else bad
+        if large.any():
+            raise ValueError(
+                f"{what}[{first + int(large.argmax())}] has a number that is too large for the network, which computes "
+                f"in {dtype}: {most:.4g} is the most"
+            )

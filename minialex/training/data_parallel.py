@@ -81,7 +81,17 @@ class DataParallel(Model):
             raise AttributeError(name)
         return getattr(self.model, name)
 
-    training = property(lambda self: self.model.training)
+    training = property(lambda self: self.model.training, lambda self, mode: self.train(mode))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """What the model has is set there: leave_at, loss, classes, ..."""
+        own = (
+            name[0] == "_" or name in ("model", "processes", "training", "saved") or "model" not in vars(self)
+        )
+        if own or not (name in self.model.takes or hasattr(self.model, name)):
+            super().__setattr__(name, value)
+        else:
+            setattr(self.model, name, value)
 
     def children(self) -> dict[str, Layer]:
         return self.model.children()

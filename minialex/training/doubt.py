@@ -115,7 +115,7 @@ def seen_by(model, images: np.ndarray) -> np.ndarray:
     front = copy.deepcopy(front, {id(p): p for p in model.parameters()})  # all but the parameters is copied
     rows = []
     for first in range(0, len(images), 500):
-        x = model.device.asarray(model.prepare(images[first : first + 500]))
+        x = model.device.asarray(model.prepare(images[first : first + 500]).astype(model.dtype, copy=False))
         for layer in front.values():
             x = layer.eval().forward(x)
         rows.append(to_numpy(x).reshape(len(x), -1).astype(np.float32))
@@ -208,7 +208,8 @@ def read_prepared(model, prepared: PreparedDigit, doubt: Doubt | None = None) ->
     """
     images = prepared.image[None, None]
     with in_mode(model, training=False):
-        logits = to_numpy(model.forward(model.device.asarray(model.prepare(images))))[0].astype(np.float64)
+        x = model.device.asarray(model.prepare(images).astype(model.dtype, copy=False))
+        logits = to_numpy(model.forward(x))[0].astype(np.float64)
     if not np.isfinite(logits).all():
         raise NotFinite(f"the network gives {logits.max()}")
     shares = np.exp(logits - logits.max())

@@ -239,6 +239,12 @@ def fit_batches(
     positive(epochs, "epochs")
     for name, count in (("checkpoint_every", checkpoint_every), ("best_from", best_from)):
         whole(count, name)
+    there = {id(p) for p in model.parameters()}
+    if strangers := [p.name or "a parameter" for p in optimizer.parameters if id(p) not in there]:
+        raise ValueError(
+            f"fit: the optimizer has {counted(len(strangers), 'parameter')} that the model has not, {strangers[0]} "
+            "first: make it anew, mx.SGD(model.parameters(), lr=...)"
+        )
     if isinstance(schedule, Plateau) and holdout is None:
         raise ValueError("a plateau schedule needs pictures that are held out of the training set: holdout=")
     for batches in (train, test, holdout):
@@ -246,6 +252,10 @@ def fit_batches(
     cluster = cluster or Alone()
     resume = cluster.of_first(lambda: checkpoint_of(resume))
     cluster.of_first(lambda: check_free(folder, resume))
+    if getattr(report, "needs_holdout", False) and holdout is None:
+        raise ValueError(
+            f"{type(report).__name__} tells the accuracy on pictures that are held out: holdout="
+        )
     report = report_of(report) if cluster.first else SilentReport(report_of(report))
     cluster.check_alike(
         lambda: what_it_learns(
@@ -323,8 +333,8 @@ def train_epoch(
 
     if progress.step and progress.steps not in (None, steps):
         report.say(
-            f"Epoch {progress.epoch + 1} was to have {counted(progress.steps, 'step')} and has {steps} now, "
-            f"since the pictures are others: going on after step {progress.step} of these."
+            f"Epoch {progress.epoch + 1} was to have {counted(progress.steps, 'step')} and has {steps} now, since the "
+            f"pictures or the batches are others: going on after step {progress.step} of these."
         )
     progress.steps = steps
     report.begin(progress.epoch, epochs, progress.step, steps)

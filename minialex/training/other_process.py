@@ -58,7 +58,10 @@ class Other:
         np.frombuffer(self.pictures, x.dtype, x.size).reshape(x.shape)[...] = x
         settings = [settings_of(layer) for layer in all_layers(model)]
         buffers = [buffer.value for _, buffer in model.named_buffers()]
-        self._send((_forward, np.geterr(), twins.choice(_CPU), x.shape, x.dtype, settings, buffers, first))
+        learn = [p.lr_scale for p in model.parameters()]
+        self._send(
+            (_forward, np.geterr(), twins.choice(_CPU), x.shape, x.dtype, settings, buffers, learn, first)
+        )
 
     def start_backward(self, grad_logits, input_grad):
         self._send((_backward, np.geterr(), twins.choice(_CPU), grad_logits, input_grad))
@@ -179,13 +182,15 @@ def _model_from(pickled, weights):
     return model
 
 
-def _forward(model, pictures, grads, shape, dtype, settings, buffers, first):
+def _forward(model, pictures, grads, shape, dtype, settings, buffers, learn, first):
     for layer, of_layer in zip(all_layers(model), settings, strict=True):
         vars(layer).update(of_layer)
         if isinstance(layer, Dropout):
             layer.first = first
     for (_, buffer), value in zip(model.named_buffers(), buffers, strict=True):
         buffer.value = value
+    for parameter, lr_scale in zip(model.parameters(), learn, strict=True):
+        parameter.lr_scale = lr_scale
     logits = model.forward(np.frombuffer(pictures, dtype, math.prod(shape)).reshape(shape))
     return logits, left_by(model)
 

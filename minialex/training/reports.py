@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field
 
 from minialex.errors import NotFinite
+from minialex.shapes import positive
 from minialex.words import a_or_an, counted
 
 
@@ -140,6 +141,7 @@ class AccuracyReport(ErrorReport):
         "images_per_second",
         "seconds",
     )
+    needs_holdout = True
     columns_if_held_out = ()
 
     def __init__(self, print_freq: int = 20, say=print, classes: int | None = None, losses: float = 1.0):
@@ -147,7 +149,8 @@ class AccuracyReport(ErrorReport):
 
         losses: what those of all exits weigh together, in a network that has some: it begins at so many ln(classes).
         """
-        self.say, self.read_every, self.classes, self.losses = say, print_freq, classes, losses
+        self.say, self.classes, self.losses = say, classes, losses
+        self.read_every = positive(print_freq, "AccuracyReport: print_freq")
         self.stalled = 0  # epochs in a row
 
     def begin(self, epoch, epochs, step, steps):

@@ -45,7 +45,7 @@ def backward(layer, grad_y):
     triangle = list(enumerate(zip(layer.nodes.values(), layer.reads, strict=True), start=1))
     for number, (node, read) in reversed(triangle):
         grad_made = grads[ends[number - 1] : ends[number]]
-        grad_joined = node.backward(batch_first(grad_made)).transpose(1, 2, 3, 0)
+        grad_joined = node.backward(batch_first(grad_made), input_grad=True).transpose(1, 2, 3, 0)
         first = 0
         for start, stop in runs(channels, read):
             add(layer.device, grads[start:stop], grad_joined[first : first + stop - start])
