@@ -108,7 +108,7 @@ def _compared(axes, record):
     axes.set(xticks=[0, 0.6], xlim=(-0.5, 0.9), ylim=(bottom, top))
     axes.set_xticklabels([f"{len(values)} seeds", "mean, 95 %"])
     of_what = [record["compared"].replace("_", " "), never_arrived(record).removeprefix("; ")]
-    axes.set_title("\n".join(textwrap.fill(line, 44) for line in of_what if line), color=FAINT)
+    axes.set_title("\n".join(textwrap.fill(line, 44) for line in of_what if line), color=FAINT, loc="right")
     axes.set_ylabel(record.get("unit") or "")
     if is_ratio:
         _as_times(axes, bottom, top)

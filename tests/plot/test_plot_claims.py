@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from matplotlib.colors import same_color
+from matplotlib.text import Text
 
 from minialex import plot
 from minialex.plot.lessons import LOOKS
@@ -130,10 +131,18 @@ def test_nothing_is_clipped_at_the_figures_edge(kind):
         assert extent.y1 <= box.y1
 
 
-def test_a_long_comparison_has_two_lines():
-    figure = drawn(compared="four layers: precision_features - precision_pixels")
-    title = figure.axes[1].title
-    assert title.get_text().count("\n") == 1
+@pytest.mark.parametrize(
+    ("compared", "lines"),
+    [
+        ("four layers: precision_features - precision_pixels", 2),
+        ('test_error: "512, four times as long" - "32"', 1),
+    ],
+)
+def test_what_is_compared_has_lines_that_the_picture_holds(compared, lines):
+    figure = drawn(compared=compared)
+    axes = figure.axes[1]
+    (title,) = (text for text in axes.findobj(Text) if text.get_text().startswith(compared[:4]))
+    assert title.get_text().count("\n") == lines - 1
     assert title.get_window_extent().x1 <= figure.bbox.x1
 
 
@@ -149,8 +158,8 @@ def test_a_ratio_shows_the_size_that_was_claimed_and_says_which_runs_never_arriv
     assert "6 times, as claimed" in [text.get_text() for text in right.texts]
     low, high = right.get_ylim()
     assert low < 1 < 9 < high
-    assert "never arrived: at" in right.get_title()
-    assert "arrived" not in drawn(**RATIO).axes[1].get_title()
+    assert "never arrived: at" in right.get_title("right")
+    assert "arrived" not in drawn(**RATIO).axes[1].get_title("right")
 
 
 def test_the_title_says_the_claim_the_verdict_and_of_a_ratio_the_size():
