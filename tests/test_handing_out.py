@@ -13,6 +13,7 @@ from minialex import __main__ as program
 from minialex.claims import texts
 from minialex.commands import lessons, share
 from minialex.weights import files
+from minialex.words import typed
 
 ROOT = Path(mx.__file__).parents[1]
 
@@ -176,7 +177,7 @@ def test_the_next_lines_install_what_is_missing_and_open_the_folder(run, tmp_pat
     monkeypatch.setattr(lessons.importlib.util, "find_spec", lambda name: installed or None)
     lines = run("lessons", tmp_path / "my course")[1].splitlines()
     install = [] if installed else ['  pip install "minialex[lessons]"']
-    assert lines[1:] == ["", *install, f"  {share.typed('jupyter', 'lab', tmp_path / 'my course')}"]
+    assert lines[1:] == ["", *install, f"  {typed('jupyter', 'lab', tmp_path / 'my course')}"]
 
 
 def test_what_the_lessons_need_is_what_the_extra_installs():

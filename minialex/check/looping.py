@@ -104,7 +104,7 @@ def on_a_small_model(f):
 
 def as_array(losses):
     """A list of numbers as an array; anything else as it is."""
-    if isinstance(losses, (list, tuple)) and None not in losses:
+    if isinstance(losses, (list, tuple)) and not any(loss is None for loss in losses):
         try:
             return np.array(losses, float)
         except (TypeError, ValueError):

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minialex.layers.settings import not_negative
 from minialex.words import did_you_mean
 
 Initializer = Callable[..., np.ndarray]
@@ -54,7 +53,8 @@ def lecun_uniform_1998(shape, fan_in, fan_out, rng) -> np.ndarray:
 
 def normal(std: float) -> Initializer:
     """Normal with a fixed standard deviation; AlexNet's is 0.01 (Krizhevsky et al. 2012, section 5)."""
-    std = not_negative(std, "init.normal: std")
+    if not isinstance(std, (int, float, np.number)) or not 0 <= std < np.inf:
+        raise ValueError(f"init.normal: std must be a number >= 0, not {std!r}")
 
     def draw(shape, fan_in, fan_out, rng):
         return (rng.standard_normal(shape) * std).astype(np.float32)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minialex.shapes import pair
+from minialex.shapes import is_whole
 from minialex.tracing import stepper
 from minialex.weights import write_whole, writing_whole
 from minialex.words import counted, did_you_mean, nearest
@@ -163,10 +163,10 @@ class Trace(Mapping):
         ['ff00', '0180', '7fff']
         """
         if fixed is not None:
-            before, after = pair(fixed, "fixed", least=0) if isinstance(fixed, (tuple, list)) else (0, 0)
-            if before < 1 or before + after > 32:
+            is_pair = isinstance(fixed, (tuple, list)) and len(fixed) == 2 and all(map(is_whole, fixed))
+            if not is_pair or fixed[0] < 1 or fixed[1] < 0 or sum(fixed) > 32:
                 raise ValueError(
-                    f"fixed={fixed}: (bits before the point, bits after it), at least 1 and at most 32 together"
+                    f"fixed={fixed}: at least 1 bit before the point, and at most 32 bits together, as fixed=(8, 8)"
                 )
         chosen = list(self.values()) if names is None else [self[name] for name in names]
         folder = Path(folder)

@@ -116,14 +116,14 @@ def _logits(model, batches, what="", of=None, **crops):
             f"this takes batches, as mx.data.ArrayBatches(x, y, 64), not {a_or_an(type(batches).__name__)}"
         )
     check_classes(model, batches)
-    try:
-        with in_mode(model, training=False):
+    with in_mode(model, training=False):
+        try:
             for x, labels in uploads(model.device, batches.in_order(**crops)):
                 x = (
                     x.reshape(-1, *model.picture_shape) if crops else x
                 )  # (N, 10, C, H, W): ten pictures of each
                 yield model.forward(x), labels
-    except ValueError as error:
-        if not what or type(error) is not ValueError:
-            raise
-        raise said_with_shape(error, model, of or batches, what) from error
+        except ValueError as error:
+            if not what or type(error) is not ValueError:
+                raise
+            raise said_with_shape(error, model, of or batches, what) from error

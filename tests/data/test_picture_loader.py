@@ -312,7 +312,7 @@ def test_ctrl_c_ends_it_while_the_threads_are_at_work(whole_folder, monkeypatch,
     monkeypatch.setattr(loader, "read_picture", with_ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         list(batches_of(whole_folder, workers=2).shuffled(0))
-    assert len(read) <= 4  # one in each thread when it was pressed
+    assert len(read) < pool.given  # what is queued is dropped; how soon hangs on the machine
 
 
 # -- The cache ---------------------------------------------------------------------------------------------

@@ -399,7 +399,7 @@ def test_classify_says_at_which_exit_a_picture_left(whole_run, pictures, capsys)
         ("--dummy --budget 2M", 1, "--leave-at and --budget are for pictures, and --dummy has none"),
         ("--leave-at 0.5 --budget 2M", 2, "name one of them"),
         ("--leave-at 1.5", 2, "a probability from 0 to 1 is needed, not '1.5'"),
-        ("--budget 2X", 2, "a number above 0 is needed, as 20000000 or 20M, not '2X'"),
+        ("--budget 2X", 2, "a number above 0 is needed, as 20000000, 20M or 1.5M, not '2X'"),
         ("-a resnet18 --exits 2", 1, "--exits 2 is for smartnet; resnet18 has no exits to leave by"),
         (
             "-a alexnet --penalty 0.1",

@@ -572,7 +572,12 @@ def test_neighbours_in_colour_are_shown_as_they_are(rng):
     np.testing.assert_array_equal(shown(axes), pictures[[2, 0, 1]].transpose(0, 2, 3, 1))
 
 
-@pytest.mark.parametrize("found", [[[1, 2]], [1, 2], np.zeros((2, 0), dtype=int)])
+def test_a_query_may_have_nobody_near():
+    (axes,) = plot.neighbours(numbered_pictures(1), [0], ["x"], [0], np.zeros((1, 0), dtype=int)).axes
+    assert axes.figure.get_suptitle() == "no neighbours"
+
+
+@pytest.mark.parametrize("found", [[[1, 2]], [1, 2], np.zeros((3, 0), dtype=int)])
 def test_neighbours_need_a_row_for_each_query(found):
     with pytest.raises(ValueError, match="2 queries, but found has shape"):
         plot.neighbours(numbered_pictures(3), [0, 0, 0], ["x"], [0, 1], found)

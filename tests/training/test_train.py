@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -782,9 +783,10 @@ def test_a_run_that_ends_well_needs_no_good_checkpoint_besides(tmp_path):
 
 
 def test_a_new_run_takes_no_other_runs_checkpoint_for_its_own(tmp_path):
+    run(tmp_path / "another", epochs=2)
     for name in ("out", "elsewhere"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / train.GOOD).write_bytes(b"of another run")
+        shutil.copy(tmp_path / "another" / train.CHECKPOINT, tmp_path / name / train.GOOD)
     with pytest.raises(Diverged, match="No epoch has ended well before"):
         run(tmp_path / "out", schedule=optim.Constant(30.0))
     run(tmp_path / "first", epochs=1)
@@ -1118,7 +1120,8 @@ def test_other_pictures_in_the_middle_of_an_epoch_are_said(tmp_path):
     checkpoint, said = load_checkpoint(tmp_path / train.CHECKPOINT), []
     run(tmp_path, epochs=1, batch_size=32, resume=checkpoint, say=said.append)
     assert any(
-        "was to have 8 steps and has 4 now, since the pictures are others" in str(line) for line in said
+        "was to have 8 steps and has 4 now, since the pictures or the batches are others" in str(line)
+        for line in said
     )
 
 
