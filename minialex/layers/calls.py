@@ -54,7 +54,7 @@ def checked_forward(forward):
         finally:
             state["_running"] = False
         if self.hangs_on_parts:
-            state["_outputs"] = [part._output for part in self.children().values()]
+            state["_outputs"] = {part: part._output for part in self.children().values()}
         if type(y) is np.ndarray and y.dtype is getattr(x, "dtype", None):  # nearly always; quickly done
             state["_output"] = y.shape, y.dtype
             return y
@@ -87,7 +87,7 @@ def checked_backward(backward):
         if not (grad or kwargs or self.takes_number):
             raise TypeError(f"{self}: backward takes the gradient of what forward gave: backward(grad_y)")
         if self.hangs_on_parts:
-            for part, output in zip(self.children().values(), self._outputs, strict=True):
+            for part, output in self._outputs.items():
                 if part._output is not output:
                     raise was_used_since(self, part)
         if len(grad) == 2:  # by position

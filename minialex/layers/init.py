@@ -53,7 +53,7 @@ def lecun_uniform_1998(shape, fan_in, fan_out, rng) -> np.ndarray:
 
 def normal(std: float) -> Initializer:
     """Normal with a fixed standard deviation; AlexNet's is 0.01 (Krizhevsky et al. 2012, section 5)."""
-    if not isinstance(std, (int, float, np.number)) or not 0 <= std < np.inf:
+    if isinstance(std, (str, bool)) or np.ndim(std) or not 0 <= std < np.inf:
         raise ValueError(f"init.normal: std must be a number >= 0, not {std!r}")
 
     def draw(shape, fan_in, fan_out, rng):

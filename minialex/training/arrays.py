@@ -321,16 +321,19 @@ def _prepare(model, x, what):
 
 def _check_finite(x, what, dtype):
     """Else the loss would be NaN, and the learning rate be blamed. dtype: what they are computed in."""
-    most = np.finfo(dtype).max if np.finfo(dtype).max < np.finfo(x.dtype).max else np.inf
+    narrower = np.finfo(dtype).max < np.finfo(x.dtype).max
     step = max(1, MANY // max(1, x[0].size))
     for first in range(0, len(x), step):
         some = x[first : first + step]
         bad = ~np.isfinite(some).reshape(len(some), -1).all(axis=1)
         if bad.any():
             raise ValueError(f"{what}[{first + int(bad.argmax())}] has a number that is NaN or infinite")
-        large = np.abs(some).reshape(len(some), -1).max(axis=1) > most if most < np.inf else bad
+        if not narrower:
+            continue
+        with np.errstate(over="ignore"):
+            large = ~np.isfinite(some.astype(dtype)).reshape(len(some), -1).all(axis=1)
         if large.any():
             raise ValueError(
                 f"{what}[{first + int(large.argmax())}] has a number that is too large for the network, which computes "
-                f"in {dtype}: {most:.4g} is the most"
+                f"in {dtype}: {np.finfo(dtype).max:.4g} is the most"
             )

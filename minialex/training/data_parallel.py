@@ -85,13 +85,12 @@ class DataParallel(Model):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """What the model has is set there: leave_at, loss, classes, ..."""
-        own = (
-            name[0] == "_" or name in ("model", "processes", "training", "saved") or "model" not in vars(self)
-        )
-        if own or not (name in self.model.takes or hasattr(self.model, name)):
-            super().__setattr__(name, value)
+        model = vars(self).get("model")
+        of_all = hasattr(type(self), name)  # what every layer has: name, forward, ...
+        if model is not None and (name in model.takes or (hasattr(model, name) and not of_all)):
+            setattr(model, name, value)
         else:
-            setattr(self.model, name, value)
+            super().__setattr__(name, value)
 
     def children(self) -> dict[str, Layer]:
         return self.model.children()

@@ -11,7 +11,7 @@ from minialex.training.checkpoint import Checkpoint, check_finite, load_checkpoi
 from minialex.training.history import best_is_given_up, write_history
 from minialex.training.optim import SGD
 from minialex.training.progress import Progress
-from minialex.training.reports import ErrorReport, Scores
+from minialex.training.reports import ErrorReport
 from minialex.training.runs import (
     BEST,
     CHECKPOINT,
@@ -66,16 +66,13 @@ def resumed(
     resume.check().check({"progress": {**known, "history": rows}})
     state = resume.state["progress"]
     progress = Progress.of({name: state[name] for name in known if name in state})
-    if progress.step and progress.steps not in (
-        None,
-        steps,
-    ):  # other pictures or batches: the same share of them
-        progress.step = min(steps - 1, round(progress.step * steps / progress.steps))
-        if not progress.step:
-            progress.scores = Scores()
-            report.say(
-                f"Epoch {progress.epoch + 1} begins anew: {counted(steps, 'step')} in place of {progress.steps}."
-            )
+    if progress.step and progress.steps not in (None, steps):  # the same share of other pictures or batches
+        step = min(steps - 1, round(progress.step * steps / progress.steps))
+        report.say(
+            f"Epoch {progress.epoch + 1} was to have {counted(progress.steps, 'step')} and has {steps} now, since the "
+            f"pictures or the batches are others: going on after step {step} of these."
+        )
+        progress.step, progress.steps = step, steps
     saved, was = resume.state["schedule"], resume.state.get("schedule_settings")
     if saved and "lr" not in saved:  # an older one; its run's settings may say it
         saved = {**saved, "lr": resume.state["settings"].get("lr", schedule.lr)}

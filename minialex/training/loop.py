@@ -49,7 +49,7 @@ from minialex.training.optim import SGD
 from minialex.training.pixels import pixels_said, remember_scale
 from minialex.training.progress import Progress
 from minialex.training.reader import load_reader, read_digit
-from minialex.training.reports import ErrorReport, Pace, Scores, SilentReport, report_of
+from minialex.training.reports import AccuracyReport, ErrorReport, Pace, Scores, SilentReport, report_of
 from minialex.training.runs import (
     BEST,
     CHECKPOINT,
@@ -239,8 +239,9 @@ def fit_batches(
     positive(epochs, "epochs")
     for name, count in (("checkpoint_every", checkpoint_every), ("best_from", best_from)):
         whole(count, name)
-    there = {id(p) for p in model.parameters()}
-    if strangers := [p.name or "a parameter" for p in optimizer.parameters if id(p) not in there]:
+    learned = getattr(optimizer, "parameters", ())  # one of somebody's own may keep them elsewhere
+    there = {id(p) for layer in (model, model.loss) for p in layer.parameters()}
+    if strangers := [p.name or "a parameter" for p in learned if id(p) not in there]:
         raise ValueError(
             f"fit: the optimizer has {counted(len(strangers), 'parameter')} that the model has not, {strangers[0]} "
             "first: make it anew, mx.SGD(model.parameters(), lr=...)"
@@ -252,7 +253,7 @@ def fit_batches(
     cluster = cluster or Alone()
     resume = cluster.of_first(lambda: checkpoint_of(resume))
     cluster.of_first(lambda: check_free(folder, resume))
-    if getattr(report, "needs_holdout", False) and holdout is None:
+    if getattr(type(report), "row", None) is AccuracyReport.row and holdout is None:
         raise ValueError(
             f"{type(report).__name__} tells the accuracy on pictures that are held out: holdout="
         )
@@ -273,7 +274,7 @@ def fit_batches(
         with cluster.at_work(model, train, optimizer):
             for epoch in range(progress.epoch, epochs):
                 if each_epoch:
-                    each_epoch(epoch, progress.step > 0)
+                    each_epoch(epoch, progress.scores.seen > 0)
                 save_now, every = partial(kept.checkpoint, progress), checkpoint_every
                 train_epoch(
                     model, optimizer, schedule, train, progress, report, epochs, save_now, every, cluster
@@ -331,11 +332,6 @@ def train_epoch(
         if progress.step < steps:
             progress.check(progress.scores.seen + (steps - progress.step) * most)
 
-    if progress.step and progress.steps not in (None, steps):
-        report.say(
-            f"Epoch {progress.epoch + 1} was to have {counted(progress.steps, 'step')} and has {steps} now, since the "
-            f"pictures or the batches are others: going on after step {progress.step} of these."
-        )
     progress.steps = steps
     report.begin(progress.epoch, epochs, progress.step, steps)
     try:

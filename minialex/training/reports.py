@@ -141,7 +141,6 @@ class AccuracyReport(ErrorReport):
         "images_per_second",
         "seconds",
     )
-    needs_holdout = True
     columns_if_held_out = ()
 
     def __init__(self, print_freq: int = 20, say=print, classes: int | None = None, losses: float = 1.0):

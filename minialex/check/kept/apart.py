@@ -136,11 +136,13 @@ class Apart:
         while "callback" in (answer := self._waited()):
             try:
                 there = answer["args"]
-                arrays = [one for one in _held(there) if isinstance(one, np.ndarray)]
-                before = [one.copy() for one in arrays]
+                theirs = _held(there)
+                before = [one.copy() if isinstance(one, np.ndarray) else None for one in theirs]
                 value = calls[answer["callback"]](*there, **answer["kwargs"])
-                pairs = zip(arrays, before, strict=True)
-                written = [one if one.tobytes() != was.tobytes() else None for one, was in pairs]
+                pairs = zip(theirs, before, strict=True)
+                written = [
+                    one if was is None or one.tobytes() != was.tobytes() else None for one, was in pairs
+                ]
                 reply = {"value": wire.Encoded(value, calls), "written": written}
                 number = next((k for k, arg in enumerate(there) if _is_that(value, arg)), None)
                 if number is not None:  # there it is no copy either
@@ -221,7 +223,7 @@ def _held(value) -> list:
     """The arrays and generators that go there as such, those in lists and tuples as well, in order."""
     if isinstance(value, (list, tuple)):
         return [one for inside in value for one in _held(inside)]
-    is_array = isinstance(value, np.ndarray) and value.dtype.kind in wire.NUMBERS
+    is_array = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in wire.NUMBERS
     return [value] if is_array or isinstance(value, np.random.Generator) else []
 
 

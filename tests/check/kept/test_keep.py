@@ -437,3 +437,18 @@ def test_a_folder_whose_name_is_no_text_may_be_chosen(mine_folder, capsys):
     assert (
         r"Jos\udce9, for this notebook alone: its name has bytes that are no text" in capsys.readouterr().out
     )
+
+
+def test_a_function_that_is_handed_over_may_draw_and_take_texts(apart):
+    def more(x, rng):
+        return x + rng.random(2)
+
+    rng, same = np.random.default_rng(3), np.random.default_rng(3)
+    with apart("def f(function, rng, x):\n    return function(x, rng) + rng.random(2)") as f:
+        found = f(more, rng, np.ones(2))
+    assert (found == 1 + same.random(2) + same.random(2)).all()
+    assert rng.random() == same.random()
+    x = np.zeros(2)
+    with apart("def f(x, names, one):\n    x[...] = 1\n    return x + one") as f:
+        assert f(x, np.array(["a"]), np.float32(2)).tolist() == [3, 3]
+    assert x.tolist() == [1, 1]
