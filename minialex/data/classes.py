@@ -11,9 +11,7 @@ import numpy as np
 
 from minialex.errors import DataError
 from minialex.weights.reading import read_lines
-from minialex.words import WNID as WNID
-from minialex.words import are_same as are_same  # known by this name since before
-from minialex.words import counted, names_of_class, same_spelling
+from minialex.words import are_same, counted, names_of_class, same_spelling
 
 
 def numbers_in(trained: list[str], names: list[str], where) -> np.ndarray:

@@ -13,7 +13,7 @@ SHIFT, SCALE, SQUEEZE, SHEAR = 2.0, 0.15, 0.15, 0.3
 def distorted(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Each picture, uint8 (N, C, H, W), moved, scaled, squeezed and sheared by random amounts; what comes in is 0.
 
-    Raises ValueError for what is no such array.
+    Raises ValueError for what is no such array, TypeError for a seed in place of a generator.
     The picture's pixel at p shows what was at A (p - centre) + centre + shift, between four pixels in proportion.
 
     >>> digits = np.full((2, 1, 28, 28), 200, np.uint8)

@@ -166,12 +166,8 @@ class PictureBatches(Batches):
         _at_least(1, batch_size=batch_size, side=side)
         _at_least(0, workers=workers, max_bad=max_bad)
         self.pictures, self.labels, self.prepare = pictures, pictures.labels, prepare
-        self.batch_size, self.seed, self.workers, self.max_bad = (
-            batch_size,
-            whole(seed, "seed"),
-            workers,
-            max_bad,
-        )
+        self.batch_size, self.workers, self.max_bad = batch_size, workers, max_bad
+        self.seed = whole(seed, "seed")
         self.side = side
         self.bad_files: dict[Path, str] = {}
         self._blank = np.zeros((3, side, side), dtype=np.uint8)

@@ -104,7 +104,7 @@ def as_text(image: np.ndarray, cells: str = " ▄▀█") -> str:
     """A picture (H, W) or (1, H, W) of 0-255 as lines of text; a character shows a pixel above another.
 
     `cells` are the characters for: neither of the two is light, the lower, the upper, both. A terminal without
-    block characters can have " .':".
+    block characters can have " .':". Raises ValueError for several pictures, and for floats from 0 to 1.
 
     >>> print(as_text(np.array([[255, 0, 255], [255, 255, 0]], dtype=np.uint8)))
     █▄▀

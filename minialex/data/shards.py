@@ -27,10 +27,10 @@ class DamagedShard(DataError):
 class Shards:
     """Squares on disk, `size` of them in a file, one record each: a checksum, was it readable, and its pixels.
 
-    A shard is named by what it was made of: name, size and time of each picture file, in order, and how the
-    first one begins. So what changed
-    has another name, and several lists of pictures can share a folder. A file is there only when it is whole.
-    A checksum, CRC-32, is of the shard's name and the place in it, too: no record passes for another one.
+    A shard is named by what it was made of: name, size and time of each picture file, in order, and how the first one
+    begins. So what changed has another name, and several lists of pictures can share a folder. A file is there only
+    when it is whole. A checksum, CRC-32, is of the shard's name and the place in it, too: no record passes for another
+    one.
     """
 
     def __init__(self, folder: str | Path, files: list[Path], side: int, size: int):

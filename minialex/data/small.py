@@ -45,9 +45,9 @@ class Cropped(ArrayBatches):
     def shuffled(self, epoch, start=0):
         rng = np.random.default_rng((self.seed, epoch, 1))
         for number, (x, labels) in enumerate(super().shuffled(epoch)):  # numbers are drawn one after another
-            whole = min(self.batch_size, len(self.labels) - number * self.batch_size)
-            mine = own_part(np.arange(whole), self._share)
-            places, toss = rng.integers(0, 2 * MARGIN + 1, (2, whole)), rng.random(whole)
+            size = min(self.batch_size, len(self.labels) - number * self.batch_size)
+            mine = own_part(np.arange(size), self._share)
+            places, toss = rng.integers(0, 2 * MARGIN + 1, (2, size)), rng.random(size)
             if number < start:
                 continue
             if not len(mine):

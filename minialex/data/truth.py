@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from minialex.data.classes import WNID, a_few
+from minialex.data.classes import a_few
 from minialex.data.walk import SUFFIXES
 from minialex.errors import DataError
 from minialex.weights.reading import read_lines, shown
-from minialex.words import counted
+from minialex.words import WNID, counted
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet's: a picture, its class, and the four sides of a box

@@ -28,9 +28,8 @@ def drawn(init: Initializer, shape, fan_in, fan_out, rng=None) -> np.ndarray:
         raise TypeError(
             f"init is {init!r}{meant}: give a function, init=mx.init.he_normal, or mx.init.normal(0.01)"
         )
-    weights = np.array(
-        init(shape, fan_in, fan_out, generator(rng)), np.float32
-    )  # its own, whatever that keeps
+    weights = init(shape, fan_in, fan_out, generator(rng))
+    weights = np.array(weights, np.float32)  # a copy: an initialiser may keep what it gives
     if weights.shape != tuple(shape):
         raise ValueError(f"init gave weights of shape {weights.shape}, where {tuple(shape)} is wanted")
     return weights

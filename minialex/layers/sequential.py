@@ -246,9 +246,8 @@ def all_layers(layer: Layer) -> list[Layer]:
 @contextmanager
 def in_mode(model: Layer, training: bool):
     """The network in training or in evaluation; afterwards each layer of it is in the mode that it was in."""
-    layers = [
-        each for each in all_layers(model) if not isinstance(type(each).training, property)
-    ]  # who keep one
+    # A Sequential's mode is that of its layers.
+    layers = [each for each in all_layers(model) if not isinstance(type(each).training, property)]
     modes = [each.training for each in layers]
     model.train(training)
     try:

@@ -183,11 +183,8 @@ class BinaryCodes:
         features = np.asarray(features, dtype=np.float32)
         if features.ndim != 2 or not features.size:
             raise ValueError(f"features are (N, D), not {features.shape}")
-        rng, epochs, batch_size = (
-            generator(self.seed),
-            positive(epochs, "epochs"),
-            positive(batch_size, "batch_size"),
-        )
+        rng = generator(self.seed)
+        epochs, batch_size = positive(epochs, "epochs"), positive(batch_size, "batch_size")
         self.mean = features.mean(axis=0)
         self.length = float(np.sqrt(np.square(features - self.mean).sum(axis=1).mean())) or 1.0
         if not np.isfinite(self.length):

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from minialex.data.classes import a_few, are_same
+from minialex.data.classes import a_few
 from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Layer
 from minialex.training.optim import SGD
@@ -32,7 +32,7 @@ from minialex.weights.records import (
     whole,
 )
 from minialex.weights.seal import KEY, VELOCITY, sealed, unsealed
-from minialex.words import counted
+from minialex.words import are_same, counted
 
 # What a run must find in a checkpoint's state to go on; there may be more.
 RUN = {

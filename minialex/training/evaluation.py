@@ -119,9 +119,8 @@ def _logits(model, batches, what="", of=None, **crops):
     with in_mode(model, training=False):
         try:
             for x, labels in uploads(model.device, batches.in_order(**crops)):
-                x = (
-                    x.reshape(-1, *model.picture_shape) if crops else x
-                )  # (N, 10, C, H, W): ten pictures of each
+                # (N, 10, C, H, W): ten pictures of each
+                x = x.reshape(-1, *model.picture_shape) if crops else x
                 yield model.forward(x), labels
         except ValueError as error:
             if not what or type(error) is not ValueError:

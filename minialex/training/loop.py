@@ -233,7 +233,8 @@ def fit_batches(
     (1 + 8 / N) * ln(classes) for N pictures in it: a trained network begins near 0). As soon as an epoch can't come
     below that any more, it ends. good.safetensors, a checkpoint, stays then: of the newest epoch whose mean loss was
     below that of the first batch (half that limit). A run that ends well does without: its checkpoint is that.
-    Raises FolderInUse when another program writes to the folder, ValueError when it has another run's weights.
+    Raises FolderInUse when another program writes to the folder, ValueError when it has another run's weights
+    or somebody else's files, or where the optimizer has parameters that neither the model nor its loss has.
     """
     check_batches(schedule, train=train, test=test, holdout=holdout)
     positive(epochs, "epochs")

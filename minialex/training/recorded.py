@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from minialex.data.classes import a_few, are_same, differences, read_names, reorder
+from minialex.data.classes import a_few, differences, read_names, reorder
 from minialex.errors import CheckpointError
 from minialex.training.runs import SETTINGS, weight_file
 from minialex.weights import load_with_metadata, record_in
 from minialex.weights.foreign import is_torchvisions
 from minialex.weights.seal import VELOCITY
-from minialex.words import counted
+from minialex.words import are_same, counted
 
 
 def unrecorded(path: str | Path, taken_for: str) -> str:

@@ -43,9 +43,10 @@ def record_of(model: Layer, settings: Mapping | None = None) -> dict:
     settings = settings or {}
     classes = settings.get("classes") or getattr(model, "classes", None)
     if classes is not None:
-        known = record.get(
-            "num_classes", 10 if record["network"] == "lenet5" else len(classes)
-        )  # ten go without saying
+        unsaid = (
+            10 if record["network"] == "lenet5" else len(classes)
+        )  # LeNet-5 tells ten unless it says otherwise
+        known = record.get("num_classes", unsaid)
         if len(classes) != known:
             raise ValueError(
                 f"the model has {counted(known, 'class', 'classes')}, not {len(classes)}, as its names are"

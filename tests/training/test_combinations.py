@@ -9,6 +9,7 @@ import minialex as mx
 from minialex.data import ArrayBatches
 from minialex.layers.parameter import Constant
 from minialex.layers.sequential import all_layers
+from minialex.models.resnet import BasicBlock
 from minialex.study.exit_report import leave
 from minialex.study.expected import expect
 from minialex.study.leaving import Answers, curve, leave_at_for
@@ -260,18 +261,26 @@ def test_a_parameter_is_of_floats():
         layer.bias.value = np.array([1, 2])
 
 
-def test_a_model_may_stand_where_a_layer_may():
-    x = RNG.standard_normal((4, 2, 3, 3), dtype=np.float32)
-    ends = []
+@pytest.mark.parametrize("how", ["all exits", "leaving", "dense", "dense by the textbook", "residual"])
+def test_a_model_may_stand_where_a_layer_may(how):
+    """Its backward gives no gradient of the input unless asked."""
+    x, ends = RNG.standard_normal((4, 2, 3, 3), dtype=np.float32), []
     for around in (mx.Sequential, mx.Model):
-        exits = mx.Exits(
-            {"a": mx.Flatten(), "b": mx.Linear(18, 3, rng=0)},
-            {"e": ("a", around(fc=mx.Linear(18, 3, rng=1)))},
-        )
-        dense = mx.Dense(around(c=mx.Conv2D(2, 2, 3, padding=1, rng=2)))
-        ends.append([layer.backward(np.ones_like(layer.forward(x))) for layer in (exits, dense)])
-    for one, other in zip(*ends, strict=True):
-        assert np.array_equal(one, other)
+        if "dense" in how:
+            layer = mx.Dense(around(c=mx.Conv2D(2, 2, 3, padding=1, rng=2)))
+        elif how == "residual":
+            layer = BasicBlock(2, 2, 1, rng=np.random.default_rng(0))
+            layer.conv2 = around(c=mx.Conv2D(2, 2, 3, padding=1, rng=2))
+        else:
+            trunk = {"a": mx.Flatten(), "b": mx.Linear(18, 3, rng=0)}
+            layer = mx.Exits(trunk, {"e": ("a", around(fc=mx.Linear(18, 3, rng=1)))})
+            if how == "leaving":
+                layer.eval().leave_at = 0.0
+        with mx.textbook() if "textbook" in how else np.errstate():
+            y = layer.forward(x)
+            ends.append(layer.backward(np.ones_like(y)))
+    assert np.array_equal(*ends)
+    assert ends[0].any()
 
 
 def test_logits_of_all_exits_need_a_loss_for_each():

@@ -136,7 +136,7 @@ class Apart:
         while "callback" in (answer := self._waited()):
             try:
                 there = answer["args"]
-                theirs = _held(there)
+                theirs = wire.held(there)
                 before = [one.copy() if isinstance(one, np.ndarray) else None for one in theirs]
                 value = calls[answer["callback"]](*there, **answer["kwargs"])
                 pairs = zip(theirs, before, strict=True)
@@ -159,7 +159,7 @@ class Apart:
                     error.in_words = answer["raised"]
                     raise error
             raise Raised(answer["raised"])
-        mine = _held(args)
+        mine = wire.held(args)
         if not ("result" in answer and "seconds" in answer and len(answer.get("given", ())) == len(mine)):
             raise Stopped(GARBLED)
         for given, after in zip(mine, answer["given"], strict=True):
@@ -217,14 +217,6 @@ def _is_that(value, arg) -> bool:
         return False
     whole = value.base is arg and value.size == arg.size and value.dtype == arg.dtype
     return value is arg or (whole and value.flags.c_contiguous)
-
-
-def _held(value) -> list:
-    """The arrays and generators that go there as such, those in lists and tuples as well, in order."""
-    if isinstance(value, (list, tuple)):
-        return [one for inside in value for one in _held(inside)]
-    is_array = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in wire.NUMBERS
-    return [value] if is_array or isinstance(value, np.random.Generator) else []
 
 
 def _take_over(given, after) -> None:

@@ -66,7 +66,12 @@ def shown(path: Path) -> str:
     """A path to print: from here, where it lies below this folder; else whole."""
     with suppress(ValueError):
         path = path.relative_to(Path.cwd())
-    return str(path).encode(errors="backslashreplace").decode()  # on Linux its bytes may be no text
+    return printable(path)
+
+
+def printable(path) -> str:
+    """A path in letters that there are: on Linux its bytes may be none."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 @dataclass

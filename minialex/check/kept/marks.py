@@ -14,7 +14,7 @@ from pathlib import Path
 
 from minialex.check.kept.apart import MEMORY
 from minialex.check.kept.exercises import LESSONS, names, of_lessons
-from minialex.check.kept.folder import DEFAULT, file_of, read
+from minialex.check.kept.folder import DEFAULT, file_of, printable, read
 from minialex.check.kept.keeping import tried
 from minialex.check.search import seed_of_cases
 from minialex.check.verdict import NOT_WRITTEN
@@ -170,15 +170,10 @@ def learners(folders: list[Path]) -> dict[str, Path]:
     whole = list(dict.fromkeys(whole))
     parts = [(path.parent if path.name == DEFAULT else path).parts for path in whole]
     for count in range(1, max(map(len, parts)) + 1):
-        named = [_as_text("/".join(part[-count:])) for part in parts]
+        named = [printable("/".join(part[-count:])) for part in parts]
         if len(set(named)) == len(whole):
             return dict(zip(named, whole, strict=True))
-    return {_as_text(path): path for path in whole}  # ada and ada/mine
-
-
-def _as_text(path) -> str:
-    """A path in letters that there are: on Linux its bytes may be none."""
-    return str(path).encode(errors="backslashreplace").decode()
+    return {printable(path): path for path in whole}  # ada and ada/mine
 
 
 def _learners_of(folder: Path) -> list[Path]:

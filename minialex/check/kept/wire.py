@@ -103,6 +103,14 @@ class Encoded:
         self.value, self.calls = value, calls
 
 
+def held(value) -> list:
+    """The arrays, numbers of NumPy and generators that go through as such, those in lists and tuples too, in order."""
+    if isinstance(value, (list, tuple)):
+        return [one for inside in value for one in held(inside)]
+    goes = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in NUMBERS
+    return [value] if goes or isinstance(value, np.random.Generator) else []
+
+
 def _plain(value):
     """A subclass of a plain type, as the plain one."""
     for kind in (bool, int, float, str):

@@ -120,7 +120,7 @@ def serve(function, path: str, wire, calls_in, results_out) -> None:
             answer = wire.receive(calls_in, function_of)
             if "raised" in answer:
                 raise Raised(answer["raised"])
-            for mine, new in zip(held(args), answer["written"], strict=True):
+            for mine, new in zip(wire.held(args), answer["written"], strict=True):
                 if hasattr(mine, "bit_generator"):
                     mine.bit_generator.state = new.bit_generator.state
                 elif new is not None:
@@ -137,7 +137,7 @@ def serve(function, path: str, wire, calls_in, results_out) -> None:
         except EOFError:
             return
         args = message["args"]
-        theirs = held(args)  # before the call, which may put others into a list
+        theirs = wire.held(args)  # before the call, which may put others into a list
         given = [_copied(one) for one in theirs]
         printed, answer, seconds, results = Printed(), {}, [], []
         try:
@@ -165,13 +165,6 @@ def serve(function, path: str, wire, calls_in, results_out) -> None:
 def seen() -> list[str]:
     """What it wanted to import, or did by ways of its own."""
     return sorted(wanted | {OURS} & set(sys.modules))
-
-
-def held(value) -> list:
-    """The arrays and generators in the arguments, those in lists and tuples as well, in order."""
-    if isinstance(value, (list, tuple)):
-        return [one for inside in value for one in held(inside)]
-    return [value] if hasattr(value, "tobytes") or hasattr(value, "bit_generator") else []
 
 
 def _copied(value):
@@ -208,7 +201,7 @@ def main() -> None:
     names: dict = {}
     with open(os.path.join(here, "wire.py"), encoding="utf8") as file:
         exec(compile(file.read(), "wire.py", "exec"), names)
-    wire = __import__("types").SimpleNamespace(**{key: names[key] for key in ("send", "receive")})
+    wire = __import__("types").SimpleNamespace(**{key: names[key] for key in ("send", "receive", "held")})
     sys.meta_path.insert(0, NumPyAlone(own))
     numpy.seterr(all="ignore")
     wire.send(results_out, {"started": True})
