@@ -139,7 +139,10 @@ def neighbours(pictures, labels, classes, queries, found, path=None, title=None)
         else "no neighbours"
     )
     width, height = (1 + GAP) * rows.shape[1] - GAP + aside, len(rows) * (tall + below)
-    figure = new_figure(1.5 * width + 0.3, 1.5 * height + 0.8, f"{title}: {share}" if title else share)
+    # The least width is that of a title over a picture without neighbours.
+    figure = new_figure(
+        max(4.6, 1.5 * width + 0.3), 1.5 * height + 0.8, f"{title}: {share}" if title else share
+    )
     axes = figure.subplots()
     for place, (row, column) in enumerate(np.ndindex(rows.shape)):
         x, y = column * (1 + GAP) + aside * (column > 0), row * (tall + below)

@@ -62,10 +62,11 @@ def exit_curve(curves, others=None, title=None, path=None) -> Picture:
                 label="" if number else f"{name}, leaving when sure",
             )
             axes.plot([costs[0], costs[-1]], [errors[0], errors[-1]], "o", color=colour, markersize=4)
-    for (name, points), colour in zip((others or {}).items(), cycle(COLOURS), strict=False):
+    looks = [(marker, colour) for marker in "Ds^v" for colour in COLOURS]
+    for (name, points), (marker, colour) in zip((others or {}).items(), cycle(looks), strict=False):
         costs, errors = np.array(points, float).T
         axes.plot(costs / 1e6, errors, "o", color=colour, markersize=4)
-        axes.plot(costs.mean() / 1e6, errors.mean(), "D", color=colour, markersize=9, label=name)
+        axes.plot(costs.mean() / 1e6, errors.mean(), marker, color=colour, markersize=9, label=name)
     axes.set(xlabel="million multiply-adds a picture, on average", ylabel="test error, %")
     low, high = axes.dataLim.intervalx
     if high > 4 * low:
@@ -76,7 +77,10 @@ def exit_curve(curves, others=None, title=None, path=None) -> Picture:
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(True)
-    axes.legend()
+    if len(curves) + len(others or {}) > 6:  # no room among the lines
+        figure.legend(loc="outside right upper")
+    else:
+        axes.legend()
     return finished(figure, path)
 
 

@@ -573,8 +573,14 @@ def test_neighbours_in_colour_are_shown_as_they_are(rng):
 
 
 def test_a_query_may_have_nobody_near():
-    (axes,) = plot.neighbours(numbered_pictures(1), [0], ["x"], [0], np.zeros((1, 0), dtype=int)).axes
-    assert axes.figure.get_suptitle() == "no neighbours"
+    nobody = np.zeros((1, 0), dtype=int)
+    figure = plot.neighbours(
+        numbered_pictures(1), [0], ["x"], [0], nobody, title="Nearest by codes of 28 bits"
+    )
+    assert figure.get_suptitle() == "Nearest by codes of 28 bits: no neighbours"
+    title = figure._suptitle.get_window_extent()
+    assert title.x0 >= 0
+    assert title.x1 <= figure.bbox.x1
 
 
 @pytest.mark.parametrize("found", [[[1, 2]], [1, 2], np.zeros((3, 0), dtype=int)])

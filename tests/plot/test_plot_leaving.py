@@ -79,6 +79,11 @@ def test_any_number_of_curves_and_points_is_drawn():
     ]
     names = [f"network {i}" for i in range(4)]
     others = {f"other {i}": [(20 + i, 12.0)] for i in range(7)}
-    axes = plot.exit_curve({name: [one] for name in names}, others).axes[0]
-    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    figure = plot.exit_curve({name: [one] for name in names}, others)
+    (legend,) = figure.legends
+    shown = [text.get_text() for text in legend.get_texts()]
     assert shown == [*(f"{name}, leaving when sure" for name in names), *others]
+    means = [line for line in figure.axes[0].lines if line.get_label() in others]
+    assert len({(line.get_marker(), line.get_color()) for line in means}) == len(others)
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_window_extent().x1 < legend.get_window_extent().x0
