@@ -15,6 +15,7 @@ import numpy as np
 from minialex.cluster.arrival import limited
 from minialex.devices.device import device_of, to_numpy
 from minialex.errors import ClusterError
+from minialex.layers.settings import above_0
 
 PATIENCE_S = 600.0  # that long one process waits for the others, before it takes them for dead
 NAP_S = 1e-4  # between two looks at whether the others come to the end
@@ -41,10 +42,12 @@ class Group:
     what this process had to be sent by others so far, at least: of n bytes 2 n (size - 1) / size for a sum, all but
     its own of what is put together, and what the others have of its part of a sum.
     Every method that says "together" is called by all processes, in the same order.
-    Raises ClusterError, in any of these, when the others do not answer for `patience` seconds.
+    Raises ClusterError, in any of these, when the others do not answer for `patience` seconds; ValueError for such that
+    are no number above 0.
     """
 
     def __init__(self, comm: Any = None, patience: float = PATIENCE_S):
+        patience = above_0(patience, "patience")
         waits = _started() > 1 and "mpi4py.MPI" not in sys.modules
         try:
             with limited(os.getpid(), _started(), patience) if waits else nullcontext():

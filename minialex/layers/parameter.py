@@ -18,7 +18,7 @@ class Parameter:
     """An array that training changes.
 
     Attributes
-        value       the array
+        value       the array itself, which SGD writes into; p.value[...] = array copies yours
         grad        its gradient, set by the layer's `backward`; None before
         name        "weight", "bias"; "conv1.weight" once a model has named it, as which it stays
         decay       does weight decay apply? (By default not to biases.)

@@ -71,6 +71,13 @@ def batches_of(
     return ArrayBatches(x, y, positive(batch_size, "batch_size"), seed, prepare)
 
 
+def labelled_batches(model: Layer, x, y, batch_size: int, seed: int = 0, what: str = "") -> ArrayBatches:
+    """As `batches_of`, of pictures that come with labels."""
+    if y is None:
+        raise TypeError(f"{what}y is None: one label for each picture of {what}x is needed")
+    return batches_of(model, x, y, batch_size, seed, what)
+
+
 def given_batches(
     function: str,
     model: Layer,
@@ -272,6 +279,7 @@ def lends_loss(function: F) -> F:
 
     @functools.wraps(function)
     def lending(model, *args, loss=None, **options):
+        check_model(model, function.__name__)
         with lent(model, loss):
             return function(model, *args, **options)
 

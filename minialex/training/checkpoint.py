@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from minialex.data.classes import a_few
+from minialex.devices.device import device_of, to_numpy
 from minialex.errors import CheckpointError, NotFinite
 from minialex.layers.layer import Layer
 from minialex.training.optim import SGD
@@ -47,6 +48,7 @@ RUN = {
     "schedule": partly(like(Plateau(1.0).state())),  # the others keep less
     "schedule_settings": Maybe({"kind": TEXT}),
     "settings": RECORD,
+    "made_with": Maybe(RECORD),
     "counters": COUNTS,
 }
 
@@ -106,15 +108,6 @@ def save_checkpoint(path: str | os.PathLike, model: Layer, optimizer: SGD, state
 
     Raises NotFinite, and writes nothing, when a parameter or buffer is NaN or infinite: the last good checkpoint stays.
     """
-    arrays = check_finite(model, optimizer)
-    state = {**state, "counters": model.counters()}
-    if record := record_of(model, state.get("settings")):
-        state[STATE_KEY] = record
-    save(path, arrays, metadata=sealed(arrays, state))
-
-
-def check_finite(model: Layer, optimizer: SGD) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint. Raises NotFinite, naming the first that holds NaN or infinity."""
     named = model.named_parameters() + model.named_buffers()
     arrays = gather(named, [p.value for _, p in named])
     velocities = gather(_named(optimizer, model), optimizer.velocities)
@@ -122,7 +115,24 @@ def check_finite(model: Layer, optimizer: SGD) -> dict[str, np.ndarray]:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise NotFinite(f"{name} has become NaN or infinite; this checkpoint is not written")
-    return arrays
+    state = {**state, "counters": model.counters()}
+    if record := record_of(model, state.get("settings")):
+        state[STATE_KEY] = record
+    save(path, arrays, metadata=sealed(arrays, state))
+
+
+def check_finite(model: Layer, optimizer: SGD) -> None:
+    """Raise NotFinite, naming the first array that a checkpoint would have with NaN or infinity in it."""
+    arrays = [(name, p.value) for name, p in model.named_parameters() + model.named_buffers()]
+    velocities = zip(_named(optimizer, model), optimizer.velocities, strict=True)
+    arrays += [(VELOCITY + name, velocity) for (name, _), velocity in velocities]
+    for device in dict.fromkeys(device_of(array) for _, array in arrays):
+        here = [(name, array) for name, array in arrays if device_of(array) is device]
+        with device:  # all of them are looked at before anybody waits for the answers
+            finite = device.xp.stack([device.xp.isfinite(array).all() for _, array in here])
+        for (name, _), is_finite in zip(here, to_numpy(finite), strict=True):
+            if not is_finite:
+                raise NotFinite(f"{name} has become NaN or infinite")
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:

@@ -3,6 +3,8 @@
 import math
 import time
 
+import numpy as np
+
 from minialex.devices.device import to_numpy
 from minialex.errors import NotFinite
 from minialex.training.alone import weights_of
@@ -54,7 +56,7 @@ def rest_of_epoch(train, progress, cluster):
     return batches
 
 
-def read_scores(waiting, progress, steps, model, cluster):
+def read_scores(waiting, progress, train, model, cluster):
     """Add the scores that wait on the device to the sums, with one transfer; the most pictures that a step had."""
     with model.device:
         numbers = model.device.xp.stack([scores for scores, *_ in waiting])  # (steps, 3)
@@ -62,8 +64,8 @@ def read_scores(waiting, progress, steps, model, cluster):
     for scores, count, (_, _, step, lr) in zip(rows, counts, waiting, strict=True):
         if not math.isfinite(scores[0]):
             raise NotFinite(
-                f"the loss became {scores[0]} in epoch {progress.epoch + 1} at step {step} of {steps} "
-                f"(learning rate {lr:.4g}): try a smaller learning rate"
+                f"the loss became {scores[0]} in epoch {progress.epoch + 1} at step {step} of {len(train)} "
+                f"(learning rate {lr:.4g}): {_remedy(train, progress.epoch, step)}"
             )
         if progress.limit is None:
             shape = getattr(model.loss, "_input_shape", None) or (1, 1)  # of the logits
@@ -71,3 +73,15 @@ def read_scores(waiting, progress, steps, model, cluster):
         progress.add(step, lr, scores, count)
     waiting.clear()
     return max(counts)
+
+
+def _remedy(train, epoch, step):
+    """What to do about a loss that is no number any more: it is the rate, unless that step's pictures are to blame."""
+    x, _ = next(iter(train.shuffled(epoch, start=step - 1)), (None, None))
+    if x is None or np.isfinite(x).all():
+        return "try a smaller learning rate"
+    pictures = getattr(train, "pictures", None)
+    if not isinstance(pictures, np.ndarray) or pictures.dtype.kind != "f":
+        return "a picture, as it is prepared, has a number that is NaN or infinite"
+    number = next(n for n, one in enumerate(pictures) if not np.isfinite(one).all())
+    return f"picture {number} has a number that is NaN or infinite"

@@ -5,6 +5,8 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
 from minialex.training.checkpoint import Checkpoint, check_finite, load_checkpoint, save_checkpoint
@@ -52,20 +54,22 @@ def resumed(
     model: Layer,
     optimizer: SGD,
     schedule: Constant,
-    steps: int,
+    train,
     epochs: int,
     report: ErrorReport,
 ) -> Progress:
-    """Where the checkpoint's run stands; model, optimizer and schedule are put there. steps: of an epoch.
+    """Where the checkpoint's run stands; model, optimizer and schedule are put there. train: its batches.
 
-    `report` is told what another schedule does to the rate. Raises CheckpointError for what is no whole checkpoint, or
-    another model's.
+    `report` is told what another schedule does to the rate, and which numbers are others. Raises CheckpointError for
+    what is no whole checkpoint, or another model's; ValueError for another seed in the middle of an epoch.
     """
+    steps = len(train)
     known = partly(like(asdict(Progress())))  # what is added in later versions may be missing, or be more
     rows = [dict.fromkeys(report.columns, CELL)]
     resume.check().check({"progress": {**known, "history": rows}})
     state = resume.state["progress"]
     progress = Progress.of({name: state[name] for name in known if name in state})
+    others = _others(resume.state.get("made_with") or {}, made_with(optimizer, train), progress)
     if progress.step and progress.steps not in (None, steps):  # the same share of other pictures or batches
         step = min(steps - 1, round(progress.step * steps / progress.steps))
         report.say(
@@ -83,7 +87,34 @@ def resumed(
     resume.restore(model, optimizer)
     if progress.epoch < epochs:
         report.say(said)
+    else:
+        been = counted(progress.epoch, "epoch has been", "epochs have been")
+        report.say(f"Nothing is left to train: {been}, and epochs is {epochs}.")
+    for name, (before, now) in others.items():
+        report.say(f"{name} was {before}, and is {now} from here on.")
     return progress
+
+
+def made_with(optimizer: SGD, train) -> dict:
+    """The numbers that a run should go on with as it began, by the names that fit knows, as far as they are told."""
+    told = {name: getattr(train, name, None) for name in ("seed", "batch_size")}
+    told |= {name: getattr(optimizer, name, None) for name in ("momentum", "weight_decay")}
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in told.items()}
+    return {name: value for name, value in plain.items() if isinstance(value, (int, float))}
+
+
+def _others(was: dict, now: dict, progress: Progress) -> dict[str, tuple]:
+    """Which of the numbers are others than before, with both.
+
+    Raises ValueError for another seed in the middle of an epoch, of which other pictures would be left.
+    """
+    others = {name: (was[name], here) for name, here in now.items() if was.get(name, here) != here}
+    if progress.step and "seed" in others:
+        raise ValueError(
+            f"resume: {counted(progress.step, 'step')} of epoch {progress.epoch + 1} have been made, in the order of "
+            f"seed {was['seed']}; with seed {now['seed']} other pictures would be left: go on with seed={was['seed']}"
+        )
+    return others
 
 
 def check_free(folder: str | Path | None, resume: Checkpoint | None) -> None:
@@ -113,11 +144,12 @@ class Kept:
         report: ErrorReport,
         best_from: int = 0,
         writes: bool = True,
+        made_with: dict | None = None,
     ):
         self.folder = Path(folder) if folder is not None and writes else None
-        self.is_kept = folder is not None
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.settings, self.report, self.best_from = settings or {}, report, best_from
+        self.made_with = made_with
         self.record = as_metadata(record_of(model, settings))
 
     def begin(self, progress: Progress, resume: Checkpoint | None) -> None:
@@ -140,11 +172,10 @@ class Kept:
     def checkpoint(self, progress: Progress, good: bool = True) -> None:
         """All that it takes to go on from here. good: a second one stays, of the newest epoch that ended well."""
         if not self.folder:
-            if self.is_kept:
-                with progress.said_when():  # as the one that writes does
-                    check_finite(self.model, self.optimizer)
+            with progress.said_when():  # as where it is written
+                check_finite(self.model, self.optimizer)
             return
-        state = {"progress": asdict(progress), "settings": self.settings}
+        state = {"progress": asdict(progress), "settings": self.settings, "made_with": self.made_with}
         state |= {"schedule": self.schedule.state(), "schedule_settings": settings_of(self.schedule)}
         with progress.said_when():
             save_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer, state)

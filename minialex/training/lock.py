@@ -35,7 +35,8 @@ _held: dict[str, "_Lock"] = {}  # by the folder's true path
 def locked(folder: str | os.PathLike) -> Iterator[None]:
     """The folder, made where it is not there, is this thread's until the block ends. It may be locked again inside.
 
-    Raises FolderInUse when it is somebody else's, OSError when it cannot be written to.
+    Raises FolderInUse when it is somebody else's, OSError when it cannot be written to or is a file, ValueError for an
+    empty name.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as place:
@@ -45,7 +46,12 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     ['.lock']
     []
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    if not os.fspath(folder):
+        raise ValueError("the name of the folder is empty: name one, or '.' for this one")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(f"{folder} is a file: name a folder") from None
     key = os.path.realpath(folder)
     lock = _held.get(key)
     if lock and lock.thread == threading.get_ident():  # a program that has it calls `fit`
@@ -66,8 +72,7 @@ def alone_in_folder(function):
 
     @functools.wraps(function)
     def alone(*args, folder=None, **options):
-        cluster = options.get("cluster")
-        if folder is None or (cluster is not None and not cluster.first):
+        if folder is None or not getattr(options.get("cluster"), "first", True):
             return function(*args, folder=folder, **options)
         with locked(folder):
             return function(*args, folder=folder, **options)

@@ -20,13 +20,13 @@ from minialex.training.alone import Alone, what_it_learns
 from minialex.training.arrays import (
     BATCH_SIZE,
     WAYS,
-    batches_of,
     cast_of,
     check_batches,
     check_labels,
     check_model,
     is_like_array,
     keywords_meant,
+    labelled_batches,
     lends_loss,
     lent,
     pair_of,
@@ -43,7 +43,7 @@ from minialex.training.evaluation import (
     predict,
     scores_of,
 )
-from minialex.training.keeping import Kept, check_free, checkpoint_of, resumed
+from minialex.training.keeping import Kept, check_free, checkpoint_of, made_with, resumed
 from minialex.training.lock import alone_in_folder
 from minialex.training.optim import SGD
 from minialex.training.pixels import pixels_said, remember_scale
@@ -168,11 +168,11 @@ def fit_arrays(
     check_model(model, "fit")
     report = report_of(report)
     schedule = schedule_of(schedule, lr, positive(epochs, "epochs"))
-    train = batches_of(model, x, y, batch_size, seed)
-    sets = {
-        name: None if pair is None else batches_of(model, *pair_of(pair, name), batch_size, what=f"{name} ")
-        for name, pair in {"test": test, "holdout": holdout}.items()
-    }
+    train = labelled_batches(model, x, y, batch_size, seed)
+    sets = {"test": test, "holdout": holdout}
+    for name, pair in sets.items():
+        if pair is not None:
+            sets[name] = labelled_batches(model, *pair_of(pair, name), batch_size, what=f"{name} ")
     optimizer = SGD(model.parameters(), schedule(0), momentum, weight_decay)
     with lent(model, loss):
         classes, pictures = classes_of(model, train), {}
@@ -237,6 +237,9 @@ def fit_batches(
     or somebody else's files, or where the optimizer has parameters that neither the model nor its loss has.
     """
     check_batches(schedule, train=train, test=test, holdout=holdout)
+    if not isinstance(cluster, Alone | None):
+        given = a_or_an(type(cluster).__name__)
+        raise TypeError(f"cluster is {given}: give mx.cluster.Cluster(), or leave it out")
     positive(epochs, "epochs")
     for name, count in (("checkpoint_every", checkpoint_every), ("best_from", best_from)):
         whole(count, name)
@@ -265,11 +268,12 @@ def fit_batches(
             read_every=report.read_every,
         )
     )  # fmt: skip
-    kept = Kept(folder, model, optimizer, schedule, settings, report, best_from, writes=cluster.first)
+    now = made_with(optimizer, train)
+    kept = Kept(folder, model, optimizer, schedule, settings, report, best_from, cluster.first, now)
     train, test, holdout = (cluster.share(batches) for batches in (train, test, holdout))
     progress = Progress()
     if resume is not None:
-        progress = resumed(resume, model, optimizer, schedule, len(train), epochs, report)
+        progress = resumed(resume, model, optimizer, schedule, train, epochs, report)
     kept.begin(progress, resume)
     try:
         with cluster.at_work(model, train, optimizer):
@@ -322,7 +326,7 @@ def train_epoch(
         """Bring the waiting scores to the host, which waits for them here; check them; report."""
         nonlocal looked_at, data_seconds, most
         before, count, lr = Scores(**asdict(progress.scores)), len(waiting), waiting[-1][-1]
-        most = max(most, read_scores(waiting, progress, steps, model, cluster))
+        most = max(most, read_scores(waiting, progress, train, model, cluster))
         now = time.perf_counter()
         progress.seconds = seconds_before + now - started
         pace = (data_seconds / count, (now - looked_at) / count)

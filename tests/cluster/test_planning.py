@@ -142,3 +142,11 @@ def test_the_speed_up_is_over_one_process_whichever_are_asked_for(workers):
     found = mx.cluster.plan(mx.models.lenet5(), 65, workers, flops=1e10, latency=1e-9, bandwidth=1e15)
     row = next(line for line in str(found).splitlines() if line.split()[0] == "64")
     assert row.split()[-1] == "32.5"  # 65 pictures, of which one process has 2
+
+
+@pytest.mark.parametrize("patience", [-1, 0, np.nan, np.inf, "a", None])
+def test_nobody_waits_without_end(patience):
+    with pytest.raises(ValueError, match=r"^patience must be a number above 0, not "):
+        mx.cluster.Group(patience=patience)
+    with pytest.raises(ValueError, match=r"^patience must be"), mx.cluster.joined(patience=patience):
+        pass

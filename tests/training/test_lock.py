@@ -204,6 +204,14 @@ def test_a_full_disk_has_locks_without_names(tmp_path, monkeypatch):
         assert lock._holder(tmp_path / LOCK) == "another process"
 
 
+def test_a_file_and_an_empty_name_are_no_folders(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="file is a file: name a folder"), locked(tmp_path / "file"):
+        pass
+    with pytest.raises(ValueError, match="the name of the folder is empty"), locked(""):
+        pass
+
+
 def test_a_folder_that_cannot_be_is_an_error_of_the_system(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), locked(tmp_path / "file" / "out"):

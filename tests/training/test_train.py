@@ -188,7 +188,7 @@ def test_an_epoch_reads_its_losses_every_twenty_steps_in_one_transfer_each():
     with simdevice.recording() as ledger:
         run(device="sim:0", epochs=1, batch_size=2, test=False)  # 64 steps
     assert ErrorReport.read_every == 20
-    assert ledger.host_syncs == 4  # after 20, 40, 60, 64
+    assert ledger.host_syncs == 5  # after 20, 40, 60, 64; and whether all weights are numbers
 
 
 def test_a_checkpoint_waits_for_the_losses_once_and_for_each_array_once(tmp_path):
@@ -241,6 +241,9 @@ class StopsAt:
 
     def __len__(self):
         return len(self.batches)
+
+    def __getattr__(self, name):
+        return getattr(self.batches, name)
 
     def shuffled(self, epoch, start=0):
         for batch in self.batches.shuffled(epoch, start):
@@ -619,6 +622,41 @@ def test_a_loss_that_is_nan_stops_the_run_and_says_where(tmp_path, device):
     assert is_finite(checkpoint)
     assert len(read_history(tmp_path)[1]) == 1
     assert not (tmp_path / train.MODEL).exists()
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_weights_that_are_no_numbers_any_more_stop_a_run_at_its_end(tmp_path, folder):
+    x, y = np.ones((4, 2), np.float32), np.arange(4) % 2
+    model = mx.Sequential(fc=mx.Linear(2, 2, rng=0))
+    where = {"folder": tmp_path / "run"} if folder else {}
+    with pytest.raises(NotFinite, match=r"^after epoch 1, fc\.weight has become NaN or infinite"):
+        train.fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=1e40, epochs=1, report=False, **where)
+
+
+@pytest.mark.parametrize("lr", [0.1, 0.0])
+def test_a_picture_that_is_no_number_is_blamed_and_not_the_rate(lr):
+    x, y = np.ones((8, 2), np.float32), np.arange(8) % 2
+    x[5, 1] = np.nan
+    model = mx.Sequential(fc=mx.Linear(2, 2, rng=0))
+    batches = ArrayBatches(x, y, 2)
+    with pytest.raises(
+        NotFinite, match=r"in epoch 1 at step \d of 4 .*: picture 5 has a number that is NaN or inf"
+    ):
+        train.fit(
+            model, mx.SGD(model.parameters(), lr), optim.Constant(lr), batches, epochs=1,
+            loss=mx.SoftmaxCrossEntropy(), report=False,
+        )  # fmt: skip
+
+
+def test_pictures_that_are_prepared_to_nan_are_blamed():
+    x, y = np.zeros((8, 2), np.uint8), np.arange(8) % 2
+    model = mx.Sequential(fc=mx.Linear(2, 2, rng=0))
+    batches = ArrayBatches(x, y, 2, prepare=lambda x: np.log(x.astype(np.float32)))
+    with pytest.raises(NotFinite, match="a picture, as it is prepared, has a number that is NaN or infinite"):
+        train.fit(
+            model, mx.SGD(model.parameters(), 0.1), optim.Constant(0.1), batches, epochs=1,
+            loss=mx.SoftmaxCrossEntropy(), report=False,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("variant", ["modern", "1998"])
@@ -1123,6 +1161,47 @@ def test_other_pictures_in_the_middle_of_an_epoch_are_said(tmp_path):
         "was to have 8 steps and has 4 now, since the pictures or the batches are others" in str(line)
         for line in said
     )
+
+
+def half_of_an_epoch(folder, **how):
+    x, y = np.ones((12, 2), np.float32), np.arange(12) % 2
+    model = mx.Sequential(fc=mx.Linear(2, 2, rng=0))
+    wrap, kwargs = how.pop("wrap", lambda batches: batches), {"momentum": how.pop("momentum", 0.9)}
+    kwargs["weight_decay"] = how.pop("weight_decay", 0.0)
+    batches, lines = ArrayBatches(x, y, 4, seed=how.pop("seed", 0)), []
+    report = ErrorReport(say=lambda line: lines.append(str(line)), bar=False)
+    history = train.fit(
+        model, mx.SGD(model.parameters(), 0.1, **kwargs), optim.Constant(0.1), wrap(batches), folder=folder,
+        checkpoint_every=1, loss=mx.SoftmaxCrossEntropy(), report=report, **how,
+    )  # fmt: skip
+    return history, lines
+
+
+def test_another_order_in_the_middle_of_an_epoch_is_refused_and_the_checkpoint_stays(tmp_path):
+    with pytest.raises(Stop):
+        half_of_an_epoch(tmp_path, epochs=2, wrap=lambda batches: StopsAt(batches, 2))
+    kept = (tmp_path / train.CHECKPOINT).read_bytes()
+    with pytest.raises(ValueError, match=r"made, in the order of seed 0; with seed 7 .*: go on with seed=0$"):
+        half_of_an_epoch(tmp_path, epochs=2, seed=7, resume=tmp_path)
+    assert (tmp_path / train.CHECKPOINT).read_bytes() == kept
+    _, lines = half_of_an_epoch(tmp_path, epochs=2, resume=tmp_path, momentum=0.5, weight_decay=0.01)
+    assert "momentum was 0.9, and is 0.5 from here on." in lines
+    assert "weight_decay was 0.0, and is 0.01 from here on." in lines
+
+
+def test_after_an_epoch_another_order_is_said(tmp_path):
+    half_of_an_epoch(tmp_path, epochs=1)
+    _, lines = half_of_an_epoch(tmp_path, epochs=2, seed=7, resume=tmp_path)
+    assert "seed was 0, and is 7 from here on." in lines
+    _, lines = half_of_an_epoch(tmp_path, epochs=3, seed=7, resume=tmp_path)
+    assert not any(" was " in line for line in lines)  # as it was at last
+
+
+def test_where_nothing_is_left_to_train_that_is_said(tmp_path):
+    wanted, _ = half_of_an_epoch(tmp_path, epochs=2)
+    history, lines = half_of_an_epoch(tmp_path, epochs=1, resume=tmp_path)
+    assert len(history) == len(wanted) == 2
+    assert "Nothing is left to train: 2 epochs have been, and epochs is 1." in lines
 
 
 # ---- what lies in the folder, and what goes along into another one ----
