@@ -1,10 +1,10 @@
 """NVIDIA GPUs, through CuPy, which is imported when a `cuda` device is first asked for."""
 
-import os
 import warnings
 
 import numpy as np
 
+from minialex.devices import twins
 from minialex.devices.device import Device, MiB, to_numpy
 from minialex.errors import DeviceUnavailable
 from minialex.words import counted
@@ -12,10 +12,11 @@ from minialex.words import counted
 
 class Cuda(Device):
     column_budget = 1024 * MiB
-    upload_ahead = os.environ.get("MINIALEX_UPLOAD_AHEAD") == "1"
+    upload_ahead = twins.asked_by("MINIALEX_UPLOAD_AHEAD") == "1"
+    not_straight_from: set[str] = set()  # each one's own: GPUs from which copies arrive wrong, see check_link
 
     def _open(self):
-        self.not_straight_from: set[str] = set()  # GPUs from which copies arrive wrong, see check_link
+        self.not_straight_from = set()
         try:
             import cupy
         except ImportError as error:

@@ -16,11 +16,15 @@ import numpy as np
 
 from minialex.devices import simdevice, threads, twins
 from minialex.errors import DeviceMismatch
-from minialex.shapes import parts_of
-from minialex.words import is_one_of, nearest
+from minialex.shapes import parts_of, positive
+from minialex.words import did_you_mean, is_one_of, nearest, yes_or_no
 
 MiB = 2**20
 Array = Any  # a NumPy or a CuPy array
+
+
+def positive_or_none(value: int | None, name: str) -> int | None:
+    return None if value is None else positive(value, name)
 
 
 class Device:
@@ -39,16 +43,25 @@ class Device:
                         gained nothing where it was measured; MINIALEX_UPLOAD_AHEAD=1 turns it on
 
     `with device:` makes it the current device, where new arrays are made and kernels run.
-    Raises ValueError for an unknown name, DeviceUnavailable for a GPU that is not there.
+    Raises ValueError for an unknown name and for a setting that makes no sense, AttributeError for one that there is
+    not, DeviceUnavailable for a GPU that is not there.
 
     >>> Device("sim:1").asarray([1.0, 2.0])
     array([1., 2.]) on sim:1
     """
 
     _known: dict[str, "Device"] = {}
+    takes = {
+        "threads": positive,
+        "column_budget": positive,
+        "piece_bytes": positive_or_none,
+        "fast": yes_or_no,
+        "upload_ahead": yes_or_no,
+    }
 
-    name: str
-    kind: str
+    name: str = ""
+    kind: str = ""
+    xp: Any = None
     index: int = 0
     threads: int = 1
     column_budget: int = 16 * MiB  # smaller: more rows are read twice; larger: little gain, more memory
@@ -71,6 +84,16 @@ class Device:
             device._open()
             Device._known.setdefault(full_name, device)  # the first one, should two threads ask at once
         return Device._known[full_name]
+
+    def __setattr__(self, name, value):
+        if name in self.takes:
+            value = self.takes[name](value, f"Device({self.name!r}): {name}")
+        elif not name.startswith("_") and not hasattr(type(self), name):
+            meant = did_you_mean(name, self.takes)
+            raise AttributeError(
+                f"Device({self.name!r}) has no {name}{meant}: what may be set is {', '.join(self.takes)}"
+            )
+        super().__setattr__(name, value)
 
     def asarray(self, array, dtype=None) -> Array:
         """Host data (an array, a list, a number) on this device; an array that is there already stays as it is."""
@@ -202,7 +225,7 @@ def place(devices: Devices = "auto") -> tuple[Device, Device]:
         devices = [f"cuda:{i}" for i in range(min(count, 2))] or ["cpu"]
     elif isinstance(devices, str):
         devices = devices.split(",")
-    elif isinstance(devices, (Device, type)):
+    elif not isinstance(devices, Sequence):
         devices = [devices]
     if len(devices) not in (1, 2):
         raise ValueError(f"a model takes one device or two, not {len(devices)}: {devices!r}")

@@ -33,10 +33,16 @@ class Twin(NamedTuple):
 
 def fast_by_default(kind: str) -> bool:
     """On, but for pretended GPUs, which have no twins; MINIALEX_FAST=0 says off, MINIALEX_FAST=1 on."""
-    asked = os.environ.get("MINIALEX_FAST", "")
-    if asked not in ("", "0", "1"):
-        raise ValueError(f"MINIALEX_FAST must be 0, 1, or not set, not {asked!r}")
+    asked = asked_by("MINIALEX_FAST")
     return asked == "1" if asked else kind != "sim"
+
+
+def asked_by(variable: str) -> str:
+    """What a variable of the environment says, "0" or "1"; "" where it is not set."""
+    asked = os.environ.get(variable, "")
+    if asked not in ("", "0", "1"):
+        raise ValueError(f"{variable} must be 0, 1, or not set, not {asked!r}")
+    return asked
 
 
 @functools.cache

@@ -1,7 +1,9 @@
 """Devices: their names, the way between them, and which one is current."""
 
 import copy
+import importlib
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -160,6 +162,52 @@ def test_the_column_budget_is_each_devices_own_setting(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("fast", value) for value in ("False", "no", None, 2, np.ones(2))],
+        *[("upload_ahead", value) for value in ("0", None)],
+        *[("threads", value) for value in (0, -1, 2.5, "2", None, True, float("nan"))],
+        *[("column_budget", value) for value in (0, -1, "x", 1e6)],
+        *[("piece_bytes", value) for value in (0, 0.5, "64")],
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_and_the_device_stays_as_it_was(device, name, value):
+    before = getattr(device, name)
+    with pytest.raises(
+        ValueError, match=rf"^Device\('{device.name}'\): {name} must be .*{re.escape(repr(value)[:9])}"
+    ):
+        setattr(device, name, value)
+    assert getattr(device, name) is before
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("thread", "threads"), ("column_budgte", "column_budget"), ("fsat", "fast")]
+)
+def test_a_misspelt_setting_is_refused(device, name, meant):
+    message = (
+        rf"^Device\('{device.name}'\) has no {name} \(did you mean {meant}\?\): what may be set is threads, "
+    )
+    with pytest.raises(AttributeError, match=message):
+        setattr(device, name, 4)
+    assert not hasattr(device, name)
+
+
+def test_numbers_of_numpy_are_settings(monkeypatch):
+    cpu = Device("cpu")
+    for name, value in (("threads", np.int64(2)), ("fast", np.False_)):
+        monkeypatch.setattr(cpu, name, value)
+        assert (cpu.__dict__[name], type(cpu.__dict__[name])) == (value.item(), type(value.item()))
+
+
+@pytest.mark.parametrize("value", ["yes", "True", "2"])
+def test_what_the_environment_asks_for_is_0_or_1(monkeypatch, value):
+    monkeypatch.setenv("MINIALEX_UPLOAD_AHEAD", value)
+    monkeypatch.delitem(sys.modules, "minialex.devices.cuda", raising=False)
+    with pytest.raises(ValueError, match=f"^MINIALEX_UPLOAD_AHEAD must be 0, 1, or not set, not '{value}'"):
+        importlib.import_module("minialex.devices.cuda")
+
+
+@pytest.mark.parametrize(
     "copied", [copy.copy, copy.deepcopy, lambda device: pickle.loads(pickle.dumps(device))]
 )
 def test_a_copy_of_a_device_is_the_same_object(device, copied):
@@ -279,8 +327,8 @@ def test_place_takes_one_device_or_two(devices, count):
         place(devices)
 
 
-@pytest.mark.parametrize("devices", ["", "sim:0,", "auto,cpu"])
-def test_place_wants_a_name_on_either_side_of_the_comma(devices):
+@pytest.mark.parametrize("devices", ["", "sim:0,", "auto,cpu", None, 0, {"cpu"}])
+def test_place_wants_names(devices):
     with pytest.raises(ValueError, match="unknown device"):
         place(devices)
 
