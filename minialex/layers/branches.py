@@ -97,6 +97,10 @@ class Branches(Layer):
     def _check_fit(self, ys):
         """Do the outputs join? Of what is added all axes count, of what is concatenated all but the channels."""
         (first, y), *others = ys.items()
+        if self.merge == "concat" and y.ndim < 2:
+            raise ValueError(
+                f"{self}: {first} gives shape {y.shape}; only what has channels, (N, C, ...), can be concatenated"
+            )
         for name, other in others:
             here, there = list(y.shape), list(other.shape)
             if self.merge == "concat" and len(here) == len(there) >= 2:

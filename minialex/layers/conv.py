@@ -12,7 +12,7 @@ from minialex.layers.init import Initializer, drawn, xavier_uniform
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Constant, Parameter
 from minialex.layers.windows import col2im, im2col, pad, unpad
-from minialex.shapes import SLIDING, output_sizes, positive
+from minialex.shapes import SLIDING, is_whole, output_sizes, positive
 from minialex.words import counted, yes_or_no
 
 
@@ -138,6 +138,16 @@ class Conv2D(Layer):
         return N * self.in_channels * kh * kw * OH * OW * self.dtype.itemsize
 
 
+def inputs_in(row) -> tuple[int, ...]:
+    """The inputs that a row of a table names; none, where it does not name different whole numbers."""
+    try:
+        inputs = tuple(row)
+    except TypeError:
+        return ()
+    good = all(is_whole(c) and c >= 0 for c in inputs) and len(set(inputs)) == len(inputs)
+    return tuple(map(int, inputs)) if good else ()
+
+
 class TableConv2D(Conv2D):
     """LeNet-5's C3: each output map reads only the inputs that its row of the table names, with stride 1.
 
@@ -146,7 +156,8 @@ class TableConv2D(Conv2D):
     of 1998, 60 kernels of 5x5, 1,516 numbers with the biases.
 
     Inside it is a Conv2D whose absent connections are zeros: an infinite or NaN pixel reaches all maps, as 0 * inf.
-    Raises ValueError for a table with an empty or doubled row entry, or an input with too few channels.
+    Raises ValueError for a table with a row that is empty or does not name different whole numbers, or an input with
+    too few channels.
 
     >>> layer = TableConv2D([(0,), (0, 1)], kernel_size=1)
     >>> layer.weight.value[:, 0, 0] = [1, 10, 100]
@@ -159,13 +170,16 @@ class TableConv2D(Conv2D):
     def __init__(
         self, table, kernel_size: int | tuple[int, int], rng=None, init: Initializer = xavier_uniform
     ):
-        self.table = tuple(tuple(row) for row in table)
-        if not self.table:
-            raise ValueError("TableConv2D: the table needs at least one row")
-        for f, row in enumerate(self.table):
-            if not row or len(set(row)) != len(row) or min(row) < 0:
+        rows = list(table) if np.iterable(table) else []
+        if not rows:
+            raise ValueError(
+                f"TableConv2D: the table needs at least one row, [(0,), (0, 1)] has two; this is {table!r}"
+            )
+        self.table = tuple(map(inputs_in, rows))
+        for f, inputs in enumerate(self.table):
+            if not inputs:
                 raise ValueError(
-                    f"TableConv2D: row {f} of the table must name different inputs >= 0, not {row}"
+                    f"TableConv2D: row {f} of the table must name different inputs >= 0, not {rows[f]!r}"
                 )
         channels = 1 + max(c for row in self.table for c in row)
         super().__init__(channels, len(self.table), kernel_size)

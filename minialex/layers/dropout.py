@@ -5,8 +5,9 @@ import zlib
 
 import numpy as np
 
+from minialex.errors import DtypeMismatch
 from minialex.layers.layer import Array, Layer
-from minialex.layers.settings import number_or_nan, whole
+from minialex.layers.settings import number_or_nan, unmasked, whole
 from minialex.words import did_you_mean, is_one_of
 
 SCALINGS = ("inverted", "test-time")
@@ -34,7 +35,7 @@ class Dropout(Layer):
     `forward(x, mask)`.
 
     Shapes: x, mask and y are alike.
-    Raises ValueError for p outside [0, 1), an unknown scaling, or a mask of another shape.
+    Raises ValueError for p outside [0, 1), an unknown scaling, or a mask of another shape or with other numbers.
 
     >>> Dropout(0.5).forward(np.ones((1, 8), dtype=np.float32))
     array([[2., 2., 2., 0., 0., 0., 0., 0.]], dtype=float32)
@@ -70,10 +71,21 @@ class Dropout(Layer):
         """The mask that was given, or else this step's, in x's dtype."""
         if mask is None:
             mask = self.device.asarray(self.draw_mask(x.shape))
-        self._check_array(mask, "mask")
-        if mask.shape != x.shape:
-            raise ValueError(f"{self}: the mask has shape {mask.shape}, the input {x.shape}")
+        else:
+            mask = self._checked(mask, x.shape)
         return mask.astype(x.dtype)
+
+    def _checked(self, mask, shape):
+        """A mask that was given. To look into one on a GPU, the host would have to wait."""
+        mask = unmasked(mask, f"{self}: the array mask=")
+        self._check_array(mask, "mask")
+        if mask.shape != shape:
+            raise ValueError(f"{self}: the mask has shape {mask.shape}, the input {shape}")
+        if mask.dtype.kind not in "biuf":
+            raise DtypeMismatch(f"{self}: a mask is 1, or 0 for what is left out; this one is {mask.dtype}")
+        if isinstance(mask, np.ndarray) and (wrong := mask[(mask != 0) & (mask != 1)]).size:
+            raise ValueError(f"{self}: a mask is 1, or 0 for what is left out; in this one stands {wrong[0]}")
+        return mask
 
     def draw_mask(self, shape: tuple[int, ...]) -> np.ndarray:
         """The mask of this step, on the host; the next call draws the next step's.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from minialex.devices.device import is_array
 from minialex.layers.layer import Array, Layer
 from minialex.layers.leaving import backward_leaving, forward_leaving, nothing_hangs_on
 from minialex.layers.loss import Loss, SoftmaxCrossEntropy
@@ -98,6 +99,11 @@ class Exits(Sequential):
         Sequential.__init__(self, **layers)  # by name: in a network, `super()` is the network's class
         self.leave_at = leave_at
 
+    def check_input(self, x) -> None:
+        super().check_input(x)
+        if is_array(x) and not x.ndim:
+            raise ValueError(f"{self} takes a batch; the input is one number, of shape ()")
+
     def forward(self, x: Array) -> Array:
         self.left = None
         if not self.training and self.leave_at is not None:
@@ -175,7 +181,7 @@ class Exits(Sequential):
 
 
 def weights_of_exits(weights: Sequence[float], name: str) -> tuple[float, ...]:
-    if isinstance(weights, str) or not isinstance(weights, Sequence) or not weights:
+    if isinstance(weights, (str, bytes, bytearray)) or not isinstance(weights, Sequence) or not weights:
         raise TypeError(f"{name} has a number for each exit, (0.3, 1.0), not {weights!r}")
     return tuple(not_negative(weight, f"{name}[{at}]") for at, weight in enumerate(weights))
 

@@ -15,10 +15,19 @@ DEFAULT_SEED = 0
 
 
 def generator(rng=None) -> "np.random.Generator":  # in quotes: numpy.random costs time to import
-    """A generator from a generator or a seed. Left out, the seed is 0, so that nothing is ever unrepeatable."""
-    if isinstance(rng, (bool, str)):
-        raise TypeError(f"rng is {rng!r}: give a seed, rng=0, or a generator, np.random.default_rng(0)")
-    return np.random.default_rng(DEFAULT_SEED if rng is None else rng)
+    """A generator from a generator or a seed. Left out, the seed is 0, so that nothing is ever unrepeatable.
+
+    Raises TypeError or ValueError for what `np.random.default_rng` does not take, and for True and False.
+    """
+    try:
+        if isinstance(rng, bool):
+            raise TypeError("it is no seed")
+        return np.random.default_rng(DEFAULT_SEED if rng is None else rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng is {rng!r}: give a seed, rng=0, or a generator, np.random.default_rng(0); a seed is a whole number "
+            ">= 0, or several"
+        ) from None
 
 
 def drawn(init: Initializer, shape, fan_in, fan_out, rng=None) -> np.ndarray:

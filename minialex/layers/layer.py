@@ -228,7 +228,8 @@ class Layer(Holder):
 
     def check_input(self, x: Array) -> None:
         """Raise if `forward` cannot take this array."""
-        self._check_shapes()
+        wanted = self.dtype
+        self._check_own(wanted)
         self._check_array(x, "input")
         if self.input_rank is not None and x.ndim != self.input_rank:
             letters = {2: "(N, features), ", 4: "(N, C, H, W), "}.get(self.input_rank, "")
@@ -237,7 +238,6 @@ class Layer(Holder):
             raise ValueError(f"{self}: the input is empty, shape {x.shape}; at least one picture is needed")
         if self.needs_batch and x.ndim == 0:
             raise ValueError(f"{self} takes a batch; the input is one number, of shape ()")
-        wanted = self.dtype
         if wanted is None and x.dtype.kind != "f":
             raise DtypeMismatch(
                 f'{self} takes floating-point numbers, the input is {x.dtype}: use x.astype("float32")'
@@ -257,16 +257,23 @@ class Layer(Holder):
         if grad_y.dtype != dtype:
             raise DtypeMismatch(f"{self}: forward gave {dtype}, the gradient is {grad_y.dtype}")
 
-    def _check_shapes(self):
+    def _check_own(self, dtype):
+        """Do its own arrays go with its settings, and with each other?"""
         try:
             shapes = self._shapes()
         except AttributeError:  # a subclass that was made in another way, without these settings
             return
         for name, shape in shapes.items():
             kept = getattr(self, name)
-            if kept is not None and kept.value.shape != shape:
+            if kept is None:
+                continue
+            if kept.value.shape != shape:
                 raise ValueError(
                     f"{self}: its {name} has shape {kept.value.shape}; its settings go with {shape}: make another layer"
+                )
+            if kept.value.dtype != dtype:
+                raise DtypeMismatch(
+                    f"{self} computes in {dtype}, its {name} is {kept.value.dtype}: use layer.astype({str(dtype)!r})"
                 )
 
     def _check_array(self, array, what):

@@ -7,6 +7,7 @@ import numpy as np
 from minialex.layers.init import Initializer, drawn, xavier_uniform
 from minialex.layers.layer import Array, Layer
 from minialex.layers.parameter import Constant, Parameter
+from minialex.layers.settings import unmasked
 from minialex.shapes import positive
 from minialex.words import counted
 
@@ -85,13 +86,31 @@ class Flatten(Layer):
         return grad_y.reshape(self.saved.shape)
 
 
+def codes_of(codes) -> np.ndarray:
+    """A row of numbers for each class, as float32."""
+    try:
+        codes = np.asanyarray(codes)  # which keeps a mask
+    except ValueError:  # of rows that are not alike
+        raise ValueError(
+            "RBF: codes must be (classes, features): a row for each class, all of one length"
+        ) from None
+    codes = unmasked(codes, "RBF: the array of codes")
+    if codes.ndim != 2 or codes.size == 0:
+        raise ValueError(f"RBF: codes must be (classes, features), not of shape {codes.shape}")
+    if codes.dtype.kind not in "fiub":
+        raise TypeError(f"RBF: codes are numbers, +1 and -1 say; these are {codes.dtype}")
+    if not (fits := abs(codes.astype(np.float64)) <= np.finfo(np.float32).max).all():
+        raise ValueError(f"RBF: codes must be finite numbers, also in float32, not {codes[~fits][0]}")
+    return codes.astype(np.float32)
+
+
 class RBF(Layer):
     """y[n, k] = -sum over d of (x[n, d] - codes[k, d])^2: minus the squared distance to each class's code
 
     The output of LeNet-5 (LeCun et al. 1998, section II.B), with the sign turned so that the largest is the answer.
     Its loss is MAPLoss. The codes are fixed: they are no parameters.
     Shapes: x (N, D); codes (K, D); y (N, K).
-    Raises ValueError when x has another number of features than the codes.
+    Raises ValueError when x has another number of features than the codes, and for codes that are not finite numbers.
 
     >>> layer = RBF(np.array([[1, 1], [-1, 1]]))
     >>> layer.forward(np.array([[1, 0]], dtype=np.float32))
@@ -101,10 +120,7 @@ class RBF(Layer):
     input_rank = 2
 
     def __init__(self, codes: Array):
-        codes = np.asarray(codes, dtype=np.float32)
-        if codes.ndim != 2 or codes.size == 0:
-            raise ValueError(f"RBF: codes must be (classes, features), not of shape {codes.shape}")
-        self.codes = Constant(codes)
+        self.codes = Constant(codes_of(codes))
 
     def forward(self, x: Array) -> Array:
         difference = x[:, None, :] - self.codes.value  # (N, K, D)

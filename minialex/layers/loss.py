@@ -51,7 +51,10 @@ class Loss(Layer):
         """A number, or a 0-d array on the layer's device."""
         if is_array(grad_loss):
             self._check_array(grad_loss, "gradient")
-        if np.ndim(grad_loss) if not is_array(grad_loss) else grad_loss.ndim:
+            is_number = not grad_loss.ndim and grad_loss.dtype.kind in "fiub"
+        else:
+            is_number = isinstance(grad_loss, (int, float))
+        if not is_number:
             raise ValueError(
                 f"{self}: the loss is one number, so its gradient is one number, not {grad_loss!r}"
             )

@@ -8,6 +8,7 @@ from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_layers
 from minialex.layers.sequential import Sequential
 from minialex.shapes import positive
+from minialex.words import a_or_an
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,7 +43,8 @@ class Model(Sequential):
     loss: the loss layer that belongs to it; picture_shape: (C, H, W); `prepare` turns pictures as they come from a
     file into what it was made for. architecture: what it is among networks of its shapes, for weights/record.py, as
     minialex.models says it; classes: their names, in its order. A model of your own may leave out all of these.
-    Raises TypeError for a loss that is no layer, ValueError for a picture_shape that is not three sizes.
+    Raises TypeError for a loss that is no layer, or takes no labels, ValueError for a picture_shape that is not three
+    sizes.
 
     >>> from minialex.layers.linear import Flatten, Linear
     >>> from minialex.layers.loss import SoftmaxCrossEntropy
@@ -66,6 +68,14 @@ class Model(Sequential):
             self.loss = loss
         if picture_shape is not None:
             self.picture_shape = picture_shape
+
+    def __setattr__(self, name, value):
+        if name == "loss" and isinstance(value, Layer) and not hasattr(value, "take_labels"):
+            raise TypeError(
+                f"{type(self).__name__}: loss is {a_or_an(type(value).__name__)}, which takes no labels: give "
+                "SoftmaxCrossEntropy(), or one of your own that derives from minialex.layers.loss.Loss"
+            )
+        super().__setattr__(name, value)
 
     def to(self, devices) -> "Self":
         """Move to a device, the loss too; with towers inside, to two: "cuda:0,cuda:1". The logits are on the first."""

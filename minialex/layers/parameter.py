@@ -30,11 +30,8 @@ class Parameter:
 
     @told_arguments
     def __init__(self, value: Array, *, decay: bool = True, lr_scale: float = 1.0):
+        _check_is_array("Parameter", value)
         self.value = value
-        if not is_array(self.value):
-            raise TypeError(
-                f"Parameter takes an array, or np.float32(0.25), not {a_or_an(type(value).__name__)}"
-            )
         if self.value.dtype.kind != "f":
             raise TypeError(
                 f"Parameter takes an array of floats, np.array([1, 2], np.float32), not one of {self.value.dtype}"
@@ -50,7 +47,13 @@ class Parameter:
     def __setattr__(self, name, value):
         # As arrays: NumPy makes a number of a 0-d array, which an update in place would not reach.
         if name == "grad":  # in each step
-            super().__setattr__(name, as_array(value))
+            if type(value) is not np.ndarray and value is not None:
+                value = as_array(value)
+                if not is_array(value):
+                    raise TypeError(
+                        f"{self.name or 'this Parameter'}: its grad is an array, not {a_or_an(type(value).__name__)}"
+                    )
+            super().__setattr__(name, value)
             return
         if name == "decay":
             value = yes_or_no(value, "Parameter: decay")
@@ -72,13 +75,18 @@ class Parameter:
 
 def _check_follows(p, value):
     """Is this an array that may take the value's place?"""
-    who = p.name or "this Parameter"
+    who, dtype = p.name or f"this {type(p).__name__}", p.value.dtype
     if not is_array(value) and not isinstance(value, np.generic):
         raise TypeError(f"{who}: its value is an array, not {a_or_an(type(value).__name__)}")
-    if value.dtype.kind != "f":
-        raise TypeError(f'{who} is of floats; the array is of {value.dtype}: use array.astype("float32")')
+    if value.dtype.kind != dtype.kind:
+        raise TypeError(f'{who} is of {dtype}; the array is of {value.dtype}: use array.astype("{dtype}")')
     if value.shape != p.value.shape:
         raise ValueError(f"{who} has shape {p.value.shape}; the array has shape {value.shape}")
+
+
+def _check_is_array(kind, value):
+    if not is_array(value) and not isinstance(value, np.generic):
+        raise TypeError(f"{kind} takes an array, or np.float32(0.25), not {a_or_an(type(value).__name__)}")
 
 
 def _meant(name):
@@ -99,7 +107,13 @@ class Constant:
     """An array that a layer reads and training leaves alone. It moves to other devices with its layer."""
 
     def __init__(self, value: Array):
-        self.value = as_array(value)
+        self.value = value
+
+    def __setattr__(self, name, value):
+        if name == "value":
+            _check_is_array(type(self).__name__, value)
+            value = as_array(value)
+        super().__setattr__(name, value)
 
 
 class Buffer(Constant):
@@ -107,16 +121,26 @@ class Buffer(Constant):
 
     It is saved with the weights and in checkpoints, under its name, and moves and is cast with its layer.
     part: as a Parameter's.
+    Raises TypeError for a value that is no array, or holds numbers of another kind than before, and ValueError for
+    another shape.
     """
 
     def __init__(self, value: Array):
         super().__init__(value)
+        if self.value.dtype.kind not in "fiub":
+            raise TypeError(f"Buffer takes an array of numbers, not one of {self.value.dtype}")
         self.name = ""
         self.part: tuple[int, int, int] | None = None
 
+    def __setattr__(self, name, value):
+        if name == "value" and name in vars(self):
+            _check_follows(self, value)
+        super().__setattr__(name, value)
+
     def move(self, towards: Array, share: float) -> None:
         """value <- (1 - share) * value + share * towards, a new array: who holds the old one keeps it."""
-        self.value = as_array((1 - share) * self.value + share * towards)
+        moved, dtype = (1 - share) * self.value + share * towards, self.value.dtype
+        self.value = moved.astype(dtype, copy=False) if dtype.kind == "f" else moved
 
     def split(self, parts: int) -> list["Buffer"]:
         """As a Parameter's."""

@@ -1,5 +1,7 @@
 """Paths side by side: joined along the channels or by adding, and back."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,16 @@ def test_a_trace_shows_each_path():
 def test_outputs_that_do_not_fit_are_named_with_both_shapes(merge, other, message):
     with pytest.raises(ValueError, match=rf"Branches: {message}"):
         mx.Branches({"a": mx.Identity(), "b": other}, merge).forward(X)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_what_has_no_channels_is_not_concatenated(shape):
+    x = np.ones(shape)
+    with pytest.raises(
+        ValueError, match=rf"^Branches: a gives shape {re.escape(str(shape))}; only what has channels, "
+    ):
+        mx.Branches({"a": mx.Identity(), "b": mx.Identity()}).forward(x)
+    assert (mx.Branches({"a": mx.Identity(), "b": mx.Identity()}, "add").forward(x) == 2).all()
 
 
 def test_what_makes_no_branches_is_refused():

@@ -1,5 +1,6 @@
 """Conv2D and TableConv2D hold to their definitions in naive.py, whatever the column budget."""
 
+import re
 from contextlib import contextmanager
 
 import numpy as np
@@ -257,15 +258,23 @@ def test_table_conv2d_multiplies_only_where_the_table_connects():
     assert mx.TableConv2D(C3_TABLE, 5).multiply_adds((1, 6, 14, 14), (1, 16, 10, 10)) == 60 * 25 * 100
 
 
-@pytest.mark.parametrize("row", [(), (1, 1), (0, -1)])
+@pytest.mark.parametrize("row", [(), (1, 1), (0, -1), 1, "ab", (True,), (0.5,), None, np.array(3), (0, [1])])
 def test_table_conv2d_refuses_a_row_that_names_no_different_inputs(row):
-    with pytest.raises(ValueError, match="TableConv2D: row 1 of the table must name different inputs"):
+    message = f"^TableConv2D: row 1 of the table must name different inputs >= 0, not {re.escape(repr(row))}$"
+    with pytest.raises(ValueError, match=message):
         mx.TableConv2D([(0,), row], 3)
 
 
-def test_table_conv2d_refuses_an_empty_table():
-    with pytest.raises(ValueError, match="TableConv2D: the table needs at least one row"):
-        mx.TableConv2D([], 3)
+@pytest.mark.parametrize("table", [[], None, 5, np.array(3)], ids=repr)
+def test_table_conv2d_refuses_what_is_no_table(table):
+    message = f"^TableConv2D: the table needs at least one row, .* this is {re.escape(repr(table))}$"
+    with pytest.raises(ValueError, match=message):
+        mx.TableConv2D(table, 3)
+
+
+def test_table_conv2d_takes_rows_of_any_kind():
+    for table in (np.array([[0, 1], [1, 2]]), ([0, 1], range(1, 3)), (row for row in ((0, 1), (1, 2)))):
+        assert repr(mx.TableConv2D(table, 3).table) == "((0, 1), (1, 2))"
 
 
 def test_table_conv2d_names_the_channels_it_got(device):

@@ -1,6 +1,7 @@
 """Dropout holds to its definition in naive.py; its masks depend on seed, name and step, and on nothing else."""
 
 import copy
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -160,3 +161,23 @@ def test_dropout_refuses_a_mask_on_another_device():
     x = mx.Device("sim:1").asarray(np.ones((1, 2)))
     with pytest.raises(mx.DeviceMismatch, match="Dropout is on sim:1, the mask on cpu"):
         mx.Dropout().to("sim:1").forward(x, np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("wrong", [2, -1, 0.5, float("nan")])
+@pytest.mark.parametrize("fast", [True, False])
+def test_dropout_refuses_a_mask_with_other_numbers_than_0_and_1(wrong, fast):
+    mask = np.array([[1, 0, wrong]])
+    message = f"^Dropout: a mask is 1, or 0 for what is left out; in this one stands {wrong}"
+    with nullcontext() if fast else mx.textbook(), pytest.raises(ValueError, match=message):
+        mx.Dropout().forward(np.ones((1, 3), np.float32), mask)
+
+
+def test_dropout_refuses_a_mask_of_no_such_numbers():
+    layer, x = mx.Dropout(), np.ones((1, 2), np.float32)
+    for mask in (np.array([[1j, 0]]), np.array([["1", "0"]])):
+        with pytest.raises(
+            mx.DtypeMismatch, match=f"^Dropout: a mask is 1, or 0 .* this one is {mask.dtype}"
+        ):
+            layer.forward(x, mask)
+    with pytest.raises(ValueError, match=r"^Dropout: the array mask= has a mask that hides 1 number"):
+        layer.forward(x, np.ma.array([[1, 0]], mask=[[0, 1]]))

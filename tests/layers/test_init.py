@@ -1,8 +1,11 @@
 """Initialisers: the right width, float32, and the same numbers for the same seed."""
 
+import re
+
 import numpy as np
 import pytest
 
+import minialex as mx
 from minialex.layers.init import generator, he_normal, lecun_uniform_1998, normal, xavier_uniform
 
 SHAPE, FAN_IN, FAN_OUT = (300, 400), 400, 300
@@ -96,7 +99,20 @@ def test_nothing_at_all_is_seed_0():
     )
 
 
-@pytest.mark.parametrize("rng", [-1, "seed", 1.5])
+@pytest.mark.parametrize(
+    "rng",
+    [-1, "seed", 1.5, float("nan"), np.float64(3), {}, b"x", np.array(3), [1, -1], True, 1j, [None]],
+    ids=repr,
+)
 def test_what_is_neither_seed_nor_generator_is_refused(rng):
-    with pytest.raises((TypeError, ValueError)):
-        generator(rng)
+    message = rf"^rng is {re.escape(repr(rng))}: give a seed, rng=0, or a generator, .*\(0\); a seed is a whole number"
+    for make in (generator, lambda rng: mx.Linear(2, 3, rng=rng), lambda rng: mx.models.lenet5(rng=rng)):
+        with pytest.raises((TypeError, ValueError), match=message):
+            make(rng)
+
+
+@pytest.mark.parametrize(
+    "rng", [[1, 2], np.array([1, 2]), np.random.SeedSequence(3), np.random.PCG64(3), 2**100], ids=repr
+)
+def test_what_numpy_makes_a_generator_of_will_do(rng):
+    assert isinstance(generator(rng), np.random.Generator)

@@ -414,6 +414,23 @@ def test_what_is_no_row_of_logits_is_named():
         model.forward(np.zeros((2, 3, 1, 1)))
 
 
+@pytest.mark.parametrize("leave_at", [None, 0.5])
+@pytest.mark.parametrize("training", [True, False])
+def test_one_number_is_no_batch(leave_at, training):
+    model = mx.Exits({"a": mx.Identity()}, {"head": ("a", mx.Identity())}, leave_at).train(training)
+    for forward in (model.forward, model.answers):
+        with pytest.raises(
+            ValueError, match=r"^Exits takes a batch; the input is one number, of shape \(\)$"
+        ):
+            forward(np.array(1.0))
+
+
+@pytest.mark.parametrize("weights", [b"x", bytearray(b"x"), "12", (), 1.0])
+def test_weights_of_exits_are_numbers(weights):
+    with pytest.raises(TypeError, match=r"^ExitLoss: weights has a number for each exit, \(0.3, 1.0\), not"):
+        mx.ExitLoss(weights)
+
+
 @pytest.mark.parametrize(("trunk", "heads", "message"), [
     ([mx.Identity()], {}, r"^Exits takes trunk and heads by name: Exits\({...}, heads={name: \(layer, head\)}\)$"),
     ({"a": mx.Identity()}, [("a", mx.Identity())], r"^Exits takes trunk and heads by name"),

@@ -158,3 +158,34 @@ def test_rbf_names_the_features_it_got(device):
 def test_rbf_refuses_codes_of_another_rank(codes):
     with pytest.raises(ValueError, match=r"RBF: codes must be \(classes, features\), not of shape"):
         mx.RBF(codes)
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ([[1, np.nan]], "must be finite numbers, also in float32, not nan"),
+        ([[1, 1], [-np.inf, 1]], "must be finite numbers, also in float32, not -inf"),
+        ([[1e300, 1.0]], r"must be finite numbers, also in float32, not 1e\+300"),
+        ([[1, 1j]], "are numbers, .*these are complex128"),
+        ([["a", "b"]], "are numbers, .*these are <U1"),
+        ([[None, 1]], "are numbers, .*these are object"),
+        (["ab"], r"must be \(classes, features\), not of shape \(1,\)"),
+        ([[1, 2], [3]], r"must be \(classes, features\): a row for each class, all of one length"),
+    ],
+)
+def test_rbf_refuses_codes_that_are_no_rows_of_finite_numbers(codes, message):
+    with pytest.raises((TypeError, ValueError), match=f"^RBF: codes {message}"):
+        mx.RBF(codes)
+
+
+def test_rbf_refuses_codes_of_which_a_mask_hides_some():
+    codes = np.ma.array([[1, 2], [3, 4]], mask=[[0, 0], [0, 1]])
+    with pytest.raises(ValueError, match=r"^RBF: the array of codes has a mask that hides 1 number"):
+        mx.RBF(codes)
+
+
+def test_rbf_keeps_its_codes_whoever_writes_into_the_array():
+    codes = np.ones((2, 3), np.float32)
+    layer = mx.RBF(codes)
+    codes[:] = 7
+    assert layer.codes.value.max() == 1

@@ -234,6 +234,18 @@ def test_loss_refuses_an_upstream_gradient_that_is_not_one_number(device, name, 
 
 
 @each_loss
+@pytest.mark.parametrize("grad_loss", ["x", None, 1j, np.array(1j)], ids=repr)
+def test_loss_refuses_an_upstream_gradient_that_is_no_number(device, name, grad_loss):
+    layer = LOSSES[name][0]().to(device)
+    layer.forward(device.asarray(normal((3, 4))), [0, 1, 2])
+    grad_loss = device.asarray(grad_loss) if isinstance(grad_loss, np.ndarray) else grad_loss
+    with pytest.raises(
+        ValueError, match=f"{name}: the loss is one number, so its gradient is one number, not"
+    ):
+        layer.backward(grad_loss)
+
+
+@each_loss
 def test_loss_refuses_an_upstream_gradient_on_another_device(name):
     layer = LOSSES[name][0]().to("sim:1")
     layer.forward(layer.device.asarray(normal((3, 4))), [0, 1, 2])

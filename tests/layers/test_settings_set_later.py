@@ -273,6 +273,23 @@ def test_what_a_model_is_asked_for_is_not_misspelt():
         model.loss = "cross_entropy"
 
 
+def test_a_loss_takes_labels_whenever_it_is_set():
+    class Mine(mx.Layer):
+        def take_labels(self, logits, labels):
+            return labels
+
+    model, mine = small_model(), Mine()
+    message = (
+        r"^Model: loss is a ReLU, which takes no labels: give SoftmaxCrossEntropy\(\), or one of your own"
+    )
+    with pytest.raises(TypeError, match=message):
+        model.loss = mx.ReLU()
+    with pytest.raises(TypeError, match=message):
+        mx.Model(mx.Flatten(), loss=mx.ReLU())
+    model.loss = mine
+    assert model.loss is mx.Model(mx.Flatten(), loss=mine).loss is mine
+
+
 def test_a_subclass_asks_for_what_its_parents_ask_and_more():
     class Both(mx.Exits, mx.Model):
         takes = {"depth": lambda value, name: value + 1}
