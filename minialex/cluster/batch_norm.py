@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from minialex.cluster.group import Group
 from minialex.layers.batch_norm import BatchNorm2D
-from minialex.layers.layer import Array, Layer
+from minialex.layers.layer import Array, Layer, at_least_float32
 from minialex.layers.sequential import all_layers
 from minialex.layers.towers import Towers
 
@@ -21,40 +21,44 @@ class BatchNormOverProcesses(BatchNorm2D):
     adds = True
 
     def forward(self, x: Array) -> Array:
-        xp, of_batch = self.xp, self.training and not self.frozen
+        xp, of_batch, wide = self.xp, self.training and not self.frozen, at_least_float32(x)
         if of_batch:
             own_m = xp.full(1, x.size // self.channels)
-            *_, m = sums = self._over_all(xp.concatenate([x.sum(axis=(0, 2, 3)), own_m]))  # (C + 1,)
+            *_, m = sums = self._over_all(xp.concatenate([wide.sum(axis=(0, 2, 3)), own_m]))  # (C + 1,)
             if m < 2:
                 raise ValueError(
                     f"{self}: the pictures of all processes have one number a channel, and one number has no variance: "
                     "use a larger batch, or eval()"
                 )
-            mean = (sums[:-1] / m).astype(x.dtype)
+            mean = (sums[:-1] / m).astype(wide.dtype)
         else:
             mean, variance, m = self.running_mean.value, self.running_var.value, 1.0
-        centred = x - mean[:, None, None]
+        centred = wide - mean[:, None, None]
         if of_batch:
-            variance = (self._over_all((centred * centred).sum(axis=(0, 2, 3))) / m).astype(x.dtype)
+            variance = (self._over_all((centred * centred).sum(axis=(0, 2, 3))) / m).astype(wide.dtype)
             self.running_mean.move(mean, self.momentum)
             self.running_var.move(variance * float(m / (m - 1)), self.momentum)
         scale = 1 / xp.sqrt(variance + self.eps)
         normalised = centred * scale[:, None, None]
         self.save(normalised=normalised, scale=scale, of_batch=of_batch, m=m)
-        return self.weight.value[:, None, None] * normalised + self.bias.value[:, None, None]
+        y = self.weight.value[:, None, None] * normalised + self.bias.value[:, None, None]
+        return y.astype(x.dtype, copy=False)
 
     def backward(self, grad_y: Array) -> Array:
         xp, normalised, scale = self.xp, self.saved.normalised, self.saved.scale[:, None, None]
-        self.bias.grad = grad_y.sum(axis=(0, 2, 3))
-        self.weight.grad = (grad_y * normalised).sum(axis=(0, 2, 3))
-        grad_normalised = grad_y * self.weight.value[:, None, None]
+        wide, dtype = at_least_float32(grad_y), grad_y.dtype
+        grad_bias, grad_weight = wide.sum(axis=(0, 2, 3)), (wide * normalised).sum(axis=(0, 2, 3))
+        self.bias.grad = grad_bias.astype(dtype)
+        self.weight.grad = grad_weight.astype(dtype)
+        grad_normalised = wide * self.weight.value[:, None, None]
         if not self.saved.of_batch:
-            return grad_normalised * scale
+            return (grad_normalised * scale).astype(dtype, copy=False)
         # The sums of grad_normalised and of grad_normalised * normalised, from those that are there already.
-        sums = xp.concatenate([self.weight.value * self.bias.grad, self.weight.value * self.weight.grad])
-        means = (self._over_all(sums) / self.saved.m).astype(grad_y.dtype)
+        sums = xp.concatenate([self.weight.value * grad_bias, self.weight.value * grad_weight])
+        means = (self._over_all(sums) / self.saved.m).astype(wide.dtype)
         through_mean, through_variance = means.reshape(2, self.channels, 1, 1)
-        return (grad_normalised - through_mean - normalised * through_variance) * scale
+        grad_x = (grad_normalised - through_mean - normalised * through_variance) * scale
+        return grad_x.astype(dtype, copy=False)
 
     def _over_all(self, sums):
         """The sums over all processes, in float64."""

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from minialex.layers.layer import Array, Layer
+from minialex.layers.layer import Array, Layer, at_least_float32
 from minialex.layers.parameter import Buffer, Parameter
 from minialex.layers.settings import not_negative, within
 from minialex.shapes import positive
@@ -29,6 +29,7 @@ class BatchNorm2D(Layer):
 
     Running: new = (1 - momentum) * old + momentum * the batch's. The variance that normalises is a sum of squares by m,
     the one that is kept by m - 1, as in PyTorch; momentum 0.1 here is 0.9 in the papers.
+    float16 is worked out in float32: the square of 300 has no room in it.
     Weight decay applies to weight and bias, as in PyTorch, unless decay=False.
     Shapes: x and y (N, C, H, W); weight, bias, running_mean, running_var (C,).
     Raises ValueError for another number of channels, and in training for one number a channel: it has no variance.
@@ -69,8 +70,9 @@ class BatchNorm2D(Layer):
 
     def forward(self, x: Array) -> Array:
         of_batch = self.training and not self.frozen
-        mean = x.mean(axis=(0, 2, 3)) if of_batch else self.running_mean.value  # (C,)
-        centred = x - mean[:, None, None]
+        wide = at_least_float32(x)
+        mean = wide.mean(axis=(0, 2, 3)) if of_batch else self.running_mean.value  # (C,)
+        centred = wide - mean[:, None, None]
         variance = (centred * centred).mean(axis=(0, 2, 3)) if of_batch else self.running_var.value
         scale = 1 / self.xp.sqrt(variance + self.eps)
         normalised = centred * scale[:, None, None]
@@ -79,18 +81,21 @@ class BatchNorm2D(Layer):
             self.running_mean.move(mean, self.momentum)
             self.running_var.move(variance * (m / (m - 1)), self.momentum)
         self.save(normalised=normalised, scale=scale, of_batch=of_batch)
-        return self.weight.value[:, None, None] * normalised + self.bias.value[:, None, None]
+        y = self.weight.value[:, None, None] * normalised + self.bias.value[:, None, None]
+        return y.astype(x.dtype, copy=False)
 
     def backward(self, grad_y: Array) -> Array:
         normalised, scale = self.saved.normalised, self.saved.scale[:, None, None]
-        self.bias.grad = grad_y.sum(axis=(0, 2, 3))
-        self.weight.grad = (grad_y * normalised).sum(axis=(0, 2, 3))
-        grad_normalised = grad_y * self.weight.value[:, None, None]
+        wide, dtype = at_least_float32(grad_y), grad_y.dtype
+        self.bias.grad = wide.sum(axis=(0, 2, 3)).astype(dtype)
+        self.weight.grad = (wide * normalised).sum(axis=(0, 2, 3)).astype(dtype)
+        grad_normalised = wide * self.weight.value[:, None, None]
         if not self.saved.of_batch:
-            return grad_normalised * scale
+            return (grad_normalised * scale).astype(dtype, copy=False)
         through_mean = grad_normalised.mean(axis=(0, 2, 3), keepdims=True)  # (1, C, 1, 1)
         through_variance = (grad_normalised * normalised).mean(axis=(0, 2, 3), keepdims=True)
-        return (grad_normalised - through_mean - normalised * through_variance) * scale
+        grad_x = (grad_normalised - through_mean - normalised * through_variance) * scale
+        return grad_x.astype(dtype, copy=False)
 
     def split(self, parts: int) -> list[Layer]:
         """Towers: each normalises its own channels."""

@@ -32,6 +32,15 @@ SHORT = reprlib.Repr()  # of what is long, the ends
 SHORT.maxtuple, SHORT.maxstring, SHORT.maxlong = 8, 60, 60
 
 
+def at_least_float32(x: Array) -> Array:
+    """x itself, but for float16, which ends at 65,504: squares, sums and counts of many numbers have no room there.
+
+    >>> at_least_float32(np.ones(1, np.float16)).dtype, at_least_float32(np.ones(1)).dtype
+    (dtype('float32'), dtype('float64'))
+    """
+    return x if x.dtype.itemsize >= 4 else x.astype("float32")
+
+
 class Layer(Holder):
     """The base of all layers. A subclass sets Parameters in `__init__` and writes `forward` and `backward`.
 

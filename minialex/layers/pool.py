@@ -6,7 +6,7 @@ each cell gets, and col2im brings it home (see windows.py, and lesson 03).
 
 import numpy as np
 
-from minialex.layers.layer import Array, Layer
+from minialex.layers.layer import Array, Layer, at_least_float32
 from minialex.layers.parameter import Parameter
 from minialex.layers.windows import col2im, im2col, pad
 from minialex.shapes import SLIDING, output_sizes, overhang, pair, positive
@@ -153,9 +153,10 @@ class AvgPool2D(Pool2D):
     def backward(self, grad_y: Array) -> Array:
         kh, kw = self.kernel_size
         N, C, OH, OW = grad_y.shape
-        pixels = kh * kw * self.counted(self.saved.shape, grad_y.dtype)  # of each window, those that count
-        grad_cells = self.xp.broadcast_to((grad_y / pixels)[:, :, None], (N, C, kh * kw, OH, OW))
-        return self.bring_home(grad_cells)
+        wide = at_least_float32(grad_y)
+        pixels = kh * kw * self.counted(self.saved.shape, wide.dtype)  # of each window, those that count
+        grad_cells = self.xp.broadcast_to((wide / pixels)[:, :, None], (N, C, kh * kw, OH, OW))
+        return self.bring_home(grad_cells).astype(grad_y.dtype, copy=False)
 
     def counted(self, shape: tuple[int, ...], dtype) -> Array:
         """How much of each window counts, (1, 1, OH, OW): 1 where no padding is left out."""
@@ -182,7 +183,7 @@ class GlobalAvgPool2D(Layer):
         x = self.saved.x
         H, W = x.shape[2:]
         grad_x = self.xp.empty_like(x)  # as x lies in memory
-        grad_x[...] = (grad_y / (H * W))[:, :, None, None]
+        grad_x[...] = (at_least_float32(grad_y) / (H * W))[:, :, None, None]
         return grad_x
 
 
@@ -213,7 +214,7 @@ class AdaptiveAvgPool2D(Layer):
         grad_x = self.xp.zeros_like(self.saved.x)  # as x lies in memory
         for p, q, rows, columns in self.windows(grad_x.shape):
             area = (rows.stop - rows.start) * (columns.stop - columns.start)
-            grad_x[:, :, rows, columns] += grad_y[:, :, p, q, None, None] / area
+            grad_x[:, :, rows, columns] += at_least_float32(grad_y[:, :, p, q, None, None]) / area
         return grad_x
 
     def windows(self, shape):

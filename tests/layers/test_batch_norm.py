@@ -1,5 +1,7 @@
 """BatchNorm2D holds to its definition in naive.py, in training, in evaluation and frozen; so do the running numbers."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -212,3 +214,37 @@ def test_two_towers_are_the_whole(seed):
         close(arrays[name], array)
     grad_y = normal(x.shape, seed + 1)
     close(np.concatenate(towers.backward((grad_y[:, :2], grad_y[:, 2:])), axis=1), whole.backward(grad_y))
+
+
+@pytest.mark.parametrize("mode", ["training", "evaluation", "frozen"])
+@pytest.mark.parametrize("fast", [True, False])
+def test_half_precision_has_room_for_squares_and_sums(device, mode, fast):
+    """PyTorch's numbers: 0.988, -1.646, 0.549, 0.110, and 6916 for the running variance."""
+    x = np.array([300, -300, 200, 100], np.float16).reshape(1, 1, 2, 2)
+    grad_y = np.array([1, 2, -3, 4], np.float16).reshape(x.shape)
+    found = []
+    for dtype in ("float16", "float64"):
+        layer = (
+            mx.BatchNorm2D(1, frozen=mode == "frozen").astype(dtype).to(device).train(mode != "evaluation")
+        )
+        with nullcontext() if fast else mx.textbook():
+            y = layer.forward(device.asarray(x.astype(dtype)))
+            grad_x = layer.backward(device.asarray(grad_y.astype(dtype)))
+        arrays = (
+            y,
+            grad_x,
+            *(p.grad for p in layer.parameters()),
+            *(b.value for _, b in layer.named_buffers()),
+        )
+        assert {array.dtype for array in arrays} == {np.dtype(dtype)}
+        found.append([to_numpy(array) for array in arrays])
+    for half, exactly in zip(*found, strict=True):
+        np.testing.assert_allclose(half, exactly, rtol=2e-3)
+
+
+def test_half_precision_adds_up_many_gradients(device):
+    """In float16 a sum of ones stays at 2,048."""
+    layer = mx.BatchNorm2D(1).astype("float16").to(device)
+    x = normal((5000, 1, 2, 1)).astype(np.float16)
+    layer.backward(device.asarray(np.ones_like(to_numpy(layer.forward(device.asarray(x))))))
+    assert to_numpy(layer.bias.grad) == 10_000

@@ -1,5 +1,7 @@
 """MaxPool2D, AvgPool2D and Subsampling hold to their definitions in naive.py; ties have tests of their own."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -304,3 +306,17 @@ def test_an_infinite_pixel_stays_in_its_own_windows(device):
     x[..., 0] = np.inf
     y = mx.AdaptiveAvgPool2D((1, 3)).to(device).forward(device.asarray(x))
     np.testing.assert_array_equal(to_numpy(y).ravel(), [np.inf, 0, 0])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [mx.GlobalAvgPool2D, lambda: mx.AvgPool2D(256), lambda: mx.AdaptiveAvgPool2D(1)],
+    ids=["global", "avg", "adaptive"],
+)
+@pytest.mark.parametrize("fast", [True, False])
+def test_half_precision_has_room_for_65536_cells(device, make, fast):
+    layer, x = make().to(device), np.ones((1, 1, 256, 256), np.float16)
+    with nullcontext() if fast else mx.textbook():
+        y = layer.forward(device.asarray(x))
+        grad_x = layer.backward(device.asarray(np.ones(y.shape, np.float16)))
+    np.testing.assert_array_equal(to_numpy(grad_x), np.full_like(x, 2.0**-16), strict=True)
