@@ -169,16 +169,28 @@ class SGD:
             )
 
     def set_velocities(self, velocities) -> None:
-        """Put saved velocities back, each on its parameter's device."""
+        """Put saved velocities back, each on its parameter's device and in its dtype.
+
+        Raises, before anything is changed: ValueError for another number of them or another shape, and for what is no
+        real number, or too large for the dtype; TypeError for what is no array.
+        """
+        from minialex.weights.grouped import (
+            check_range,
+            real_numbers,
+        )  # here: an import of minialex goes without
+
         velocities = list(velocities)
         if len(velocities) != len(self.velocities):
             raise ValueError(
                 f"SGD: {counted(len(self.velocities), 'parameter')}, but "
                 f"{counted(len(velocities), 'saved velocity', 'saved velocities')}"
             )
-        for p, v, saved in zip(self.parameters, self.velocities, velocities, strict=True):
+        names = [f"SGD: the saved velocity of {p.name or 'a parameter'}" for p in self.parameters]
+        velocities = [real_numbers(name, saved) for name, saved in zip(names, velocities, strict=True)]
+        for p, name, v, saved in zip(self.parameters, names, self.velocities, velocities, strict=True):
             if saved.shape != v.shape:
                 raise ValueError(f"SGD: {p.name} has shape {v.shape}, its saved velocity {saved.shape}")
+            check_range(name, saved, v.dtype)
         for v, saved in zip(self.velocities, velocities, strict=True):
             with device_of(v):
                 v[...] = transfer(saved, device_of(v))

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from minialex.devices.device import device_of, to_numpy, transfer
+from minialex.devices.device import device_of, is_array, to_numpy, transfer
+from minialex.errors import DeviceMismatch
 from minialex.layers.layer import Array, Layer
 from minialex.layers.names import check_different
 from minialex.layers.parameter import Buffer, Parameter
+from minialex.layers.settings import unmasked
 from minialex.words import a_or_an, counted, yes_or_no
 
 Named = tuple[str, Parameter | Buffer]  # as `named_parameters()` and `named_buffers()` give them
@@ -34,7 +36,9 @@ def export_grouped(model: Layer, grads: bool = False) -> dict[str, np.ndarray]:
 def import_grouped(model: Layer, arrays: Mapping[str, np.ndarray]) -> None:
     """Put whole arrays into the model's parameters and buffers, in place, in their dtype.
 
-    Raises ValueError, before anything is changed, when a name is missing or unknown, or a shape is another one.
+    Raises, before anything is changed: ValueError when a name is missing or unknown, a shape is another one, or what an
+    array holds is no real number, or hidden by a mask, or finite and too large for the dtype here; TypeError for what
+    is no array; DeviceMismatch for one that is not on the host.
     """
     named = model.named_parameters() + model.named_buffers()
     for (_, p), part in zip(named, scatter(named, arrays), strict=True):
@@ -62,18 +66,49 @@ def scatter(named: list[Named], arrays: Mapping[str, np.ndarray]) -> list[np.nda
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays with names are needed, a dict; this is {a_or_an(type(arrays).__name__)}")
     check_different(named, "import")
-    wanted = {name: whole_shape(p) for name, p in named}
+    wanted = dict(named)
     problems = [f"{name} is missing" for name in wanted if name not in arrays]
-    problems += [f"{name[:80]} is unknown here" for name in arrays if name not in wanted]
+    problems += [f"{str(name)[:80]} is unknown here" for name in arrays if name not in wanted]
+    found = {name: real_numbers(name, arrays[name]) for name in wanted if name in arrays}
     problems += [
-        f"{name} has shape {arrays[name].shape}, the model {shape}"
-        for name, shape in wanted.items()
-        if name in arrays and arrays[name].shape != shape
+        f"{name} has shape {array.shape}, the model {shape}"
+        for name, array in found.items()
+        if array.shape != (shape := whole_shape(wanted[name]))
     ]
     if problems:
         more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise ValueError("these arrays belong to another model: " + "; ".join(problems[:4]) + more)
-    return [arrays[name][rows_of(p)] for name, p in named]
+    for name, array in found.items():
+        if type(array) is not np.ndarray:
+            raise DeviceMismatch(f"{name} is on {device_of(array).name}: use mx.to_numpy(array)")
+        check_range(name, array, wanted[name].value.dtype)
+    return [found[name][rows_of(p)] for name, p in named]
+
+
+def real_numbers(name: str, array: Array) -> Array:
+    """An array as a plain one. Raises, with its name, TypeError for what is none, ValueError for texts and the like."""
+    array = unmasked(array, name)
+    if not is_array(array) and hasattr(array, "__array__"):  # one of NumPy's numbers, or a tensor of others
+        array = np.asarray(array)
+    if not is_array(array):
+        raise TypeError(f"{name} is {a_or_an(type(array).__name__)}, not an array: use np.array(...)")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is an array of {array.dtype}, not of real numbers, as float32 are")
+    return array
+
+
+def check_range(name: str, array: Array, dtype: np.dtype) -> None:
+    """Raises ValueError, with the number, where one that is finite would become infinite in this dtype."""
+    if np.can_cast(array.dtype, dtype):
+        return
+    array = to_numpy(array)
+    with np.errstate(over="ignore"):
+        lost = np.isinf(array.astype(dtype)) & np.isfinite(array)
+    if lost.any():
+        raise ValueError(
+            f"{name} has {array[lost].flat[0]:g} in it, which is too large for {dtype} and would become infinite; the "
+            f"largest there is {np.finfo(dtype).max:g}"
+        )
 
 
 def whole_shape(p: Parameter) -> tuple[int, ...]:

@@ -464,6 +464,23 @@ def test_a_saved_velocity_of_another_shape_names_the_parameter_and_changes_none(
     assert (optimizer.velocities[0] == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("saved", "error", "message"),
+    [
+        (np.full(SHAPE, "a"), ValueError, "is an array of <U1, not of real numbers"),
+        (np.ones(SHAPE) * 1j, ValueError, "is an array of complex128, not of real numbers"),
+        (np.ma.masked_greater(np.ones(SHAPE), 0), ValueError, "has a mask that hides 12 numbers"),
+        (np.full(SHAPE, 1e300), ValueError, r"has 1e\+300 in it, which is too large for float32"),
+        (np.ones(SHAPE).tolist(), TypeError, "is a list, not an array"),
+    ],
+)
+def test_a_saved_velocity_that_is_no_array_of_real_numbers_changes_none(device, saved, error, message):
+    optimizer = SGD([parameter(device), parameter(device, name="fc8.weight")], lr=0.1)
+    with pytest.raises(error, match=rf"^SGD: the saved velocity of fc8\.weight {message}"):
+        optimizer.set_velocities([np.ones(SHAPE), saved])
+    assert (to_numpy(optimizer.velocities[0]) == 0).all()
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_too_few_or_too_many_saved_velocities_are_counted(count):
     optimizer = SGD([parameter(), parameter()], lr=0.1)

@@ -165,6 +165,64 @@ def test_arrays_of_another_model_change_nothing_and_say_why(devices, towers, cha
     assert_same(export_grouped(model), before)
 
 
+NO_NUMBERS = [
+    (lambda b: np.array(["1"] * b.size), ValueError, "is an array of <U1, not of real numbers"),
+    (
+        lambda b: np.zeros(b.shape, "M8[D]"),
+        ValueError,
+        r"is an array of datetime64\[D\], not of real numbers",
+    ),
+    (lambda b: b + 1j, ValueError, "is an array of complex64, not of real numbers"),
+    (lambda b: b.astype(object), ValueError, "is an array of object, not of real numbers"),
+    (lambda b: np.ma.masked_less(b, b[0] + 1e-9), ValueError, "has a mask that hides "),
+    (lambda b: np.full(b.shape, -1e300), ValueError, r"has -1e\+300 in it, which is too large for float32"),
+    (lambda b: b.tolist(), TypeError, "is a list, not an array"),
+    (lambda b: None, TypeError, "is a NoneType, not an array"),
+    (lambda b: mx.Device("sim:1").asarray(b), mx.errors.DeviceMismatch, "is on sim:1: use mx.to_numpy"),
+]
+
+
+@each_place
+@pytest.mark.parametrize(("change", "error", "message"), NO_NUMBERS)
+def test_what_is_no_array_of_real_numbers_changes_nothing(devices, towers, change, error, message):
+    model = tiny(devices, towers)
+    before, arrays = export_grouped(model), noise(model)
+    arrays["fc8.bias"] = change(arrays["fc8.bias"])
+    with pytest.raises(error, match=rf"^fc8\.bias {message}"):
+        import_grouped(model, arrays)
+    assert_same(export_grouped(model), before)
+
+
+def test_a_number_may_be_too_large_for_the_models_dtype_alone():
+    layer = Linear(2, 1).astype("float16")
+    arrays = {"weight": np.array([[65519, 1]]), "bias": np.array([np.inf])}  # 65519 is rounded to the largest
+    import_grouped(layer, arrays)
+    assert layer.weight.value.tolist() == [[65504, 1]]
+    assert layer.bias.value.tolist() == [np.inf]
+    arrays["weight"][0, 0] = 65520
+    with pytest.raises(
+        ValueError, match=r"^weight has 65520 in it, which is too large for float16 .* is 65504$"
+    ):
+        import_grouped(layer, arrays)
+    import_grouped(layer.astype("float64"), {**arrays, "bias": np.array([True])})
+    assert (layer.weight.value.tolist(), layer.bias.value.tolist()) == ([[65520, 1]], [1])
+
+
+def test_a_name_that_is_no_text_is_an_unknown_one():
+    with pytest.raises(ValueError, match=r"belong to another model: 5 is unknown here$"):
+        import_grouped(layer := Linear(2, 1), {**export_grouped(layer), 5: np.zeros(1)})
+
+
+def test_a_file_with_numbers_too_large_for_the_model_is_named(tmp_path):
+    arrays = export_grouped(Linear(2, 1))
+    arrays["weight"] = np.array([[1e300, 0]])
+    weights.save(path := tmp_path / "w.safetensors", arrays)
+    for load in (mx.load, weights.load_pretrained):
+        with pytest.raises(ValueError, match=r"w\.safetensors does not fit .*weight has 1e\+300 in it"):
+            load(Linear(2, 1), path)
+        load(Linear(2, 1).astype("float64"), path)
+
+
 def test_a_network_without_groups_is_another_one():
     with pytest.raises(
         ValueError, match=r"conv2\.weight has shape \(16, 6, 5, 5\), the model \(16, 3, 5, 5\); conv4"
