@@ -12,7 +12,7 @@ from minialex.models.inception_resnet import inception_resnet
 from minialex.models.inception_v2 import inception_v2
 from minialex.models.inception_v4 import inception_v4
 from minialex.models.network import Network
-from minialex.models.resnet import BLOCKS, SMALL_DEPTHS, resnet
+from minialex.models.resnet import BLOCKS, SMALL_DEPTHS, resnet, shortcut_taken
 from minialex.models.smartnet import smartnet
 from minialex.models.vgg import COLUMNS, vgg
 from minialex.models.zfnet import zfnet
@@ -120,6 +120,18 @@ def _arguments(make):
     if not isinstance(make, partial):
         return {}
     return dict(inspect.signature(make.func).bind_partial(*make.args, **make.keywords).arguments)
+
+
+def settled(architecture: Mapping) -> dict:
+    """The same with the shortcut that a ResNet took, which older records leave to it.
+
+    >>> settled({"network": "resnet", "preset": "cifar", "shortcut": None, "plain": False})["shortcut"]
+    'A'
+    """
+    known = dict(architecture)
+    if known.get("network") == "resnet" and {"preset", "shortcut", "plain"} <= set(known):
+        known["shortcut"] = shortcut_taken(known["shortcut"], known["preset"], known["plain"])
+    return known
 
 
 def rebuilt(architecture: Mapping, **others) -> Network:

@@ -166,6 +166,11 @@ def stage(
     return Sequential(*made)
 
 
+def shortcut_taken(shortcut: str | None, preset: str, plain: bool) -> str | None:
+    """The one that was asked for, or the preset's; None for a network without."""
+    return None if plain else shortcut or ("A" if preset == "cifar" else "B")
+
+
 @recorded
 def resnet(
     depth: int = 18,
@@ -203,6 +208,7 @@ def resnet(
         meant = did_you_mean(shortcut, ("A", "B"))
         raise ValueError(f'shortcut must be "A" or "B", not {shortcut!r}{meant}')
     plain = yes_or_no(plain, "plain")
+    shortcut = shortcut_taken(shortcut, preset, plain)
     picture = pictures_of(INPUTS[preset], image_size, least=1)
     rng, depth = generator(rng), positive(depth, "depth")
     if preset == "cifar":
@@ -211,7 +217,7 @@ def resnet(
                 f'preset "cifar" has 6n + 2 layers: 8, 14, 20, 32, 44, 56, 110, ..., not {depth}'
             )
         blocks, kept = blocks_of(layers, ((depth - 2) // 6,) * 3)
-        made = _cifar(blocks, num_classes, width, shortcut or "A", plain, rng)
+        made = _cifar(blocks, num_classes, width, shortcut, plain, rng)
     else:
         if depth not in BLOCKS:
             raise ValueError(
@@ -220,9 +226,9 @@ def resnet(
             )
         blocks, kept = blocks_of(layers, BLOCKS[depth])
         kind = BasicBlock if depth < 50 else Bottleneck
-        made = _imagenet(kind, blocks, num_classes, width, shortcut or "B", plain, preset == "paper", rng)
+        made = _imagenet(kind, blocks, num_classes, width, shortcut, plain, preset == "paper", rng)
     model = Network(picture, num_classes, made)
-    model.resolved = kept
+    model.resolved = {**kept, "shortcut": shortcut}
     return model.to(devices)
 
 

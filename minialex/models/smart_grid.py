@@ -84,6 +84,15 @@ def gate(sizes, reads, unit) -> Gate:
     return made
 
 
+def halved(side: int) -> int:
+    """Pixels a side behind the next block; as many as before where pooling would leave too few.
+
+    >>> halved(9), halved(7)
+    (4, 7)
+    """
+    return side // 2 if side // 2 >= LEAST else side
+
+
 class Grid:
     """The parts of a network as they are put together, column by column: a block, and the exit below it
 
@@ -102,9 +111,9 @@ class Grid:
         """The next column. reads: what is not named in it is gone; None: all that comes before is read."""
         number, maps = len(self.heads) + 1, scaled(maps, self.width)
         block, exit = f"block{number}", f"exit{number}"
-        if number > 1 and self.side // 2 >= LEAST:
+        if number > 1 and halved(self.side) < self.side:
             self.trunk[f"pool{number - 1}"] = AvgPool2D(2)
-            self.side //= 2
+            self.side = halved(self.side)
         nodes = {}
         for key in (f"layer{i + 1}" for i in range(layers)):
             name = f"{block}.{key}"

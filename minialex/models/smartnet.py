@@ -24,7 +24,7 @@ The grid, with its time to the right and its exits below:
                        exit1              exit2              exit3            the nearest that will do
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,7 +46,7 @@ from minialex.models.network import (
     scaled,
 )
 from minialex.models.smart_cut import begin_as, compacted
-from minialex.models.smart_grid import GATES_LEARN, Grid
+from minialex.models.smart_grid import GATES_LEARN, Grid, halved
 from minialex.models.smart_record import (
     Reads,
     check_reads,
@@ -78,10 +78,26 @@ def stem(preset: str, channels: int, maps: int, side: int, rng) -> tuple[Sequent
     kernel, stride = (7, 2) if large else (3, 1)
     conv = Conv2D(channels, maps, kernel, stride, kernel // 2, bias=False, rng=rng, init=he_normal)
     layers = {"conv": conv, "norm": BatchNorm2D(maps), "relu": ReLU()}
-    if not large:
-        return Sequential(**layers), side
-    half = (side + 1) // 2
-    return Sequential(**layers, pool=MaxPool2D(3, 2, padding=1)), (half + 1) // 2
+    pool = {"pool": MaxPool2D(3, 2, padding=1)} if large else {}
+    return Sequential(**layers, **pool), side_behind_stem(preset, side)
+
+
+def side_behind_stem(preset: str, side: int) -> int:
+    return -(-side // 4) if preset == "large" else side
+
+
+def poolings(architecture: Mapping) -> int:
+    """How often a network of this record pools between its blocks: what else its pictures' size decides has no weights.
+
+    >>> [poolings(smartnet(3, 10, "small", width=0.1, image_size=size).architecture) for size in (8, 28, None)]
+    [1, 2, 2]
+    """
+    size, preset = architecture.get("image_size"), architecture["preset"]
+    side = side_behind_stem(preset, size if is_whole(size) else INPUTS[preset].crop)
+    count = 0
+    while count < architecture["exits"] - 1 and halved(side) < side:
+        side, count = halved(side), count + 1
+    return count
 
 
 class SmartNet(NetworkWithExits):

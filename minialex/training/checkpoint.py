@@ -18,7 +18,7 @@ from minialex.training.optim import SGD
 from minialex.training.reports import Scores
 from minialex.training.schedules import Plateau
 from minialex.weights import gather, import_grouped, load_with_metadata, put, save, scatter
-from minialex.weights.record import STATE_KEY, checked_record, record_of, why_other
+from minialex.weights.record import STATE_KEY, checked_record, class_names, record_of, why_other
 from minialex.weights.records import (
     COUNTS,
     FLAG,
@@ -177,10 +177,10 @@ def look_into(path: str | os.PathLike) -> dict | None:
 
 def _why_other_classes(record, model) -> str:
     """Do the model's classes have other names, or another order, than those of the record?"""
-    there, here = record.get("classes"), getattr(model, "classes", None)
-    if there is None or here is None or are_same(there, list(here)):
+    there, here = record.get("classes"), class_names(model)
+    if there is None or here is None or are_same(there, here):
         return ""
-    return f"it knows other classes ({a_few(there)}) than the model ({a_few(list(here))})"
+    return f"it knows other classes ({a_few(there)}) than the model ({a_few(here)})"
 
 
 def _named(optimizer, model):

@@ -235,5 +235,5 @@ def begin_with_exits(model, path, arrays: Mapping[str, np.ndarray], why: str = "
     if there > exits:
         known = {name for name, _ in part.named_parameters() + part.named_buffers()}
         arrays = {name: array for name, array in arrays.items() if name in known}
-        record = first_of_record(record, exits) if record else record
+        record = first_of_record(record, exits) if "blocks" in record else record
     return put_pretrained(part, arrays, path, None, bool(why), record)

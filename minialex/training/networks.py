@@ -136,7 +136,7 @@ def make_network(
         own = {name: settings[name] for name in ALEXNETS}
         return alexnet(num_classes, devices, rng=settings["seed"], **size, **own)
     check_device(arch, devices)
-    if record:
+    if record and "network" in record:
         model = rebuilt(record, num_classes=num_classes, devices=devices)
         if model.picture_shape[0] != 3:
             raise ValueError(

@@ -21,7 +21,7 @@ def unrecorded(path: str | Path, taken_for: str) -> str:
         return ""
     arrays, metadata = load_with_metadata(file)
     others = is_torchvisions(arrays) or any(name.startswith(VELOCITY) for name in arrays)
-    if others or record_in(metadata, file):
+    if others or "network" in record_in(metadata, file):
         return ""
     why = f"{SETTINGS} beside it says so" if (file.parent / SETTINGS).is_file() else "its shapes fit"
     return f"{file} has no record of its network: it is taken for {taken_for}, since {why}."

@@ -333,8 +333,9 @@ def load_run(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
         checkpoint = _checked(load_checkpoint(path))
         settings = {**checkpoint.state["settings"], **settings_recorded(checkpoint.record, path)}
         return with_axes(path, checkpoint.parameters), settings
-    recorded, beside = settings_recorded(record_in(metadata, path), path), settings_in(path.parent)
-    if not recorded:
+    record = record_in(metadata, path)
+    recorded, beside = settings_recorded(record, path), settings_in(path.parent)
+    if "network" not in record:
         arrays = own_names(arrays, path)
     if any(beside.get(name) not in (None, value) for name, value in recorded.items()):
         beside = {}  # another run's

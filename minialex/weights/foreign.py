@@ -12,7 +12,7 @@ from minialex.errors import CheckpointError
 from minialex.layers.layer import Layer
 from minialex.weights.files import load
 from minialex.weights.grouped import put, scatter, whole_shape
-from minialex.weights.record import check_record, read_record, why_other
+from minialex.weights.record import check_record, class_names, read_record, why_other
 from minialex.weights.seal import VELOCITY
 from minialex.weights.unpickle import read_npy, read_state_dict
 from minialex.words import a_or_an, are_same, yes_or_no
@@ -69,10 +69,8 @@ def load_pretrained(model: Layer, path: str | os.PathLike, new_last_layer: bool 
         arrays, preset = for_model(model, arrays), None
     record = read_record(path)
     if new_last_layer is None:
-        names = record.get("classes"), getattr(model, "classes", None)
-        new_last_layer = _has_other_classes(model, arrays) or (
-            None not in names and not are_same(names[0], list(map(str, names[1])))
-        )
+        names = record.get("classes"), class_names(model)
+        new_last_layer = _has_other_classes(model, arrays) or (None not in names and not are_same(*names))
     left = put_pretrained(model, arrays, path, preset, new_last_layer, record)
     if not left and record.get("classes") and getattr(model, "classes", None) is None:
         model.classes = record["classes"]

@@ -11,7 +11,7 @@ from minialex.weights.files import load_with_metadata
 from minialex.weights.files import save as save_arrays
 from minialex.weights.grouped import export_grouped, import_grouped
 from minialex.weights.reading import shown
-from minialex.weights.record import as_metadata, check_record, record_in, record_of
+from minialex.weights.record import as_metadata, check_record, class_names, record_in, record_of
 from minialex.weights.records import TEXT, Maybe, check, whole
 from minialex.weights.seal import VELOCITY, is_sealed, unsealed
 from minialex.words import are_same, counted
@@ -78,16 +78,16 @@ def load(model: Layer, path: str | os.PathLike | None = None) -> None:
     if _is_smartnet(model) and record.get("network") == "smartnet":
         record, arrays = _part(model, record, arrays, path)
     check_record(record, model, path)
-    known, own = record.get("classes"), getattr(model, "classes", None)
-    if known and own is not None and not are_same(known, list(map(str, own))):
+    known, own = record.get("classes"), class_names(model)
+    if known and own is not None and not are_same(known, own):
         raise ValueError(
-            f"{path} does not fit {model}: its classes are {shown(known)}, the model's {shown(list(own))}"
+            f"{path} does not fit {model}: its classes are {shown(known)}, the model's {shown(own)}"
         )
     try:
         import_grouped(model, arrays)
     except ValueError as error:
         raise ValueError(f"{path} does not fit {model}: {error}") from error
-    if known and own is None:
+    if known and getattr(model, "classes", None) is None:
         model.classes = known
 
 

@@ -222,6 +222,140 @@ def test_a_checkpoint_of_other_classes_changes_nothing(tmp_path, here):
     assert_same(other, model)
 
 
+# ---- your own network, which says its classes alone ----------------------------------------------------
+
+
+def own(classes=None, rng=1, kind=mx.layers.Model, outputs=3):
+    model = kind(fc=mx.Linear(4, outputs, rng=rng))
+    if classes is not None:
+        model.classes = classes
+    return model
+
+
+@pytest.mark.parametrize("kind", [mx.layers.Model, mx.Sequential])
+def test_your_own_networks_classes_go_with_it_and_others_do_not_fit(tmp_path, kind):
+    mx.save(model := own(CLASSES), path := tmp_path / "w.safetensors")
+    assert weights.read_record(path) == {"classes": CLASSES}
+    assert runs.load_run(path)[1]["classes"] == CLASSES
+    for load in (mx.load, weights.load_pretrained):
+        load(other := own(rng=2, kind=kind), path)
+        assert other.classes == CLASSES
+        assert_same(model, other)
+    other = own(CLASSES[::-1], rng=2, kind=kind)
+    with pytest.raises(
+        ValueError, match=r"its classes are \['cat', .*\], the model's \['fish', 'dog', 'cat'\]"
+    ):
+        mx.load(other, path)
+    assert_same(own(rng=2), other)
+    assert weights.load_pretrained(other, path) == ["fc.weight", "fc.bias"]
+
+
+def test_a_run_of_your_own_network_does_not_go_on_with_other_classes(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(6, 4)).astype("float32"), np.arange(6) % 3
+
+    def fit(model, epochs, **where):
+        mx.train.fit(model, x, y, loss=mx.SoftmaxCrossEntropy(), lr=0.1, epochs=epochs, **where)
+
+    fit(own(CLASSES), 1, folder=tmp_path)
+    for file in (runs.MODEL, runs.CHECKPOINT):
+        assert weights.read_record(tmp_path / file) == {"classes": CLASSES}
+    with pytest.raises(
+        CheckpointError, match=r"it knows other classes \(cat, dog, fish\) than the model \(fish, "
+    ):
+        fit(own(CLASSES[::-1]), 2, resume=tmp_path)
+    fit(own(CLASSES), 2, resume=tmp_path)
+
+
+@pytest.mark.parametrize(("outputs", "fits"), [(3, True), (2, False), (4, False), (1, True)])
+def test_as_many_names_as_your_own_networks_outputs_are_needed(tmp_path, outputs, fits):
+    model = mx.Sequential(
+        body=mx.Sequential(mx.Flatten(), mx.Linear(4, outputs))
+    )  # one number may tell classes apart
+    model.classes = CLASSES
+    if fits:
+        mx.save(model, tmp_path / "w.safetensors")
+        return
+    with pytest.raises(ValueError, match=f"the model has {outputs} classes, not 3, as its names are"):
+        mx.save(model, tmp_path / "w.safetensors")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_else_your_own_layer_keeps_as_classes_is_no_names(tmp_path):
+    class Scaled(mx.Layer):
+        def __init__(self, classes):
+            self.weight, self.classes = mx.layers.Parameter(np.ones(3, np.float32)), classes
+
+        def forward(self, x):
+            return x * self.weight.value
+
+    for classes in (3, "three"):
+        mx.save(model := Scaled(classes), path := tmp_path / "w.safetensors")
+        assert weights.read_record(path) == {}
+        mx.save(Scaled(CLASSES), path)
+        mx.load(model, path)
+        weights.load_pretrained(model, path)
+        assert model.classes == classes
+
+
+def test_classes_alone_say_nothing_of_a_network(tmp_path):
+    weights.save(
+        path := tmp_path / "w.safetensors", weights.export_grouped(alexnet()), {record.KEY: '{"classes": []}'}
+    )
+    mx.load(model := alexnet(rng=2), path)
+    assert_same(alexnet(), model)
+
+
+# ---- the same network in other words -----------------------------------------------------------------
+
+RESNETS = {
+    "A, usual there": (8, "cifar", {}, {"shortcut": "A"}),
+    "B, usual there": (18, "torchvision", {}, {"shortcut": "B"}),
+    "none": (8, "cifar", {"plain": True}, {"plain": True, "shortcut": "B"}),
+}
+
+
+@pytest.mark.parametrize("name", RESNETS)
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_shortcut_that_is_named_is_the_one_that_is_taken(tmp_path, name, is_old):
+    depth, preset, *both = RESNETS[name]
+    for written, read in (both, both[::-1]):
+        model, other = (mx.models.resnet(depth, 3, preset, width=1 / 16, **how) for how in (written, read))
+        assert model.architecture == other.architecture
+        if is_old:  # what was asked for, before it said what was taken
+            model.architecture["shortcut"] = written.get("shortcut")
+        mx.save(model, path := tmp_path / "w.safetensors")
+        mx.load(other, path)
+        save_checkpoint(path, model, mx.SGD(model.parameters(), 0.1), {})
+        load_checkpoint(path).restore(other)
+
+
+def test_another_shortcut_is_another_network(tmp_path):
+    model = mx.models.resnet(8, 3, "cifar", width=0.125, layers=(1, 1, 1), plain=True)
+    path = write(tmp_path / "w.safetensors", model)
+    message = refuses(mx.models.resnet(8, 3, "cifar", width=0.125), path)
+    assert "for plain True, shortcut None, this model is plain False, shortcut 'A'" in message
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "fits"), [(8, 32, False), (32, 8, False), (8, 15, True), (None, 32, True)]
+)
+def test_a_size_of_pictures_at_which_a_smartnet_pools_otherwise_is_another_network(
+    tmp_path, written, read, fits
+):
+    def smart(size):
+        return mx.models.smartnet(3, preset="small", width=0.1, image_size=size)
+
+    path, other = write(tmp_path / "w.safetensors", smart(written)), smart(read)
+    if fits:
+        mx.load(other, path)
+        return
+    pools = {8: "1 pooling", 32: "2 poolings"}
+    there, here = (f"image_size {size}, with {pools[size]} between its blocks" for size in (written, read))
+    assert f"it is for {there}, this model is {here}" in refuses(other, path)
+    with pytest.raises(ValueError, match=f"w.safetensors does not fit this model: it is for {there}, this"):
+        mx.load(other, path)
+
+
 def test_metadata_of_others_is_no_record(tmp_path):
     weights.save(
         tmp_path / "w.safetensors", weights.export_grouped(alexnet()), {"record": "LP", "format": "pt"}
