@@ -24,6 +24,13 @@ def begin_as(head: Sequential, before: Sequential) -> None:
     head["fc"].bias.value[...] = before["fc"].bias.value
 
 
+def only_before(head: Sequential, before: Sequential) -> list[int]:
+    """The sources that the exit before reads through gates that are not 0, and this one does not read: see begin_as."""
+    is_open = to_numpy(before["gate"].weight.value) != 0
+    read = zip(before["gate"].reads, is_open, strict=True)
+    return [source for source, through in read if through and source not in head["gate"].reads]
+
+
 def by_channel(reader: SmartLayer | Sequential) -> Array:
     """The weights of a layer's convolution or an exit's classifier, (out, channels, ...)."""
     if isinstance(reader, Sequential):
@@ -59,7 +66,9 @@ def open_reads(grid: Grid) -> dict[str, list[str]]:
             gate = gate_of(reader)
             is_open = to_numpy(gate.weight.value) != 0
             read = [there[source] for source, through in zip(gate.reads, is_open, strict=True) if through]
-        found[name] = read or ["stem"] * is_exit  # an exit that reads nothing keeps one gate, closed
+        if is_exit and not read:  # it keeps one gate, closed
+            read = [there[gate.reads[0]]]
+        found[name] = read
         used |= set(found[name])
     return dict(reversed(found.items()))
 

@@ -45,7 +45,7 @@ from minialex.models.network import (
     recorded,
     scaled,
 )
-from minialex.models.smart_cut import begin_as, compacted
+from minialex.models.smart_cut import begin_as, compacted, only_before
 from minialex.models.smart_grid import GATES_LEARN, Grid, halved
 from minialex.models.smart_record import (
     Reads,
@@ -195,16 +195,19 @@ class SmartNet(NetworkWithExits):
         """Train one exit: its block and itself learn, all else stays as it is, running means too; returns the network
 
         The parameters of others get lr_scale 0, at which SGD leaves them as they are, and their batch normalisation is
-        frozen: what the other exits say stays the same to the last bit. None: all learn again, all exits together.
+        frozen: what the exits before it say stays the same to the last bit. Those behind it read its block, and say
+        something else from then on. None: all learn again, all exits together.
         begin: the exit starts as a copy of the one before, which it improves on; what it reads besides counts nothing
         at first.
-        Raises ValueError for an exit that is not there.
+        Raises ValueError for an exit that is not there, or that cannot start so: in a network that was cut it may not
+        read what the one before reads.
         """
         own = list(self.children().values())
         if exit is not None:
             before = self.path(exit - 1) if self._checked(exit) > 1 else []
             own = [layer for layer in self.path(exit) if layer not in before]
             if begin and before:
+                self.check_begins(exit)
                 begin_as(own[-1], before[-1])
         for layer in self.children().values():
             for p in layer.parameters():
@@ -215,6 +218,15 @@ class SmartNet(NetworkWithExits):
                     inner.frozen = layer not in own
         self.learning = exit
         return self
+
+    def check_begins(self, exit: int) -> None:
+        """Raises ValueError where an exit does not read what the one before reads, and cannot begin as its copy."""
+        if only := only_before(self.path(exit)[-1], self.path(exit - 1)[-1]):
+            missing = ", ".join(list(self.grid.sources)[source] for source in only)
+            raise ValueError(
+                f"{self}: exit {exit} cannot begin as a copy of exit {exit - 1}, which reads {missing}: as this "
+                f"network was cut, it does not. learn({exit}, begin=False) goes on from what it says now"
+            )
 
     def extend(self, layers: int | None = None, maps: int | None = None, rng=None) -> "SmartNet":
         """Another block and its exit, which is then the one that learns; those before stay as they are; returns itself

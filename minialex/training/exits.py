@@ -18,7 +18,7 @@ def exit_by_exit(
     exits: those that are trained, counted from 1; left out, all of them. frozen: layers that stay as they are in every
     exit's turn, as `freeze` has them. begin: an exit begins as a copy of the one before, unless its own is frozen.
     say: is told whose turn begins, or goes on.
-    Raises ValueError for fewer epochs than exits.
+    Raises ValueError for fewer epochs than exits, and where an exit cannot begin so: see `SmartNet.learn`.
 
     >>> from minialex.models import smartnet
     >>> model = smartnet(2, num_classes=10, preset="small", width=0.1)
@@ -36,6 +36,8 @@ def exit_by_exit(
     is_still = {id(p) for p in still}
     told = set()
     copied = [not any(id(p) in is_still for p in model.path(exit)[-1].parameters()) for exit in turns]
+    for exit in (exit for exit, copy in zip(turns, copied, strict=True) if begin and copy and exit > 1):
+        model.check_begins(exit)  # now, and not after the epochs of those before
 
     def before_epoch(epoch, begun):
         """begun: an epoch in whose middle a run goes on."""

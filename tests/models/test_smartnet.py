@@ -13,6 +13,7 @@ from minialex.layers.sequential import all_layers
 from minialex.models import smart_grid, smart_record
 from minialex.models.names import rebuilt
 from minialex.training.data_parallel import DataParallel
+from minialex.training.exits import exit_by_exit
 from minialex.training.networks import freeze
 
 CLASSES, SIDE, BLOCKS = 3, 8, "2x20 3x30 2x20"  # with width 0.1: a stem of 2 maps, then layers of 2, 3 and 2
@@ -455,6 +456,19 @@ def test_an_exit_that_reads_nothing_says_its_bias():
     np.testing.assert_array_equal(model.answers(pictures())[:, 0], np.broadcast_to(bias, (4, CLASSES)))
 
 
+def test_an_exit_that_reads_nothing_any_more_keeps_what_it_read_last():
+    model = closed(drawn(tiny(1)), exit1=[0]).eval().compact()
+    assert model.grid.reads()["exit1"] == ["block1.layer1", "block1.layer2"]
+    gate(model, "exit1")[:] = 0
+    before = model.answers(pictures())
+    for _ in range(2):
+        assert model.compact().grid.reads()["exit1"] == ["block1.layer1"]
+        np.testing.assert_array_equal(model.answers(pictures()), before)
+    np.testing.assert_array_equal(gate(model, "exit1"), [0])
+    weights.import_grouped(made := rebuilt(model.architecture), weights.export_grouped(model))
+    np.testing.assert_array_equal(made.eval().answers(pictures()), before)
+
+
 @pytest.mark.parametrize("zero", [0.0, -0.0])
 def test_only_what_is_exactly_0_is_cut(zero):
     model = drawn(tiny(1)).eval()
@@ -646,16 +660,46 @@ def test_an_exit_goes_on_where_it_was_if_it_is_not_to_begin():
     same(numbers(model.learn(1)), own)  # before the first one there is none
 
 
-def test_of_a_cut_network_an_exit_begins_with_what_both_read():
-    model = closed(drawn(tiny(2)), exit1=[1], exit2=[0]).eval().compact().learn(2)
-    head, before = (
-        model["exit2"],
-        model["exit1"],
-    )  # that reads the stem and layer2, this one layer1 and layer2 too
-    np.testing.assert_array_equal(head["fc"].weight.value[:, 32:64], before["fc"].weight.value[:, 32:64])
-    assert (head["fc"].weight.value[:, :32] == 0).all()
-    assert (head["fc"].weight.value[:, 64:] == 0).all()
-    assert head["gate"].weight.value[1] == before["gate"].weight.value[1]
+def test_of_a_cut_network_an_exit_begins_with_what_the_one_before_reads():
+    model, x = closed(drawn(tiny(2)), exit1=[1], exit2=[3]).eval().compact(), pictures()
+    before = model.answers(x)
+    model.learn(2)
+    assert model.grid.reads()["exit1"] == ["stem", "block1.layer2"]
+    np.testing.assert_allclose(model.answers(x)[:, 1], before[:, 0], rtol=1e-5, atol=1e-6)
+    weight = model["exit2"]["fc"].weight.value
+    np.testing.assert_array_equal(weight[:, :32], model["exit1"]["fc"].weight.value[:, :32])
+    assert (weight[:, 32:64] == 0).all()  # block1.layer1
+    assert (weight[:, 96:] == 0).all()
+
+
+@pytest.mark.parametrize("begin", ["learn", "exit_by_exit"])
+def test_of_a_cut_network_an_exit_that_reads_less_is_no_copy_and_nothing_changes(begin):
+    model = closed(drawn(tiny(2)), exit1=[1], exit2=[0]).eval().compact().learn(1)
+    own = numbers(model)
+    which = r"exit 2 cannot begin as a copy of exit 1, which reads stem: as this .* learn\(2, begin=False\) goes on"
+    with pytest.raises(ValueError, match=which):
+        model.learn(2) if begin == "learn" else exit_by_exit(model, 2)
+    same(numbers(model), own)
+    assert (model.learning, model["exit2"]["fc"].weight.lr_scale) == (1, 0)
+    gate(model, "exit1")[0] = 0  # closed, it counts for nothing
+    x = pictures()
+    np.testing.assert_allclose(model.learn(2).answers(x)[:, 1], model.answers(x)[:, 0], rtol=1e-5, atol=1e-6)
+    exit_by_exit(model, 2)
+    gate(model, "exit1")[0] = 1
+    model.learn(2, begin=False)
+    exit_by_exit(model, 2, begin=False)
+
+
+def test_exits_behind_the_one_that_learns_say_something_else_and_those_before_do_not():
+    model, x = train(tiny()).learn(2, begin=False), pictures()
+    before = model.answers(x)
+    train(model, steps=1)
+    np.testing.assert_array_equal(model.answers(x)[:, 0], before[:, 0])
+    assert (model.answers(x)[:, 2] != before[:, 2]).any()
+    text = " ".join(type(model).learn.__doc__.split())
+    assert (
+        "what the exits before it say stays the same to the last bit. Those behind it read its block" in text
+    )
 
 
 def test_what_learns_has_the_gradients_that_it_has_among_all_and_what_does_not_is_not_asked():
