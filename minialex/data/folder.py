@@ -68,9 +68,9 @@ def find_pictures(
     Classes are the names of the class folders in sorted order, as texts ("10" comes before "2"): train/'s, or val/'s
     own where there is no train/. With `trained`, the names that a network was trained on in its order, they are those:
     folders may be a part of them, and labels are the network's.
-    Pictures end in .jpeg, .jpg or .png in any letter case, and may lie deeper inside their class's folder. What is
-    hidden, a disk station's (@eaDir), a FIFO or the like is passed over, and so are links that lead back or into
-    another class's folder; `passed` counts them.
+    Pictures end in .jpeg, .jpg or .png in any letter case, and may lie deeper inside their class's folder. What ends
+    otherwise (.webp, .gif), is hidden, a disk station's (@eaDir), a FIFO or the like is passed over, and so are links
+    that lead back or into another class's folder; `passed` counts them.
 
     A flat val/ needs a text file, `ground_truth`; ILSVRC2012_validation_ground_truth.txt in `root` or in val/, or Tiny
     ImageNet's val_annotations.txt in val/, is found without being named. It has either a line `NAME CLASS` for each
@@ -106,7 +106,9 @@ def find_pictures(
         finder.passed = passed = Passed()  # loose pictures are what is wanted
         files = finder.pictures(folder)
         if not files:
-            raise DataError(f"{folder} has neither class folders nor pictures ({', '.join(SUFFIXES)})")
+            raise DataError(
+                f"{folder} has neither class folders nor pictures ({', '.join(SUFFIXES)}){_said_of(passed)}"
+            )
         truth = Path(ground_truth) if ground_truth else find_ground_truth(root, folder, len(files))
         there = known or sorted(first_words(trained or []))
         pictures = PictureList(files, *classes_of(files, truth, class_ids, there, bool(known)), passed)
@@ -153,8 +155,12 @@ def _from_class_folders(folder: Path, own: list[str], classes: list[str], finder
     if empty := [name for name in own if not found[name]]:
         raise DataError(
             f"{folder} has {counted(len(empty), 'class folder')} without a picture ({', '.join(SUFFIXES)}): "
-            f"{a_few(empty)}"
+            f"{a_few(empty)}{_said_of(finder.passed)}"
         )
     files = [file for name in own for file in found[name]]
     labels = [number[name] for name in own for _ in found[name]]
     return PictureList(files, np.array(labels, dtype=np.int64), classes, finder.passed)
+
+
+def _said_of(passed: Passed) -> str:
+    return f"; passed over: {passed}" if passed else ""

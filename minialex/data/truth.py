@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from minialex.data.classes import a_few
-from minialex.data.walk import SUFFIXES
+from minialex.data.walk import OTHERS, SUFFIXES
 from minialex.errors import DataError
 from minialex.weights.reading import read_lines, shown
 from minialex.words import WNID, counted
@@ -93,7 +93,7 @@ def class_of_each(truth: Path, files: list[Path]) -> list[str]:
 
 
 # Names of pictures in text files; such as nobody reads here were made others, and may have left theirs there.
-PICTURES = (*SUFFIXES, ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+PICTURES = (*SUFFIXES, *OTHERS)
 
 
 def bare(name: str) -> str:

@@ -16,6 +16,8 @@ from pathlib import Path
 from minialex.errors import DataError
 
 SUFFIXES = (".jpeg", ".jpg", ".png")  # in any letter case
+# What other pictures are called, which are passed over; those who put them there should hear of it.
+OTHERS = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
 # Folders that disk stations and operating systems put among other people's pictures: thumbnails, what was deleted.
 NOT_OURS = (
@@ -32,6 +34,7 @@ HIDDEN, THUMBNAILS, NO_FILE = "hidden", "of the system's own", "no file but a FI
 BACK, TO_ANOTHER_CLASS = "linked to a folder above", "linked into another class's folder"
 AGAIN, OF_ANOTHER_CLASS = "linked to what is there already", "linked to from another class as well"
 BROKEN, LOOSE = "linked to nothing", "outside of the class folders"
+OTHERWISE_CALLED = "not called .jpeg, .jpg or .png"
 
 
 class Passed:
@@ -197,6 +200,7 @@ def _listed(folder: str, passed: Passed) -> Iterator[tuple[os.DirEntry, str]]:
     """What is in a folder and may matter, each with its kind; what does not is counted."""
     for entry in _entries(folder):
         is_picture = entry.name.lower().endswith(SUFFIXES)
+        is_other = entry.name.lower().endswith(OTHERS)
         if _is_no_ones(entry, passed):
             continue
         if _is_link(entry):
@@ -209,12 +213,16 @@ def _listed(folder: str, passed: Passed) -> Iterator[tuple[os.DirEntry, str]]:
                 passed.add(NO_FILE, entry.path)
             elif mode is not None and is_picture:
                 yield entry, "link to a picture"
+            elif mode is not None and is_other:
+                passed.add(OTHERWISE_CALLED, entry.path)
         elif entry.is_dir(follow_symlinks=False):
             yield entry, "folder"
         elif not entry.is_file(follow_symlinks=False):
             passed.add(NO_FILE, entry.path)
         elif is_picture:
             yield entry, "picture"
+        elif is_other:
+            passed.add(OTHERWISE_CALLED, entry.path)
 
 
 def _entries(folder) -> list[os.DirEntry]:

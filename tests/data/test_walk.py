@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -84,6 +85,30 @@ def test_nothing_passed_over_is_nothing_to_say(root):
     assert str(pictures.passed) == ""
     fill(root, "train/a/notes.txt", "train/a/.DS_Store", "train/.DS_Store")  # no pictures: nothing is missing
     assert not find_pictures(root).passed
+
+
+@pytest.mark.parametrize("place", ["train", "train/a", "train/b/sub"])
+@pytest.mark.parametrize("name", ["p.webp", "p.BMP", "p.gif", "p.tif", "p.jfif", "p.heic"])
+@pytest.mark.parametrize("is_link", [False, True])
+def test_pictures_that_are_called_otherwise_are_passed_over_and_counted(root, place, name, is_link):
+    if is_link:
+        (root / place / name).symlink_to(root.parent / "disk/far/9.jpg")
+    else:
+        fill(root, f"{place}/{name}")
+    names, pictures = found(root)
+    assert names == AS_BEFORE
+    assert one(pictures, walk.OTHERWISE_CALLED, root / place / name)
+
+
+def test_a_class_of_pictures_that_are_called_otherwise_says_so(root):
+    fill(root, "train/c/1.webp", "train/c/2.webp")
+    which = re.escape(f"passed over: 2 not called .jpeg, .jpg or .png ({root / 'train/c/1.webp'}, ...)")
+    with pytest.raises(DataError, match=rf"without a picture \(.jpeg, .jpg, .png\): c; {which}$"):
+        find_pictures(root)
+    shutil.rmtree(root / "val")
+    fill(root, "val/1.gif")
+    with pytest.raises(DataError, match=r"nor pictures \(.jpeg, .jpg, .png\); passed over: 1 not called"):
+        find_pictures(root, "val")
 
 
 def test_kinds_are_counted_and_the_first_of_each_is_named(root):
