@@ -421,6 +421,23 @@ def test_what_is_said_of_caffes_mean_makes_one_that_is_read(tmp_path, monkeypatc
     np.testing.assert_allclose(found, scale * (mean if order == "BGR" else mean[::-1]), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("mean", "why"),
+    [
+        (np.ones((3, 4, 5)), r"its shape is \(3, 4, 5\)"),
+        (np.ones((4, 4, 3)), r"its shape is \(4, 4, 3\); .transpose\(2, 0, 1\) puts"),
+        (np.ones(3, bool), "it holds True and False, not numbers"),
+    ],
+)
+def test_a_mean_is_of_numbers_and_square(tmp_path, mean, why):
+    np.save(tmp_path / "mean.npy", mean)
+    with pytest.raises(CheckpointError, match=rf"mean\.npy is no mean picture \({why}"):
+        read_mean(tmp_path / "mean.npy")
+    for good in (np.ones(3), np.ones((3, 4, 4), np.uint8)):
+        np.save(tmp_path / "mean.npy", good)
+        np.testing.assert_array_equal(read_mean(tmp_path / "mean.npy"), good)
+
+
 def test_caffes_mean_of_another_form_is_left_to_caffe(tmp_path):
     (tmp_path / "mean.binaryproto").write_bytes(as_blob(np.zeros((3, 8, 9))))
     with pytest.raises(CheckpointError, match="blobproto_to_array"):

@@ -13,9 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from minialex.devices.device import is_array
 from minialex.layers.settings import finite
-from minialex.shapes import positive
-from minialex.words import check_choice, did_you_mean, is_one_of
+from minialex.shapes import is_whole, positive
+from minialex.words import a_or_an, check_choice, did_you_mean, is_one_of
 
 # -- Cutting -----------------------------------------------------------------------------------------------
 
@@ -62,10 +63,20 @@ def ten_crop(picture: np.ndarray, size: int) -> np.ndarray:
 
 def _fitting(picture: np.ndarray, size: int) -> tuple[int, int]:
     """Height and width of a picture that is large enough for the crop."""
-    height, width = picture.shape[-2:]
+    height, width = check_picture(picture).shape[-2:]
+    size = size if is_whole(size) else positive(size, "size")
     if not 1 <= size <= min(height, width):
         raise ValueError(f"a crop of {size}x{size} does not fit into a picture of {height}x{width}")
     return height, width
+
+
+def check_picture(picture: np.ndarray, axes: str = "..., H, W") -> np.ndarray:
+    """The picture. Raises TypeError for what is no array, as a list, ValueError for one without rows and columns."""
+    if not is_array(picture):
+        raise TypeError(f"a picture is an array ({axes}), not {a_or_an(type(picture).__name__)}")
+    if picture.ndim < 2:
+        raise ValueError(f"a picture is an array ({axes}), not one of shape {picture.shape}")
+    return picture
 
 
 def _window(picture, top, left, size):
@@ -87,6 +98,7 @@ def mean_image(pictures: Iterable[np.ndarray]) -> np.ndarray:
     """
     total, count = 0, 0
     for picture in pictures:
+        check_picture(picture, "3, H, W")
         if count and picture.shape != total.shape:
             raise ValueError(
                 f"pictures of one size have a mean; these have {total.shape} and {picture.shape}"
@@ -124,7 +136,7 @@ class Colour:
         """Of the pixels of one's own pictures, uint8 (3, H, W). Raises ValueError for others, and for none."""
         count, total, products = 0, np.zeros(3), np.zeros((3, 3))
         for picture in pictures:
-            if picture.ndim != 3 or len(picture) != 3 or picture.dtype != np.uint8:
+            if check_picture(picture, "3, H, W").ndim != 3 or len(picture) != 3 or picture.dtype != np.uint8:
                 raise ValueError(
                     f"colours are found of bytes, uint8 (3, H, W) from 0 to 255, not of {picture.dtype} {picture.shape}"
                 )
@@ -231,6 +243,7 @@ class Prepare:
         return ten_crop(self._normalised(picture), self.crop)
 
     def _normalised(self, picture, noise=0):
+        check_picture(picture, "3, H, W")
         for name, value in (("mean", self.mean), ("std", self.std)):
             if value.shape[1:] not in ((), (1, 1), picture.shape[1:]):
                 raise ValueError(

@@ -23,6 +23,7 @@ from minialex.data.truth import ANNOTATIONS, classes_of, find_ground_truth
 from minialex.data.truth import GROUND_TRUTH as GROUND_TRUTH  # known by this name since before
 from minialex.data.walk import SUFFIXES, Finder, Passed, class_folders
 from minialex.errors import DataError
+from minialex.layers.model import names_or_none
 from minialex.shapes import numbers_of
 from minialex.words import counted, did_you_mean, is_one_of
 
@@ -51,7 +52,7 @@ class PictureList:
 
         A part of them will do. Raises DataError, naming it, for a class with pictures that was not trained.
         """
-        used, trained = np.unique(self.labels), list(trained)
+        used, trained = np.unique(self.labels), list(names_or_none(trained, "trained") or [])
         numbers = np.zeros(len(self.classes), dtype=np.int64)
         numbers[used] = numbers_in(trained, [self.classes[i] for i in used], where)
         return replace(self, labels=numbers[self.labels], classes=trained)
@@ -82,9 +83,9 @@ def find_pictures(
     file with a line `ID CLASS` for each class (`1 n02119789`), made from meta.mat of the development kit.
 
     Raises FileNotFoundError when a folder or file is missing, OSError when a folder may not be read, DataError when
-    what is there doesn't fit together.
+    what is there doesn't fit together, TypeError for `trained` that are no names, as one text.
     """
-    root, trained = Path(root).expanduser(), trained if trained is None else list(trained)
+    root, trained = Path(root).expanduser(), names_or_none(trained, "trained")
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}")
     folder, passed = _split_folder(root, split), Passed()

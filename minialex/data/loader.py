@@ -62,7 +62,8 @@ class ArrayBatches(Batches):
 
     pictures (N, ...) and labels (N,); `prepare` turns a batch of pictures into the network's input.
     len(batches) is the number of batches of an epoch; the last one may be smaller.
-    Raises ValueError when there are no pictures, or not one label for each, or for a batch size below 1.
+    Raises ValueError when there are no pictures, or not one label for each, or for a batch size below 1, TypeError for
+    what has no pictures or labels in it, as None.
 
     >>> batches = ArrayBatches(np.arange(5), np.arange(5), batch_size=2)
     >>> [labels.tolist() for _, labels in batches.in_order()]
@@ -77,6 +78,9 @@ class ArrayBatches(Batches):
         seed: int = 0,
         prepare: Callable[[np.ndarray], np.ndarray] = lambda pictures: pictures,
     ):
+        for name, given in (("pictures", pictures), ("labels", labels)):
+            if not hasattr(given, "__len__") or not getattr(given, "ndim", 1):
+                raise TypeError(f"ArrayBatches takes an array of {name}, not {given!r}")
         if len(pictures) == 0 or len(pictures) != len(labels):
             raise ValueError(
                 f"{counted(len(pictures), 'picture')} and {counted(len(labels), 'label')}: one label each is needed"
@@ -93,6 +97,7 @@ class ArrayBatches(Batches):
 
     def shuffled(self, epoch: int, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches of an epoch from batch `start` on: always the same for the same seed and epoch."""
+        epoch, start = whole(epoch, "epoch"), whole(start, "start")
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.labels))
         return self._batches(order, start)
 
@@ -110,16 +115,21 @@ class ArrayBatches(Batches):
 
 
 class DummyBatches(Batches):
-    """Random numbers in the shape of batches, the same ones again and again: to time a network without pictures."""
+    """Random numbers in the shape of batches, the same ones again and again: to time a network without pictures.
+
+    Raises ValueError for a number that is not whole, or below 1.
+    """
 
     def __init__(self, count: int, batch_size: int, crop: int, classes: int, seed: int = 0):
+        _at_least(1, count=count, batch_size=batch_size, crop=crop, classes=classes)
         rng = np.random.default_rng(whole(seed, "seed"))
         self.labels = rng.integers(0, classes, count)
         self.batch_size, self.bad_files = batch_size, {}
         self.pictures = rng.standard_normal((min(count, batch_size), 3, crop, crop), dtype=np.float32)
 
     def shuffled(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        for first in range(start * self.batch_size, len(self.labels), self.batch_size):
+        whole(epoch, "epoch")
+        for first in range(whole(start, "start") * self.batch_size, len(self.labels), self.batch_size):
             labels = self.labels[first : first + self.batch_size]
             mine = own_part(np.arange(len(labels)), self._share)
             yield self.pictures[mine] if len(mine) else self.pictures[:1], labels[mine]
@@ -180,6 +190,7 @@ class PictureBatches(Batches):
 
     def shuffled(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The training batches of an epoch from batch `start` on: float32 (N, 3, crop, crop), int64 (N,)."""
+        epoch, start = whole(epoch, "epoch"), whole(start, "start")
 
         def cut(picture, index):
             key = np.random.SeedSequence(self.seed, spawn_key=(epoch, index))

@@ -16,7 +16,10 @@ def read_mean(path: str | Path, scale: float = 1.0, order: str = "RGB") -> np.nd
     """
     try:
         mean = read_array(path)
-        if not (mean.shape == (3,) or (mean.ndim == 3 and len(mean) == 3 and mean.size)):
+        if mean.dtype.kind == "b":
+            raise ValueError("it holds True and False, not numbers")
+        is_square = mean.ndim == 3 and mean.size and mean.shape == (3, *mean.shape[2:] * 2)
+        if mean.shape != (3,) and not is_square:
             turned = "; .transpose(2, 0, 1) puts its channels first" if mean.shape[2:] == (3,) else ""
             raise ValueError(f"its shape is {mean.shape}{turned}")
     except ValueError as error:

@@ -23,6 +23,8 @@ import numpy as np
 from minialex.data.augment import square
 from minialex.data.walk import Finder, Passed
 from minialex.errors import DataError
+from minialex.layers.settings import whole
+from minialex.shapes import positive
 from minialex.weights.files import remove_unfinished, unfinished_name
 from minialex.weights.reading import MOST_TEXT, read_at_most
 from minialex.weights.records import parse
@@ -58,8 +60,8 @@ def draw_pictures(
     ...     len(list(folder.rglob("*.jpg"))), len(list((folder / "val").iterdir()))
     (30, 10)
     """
-    folder = Path(folder).expanduser()
-    counts = dict(zip(SPLITS, (train, val), strict=True))
+    folder, size, seed = Path(folder).expanduser(), positive(size, "size"), whole(seed, "seed")
+    counts = {split: whole(count, split) for split, count in zip(SPLITS, (train, val), strict=True)}
     for split, count in counts.items():
         if count < len(CLASSES):
             raise ValueError(f"{split} needs one picture of each of the {len(CLASSES)} classes, not {count}")

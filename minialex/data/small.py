@@ -9,6 +9,7 @@ import numpy as np
 from minialex.data.decode import read_picture
 from minialex.data.folder import find_pictures
 from minialex.data.loader import ArrayBatches, Batch, own_part
+from minialex.layers.settings import whole
 
 SIDE, MARGIN = 32, 4
 
@@ -43,7 +44,7 @@ class Cropped(ArrayBatches):
     """
 
     def shuffled(self, epoch, start=0):
-        rng = np.random.default_rng((self.seed, epoch, 1))
+        rng = np.random.default_rng((self.seed, whole(epoch, "epoch"), 1))
         for number, (x, labels) in enumerate(super().shuffled(epoch)):  # numbers are drawn one after another
             size = min(self.batch_size, len(self.labels) - number * self.batch_size)
             mine = own_part(np.arange(size), self._share)

@@ -206,15 +206,17 @@ def make_schedule(name: str, lr: float, epochs: int, warmup: float = 0.0, times:
     """The schedule for a command line's `--lr-scheduler`: constant, step, plateau or cosine.
 
     step drops after 1/2 and 3/4 of the epochs; warmup, in epochs, is cosine's; so is times: how often it begins anew.
+    Raises ValueError for a schedule that there is not, and numbers that make no sense.
     """
     check_choice(name, SCHEDULES, "schedule")
     if name == "constant":
         return Constant(lr)
     if name == "step":
+        epochs = not_negative(epochs, "epochs")
         return Step(lr, at=(math.ceil(epochs / 2), math.ceil(epochs * 3 / 4)))
     if name == "plateau":
         return Plateau(lr)
-    return Cosine(lr, epochs, warmup) if times == 1 else Cosines(lr, epochs, times, warmup)
+    return Cosine(lr, epochs, warmup) if positive(times, "times") == 1 else Cosines(lr, epochs, times, warmup)
 
 
 def settings_of(schedule: Constant) -> dict:

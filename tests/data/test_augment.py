@@ -259,3 +259,27 @@ def test_all_real_pictures_go_through(real_data):
 def test_the_colours_of_other_arrays_are_refused(wrong):
     with pytest.raises(ValueError, match=r"uint8 \(3, H, W\) from 0 to 255, not of " + str(wrong.dtype)):
         Colour.of([wrong])
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda picture: centre_crop(picture, 1),
+        lambda picture: ten_crop(picture, 1),
+        lambda picture: random_crop_flip(picture, 1, np.random.default_rng(0)),
+        lambda picture: mean_image([picture]),
+        lambda picture: Colour.of([picture]),
+        lambda picture: Prepare(crop=1).evaluation(picture),
+    ],
+)
+def test_what_is_no_picture_is_named(use):
+    with pytest.raises(TypeError, match=r"^a picture is an array \(.*, H, W\), not a list$"):
+        use([[1, 2], [3, 4]])
+    with pytest.raises(ValueError, match=r"^a picture is an array \(.*, H, W\), not one of shape \(3,\)$"):
+        use(np.ones(3, np.uint8))
+
+
+@pytest.mark.parametrize("size", [1.5, "a", None])
+def test_the_size_of_a_crop_is_a_whole_number(size):
+    with pytest.raises(ValueError, match=f"^size must be a whole number >= 1, not {size!r}$"):
+        centre_crop(np.ones((3, 4, 4)), size)

@@ -175,3 +175,20 @@ def test_arrays_of_another_seed_or_split_are_others_and_more_leave_the_first():
 def test_arrays_of_what_is_not_there_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         draw_arrays(**{"count": 2, "size": 16, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"train": "a"}, "train must be a whole number >= 0, not 'a'"), ({"size": 0}, "size must be a whole number >= 1"),
+     ({"val": 10.5}, "val must be a whole number >= 0, not 10.5"), ({"seed": -1}, "seed must be a whole number >= 0")],
+)  # fmt: skip
+def test_numbers_that_make_no_sense_are_named_and_no_folder_is_made(tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        draw_pictures(tmp_path / "drawn", **{"train": 10, "val": 10, "size": 16, **wrong})
+    assert not (tmp_path / "drawn").exists()
+
+
+def test_numbers_of_numpy_are_kept_as_numbers(tmp_path):
+    numbers = {"train": 10, "val": 10, "size": 16, "seed": 2}
+    folder = draw_pictures(tmp_path / "drawn", **{name: np.int64(number) for name, number in numbers.items()})
+    assert draw_pictures(folder, **numbers) == folder

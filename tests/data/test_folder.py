@@ -586,3 +586,13 @@ def test_a_picture_of_which_nothing_is_said_gets_no_others_class(tmp_path, lines
     (tmp_path / GROUND_TRUTH).write_text("\n".join(lines))
     with pytest.raises(DataError, match=r"says nothing of . of 4 pictures: 0\.jpg"):
         find_pictures(tmp_path, "val")
+
+
+@pytest.mark.parametrize("trained", ["dog", b"dog", 3, {"dog": 0}])
+def test_the_trained_classes_are_a_list_of_names(tmp_path, trained):
+    fill(tmp_path, "train/d/1.jpg", "train/o/1.jpg", "train/g/1.jpg")
+    with pytest.raises(TypeError, match=r"^trained are the names of all classes, as "):
+        find_pictures(tmp_path, trained=trained)
+    with pytest.raises(TypeError, match=r"^trained are the names of all classes, as "):
+        find_pictures(tmp_path).numbered_as(trained)
+    assert find_pictures(tmp_path, trained=("d", "o", "g")).labels.tolist() == [0, 2, 1]

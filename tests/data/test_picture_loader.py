@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,8 +20,9 @@ from running import LONG, wait_until
 
 from minialex.data import loader, shards
 from minialex.data.augment import Colour, Prepare, centre_crop, square
-from minialex.data.folder import find_pictures, read_picture
+from minialex.data.folder import PictureList, find_pictures, read_picture
 from minialex.data.loader import ArrayBatches, DummyBatches, PictureBatches
+from minialex.data.small import Cropped
 from minialex.errors import DataError
 
 PREPARE = Prepare(crop=12, mean=110.0, std=64.0, colour=Colour.PUBLISHED)
@@ -462,3 +464,50 @@ def test_after_a_run_that_was_killed_the_next_one_goes_on_and_sweeps_up(folder, 
 def test_batches_have_no_order_of_their_own(whole_folder, made):
     with pytest.raises(TypeError, match=r"for x, y in batches.shuffled\(epoch\), or .in_order\(\)"):
         iter(made(whole_folder))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"count": -1}, "count must be 1 or more, not -1"),
+        ({"batch_size": float("nan")}, "batch_size must be a whole number, 1 or more, not nan"),
+        ({"crop": "x"}, "crop must be a whole number, 1 or more, not 'x'"),
+        ({"classes": 0}, "classes must be 1 or more, not 0"),
+        ({"seed": 0.5}, "seed must be a whole number >= 0, not 0.5"),
+    ],
+)
+def test_dummy_batches_name_the_number_that_is_wrong(wrong, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        DummyBatches(**{"count": 4, "batch_size": 2, "crop": 3, "classes": 2, **wrong})
+
+
+EPOCHS = [
+    ((-1,), "epoch must be a whole number >= 0, not -1"),
+    ((1.5,), "epoch must be a whole number >= 0, not 1.5"),
+    ((0, -1), "start must be a whole number >= 0, not -1"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), EPOCHS)
+@pytest.mark.parametrize("kind", ["arrays", "dummies", "cropped", "pictures"])
+def test_an_epoch_is_a_whole_number(wrong, message, kind):
+    x, labels = np.zeros((4, 3, 8, 8), np.uint8), np.arange(4)
+    names = [Path(f"{i}.jpg") for i in range(4)]
+    made = {
+        "arrays": lambda: ArrayBatches(x, labels, 2),
+        "dummies": lambda: DummyBatches(4, 2, 3, 2),
+        "cropped": lambda: Cropped(x, labels, 2),
+        "pictures": lambda: PictureBatches(PictureList(names, labels, [*"abcd"]), Prepare(crop=2), 2, side=4),
+    }[kind]()
+    if kind == "cropped" and len(wrong) == 2:
+        pytest.skip("it goes over those before, and hands out all")
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        next(made.shuffled(*wrong))
+
+
+@pytest.mark.parametrize("labels", [None, 3, np.array(3)])
+def test_what_is_no_array_of_labels_is_named(labels):
+    with pytest.raises(TypeError, match=r"^ArrayBatches takes an array of labels, not "):
+        ArrayBatches(np.zeros((4, 3, 8, 8), np.uint8), labels, 4)
+    with pytest.raises(TypeError, match=r"^ArrayBatches takes an array of pictures, not "):
+        ArrayBatches(labels, np.arange(4), 4)

@@ -756,6 +756,20 @@ def test_an_unknown_schedule_is_quoted_beside_those_that_are_known():
         make_schedule("linear", 0.1, 10)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("cosine", {"times": np.array([1, 2])}, "times must be a whole number >= 1, not array"),
+        ("cosine", {"times": 0}, "times must be a whole number >= 1, not 0"),
+        ("step", {"epochs": "3"}, "epochs must be a number >= 0, not '3'"),
+        ("step", {"epochs": np.array([1, 2])}, "epochs must be a number >= 0, not array"),
+    ],
+)
+def test_numbers_of_schedules_that_make_no_sense_are_named(name, wrong, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        make_schedule(name, 0.1, **{"epochs": 10, **wrong})
+
+
 def test_steps_left_out_are_at_a_half_and_three_quarters():
     assert make_schedule("step", 1.0, epochs=9).at == (5, 7)
 
