@@ -55,7 +55,9 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path):
     record = weights.read_record(tmp_path / "model.safetensors")
     assert record["network"] == "resnet"
     other = mx.models.resnet(8, 3, "cifar", width=0.25, image_size=8, plain=True)
-    with pytest.raises(ValueError, match="it is for plain False, this model is plain True"):
+    with pytest.raises(
+        ValueError, match="it is for plain False, shortcut 'A', this model is plain True, shortcut None"
+    ):
         weights.check_record(record, other, "model.safetensors")
 
 
