@@ -8,22 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
+from minialex.data.classes import check_classes
 from minialex.data.folder import PictureList
 from minialex.devices.device import to_numpy
 from minialex.layers.exits import Exits
 from minialex.layers.gate import Gate
 from minialex.layers.sequential import all_layers, in_mode
-from minialex.layers.settings import number_or_nan
 from minialex.models.names import rebuilt
 from minialex.study.leaving import (
     Answers,
     Leaving,
     answers_of,
     best_of,
+    check_amount,
+    check_costs,
     counted,
     exit_costs,
     leave_at_for,
     leaving,
+    probability,
 )
 from minialex.training.arrays import BATCH_SIZE, check_labels, given_batches
 from minialex.weights import as_metadata, export_grouped, read_record, record_of, save
@@ -33,12 +36,15 @@ from minialex.words import counted as in_words
 def by_exit(answers: Answers, costs: list[int]) -> str:
     """How many pictures each exit gets right, and what it costs.
 
+    Raises ValueError for another number of costs than of exits.
+
     >>> two = Answers(np.array([[1, 1], [0, 1]]), np.array([[0.9, 0.9], [0.6, 0.9]]), labels=np.array([1, 1]))
     >>> print(by_exit(two, [100, 300]))
     exit     Acc@1  multiply-adds
        1   50.00 %            100
        2  100.00 %            300
     """
+    check_costs(costs, answers.sure.shape[1])
     lines = ["exit     Acc@1  multiply-adds"]
     for number, (error, cost) in enumerate(zip(answers.errors(), costs, strict=True), start=1):
         lines.append(f"{number:4}  {100 * (1 - error):6.2f} %  {cost:13,}")
@@ -72,17 +78,18 @@ def leave(
 
     leave(model, x, y, leave_at=0.9): arrays, as `train.fit` takes them; or leave(model, batches, leave_at=0.9).
     The model's mode and its own leave_at are put back. Seconds are those of the network alone, not of reading pictures.
-    Raises ValueError for a network without exits, and for a label that no class has.
+    Raises ValueError for a network without exits, and for a label that no class has; DataError for pictures of other
+    classes than the model's, or in another order.
 
     >>> from minialex.models import smartnet
     >>> model = smartnet(2, num_classes=3, preset="small", width=0.1, image_size=8)
     >>> leave(model, np.zeros((5, 3, 8, 8), np.float32), [0, 1, 2, 0, 1], leave_at=0.0).leaving.pictures
     [5, 0]
     """
-    if not 0 <= number_or_nan(leave_at) <= 1:
-        raise ValueError(f"leave_at is a probability, from 0 to 1, not {leave_at!r}")
+    leave_at = probability(leave_at)
     costs = exit_costs(model)
     batches = given_batches("leave", model, x, y, batches, batch_size)
+    check_classes(model, batches)
     own = model.leave_at
     found, seconds = [], np.zeros(2)
 
@@ -124,14 +131,14 @@ def report_exits(
 
     batches_of makes batches of a list of pictures. For a budget every second picture sets the
     probability, and the others are told of.
-    Raises ValueError for a budget below what the first exit costs, or too few pictures to halve.
+    Raises ValueError for a budget below what the first exit costs, what is no number, or too few pictures to halve.
     """
     costs = exit_costs(model)
     if leave_at is None and budget is None:
         say(by_exit(answers_of(model, batches_of(pictures)), costs))
         return None
     if budget is None:
-        say(f"Leaving at the first exit with a probability of {leave_at:.4g}, as was asked:")
+        say(f"Leaving at the first exit with a probability of {probability(leave_at):.4g}, as was asked:")
     else:
         check_budget(model, budget)
         set_by, pictures = every_second(pictures)
@@ -152,7 +159,10 @@ def check_budget(model: Exits, budget: float | None, cut: str | Path | None = No
 
     cut: a file with the same network without what is closed, which costs less; it need not be there.
     """
-    if budget is None or budget >= (least := exit_costs(model)[0]):
+    if budget is None:
+        return
+    check_amount(budget)
+    if budget >= (least := exit_costs(model)[0]):
         return
     text = f"--budget {round(budget):,}: the first exit alone costs {least:,} multiply-adds a picture"
     if cut and Path(cut).is_file() and (less := exit_costs(rebuilt(read_record(cut)))[0]) < least:

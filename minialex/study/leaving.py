@@ -1,13 +1,16 @@
 """Leaving early: what each exit costs, how many pictures leave where, and how sure an exit must be for a budget."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from minialex.data.classes import check_classes
 from minialex.devices.device import to_numpy
 from minialex.layers.exits import Exits
 from minialex.layers.leaving import surest
-from minialex.layers.settings import number_or_nan
+from minialex.layers.settings import number_or_nan, plain
+from minialex.shapes import positive
 from minialex.study.describe import summary
 from minialex.training.arrays import BATCH_SIZE, check_labels, given_batches
 
@@ -38,6 +41,28 @@ def check_exits(model) -> None:
         )
 
 
+def probability(leave_at: float) -> float:
+    """leave_at as Python's number, which is as exact as what exits say: NumPy's float64 0.9 is above float32's 0.9."""
+    if isinstance(leave_at, bool) or not 0 <= number_or_nan(leave_at) <= 1:
+        raise ValueError(f"leave_at is a probability, from 0 to 1, not {leave_at!r}")
+    return float(leave_at)
+
+
+def check_costs(costs: list[int], exits: int) -> None:
+    """Raises ValueError for what is not one number for each exit."""
+    found = np.asarray(costs)
+    if found.shape != (exits,) or found.dtype.kind not in "iuf":
+        raise ValueError(
+            f"costs are {exits} numbers, one for each exit, as exit_costs(model) gives them, not {costs!r}"
+        )
+
+
+def check_amount(budget: float) -> None:
+    """Raises ValueError for a budget that is no number."""
+    if math.isnan(number_or_nan(budget)):
+        raise ValueError(f"a budget is a number of multiply-adds a picture, as 20e6, not {budget!r}")
+
+
 @dataclass(frozen=True)
 class Answers:
     """Of some pictures each exit's best class and its probability, (N, exits), and the right classes, (N,)."""
@@ -52,7 +77,7 @@ class Answers:
 
     def left(self, leave_at: float) -> np.ndarray:
         """(N,): the exit at which each picture leaves, from 1."""
-        sure = self.sure >= leave_at
+        sure = self.sure >= probability(leave_at)
         sure[:, -1] = True
         return sure.argmax(axis=1) + 1
 
@@ -70,7 +95,8 @@ def answers_of(model: Exits, x=None, y=None, *, batches=None, batch_size: int = 
     """What every exit says of all pictures, in evaluation; the model's mode is put back.
 
     answers_of(model, x, y): arrays, as `train.fit` takes them; or answers_of(model, batches).
-    Raises ValueError for a network without exits, and for a label that no class has.
+    Raises ValueError for a network without exits, and for a label that no class has; DataError for pictures of other
+    classes than the model's, or in another order.
 
     >>> from minialex.models import smartnet
     >>> model = smartnet(2, num_classes=3, preset="small", width=0.1, image_size=8)
@@ -80,6 +106,7 @@ def answers_of(model: Exits, x=None, y=None, *, batches=None, batch_size: int = 
     """
     check_exits(model)
     batches = given_batches("answers_of", model, x, y, batches, batch_size)
+    check_classes(model, batches)
     found = []
     for x, labels in batches.in_order():
         said = model.answers(model.device.asarray(x))  # (N, exits, classes)
@@ -120,6 +147,8 @@ class Leaving:
 def leaving(answers: Answers, costs: list[int], leave_at: float) -> Leaving:
     """What comes of leaving at this probability; costs: `exit_costs`.
 
+    Raises ValueError for what is no probability, and for another number of costs than of exits.
+
     >>> two = Answers(np.array([[1, 1], [0, 1]]), np.array([[0.9, 0.9], [0.6, 0.9]]), labels=np.array([1, 1]))
     >>> print(leaving(two, [100, 300], leave_at=0.8))
     exit  pictures           wrong  multiply-adds
@@ -127,8 +156,7 @@ def leaving(answers: Answers, costs: list[int], leave_at: float) -> Leaving:
        2         1   50.0 %   0.00 %            300
      all         2  100.0 %   0.00 %            200 a picture, on average
     """
-    if not 0 <= number_or_nan(leave_at) <= 1:
-        raise ValueError(f"leave_at is a probability, from 0 to 1, not {leave_at!r}")
+    check_costs(costs, answers.sure.shape[1])
     left = answers.left(leave_at)
     wrong = answers.best[np.arange(len(left)), left - 1] != answers.labels
     return counted(left, wrong, costs, leave_at)
@@ -151,7 +179,8 @@ def leave_at_for(budget: float, answers: Answers, costs: list[int]) -> float:
     """The probability to leave at with which these pictures cost at most `budget` multiply-adds each, on average
 
     The largest such one: on held-out pictures it says what others will cost, as far as these are like them.
-    Raises ValueError for a budget below what the first exit costs.
+    Raises ValueError for a budget below what the first exit costs, or that is no number, and for another number of
+    costs than of exits.
 
     >>> two = Answers(np.array([[1, 1], [0, 1]]), np.array([[0.9, 0.9], [0.6, 0.9]]), labels=np.array([1, 1]))
     >>> leave_at_for(200, two, [100, 300])
@@ -160,7 +189,10 @@ def leave_at_for(budget: float, answers: Answers, costs: list[int]) -> float:
     Traceback (most recent call last):
     ValueError: a budget of 90 multiply-adds a picture is too small: the first exit costs 100
     """
-    if not budget >= costs[0]:
+    check_costs(costs, answers.sure.shape[1])
+    check_amount(budget)
+    budget = plain(budget)  # before numbers are compared with it
+    if budget < costs[0]:
         raise ValueError(
             f"a budget of {budget:,} multiply-adds a picture is too small: the first exit costs {costs[0]:,}"
         )
@@ -182,7 +214,12 @@ def leave_at_for(budget: float, answers: Answers, costs: list[int]) -> float:
 
 
 def curve(answers: Answers, costs: list[int], points: int = 50) -> list[Leaving]:
-    """Error against cost: from all pictures leaving at the first exit to none, at so many probabilities."""
+    """Error against cost: from all pictures leaving at the first exit to none, at so many probabilities.
+
+    Raises ValueError for less than one point, and for another number of costs than of exits.
+    """
+    points = positive(points, "points")
+    check_costs(costs, answers.sure.shape[1])
     there = np.sort(answers.sure[:, :-1], axis=None)
     there = there[~np.isnan(there)]
     if not len(there):

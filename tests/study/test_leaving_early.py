@@ -1,12 +1,14 @@
 """What leaving early costs and gains."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 
 import minialex as mx
 from minialex.data.loader import ArrayBatches
+from minialex.study.exit_report import by_exit, check_budget
 from minialex.study.leaving import (
     Answers,
     answers_of,
@@ -59,15 +61,63 @@ def test_a_budget_gives_the_largest_probability_that_keeps_it():
 
 
 def test_a_budget_below_the_first_exit_says_what_that_costs():
-    for budget in (99, 0, -5, float("nan")):
+    for budget in (99, 0, -5):
         with pytest.raises(ValueError, match="too small: the first exit costs 100"):
             leave_at_for(budget, drawn_answers(), COSTS)
 
 
-@pytest.mark.parametrize("leave_at", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("budget", ["20M", None, [200], float("nan")])
+def test_a_budget_is_a_number(budget):
+    words = re.escape(f"a budget is a number of multiply-adds a picture, as 20e6, not {budget!r}")
+    with pytest.raises(ValueError, match=words):
+        leave_at_for(budget, drawn_answers(), COSTS)
+    if budget is not None:  # which is none at all, there
+        with pytest.raises(ValueError, match=words):
+            check_budget(mx.models.smartnet(2, 3, preset="small", width=0.1, image_size=8), budget)
+
+
+def test_budgets_of_numpy_are_numbers_too():
+    for budget in (np.int64(150), np.float32(150), np.array(150.0)):
+        assert leave_at_for(budget, drawn_answers(), COSTS) == leave_at_for(150, drawn_answers(), COSTS)
+
+
+@pytest.mark.parametrize("leave_at", [-0.1, 1.1, float("nan"), "0.5", True, None])
 def test_leaving_wants_a_probability(leave_at):
     with pytest.raises(ValueError, match="a probability, from 0 to 1, not"):
         leaving(drawn_answers(), COSTS, leave_at)
+    with pytest.raises(ValueError, match="a probability, from 0 to 1, not"):
+        drawn_answers().left(leave_at)
+
+
+@pytest.mark.parametrize("leave_at", [0.9, np.float64(0.9), np.float32(0.9), np.array(0.9)])
+def test_a_probability_leaves_alike_whatever_kind_of_number_it_is(leave_at):
+    sure = np.full((1, 2), 0.9, np.float32)  # a little below the 0.9 of float64
+    answers = Answers(np.ones((1, 2), int), sure, np.ones(1, int))
+    assert answers.left(leave_at).tolist() == [1]
+    assert leaving(answers, [100, 300], leave_at).pictures == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "costs", [[100], [100, 300], [*COSTS, 900], [], None, "abc", ["a", "b", "c"], [COSTS]]
+)
+def test_costs_are_as_many_as_the_exits(costs):
+    answers = drawn_answers()
+    for study in (
+        lambda: leaving(answers, costs, 0.5),
+        lambda: leave_at_for(500, answers, costs),
+        lambda: curve(answers, costs),
+        lambda: by_exit(answers, costs),
+    ):
+        with pytest.raises(
+            ValueError, match=re.escape(f"one for each exit, as exit_costs(model) gives them, not {costs!r}")
+        ):
+            study()
+
+
+@pytest.mark.parametrize("points", [0, -1, 2.5, "9", True])
+def test_a_curve_has_a_whole_number_of_points(points):
+    with pytest.raises(ValueError, match="points must be a whole number >= 1, not"):
+        curve(drawn_answers(), COSTS, points)
 
 
 def test_a_curve_goes_from_the_first_exit_to_the_last_and_its_cost_rises():

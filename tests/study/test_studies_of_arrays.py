@@ -7,7 +7,8 @@ import pytest
 
 import minialex as mx
 from minialex.data import ArrayBatches
-from minialex.errors import DeviceMismatch, DtypeMismatch
+from minialex.data.folder import PictureList
+from minialex.errors import DataError, DeviceMismatch, DtypeMismatch
 from minialex.study.exit_report import leave
 
 LOSS = mx.SoftmaxCrossEntropy
@@ -130,6 +131,21 @@ def test_labels_of_batches_are_looked_at_too(name):
     x, y = pictures()
     with pytest.raises(ValueError, match=r"is 3, out of range: the output of .* has 3 classes"):
         study(make(), ArrayBatches(x, np.where(y == 2, 3, y), 4))
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_pictures_of_other_classes_are_refused_as_by_fit(name):
+    study, make = STUDIES[name]
+    model, batches = make(), ArrayBatches(*pictures(), 4)
+    pixels, batches.pictures = batches.pictures, PictureList([], np.zeros(0, int), ["cat", "dog", "fish"])
+    batches.in_order = ArrayBatches(pixels, batches.labels, 4).in_order
+    model.classes = ["cat", "dog", "fish"]
+    study(model, batches)
+    model.classes = ["fish", "cat", "dog"]
+    with pytest.raises(
+        DataError, match="fish, cat, dog, the pictures' cat, dog, fish: they are in another order"
+    ):
+        study(model, batches)
 
 
 @pytest.mark.parametrize("name", STUDIES)
