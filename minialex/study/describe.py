@@ -9,6 +9,7 @@ from minialex.layers.layer import Layer
 from minialex.layers.sequential import Sequential
 from minialex.layers.towers import Towers
 from minialex.shapes import is_whole
+from minialex.training.arrays import check_model
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def summary(model: Layer, picture_shape: tuple[int, int, int] | None = None) -> 
     """What each layer of a Sequential makes of one picture, and what it costs.
 
     picture_shape: (C, H, W); left out, the model's own. One picture of zeros goes through a copy of the model.
-    Raises ValueError when neither the caller nor the model says what a picture is.
+    Raises ValueError when neither the caller nor the model says what a picture is, TypeError for what is no network.
 
     >>> from minialex.layers import Conv2D, Flatten, Linear, Sequential
     >>> print(summary(Sequential(conv=Conv2D(1, 2, 3), flat=Flatten(), fc=Linear(8, 2)), (1, 4, 4)))
@@ -88,6 +89,7 @@ def summary(model: Layer, picture_shape: tuple[int, int, int] | None = None) -> 
     total                           38             88           144
     All numbers but the parameters are for one picture.
     """
+    check_model(model, "summary")
     if is_array(picture_shape):
         raise TypeError(
             f"summary takes the shape of a picture, not an array: summary(model, {tuple(picture_shape.shape[1:])})"
@@ -95,7 +97,8 @@ def summary(model: Layer, picture_shape: tuple[int, int, int] | None = None) -> 
     shape = picture_shape or getattr(model, "picture_shape", None)
     if shape is None:
         raise ValueError(
-            f"summary: {type(model).__name__} does not say what its pictures are; give picture_shape"
+            f"summary: {type(model).__name__} does not say what its pictures are: set model.picture_shape = (C, H, W), "
+            "or give that to summary(model, (C, H, W))"
         )
     if not isinstance(shape, (tuple, list)) or not all(is_whole(size) and size > 0 for size in shape):
         raise TypeError(f"summary takes the shape of a picture, (C, H, W), as (1, 28, 28); not {shape!r}")

@@ -18,11 +18,11 @@ from minialex.layers.linear import Linear
 from minialex.layers.loss import Loss
 from minialex.layers.sequential import Sequential
 from minialex.layers.settings import unmasked
-from minialex.shapes import numbers_of, positive
+from minialex.shapes import is_whole, numbers_of, positive
 from minialex.training.arrays import BATCH_SIZE, given_batches
 from minialex.training.optim import SGD
 from minialex.training.schedules import Cosine
-from minialex.words import counted, did_you_mean
+from minialex.words import a_or_an, counted, did_you_mean
 
 BLOCK = 2**20  # numbers that `nearest` subtracts at one time
 STEEP = 2.0  # standard deviation of the encoder's first weights
@@ -36,13 +36,15 @@ def features(
     features(model, x): an array, as `train.fit` takes it; or features(model, batches), whose labels nobody reads.
     layer: its name in the model; what both towers made of a picture stands side by side, what has height and width is
     flattened. The layers after it do not run, and the model stays as it is: copies run, which share its parameters.
-    Raises ValueError for a layer that the model does not have.
+    Raises TypeError for what is no Sequential, ValueError for a layer that the model does not have.
 
     >>> model = Sequential(fc1=Linear(4, 3), squash=Sigmoid(), fc2=Linear(3, 2))
     >>> features(model, np.ones((5, 4), np.float32), "squash").shape
     (5, 3)
     """
     batches = given_batches("features", model, x, None, batches, batch_size, labels=False)
+    if not isinstance(model, Sequential):
+        raise TypeError(f"features takes a Sequential, not {a_or_an(type(model).__name__)}")
     names = list(model.layers)
     if layer not in names:
         raise ValueError(
@@ -76,12 +78,10 @@ def nearest(features: np.ndarray, queries, count: int = 5) -> np.ndarray:
     array([[2, 1],
            [1, 2]])
     """
-    features = np.asarray(unmasked(features))
-    if features.dtype.kind not in "biuf" or not np.isfinite(features).all():
+    features = _numbers(features, "nearest: distances")
+    if not np.isfinite(features).all():
         raise ValueError(
             f"nearest: distances are of finite numbers; these are {features.dtype}, NaN or infinity among them"
-            if features.dtype.kind == "f"
-            else f"nearest: distances are of numbers, not of {features.dtype}"
         )
 
     def squared_distances(query):
@@ -97,10 +97,12 @@ def nearest(features: np.ndarray, queries, count: int = 5) -> np.ndarray:
 def hamming(codes: np.ndarray, queries, count: int = 5) -> np.ndarray:
     """As `nearest`, of packed codes (N, bytes) by Hamming distance: the number of bits in which two codes differ.
 
+    Raises ValueError for codes that are not uint8, or are hidden by a mask, and as `nearest` does.
+
     >>> hamming(np.array([[0b1111], [0b0000], [0b0111]], dtype=np.uint8), queries=[0], count=2)
     array([[2, 1]])
     """
-    codes = np.asarray(codes)
+    codes = np.asarray(unmasked(codes, "codes"))
     if codes.dtype != np.uint8:
         raise ValueError(f"codes are packed into bytes, uint8; these are {codes.dtype}")
     return _nearest(codes, queries, count, lambda query: hamming_distances(codes, codes[query]))
@@ -115,11 +117,13 @@ def _nearest(rows, queries, count, distances):
     """The `count` smallest of distances(query) for each query, itself left out: (Q, count)."""
     if rows.ndim != 2:
         raise ValueError(f"neighbours are found among rows, (N, D), not in {rows.shape}")
+    if not is_whole(count):
+        raise ValueError(f"count must be a whole number >= 1, not {count!r}")
     if not 1 <= count < len(rows):
         raise ValueError(
             f"{counted(len(rows), 'row has', 'rows have')} no {counted(count, 'neighbour')} each"
         )
-    queries = np.atleast_1d(np.asarray(queries))
+    queries = np.atleast_1d(np.asarray(unmasked(queries, "queries")))
     if queries.dtype.kind in "iu" and not all(0 <= query < len(rows) for query in queries):
         raise ValueError(
             f"these are not all among the {counted(len(rows), 'row')}, from 0 to {len(rows) - 1}: {queries.tolist()}"
@@ -130,6 +134,14 @@ def _nearest(rows, queries, count, distances):
         order = np.argsort(distances(query), kind="stable")  # equal ones stay in order
         found[place] = order[order != query][:count]
     return found
+
+
+def _numbers(features, what):
+    """An array of real numbers, of which no mask hides any. what: is made of them, for messages."""
+    features = np.asarray(unmasked(features))
+    if features.dtype.kind not in "biuf":
+        raise ValueError(f"{what} are of numbers, not of {features.dtype}")
+    return features
 
 
 class SquaredError(Loss):
@@ -179,8 +191,11 @@ class BinaryCodes:
         self.net: Sequential | None = None
 
     def fit(self, features: np.ndarray, epochs: int = 60, batch_size: int = 50) -> list[float]:
-        """Train on features (N, D); returns the mean loss of each epoch. The same seed gives the same codes."""
-        features = np.asarray(features, dtype=np.float32)
+        """Train on features (N, D); returns the mean loss of each epoch. The same seed gives the same codes.
+
+        Raises ValueError for another shape, for what is no table of real numbers, and for NaN and infinity.
+        """
+        features = _numbers(features, "BinaryCodes: codes").astype(np.float32, copy=False)
         if features.ndim != 2 or not features.size:
             raise ValueError(f"features are (N, D), not {features.shape}")
         rng = generator(self.seed)
@@ -217,11 +232,11 @@ class BinaryCodes:
     def codes(self, features: np.ndarray) -> np.ndarray:
         """Features (N, D) -> packed codes, uint8 (N, ceil(bits / 8)); the last byte is filled up with zeros.
 
-        Raises ValueError before `fit`, for features that are not as many as those, and for NaN.
+        Raises ValueError before `fit`, for features that are not as many as those, or no real numbers, and for NaN.
         """
         if self.net is None:
             raise ValueError("BinaryCodes: fit comes before codes")
-        features = np.asarray(features, dtype=np.float32)
+        features = _numbers(features, "BinaryCodes: codes").astype(np.float32, copy=False)
         if features.ndim != 2 or features.shape[1] != len(self.mean):
             raise ValueError(
                 f"BinaryCodes: features are (N, {len(self.mean)}), as those of fit, not {features.shape}"

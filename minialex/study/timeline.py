@@ -5,6 +5,7 @@ On a CPU, and on `sim`, time is the host's clock. On CUDA it is that of events o
 waits inside the step; the devices are brought to a stop before it, where their clocks are set to 0, and after it.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, contextmanager
@@ -15,10 +16,12 @@ from minialex.devices.device import Device
 from minialex.layers.layer import Layer
 from minialex.layers.model import Model
 from minialex.layers.sequential import Sequential, in_mode
+from minialex.layers.settings import number_or_nan
 from minialex.layers.towers import Broadcast, Exchange, Gather, Towers
 from minialex.study.describe import Row
-from minialex.training.arrays import lends_loss
-from minialex.training.optim import SGD
+from minialex.training.arrays import check_model, lent
+from minialex.training.optim import SGD, check_optimizer
+from minialex.words import a_or_an
 
 CROSSINGS = (Broadcast, Exchange, Gather)
 
@@ -46,7 +49,6 @@ class Span:
     back: bool = False
 
 
-@lends_loss
 def measure_step(
     model: Sequential, x, labels, optimizer: SGD | None = None, *, loss: Layer | None = None
 ) -> list[Span]:
@@ -56,6 +58,7 @@ def measure_step(
     The step is an ordinary one, in training mode: gradients are set, dropout counts it, and `optimizer` makes its
     step, where one is given. The mode is put back. The first step of a program pays for much that later ones don't:
     measure the second or third. loss: a loss layer; left out, the model's own.
+    Raises TypeError for what is no Sequential, no optimizer or no loss, ValueError for a model without a loss.
 
     >>> from minialex.models import alexnet
     >>> model = alexnet(num_classes=3, devices="cpu", width=0.0625, image_size=67)
@@ -63,6 +66,16 @@ def measure_step(
     >>> [(span.name, span.device, span.bytes) for span in spans if span.kind == "crossing"][:2]
     [('conv1', 'cpu, cpu', 107736), ('conv3', 'cpu, cpu', 1152)]
     """
+    check_model(model, "measure_step")
+    if not isinstance(model, Sequential):
+        raise TypeError(f"measure_step takes a Sequential, not {a_or_an(type(model).__name__)}")
+    if optimizer is not None:
+        check_optimizer(optimizer, "measure_step")
+    with lent(model, loss):
+        return _measured(model, x, labels, optimizer)
+
+
+def _measured(model, x, labels, optimizer):
     lanes = next((layer.devices for layer in model if isinstance(layer, Towers)), (model.device,))
     clocks = {device: _Clock(device) for device in (model.device, *lanes)}
     marks: list[tuple[dict, list]] = []  # (what a span is but for its times, [(clock, start, end), ...])
@@ -117,7 +130,7 @@ def plan_step(
     backward reversed: two products each, in the first layer one, as nobody needs the pictures' gradient. An exchange
     sends both ways at once. Layers without multiply-adds, loss and update are left out, and a tower waits where it has
     nothing to do. The speeds left out are assumptions: about half of what a GTX 580 (2010) and its bus do at best.
-    Raises ValueError for a batch or a speed that is not positive.
+    Raises ValueError for a batch or a speed that is no number above 0, TypeError for what are no rows.
 
     >>> from minialex.models import alexnet
     >>> from minialex.study.describe import summary
@@ -126,9 +139,12 @@ def plan_step(
     [('conv1', None, 'crossing', 6895104), ('conv1', 0, 'forward', 0)]
     """
     for what, number in (("batch", batch), ("macs_per_s", macs_per_s), ("bytes_per_s", bytes_per_s)):
-        if not number > 0:
-            raise ValueError(f"plan_step: {what} is more than 0, not {number}")
-    spans, now, rows = [], 0.0, list(rows)
+        if not 0 < number_or_nan(number) < math.inf:
+            raise ValueError(f"plan_step: {what} is more than 0, not {number!r}")
+    given, rows = rows, list(rows) if isinstance(rows, Iterable) else [rows]
+    if not all(isinstance(row, Row) for row in rows):
+        raise TypeError(f"plan_step takes summary(model).rows, not {a_or_an(type(given).__name__)}")
+    spans, now = [], 0.0
     first = next((row for row in rows if row.multiply_adds), None)
     for row, back in [(row, False) for row in rows] + [(row, True) for row in reversed(rows)]:
         if row.crossing_bytes and not (back and row.kind == "Broadcast"):

@@ -29,7 +29,9 @@ from minialex.layers.settings import as_array
 from minialex.tracing.book import Book
 from minialex.tracing.entries import Trace
 from minialex.tracing.watch import SEQUENTIAL, Call, Watcher, host, paths_of
+from minialex.training.arrays import check_loss
 from minialex.training.data_parallel import DataParallel
+from minialex.training.optim import check_optimizer
 from minialex.words import a_or_an
 
 _one_at_a_time = threading.RLock()
@@ -53,9 +55,9 @@ def trace(model: Layer, x, labels=None, *, grad_y=None, loss: Layer | None = Non
     of a single layer "columns". What comes in and out is called x, y, grad_y and grad_x, of a loss logits, labels, loss
     and grad_logits. A second array of the same name and with other numbers (backward's `scale` may be another than
     forward's) is "scale_2". Columns are (N, C*kh*kw, OH*OW), with groups (N, G, C/G*kh*kw, OH*OW).
-    Raises TypeError for what is no layer, ValueError for labels without a loss, a loss without labels, labels beside
-    grad_y, an optimizer without a pass back or of other parameters; and what the layers raise for arrays that they
-    cannot take.
+    Raises TypeError for what is no layer, no loss or no optimizer, ValueError for labels without a loss, a loss without
+    labels, labels beside grad_y, an optimizer without a pass back or of other parameters; and what the layers raise for
+    arrays that they cannot take.
 
     >>> from minialex.layers import Linear
     >>> list(trace(Linear(3, 2), np.ones((1, 3), dtype=np.float32)))
@@ -64,9 +66,12 @@ def trace(model: Layer, x, labels=None, *, grad_y=None, loss: Layer | None = Non
     if not isinstance(model, Layer):
         what = f"the class {model.__name__}" if isinstance(model, type) else a_or_an(type(model).__name__)
         raise TypeError(f"trace takes a layer or a network, not {what}")
-    for name, value in (("loss", loss), ("optimizer", optimizer)):
-        if isinstance(value, type):
-            raise TypeError(f"trace: {name} is the class {value.__name__}: write {value.__name__}(...)")
+    if isinstance(loss, type):
+        raise TypeError(f"trace: loss is the class {loss.__name__}: write {loss.__name__}(...)")
+    if loss is not None:
+        check_loss(loss)
+    if optimizer is not None:
+        check_optimizer(optimizer, "trace", has=("step", "parameters"))
     if labels is not None and grad_y is not None:
         raise ValueError("trace: give labels, or grad_y, not both: the loss makes grad_y from the labels")
     x, grad_y = _arrays("x", x), grad_y if grad_y is None else _arrays("grad_y", grad_y)

@@ -196,6 +196,19 @@ class SGD:
                 v[...] = transfer(saved, device_of(v))
 
 
+def check_optimizer(optimizer, function: str, has: tuple[str, ...] = ("step",)) -> None:
+    """Raise TypeError for what is no optimizer, as a class or a name. has: what the function uses of it."""
+    if isinstance(optimizer, type):
+        raise TypeError(
+            f"{function}: optimizer is the class {optimizer.__name__}: write {optimizer.__name__}(...)"
+        )
+    if lacks := [name for name in has if not hasattr(optimizer, name)]:
+        given = repr(optimizer) if isinstance(optimizer, str) else a_or_an(type(optimizer).__name__)
+        raise TypeError(
+            f"{function}: optimizer is {given}, which has no `{lacks[0]}`: give mx.SGD(model.parameters(), lr=0.01)"
+        )
+
+
 def __getattr__(name):
     if name in ("Adam", "AdamW", "RMSprop", "Adagrad", "Optimizer"):
         raise AttributeError(f"mx.optim has no {name!r}: the optimizer here is mx.SGD")

@@ -1,5 +1,7 @@
 """The summary table: shapes, parameters, multiply-adds and column bytes of one picture."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,27 @@ def test_another_picture_shape_may_be_asked_for():
 def test_a_model_that_does_not_know_its_pictures_says_so():
     with pytest.raises(ValueError, match="summary: Sequential does not say what its pictures are"):
         mx.summary(mx.Sequential(mx.Linear(2, 2)))
+
+
+def test_a_model_is_told_its_pictures_as_the_message_says():
+    exits = mx.Exits({"a": mx.Flatten(), "b": mx.Linear(4, 2)}, {"early": ("a", mx.Linear(4, 2))})
+    for study, model in (
+        (mx.leaving.exit_costs, exits),
+        (mx.cluster.plan, mx.Sequential(fc=mx.Linear(4, 2))),
+    ):
+        with pytest.raises(ValueError, match=re.escape("set model.picture_shape = (C, H, W)")):
+            study(model)
+    exits.picture_shape = (1, 2, 2)
+    assert mx.leaving.exit_costs(exits) == [8, 16]
+    model = mx.Sequential(flat=mx.Flatten(), fc=mx.Linear(4, 2))
+    model.picture_shape = (1, 2, 2)
+    assert mx.cluster.plan(model, workers=2).steps
+
+
+@pytest.mark.parametrize("model", [mx.Sequential, 3, np.zeros((1, 3, 8, 8))])
+def test_a_summary_is_of_a_network(model):
+    with pytest.raises(TypeError, match=r"summary: the model is .*, not a network"):
+        mx.summary(model, (3, 8, 8))
 
 
 def test_the_table_is_plain_ascii_and_its_columns_are_aligned():

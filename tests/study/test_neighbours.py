@@ -292,7 +292,39 @@ def test_codes_are_of_as_many_features_as_were_learned_and_of_numbers():
             coder.fit(np.eye(3), **wrong)
 
 
-def test_rows_under_a_mask_are_no_neighbours():
+def test_rows_under_a_mask_are_no_neighbours_and_have_no_codes():
     rows = np.ma.array([[0.0], [1.0], [9.0]], mask=[[0], [1], [0]])
-    with pytest.raises(ValueError, match="has a mask that hides 1 number"):
-        nearest(rows, [0], 1)
+    coder = BinaryCodes(bits=8)
+    coder.fit(rows.filled(2.0), epochs=1)
+    for study in (
+        lambda: nearest(rows, [0], 1),
+        lambda: nearest(rows.filled(2.0), np.ma.array([0, 1], mask=[0, 1]), 1),
+        lambda: hamming(rows.astype(np.uint8), [0], 1),
+        lambda: BinaryCodes(bits=8).fit(rows, epochs=1),
+        lambda: coder.codes(rows),
+    ):
+        with pytest.raises(ValueError, match="a mask that hides 1 number"):
+            study()
+
+
+@pytest.mark.parametrize("kind", ["complex64", "<U1", "object"])
+def test_codes_are_of_real_numbers(kind):
+    rows, coder = np.eye(4), BinaryCodes(bits=8)
+    coder.fit(rows, epochs=1)
+    for study in (BinaryCodes(bits=8).fit, coder.codes):
+        with pytest.raises(ValueError, match=f"BinaryCodes: codes are of numbers, not of {kind}"):
+            study(rows.astype(kind))
+
+
+@pytest.mark.parametrize("count", ["2", 2.5, True, None])
+def test_neighbours_are_counted_in_whole_numbers(count):
+    for study in (nearest, hamming):
+        with pytest.raises(ValueError, match=f"count must be a whole number >= 1, not {count!r}"):
+            study(np.zeros((5, 2), np.uint8), [0], count)
+
+
+@pytest.mark.parametrize("layer", [mx.Linear(3, 2), mx.Dense(a=mx.Conv2D(3, 1, 1))])
+def test_features_are_of_a_network_with_layers_by_name(layer):
+    x = np.zeros((2, 3, 4, 4), np.float32)
+    with pytest.raises(TypeError, match=f"features takes a Sequential, not a {type(layer).__name__}"):
+        features(layer, x, "a")

@@ -1,5 +1,6 @@
 """A measured step is an ordinary step, and the spans say where it went."""
 
+import re
 from collections import Counter
 from itertools import pairwise
 from types import SimpleNamespace
@@ -220,7 +221,47 @@ def test_a_step_planned_for_one_tower_crosses_nothing():
     assert len(spans) == 16
 
 
+@pytest.mark.parametrize("number", [0, -1.0, "4", None, [4], float("nan"), float("inf")])
 @pytest.mark.parametrize("what", ["batch", "macs_per_s", "bytes_per_s"])
-def test_a_plan_names_the_speed_that_is_none(what):
-    with pytest.raises(ValueError, match=f"{what} is more than 0, not 0"):
-        plan_step([], **{"batch": 1, what: 0})
+def test_a_plan_names_the_speed_that_is_none(what, number):
+    with pytest.raises(ValueError, match=re.escape(f"{what} is more than 0, not {number!r}")):
+        plan_step([], **{"batch": 1, what: number})
+
+
+def test_a_plan_is_of_the_rows_of_a_summary():
+    model = small_alexnet("cpu")
+    for given in (model, mx.summary(model), None, 3):
+        with pytest.raises(
+            TypeError, match=rf"plan_step takes summary\(model\).rows, not an? {type(given).__name__}"
+        ):
+            plan_step(given, batch=8)
+
+
+@pytest.mark.parametrize("loss", [None, mx.SoftmaxCrossEntropy()])
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (mx.Sequential, "measure_step: the model is the class Sequential, not a network"),
+        (np.zeros(3), "measure_step: the model is an ndarray, not a network"),
+        (mx.Linear(2, 2), "measure_step takes a Sequential, not a Linear"),
+    ],
+)
+def test_a_step_is_measured_of_a_network(model, message, loss):
+    with pytest.raises(TypeError, match=message):
+        measure_step(model, np.zeros((2, 2), np.float32), [0, 1], loss=loss)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        ("sgd", r"optimizer is 'sgd', which has no `step`: give mx.SGD\(model.parameters\(\), lr=0.01\)"),
+        (0.1, "optimizer is a float, which has no `step`"),
+        (mx.SGD, r"optimizer is the class SGD: write SGD\(...\)"),
+    ],
+)
+def test_what_is_no_optimizer_is_named_before_the_step(batch, optimizer, message):
+    model = small_alexnet("cpu")
+    for study in (measure_step, mx.trace):
+        with pytest.raises(TypeError, match=message):
+            study(model, *batch, optimizer=optimizer)
+    assert model.parameters()[0].grad is None

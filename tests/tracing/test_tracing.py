@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -416,6 +417,10 @@ def test_what_cannot_be_traced_is_refused_with_what_to_do():
     for name, what in (("loss", mx.SoftmaxCrossEntropy), ("optimizer", mx.SGD)):
         with pytest.raises(TypeError, match=rf"{name} is the class {what.__name__}: write {what.__name__}"):
             trace(plain, x, [1], **{"loss": mx.SoftmaxCrossEntropy(), name: what})
+    with pytest.raises(TypeError, match="loss is 'softmax': give a loss layer"):
+        trace(plain, x, [1], loss="softmax")
+    with pytest.raises(TypeError, match="trace: optimizer is a Namespace, which has no `parameters`"):
+        trace(plain, x, grad_y=x, optimizer=Namespace(step=print))
     with pytest.raises(mx.DtypeMismatch, match="computes in float32, the input is float64"):
         trace(plain, np.ones((1, 2)))
     with pytest.raises(ValueError, match=r"forward gave shape \(1, 2\), the gradient has shape \(2, 2\)"):
