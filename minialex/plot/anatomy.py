@@ -16,8 +16,10 @@ from minialex.plot.look import (
     colour_bar,
     finished,
     new_figure,
+    rows_of,
     styled,
 )
+from minialex.study.anatomy import Dropped, Reading
 
 FROM_0 = colormaps["Blues"].with_extremes(bad=LINE)
 AROUND_1 = SIGNED.with_extremes(bad=LINE)
@@ -28,14 +30,14 @@ def dropped(rows, title=None, path=None) -> Picture:
     """A bar for each residual block: the error without it, beside a line for that of the whole network.
 
     rows: from anatomy.drop_blocks. Those whose shortcut changes the shape have another colour.
-    Raises ValueError for no rows.
+    Raises ValueError for no rows, TypeError for what are none.
 
     >>> from minialex.study.anatomy import Dropped
     >>> figure = dropped([Dropped("layer1.0", 31.0, 1.0, False), Dropped("layer2.0", 55.5, 25.5, True)])
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['+1.0', '+25.5', 'whole: 30.0 %']
     """
-    rows = list(rows)
+    rows = rows_of(rows, Dropped, "dropped", "anatomy.drop_blocks")
     if not rows:
         raise ValueError("there are no blocks to show: anatomy.drop_blocks gives them")
     whole = rows[0].error - rows[0].more
@@ -72,7 +74,8 @@ def reading(readings, title=None, path=None, by_layer=False) -> Picture:
     readings: from anatomy.reading. Each block has a scale of its own, from 0, as in Huang et al. 2016, figure 5.
     by_layer: each column by its own mean: 1 is what the layer reads of a source on average. (Layers that read more maps
     begin with smaller weights, and some of that stays.)
-    What is not read is grey; a frame is around what comes behind the block. Raises ValueError for no readings.
+    What is not read is grey; a frame is around what comes behind the block. Raises ValueError for no readings,
+    TypeError for what are none.
 
     >>> from minialex.study.anatomy import Reading
     >>> table = np.array([[0.2, 0.1, 0.1], [np.nan, 0.3, 0.1], [np.nan, np.nan, 0.4]])
@@ -81,7 +84,7 @@ def reading(readings, title=None, path=None, by_layer=False) -> Picture:
     >>> figure.axes[0].images[0].get_array().round(2).tolist()
     [[1.0, 0.5, 0.5], [None, 1.5, 0.5], [None, None, 2.0]]
     """
-    readings = list(readings)
+    readings = rows_of(readings, Reading, "reading", "anatomy.reading")
     if not readings:
         raise ValueError("there are no dense blocks to show: anatomy.reading gives them")
     columns = 2 if len(readings) == 4 else min(len(readings), 3)

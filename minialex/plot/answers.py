@@ -16,6 +16,7 @@ from minialex.plot.look import (
     ORANGE,
     Picture,
     as_pictures,
+    check_named,
     colour_bar,
     finished,
     new_figure,
@@ -23,6 +24,7 @@ from minialex.plot.look import (
     sheet,
     styled,
 )
+from minialex.shapes import positive
 from minialex.words import counted
 
 ERRORS = LinearSegmentedColormap.from_list("errors", ["white", "#F3B58A", ORANGE, "#8A3C00"])
@@ -90,13 +92,17 @@ def mistakes(pictures, labels, predictions, confidences, path=None, count=25, cl
 
     pictures: (N, C, H, W) or (N, H, W); labels, predictions: (N,) classes; confidences: (N,) probabilities of the
     class that was read, 0 to 1; classes: their names, if they are not numbers. Raises ValueError where these do not
-    belong together.
+    belong together, and for a class without a name.
     """
+    count = positive(count, "count")
     pictures = as_pictures(pictures)
     labels, predictions, confidences = on_host(labels), on_host(predictions), on_host(confidences)
+    names = None if classes is None else class_names(classes)
     for name, array in (("labels", labels), ("predictions", predictions), ("confidences", confidences)):
         if array.shape != (len(pictures),):
             raise ValueError(f"{counted(len(pictures), 'picture')}, but {name} of shape {array.shape}")
+        if names is not None and name != "confidences":
+            check_named(array, names, name)
     wrong = np.flatnonzero(labels != predictions)
     worst = wrong[np.argsort(-confidences[wrong], kind="stable")][:count]
     if not len(worst):
@@ -104,7 +110,7 @@ def mistakes(pictures, labels, predictions, confidences, path=None, count=25, cl
         message = f"No mistakes in {counted(len(pictures), 'picture')}."
         figure.text(0.5, 0.5, message, ha="center", va="center", size=18)
         return finished(figure, path)
-    captions, names = [], None if classes is None else class_names(classes)
+    captions = []
     for true, read, share in zip(labels[worst], predictions[worst], confidences[worst], strict=True):
         percent = "over 99" if 0.99 < share < 1 else f"{100 * share:.0f}"
         if names is not None:
@@ -121,18 +127,26 @@ def neighbours(pictures, labels, classes, queries, found, path=None, title=None)
 
     pictures: (N, C, H, W) or (N, H, W); labels: (N,); classes: their names; queries (Q,) and found (Q, count): numbers
     of pictures, as neighbours.nearest and neighbours.hamming give them. (Krizhevsky et al. 2012, figure 4, right.)
-    Raises ValueError where there is not a row of numbers for each query.
+    Raises ValueError where there is not a row of numbers for each query, or not a label for each picture, for a picture
+    that is not there, and for a class without a name.
     """
     queries, found, labels = np.atleast_1d(_numbers(queries)), _numbers(found), _numbers(labels)
     if found.ndim != 2 or len(found) != len(queries) or not len(queries):
         raise ValueError(
             f"{counted(len(queries), 'query', 'queries')}, but found has shape {found.shape}, not (Q, count)"
         )
+    if len(labels) != len(pictures):
+        raise ValueError(f"{counted(len(pictures), 'picture')}, but {counted(len(labels), 'label')}")
+    names = class_names(shortened(str(name), 18) for name in classes)
+    check_named(labels, names, "labels")
     rows = np.concatenate([queries[:, None], found], axis=1)  # (Q, 1 + count)
+    if others := rows[(rows < 0) | (rows >= len(pictures))].tolist():
+        raise ValueError(
+            f"there is no picture {others[0]}: {len(pictures)} are there, from 0 to {len(pictures) - 1}"
+        )
     tiles = as_pictures(np.stack([on_host(pictures[i]) for i in rows.ravel()]))
     tall, below, aside = tiles.shape[1] / tiles.shape[2], 0.26, 0.3  # the query stands a little aside
     right = labels[found] == labels[queries, None]
-    names = class_names(shortened(str(name), 18) for name in classes)
     share = (
         f"{right.sum()} of {right.size} neighbours are of their picture's class"
         if right.size

@@ -1,5 +1,7 @@
 """A picture for lessons: the same names counted in several ways, as bars side by side."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from minialex.plot.look import (
@@ -8,6 +10,7 @@ from minialex.plot.look import (
     ORANGE,
     PINK,
     Picture,
+    by_name,
     finished,
     new_figure,
     styled,
@@ -21,12 +24,15 @@ def bars(counts, title=None, path=None) -> Picture:
     """A panel of bars for each count, the names down the side, each bar with its number and its share of the panel.
 
     counts: {panel's title: {name: number, 0 or more}}, up to 4 panels, all with the same names in the same order.
-    Raises ValueError for no panel or more than 4, panels with other names, or a number below 0.
+    Raises TypeError for what is no dict of dicts, ValueError for no panel or more than 4, panels with other names, or a
+    number below 0.
 
     >>> figure = bars({"parameters": {"conv": 20, "fc": 60}, "multiply-adds": {"conv": 90, "fc": 10}})
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['20 (25 %)', '60 (75 %)']
     """
+    for part in (counts, *(counts.values() if isinstance(counts, Mapping) else ())):
+        by_name(part, "bars", '{"parameters": {"conv": 20}}')
     if not 1 <= len(counts) <= len(COLOURS):
         raise ValueError(f"{len(counts)} panels of bars: between 1 and {len(COLOURS)} have room")
     names = list(next(iter(counts.values())))

@@ -3,7 +3,7 @@
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from minialex.plot.fonts import readable
-from minialex.plot.look import Picture, finished, new_figure, styled
+from minialex.plot.look import Picture, by_name, finished, new_figure, styled
 
 BESIDE = (((9, 6), "left"), ((9, -14), "left"), ((-9, 6), "right"), ((-9, -14), "right"))  # places for a name
 
@@ -12,12 +12,14 @@ BESIDE = (((9, 6), "left"), ((9, -14), "left"), ((-9, 6), "right"), ((-9, -14), 
 def costs(networks, title=None, path=None) -> Picture:
     """One point for each network: multiply-adds of a picture, test error, and the parameters as its size.
 
-    networks: {name: (multiply-adds, error in percent, parameters)}. Raises ValueError for none.
+    networks: {name: (multiply-adds, error in percent, parameters)}. Raises ValueError for none, TypeError for
+    what is no dict.
 
     >>> figure = costs({"small": (1_000_000, 50.0, 20_000), "large": (40_000_000, 30.0, 500_000)})
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['small', 'large']
     """
+    by_name(networks, "costs", "{name: (multiply-adds, error, parameters)}")
     if not networks:
         raise ValueError(
             "there are no networks to show; give at least 1, as {name: (multiply-adds, error, parameters)}"

@@ -4,7 +4,7 @@ from itertools import cycle
 
 from matplotlib.ticker import ScalarFormatter
 
-from minialex.plot.look import BLUE, GREEN, GREY, ORANGE, PINK, Picture, finished, new_figure, styled
+from minialex.plot.look import BLUE, GREEN, GREY, ORANGE, PINK, Picture, by_name, finished, new_figure, styled
 
 
 @styled
@@ -12,12 +12,14 @@ def unsure_curve(curves, chosen=None, title=None, path=None) -> Picture:
     """A line for each kind of pictures that are no digits: how many are called unsure, where so many digits are.
 
     curves: {kind: [(digits refused, these called unsure), ...]}, in percent, the first above 0. chosen: where the limit
-    is, in percent of the digits. Raises ValueError for no curve, or one without points.
+    is, in percent of the digits. Raises TypeError for what is no dict, ValueError for no curve, or one
+    without points.
 
     >>> figure = unsure_curve({"letters": [(0.5, 70.0), (1.0, 80.0), (5.0, 95.0)]}, chosen=1.0)
     >>> figure.axes[0].get_xscale(), len(figure.axes[0].lines)
     ('log', 2)
     """
+    by_name(curves, "unsure_curve", "{kind: [(refused, unsure), ...]}")
     if not curves or not all(len(points) for points in curves.values()):
         raise ValueError("there are no curves to show; give at least 1, as {kind: [(refused, unsure), ...]}")
     figure = new_figure(8.5, 5.0, title)

@@ -1,5 +1,7 @@
 """Pictures of a training: loss, error and accuracy against the epoch."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -11,6 +13,7 @@ from minialex.plot.look import (
     Picture,
     finished,
     new_figure,
+    rows_of,
     styled,
 )
 
@@ -27,13 +30,13 @@ def curves(history, path=None, title=None) -> Picture:
 
     history: dicts with epoch, train_loss, train_error (percent), test_loss, test_error (may be None), and perhaps
     holdout_loss, holdout_error. A loss that spans more than a decade gets a logarithmic axis.
-    Raises ValueError for an empty history.
+    Raises ValueError for an empty history, TypeError for what is none.
 
     >>> row = {"epoch": 1, "train_loss": 0.3, "train_error": 9.0, "test_loss": 0.2, "test_error": 6.5}
     >>> [axes.get_ylabel() for axes in curves([row]).axes]
     ['loss', 'error (%)']
     """
-    history = list(history)
+    history = rows_of(history, Mapping, "curves", "train.fit")
     figure, (loss, error) = _two_panels("curves", history, title, ("loss", "error (%)"))
     for part, (name, *look) in PARTS.items():
         _line(loss, history, f"{part}_loss", name, *look)
@@ -54,13 +57,13 @@ def accuracy_curves(history, path=None, title=None) -> Picture:
 
     history: dicts with epoch, train_loss, train_acc1, val_loss, val_acc1 and val_acc5 (percent).
     Training is measured while it goes on, on crops with dropout: it may well lie below the held-out curve.
-    Raises ValueError for an empty history.
+    Raises ValueError for an empty history, TypeError for what is none.
 
     >>> row = {"epoch": 1, "train_loss": 2.2, "train_acc1": 17.5, "val_loss": 2.1, "val_acc1": 20.0, "val_acc5": 75.0}
     >>> [axes.get_ylabel() for axes in accuracy_curves([row]).axes]
     ['loss', 'accuracy (%)']
     """
-    history = list(history)
+    history = rows_of(history, Mapping, "accuracy_curves", "train.fit")
     figure, (loss, accuracy) = _two_panels("accuracy_curves", history, title, ("loss", "accuracy (%)"))
     (train, *of_train), (val, *of_val) = PARTS["train"], PARTS["holdout"]
     _line(loss, history, "train_loss", train, *of_train)

@@ -21,12 +21,15 @@ from minialex.plot.look import (
     PINK,
     Picture,
     as_pictures,
+    by_name,
+    check_named,
     colour_bar,
     finished,
     new_figure,
     on_host,
     styled,
 )
+from minialex.shapes import positive
 from minialex.words import counted
 
 COLOURS = (ORANGE, PINK, "#E69F00", "#56B4E9", INK)  # of the others
@@ -39,7 +42,7 @@ def exit_curve(curves, others=None, title=None, path=None) -> Picture:
 
     curves: {name: a list for each seed of leaving.Leaving, from `curve`}; from where all leave at once to where
     none does. others: {name: [(multiply-adds, error in percent) for each seed]}; the larger mark is the mean.
-    Raises ValueError for no curves.
+    Raises ValueError for no curves, TypeError for others that have no names.
 
     >>> from minialex.study.leaving import Leaving
     >>> all_leave = Leaving(0.0, [9, 0], [0.2, 0.0], [10, 30], 0.2, 10.0)
@@ -49,6 +52,7 @@ def exit_curve(curves, others=None, title=None, path=None) -> Picture:
     """
     if not isinstance(curves, Mapping) or not curves:
         raise ValueError("there are no curves to show, {'SmartNet': [mx.leaving.curve(answers, costs)]}")
+    by_name(others or {}, "exit_curve", "others={name: [(multiply-adds, error)]}")
     figure = new_figure(9.0, 5.4, title)
     axes = figure.subplots()
     for (name, seeds), colour in zip(curves.items(), cycle((BLUE, GREEN, *COLOURS[::-1])), strict=False):
@@ -134,9 +138,11 @@ def leavers(pictures, labels, answers, left, classes, count=10, title=None, path
     """For each exit a row of pictures that left there: the surest of each class in turn; at the last the least sure.
 
     pictures: (N, C, H, W) or (N, H, W); labels: (N,); answers: of mx.leaving.answers_of; left: (N,), the exit of
-    each, from 1, as answers.left(leave_at) gives it; classes: their names. Orange is read wrong.
-    Raises ValueError where these do not belong together.
+    each, from 1, as answers.left(leave_at) gives it; classes: their names. Orange is read wrong; where an exit says
+    NaN, its class is -1, and what was read is no number.
+    Raises ValueError where these do not belong together, and for a class without a name.
     """
+    count = positive(count, "count")
     pictures, labels, left = as_pictures(pictures), on_host(labels), on_host(left)
     exits = answers.best.shape[1]
     if not len(pictures) == len(labels) == len(left) == len(answers.best):
@@ -144,10 +150,13 @@ def leavers(pictures, labels, answers, left, classes, count=10, title=None, path
             f"{counted(len(pictures), 'picture')}, {counted(len(labels), 'label')}, {counted(len(left), 'exit')} and "
             f"{counted(len(answers.best), 'answer')} do not belong together"
         )
+    names = class_names(classes)
+    check_named(labels, names, "labels")
+    check_named(answers.best[answers.best != -1], names, "answers.best")
     tall, below = pictures.shape[1] / pictures.shape[2], 0.42
     width, height = count * (1 + GAP) - GAP, exits * (tall + below + 0.16)
     figure = new_figure(1.25 * width + 0.3, 1.25 * height + 0.4 + 0.4 * bool(title), title)
-    axes, names = figure.subplots(), class_names(classes)
+    axes = figure.subplots()
     look = {"cmap": "gray"} | ({"vmin": 0, "vmax": 255} if pictures.dtype == np.uint8 else {})
     for exit in range(1, exits + 1):
         here = np.flatnonzero(left == exit)
@@ -169,7 +178,7 @@ def leavers(pictures, labels, answers, left, classes, count=10, title=None, path
             x, read = place * (1 + GAP), int(answers.best[at, exit - 1])
             right = read == labels[at]
             axes.imshow(pictures[at], extent=(x, x + 1, y + tall, y), **look)
-            words = f"{names[read]}\n{100 * answers.sure[at, exit - 1]:.0f} %"
+            words = "no number" if read < 0 else f"{names[read]}\n{100 * answers.sure[at, exit - 1]:.0f} %"
             axes.text(
                 x + 0.5,
                 y + tall + 0.03,

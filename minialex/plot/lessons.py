@@ -12,6 +12,7 @@ from minialex.plot.look import (
     PINK,
     Picture,
     as_pictures,
+    by_name,
     finished,
     new_figure,
     on_host,
@@ -19,7 +20,7 @@ from minialex.plot.look import (
     styled,
 )
 from minialex.plot.traces import heat
-from minialex.words import counted, did_you_mean
+from minialex.words import a_or_an, counted, did_you_mean
 
 CELL, SIGN, GAP = 0.6, 0.7, 0.35  # inches: a cell's side at most, the room for a sign, and for none
 WIDE, HIGH = 12.0, 6.5  # inches: all arrays together, at most
@@ -34,13 +35,14 @@ def numbers(arrays, light=None, between=None, path=None) -> Picture:
 
     arrays: {title: array of one or two axes}; nan leaves a cell empty. light: {title: (rows, columns)}, each a number
     or a slice, or a list of several such pairs; their cells get a frame. between: a sign for each gap, as ["*", "="].
-    Raises ValueError for no arrays, more axes, or another number of signs; KeyError for light on no array;
-    IndexError for light on cells that are not there.
+    Raises TypeError for what is no dict, ValueError for no arrays, more axes, or another number of signs; KeyError for
+    light on no array; IndexError for light on cells that are not there.
 
     >>> figure = numbers({"x": [[1, 2], [3, 4]], "y": [[4]]}, light={"x": (1, slice(0, 2)), "y": (0, 0)}, between=["→"])
     >>> [text.get_text() for axes in figure.axes for text in axes.texts]
     ['1', '2', '3', '4', 'x', '4', 'y']
     """
+    by_name(arrays, "numbers", '{"x": array}')
     arrays = {title: _matrix(title, array) for title, array in arrays.items()}
     if not arrays:
         raise ValueError("there are 0 arrays to show; give at least 1, as {title: array}")
@@ -121,12 +123,14 @@ def lines(series, xlabel="", ylabel="", title=None, logy=False, path=None) -> Pi
     """Lines, each with its name beside its end. series: {name: (xs, ys)}, up to 7; nan leaves a gap.
 
     logy: a logarithmic axis, on which numbers that are not positive are left out.
-    Raises ValueError for none or more than 7 lines, xs and ys of different lengths, or nothing to draw in a line.
+    Raises TypeError for what is no dict, ValueError for none or more than 7 lines, xs and ys of different lengths, or
+    nothing to draw in a line.
 
     >>> figure = lines({"y = x": ([0, 1, 2], [0, 1, 2]), "y = x²": ([0, 1, 2], [0, 1, 4])}, xlabel="x")
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['y = x', 'y = x²']
     """
+    by_name(series, "lines", '{"loss": (xs, ys)}')
     if not 1 <= len(series) <= len(LOOKS):
         raise ValueError(f"{len(series)} lines: between 1 and {len(LOOKS)} can be told apart")
     ends = {}
@@ -134,8 +138,10 @@ def lines(series, xlabel="", ylabel="", title=None, logy=False, path=None) -> Pi
     axes = figure.subplots()
     if logy:
         axes.set_yscale("log")
-    for (name, (xs, ys)), (colour, line) in zip(series.items(), LOOKS, strict=False):
-        xs, ys = (np.asarray(on_host(values), dtype=float) for values in (xs, ys))
+    for (name, both), (colour, line) in zip(series.items(), LOOKS, strict=False):
+        if not hasattr(both, "__len__") or len(both) != 2:
+            raise ValueError(f"{name!r}: a line is a pair, (xs, ys), not {a_or_an(type(both).__name__)}")
+        xs, ys = (np.asarray(on_host(values), dtype=float) for values in both)
         if xs.ndim != 1 or xs.shape != ys.shape:
             raise ValueError(
                 f"{name!r}: xs have shape {xs.shape} and ys {ys.shape}; both must be of one length"
@@ -181,7 +187,7 @@ def images(arrays, captions=None, title=None, columns=None, path=None) -> Pictur
     """A sheet of small pictures of one size, grey or in colour, all on one scale.
 
     arrays: (N, H, W), (N, 1, H, W) or (N, 3, H, W), or a list of N pictures (H, W) or (3, H, W).
-    Raises ValueError for pictures of several sizes, other shapes, or another number of captions.
+    Raises ValueError for pictures of several sizes, other shapes, another number of captions, or less than one column.
 
     >>> len(images([np.eye(3), np.zeros((3, 3))], ["ones", "nothing"]).axes[0].images)
     2

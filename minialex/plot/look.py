@@ -1,8 +1,9 @@
-"""What the pictures of plot.py share: colours, the look, sheets of small pictures."""
+"""What the pictures of this room share: what they take, colours, the look, sheets of small pictures."""
 
 import io
 import math
 import os
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib import rc_context
@@ -12,7 +13,9 @@ from matplotlib.patches import Rectangle
 
 from minialex.devices.device import is_array, to_numpy
 from minialex.plot.fonts import FAMILY, readable
+from minialex.shapes import positive
 from minialex.weights import write_whole
+from minialex.words import a_or_an
 
 DPI = 120
 GAP = 0.1  # between pictures, of their width
@@ -91,6 +94,31 @@ def on_host(array) -> np.ndarray:
     return to_numpy(array) if is_array(array) else np.asarray(array)
 
 
+def by_name(values, who: str, example: str) -> None:
+    """Raises TypeError for what is no dict."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{who} takes a dict, {example}, not {a_or_an(type(values).__name__)}")
+
+
+def rows_of(rows, kind: type, who: str, whence: str) -> list:
+    """Raises TypeError for what is no list of this kind. whence: what gives one."""
+    found = list(rows) if isinstance(rows, Iterable) else [rows]
+    if isinstance(rows, kind) or not all(isinstance(row, kind) for row in found):
+        raise TypeError(f"{who} takes the list that {whence} gives, not {a_or_an(type(rows).__name__)}")
+    return found
+
+
+def check_named(numbers, names, what: str) -> None:
+    """Raises ValueError for a class that has no name: a list's -1 is its last one."""
+    if numbers.dtype.kind not in "iu" and numbers.size:
+        raise ValueError(f"{what} should be whole numbers, of classes from 0, not {numbers.dtype}")
+    if wrong := numbers[(numbers < 0) | (numbers >= len(names))].tolist():
+        raise ValueError(
+            f"{what} has the class {wrong[0]}, for which there is no name: there are {len(names)}, "
+            f"from 0 to {len(names) - 1}"
+        )
+
+
 def signed_scale(values):
     """A colour scale with 0 in the middle."""
     limit = np.abs(values[np.isfinite(values)]).max(initial=0) or 1.0
@@ -139,7 +167,8 @@ def folded(vector, longest, empty):
 
 def sheet(pictures, captions=None, title=None, columns=None, least=0.5, margin=0.3, **look) -> Picture:
     """A figure full of small pictures with captions. least: how wide one must be, margin: what else is, in inches."""
-    columns = min(columns or good_columns(len(pictures)), len(pictures))
+    wanted = good_columns(len(pictures)) if columns is None else positive(columns, "columns")
+    columns = min(wanted, len(pictures))
     tile = min(1.6, max(least, 11 / columns))
     below = 0.0 if captions is None else 0.2 * (captions[0].count("\n") + 1) / tile
     height = (pictures.shape[1] / pictures.shape[2] + below + GAP) * tile * math.ceil(len(pictures) / columns)

@@ -40,7 +40,8 @@ MAPS, CELLS = 16, 128  # feature_maps shows so many maps of a layer, and so many
 def filters(weight, path=None, title=None, columns=None) -> Picture:
     """The kernels of a convolution, numbered: of one input channel in signed colours, of three as they are.
 
-    weight: (F, C, kh, kw) with C = 1 or 3; all kernels share one scale. Raises ValueError for other shapes.
+    weight: (F, C, kh, kw) with C = 1 or 3; all kernels share one scale. Raises ValueError for other shapes, and for
+    less than one column.
 
     >>> len(filters(np.zeros((6, 1, 5, 5))).axes[0].images)
     6

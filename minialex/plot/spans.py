@@ -12,8 +12,10 @@ from minialex.plot.look import (
     Picture,
     finished,
     new_figure,
+    rows_of,
     styled,
 )
+from minialex.study.timeline import Span
 
 KINDS = {"forward": BLUE, "backward": ORANGE, "crossing": PINK, "update": GREEN}
 IDLE = "#F1F1F1"
@@ -28,12 +30,14 @@ def timeline(spans, path=None, title=None) -> Picture:
     """One step as timeline.measure_step saw it: when each tower computed, and when what crossed between them.
 
     Time runs to the right, in milliseconds. The crossings' labels say to which layer (→), or on the way back from
-    which (←), and how many bytes. Raises ValueError when there are no spans.
+    which (←), and how many bytes. Raises ValueError when there are no spans, TypeError for what are
+    none.
 
     >>> from minialex.study.timeline import Span
     >>> [text.get_text() for text in timeline([Span("fc8", 0, "cpu", "forward", 0.0, 0.002)]).axes[0].texts]
     ['fc8']
     """
+    spans = rows_of(spans, Span, "timeline", "timeline.measure_step")
     if not spans:
         raise ValueError("there are no spans: timeline.measure_step gives them")
     begin = min(span.start_s for span in spans)

@@ -1,6 +1,7 @@
 """The pictures say what they should: their content is read back from the figures' artists."""
 
 import itertools
+import re
 from types import SimpleNamespace
 
 import matplotlib
@@ -517,6 +518,94 @@ def test_mistakes_that_are_all_shown_are_not_called_the_surest():
 def test_no_mistakes_is_a_friendly_picture():
     figure = plot.mistakes(numbered_pictures(3), [1, 2, 3], [1, 2, 3], [0.5, 0.5, 0.5])
     assert [text.get_text() for text in figure.texts] == ["No mistakes in 3 pictures."]
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "message"),
+    [
+        (
+            [0, 1],
+            [0, -1],
+            "predictions has the class -1, for which there is no name: there are 2, from 0 to 1",
+        ),
+        ([0, 2], [0, 1], "labels has the class 2, for which there is no name"),
+        ([0.0, 1.0], [0, 1], "labels should be whole numbers, of classes from 0, not float64"),
+    ],
+)
+def test_mistakes_are_of_classes_with_names(labels, predictions, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        plot.mistakes(numbered_pictures(2), labels, predictions, [0.5, 0.6], classes=["cat", "dog"])
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5])
+def test_mistakes_are_counted_in_whole_numbers(count):
+    with pytest.raises(ValueError, match=f"count must be a whole number >= 1, not {count}"):
+        plot.mistakes(numbered_pictures(2), [0, 1], [1, 0], [0.5, 0.6], count=count)
+
+
+@pytest.mark.parametrize("columns", [0, -1, 2.5, "2"])
+def test_a_sheet_has_a_whole_number_of_columns(columns):
+    for draw in (lambda: plot.filters(np.ones((6, 1, 5, 5)), columns=columns),
+                 lambda: plot.images(numbered_pictures(3), columns=columns)):  # fmt: skip
+        with pytest.raises(ValueError, match=f"columns must be a whole number >= 1, not {columns!r}"):
+            draw()
+
+
+@pytest.mark.parametrize(
+    ("labels", "queries", "found", "message"),
+    [
+        (
+            [0, -1, 0],
+            [0],
+            [[1]],
+            "labels has the class -1, for which there is no name: there are 1, from 0 to 0",
+        ),
+        ([0, 1, 0], [0], [[1]], "labels has the class 1, for which there is no name"),
+        ([0, 0, 0], [0], [[-1]], "there is no picture -1: 3 are there, from 0 to 2"),
+        ([0, 0, 0], [3], [[0]], "there is no picture 3: 3 are there, from 0 to 2"),
+        ([0, 0], [0], [[1]], "3 pictures, but 2 labels"),
+    ],
+)
+def test_neighbours_are_pictures_of_classes_with_names(labels, queries, found, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        plot.neighbours(numbered_pictures(3), labels, ["cat"], queries, found)
+
+
+@pytest.mark.parametrize(
+    ("draw", "given", "message"),
+    [
+        (plot.numbers, np.eye(2), 'numbers takes a dict, {"x": array}, not an ndarray'),
+        (plot.lines, [[1, 2]], 'lines takes a dict, {"loss": (xs, ys)}, not a list'),
+        (plot.lines, None, 'lines takes a dict, {"loss": (xs, ys)}, not a NoneType'),
+        (plot.bars, [1], 'bars takes a dict, {"parameters": {"conv": 20}}, not a list'),
+        (plot.bars, {"parameters": [1]}, 'bars takes a dict, {"parameters": {"conv": 20}}, not a list'),
+        (
+            plot.costs,
+            [(1, 2, 3)],
+            "costs takes a dict, {name: (multiply-adds, error, parameters)}, not a list",
+        ),
+        (
+            plot.unsure_curve,
+            [(0.5, 70.0)],
+            "unsure_curve takes a dict, {kind: [(refused, unsure), ...]}, not a list",
+        ),
+        (plot.curves, None, "curves takes the list that train.fit gives, not a NoneType"),
+        (plot.curves, {"epoch": 1}, "curves takes the list that train.fit gives, not a dict"),
+        (plot.accuracy_curves, [1.0], "accuracy_curves takes the list that train.fit gives, not a list"),
+        (plot.dropped, None, "dropped takes the list that anatomy.drop_blocks gives, not a NoneType"),
+        (plot.reading, "x", "reading takes the list that anatomy.reading gives, not a str"),
+        (plot.timeline, STEP[0], "timeline takes the list that timeline.measure_step gives, not a Span"),
+    ],
+)
+def test_what_is_shown_comes_by_name_or_in_a_list(draw, given, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        draw(given)
+
+
+def test_a_line_is_a_pair():
+    for values in ([1, 2, 3], 5):
+        with pytest.raises(ValueError, match=r"'loss': a line is a pair, \(xs, ys\), not an? (list|int)"):
+            plot.lines({"loss": values})
 
 
 def test_mistakes_name_what_does_not_belong_together():

@@ -1,10 +1,13 @@
 """The pictures of gates and exits."""
 
+import re
+
 import numpy as np
 import pytest
 
 import minialex as mx
 from minialex import plot
+from minialex.plot import look
 from minialex.study.leaving import Answers, Leaving, curve
 
 
@@ -67,7 +70,40 @@ def test_leavers_are_the_surest_of_each_class_and_at_the_last_exit_the_least_sur
         mx.plot.leavers(pictures[:5], found.labels, found, left, ["a", "b", "c"])
 
 
+def test_an_exit_that_says_nan_has_read_no_number():
+    labels = np.array([0, 1, 2])
+    found = Answers(
+        np.array([[0, 0], [0, -1], [2, 2]]), np.array([[0.9, 0.9], [0.1, np.nan], [0.1, 0.9]]), labels
+    )
+    pictures = np.zeros((3, 8, 8), np.uint8)
+    axes = plot.leavers(pictures, labels, found, found.left(0.5), ["cat", "dog", "fish"]).axes[0]
+    looks = {text.get_text(): text.get_color() for text in axes.texts}
+    assert looks["no number"] == look.ORANGE
+    assert not any("nan" in text for text in looks)
+
+
+@pytest.mark.parametrize(
+    ("labels", "best", "count", "message"),
+    [
+        (
+            [0, 1, -1],
+            [0, 1, 1],
+            10,
+            "labels has the class -1, for which there is no name: there are 2, from 0 to 1",
+        ),
+        ([0, 1, 0], [0, 1, 2], 10, "answers.best has the class 2, for which there is no name"),
+        ([0, 1, 0], [0, 1, 1], -1, "count must be a whole number >= 1, not -1"),
+    ],
+)
+def test_leavers_have_classes_with_names(labels, best, count, message):
+    found = Answers(np.array(best)[:, None], np.ones((3, 1)), np.array(labels))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        plot.leavers(np.zeros((3, 8, 8)), labels, found, found.left(0.5), ["cat", "dog"], count)
+
+
 def test_a_list_in_place_of_curves_says_what_is_wanted():
+    with pytest.raises(TypeError, match=r"exit_curve takes a dict, others=.*, not a list"):
+        plot.exit_curve({"one": [curve(answers(), [1, 2])]}, [(2e6, 30.0)])
     with pytest.raises(ValueError, match="there are no curves to show"):
         mx.plot.exit_curve(curve(answers(), [1, 2]))
 
