@@ -25,7 +25,8 @@ from minialex.errors import CheckpointError, NotFinite
 from minialex.layers import Linear, ReLU, Sequential, SoftmaxCrossEntropy
 from minialex.layers.init import he_normal
 from minialex.layers.sequential import in_mode
-from minialex.layers.settings import whole
+from minialex.layers.settings import unmasked, whole
+from minialex.training.arrays import check_model, labels_of
 from minialex.training.optim import SGD, Cosine
 from minialex.training.runs import DOUBT as DOUBT
 from minialex.weights import export_grouped, load_with_metadata, save
@@ -67,13 +68,22 @@ def learn_doubt(model, images: np.ndarray, labels: np.ndarray, seed: int = 0) ->
     """The second network of a trained LeNet-5, from its training digits: uint8 (N, 1, 28, 28) and labels (N,).
 
     Of these, up to 50,000 are learned from and up to 5,000, a sixth at most, set the limit. The model stays as it is;
-    the same seed gives the same numbers. Raises ValueError for fewer than 2 digits.
+    the same seed gives the same numbers. Raises ValueError for fewer than 2 digits, for other pictures, and another
+    number of labels; TypeError for what is no network.
 
     >>> from minialex.models import lenet5
     >>> model, (images, labels) = lenet5(), draw_digits(60)
     >>> learn_doubt(model, images, labels).margins(model, images).shape
     (60,)
     """
+    check_reads_digits(model, "learn_doubt")
+    images, labels = np.asarray(unmasked(images, "images")), labels_of(labels, "labels")
+    if images.dtype != np.uint8 or images.shape[1:] != (1, 28, 28):
+        raise ValueError(f"learn_doubt: images are uint8 (N, 1, 28, 28), not {images.dtype} {images.shape}")
+    if len(images) != len(labels):
+        raise ValueError(
+            f"learn_doubt: {counted(len(images), 'picture')}, but {counted(len(labels), 'label')}: one each is needed"
+        )
     if len(images) < FEWEST:
         raise ValueError(
             f"{counted(len(images), 'digit')}: what a digit is cannot be learned from fewer than {FEWEST}"
@@ -94,6 +104,13 @@ def learn_doubt(model, images: np.ndarray, labels: np.ndarray, seed: int = 0) ->
     doubt = Doubt(network, mean, std, 0.0, fingerprint(export_grouped(model)))
     doubt.least = float(np.quantile(doubt.margins(model, images[-held_out:]), REFUSED))
     return doubt
+
+
+def check_reads_digits(model, function: str) -> None:
+    """Raises TypeError for what is no network, ValueError for one without what the second network reads."""
+    check_model(model, function)
+    if LAYER not in getattr(model, "layers", ()):
+        raise ValueError(f"{function}: {model} has no layer {LAYER}, which a LeNet-5 has")
 
 
 def _fit(network, x, labels, rng):
@@ -146,8 +163,10 @@ def save_doubt(path: str | Path, doubt: Doubt) -> None:
 def load_doubt(path: str | Path, model) -> Doubt | None:
     """The second network that is kept in a file, or None where that belongs to other weights than the model's.
 
-    Raises FileNotFoundError where there is none, CheckpointError, naming the file, where it is damaged.
+    Raises FileNotFoundError where there is none, CheckpointError, naming the file, where it is damaged, TypeError for
+    what is no network, ValueError for one that is no LeNet-5.
     """
+    check_reads_digits(model, "load_doubt")
     arrays, texts = load_with_metadata(path)
     if not is_sealed(texts):
         raise CheckpointError(f"{path} is damaged: it has no checksum")
@@ -198,7 +217,7 @@ def read_prepared(model, prepared: PreparedDigit, doubt: Doubt | None = None) ->
 
     It is not sure where two pieces of ink stand side by side, where `doubt` is below its limit, and where no class has
     half of the share. A model whose classes are not the ten digits gives no verdict.
-    Raises NotFinite where the model gives no numbers.
+    Raises NotFinite where the model gives no numbers, TypeError for what is no network.
 
     >>> from minialex.data import digit_from_picture
     >>> from minialex.models import lenet5
@@ -206,6 +225,7 @@ def read_prepared(model, prepared: PreparedDigit, doubt: Doubt | None = None) ->
     >>> reading.shares.shape, reading.sure, reading.why
     ((10,), False, 'no digit has half of the share')
     """
+    check_model(model, "read_digit")
     images = prepared.image[None, None]
     with in_mode(model, training=False):
         x = model.device.asarray(model.prepare(images).astype(model.dtype, copy=False))

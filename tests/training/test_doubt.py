@@ -1,5 +1,7 @@
 """Is it a digit at all? The second network: what it learns, where it is kept, and the verdict."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,8 @@ from minialex.training.doubt import learn_doubt, load_doubt, read_prepared, save
 from minialex.training.reports import ErrorReport
 from minialex.weights import load, load_with_metadata, save
 from minialex.weights.seal import sealed, unsealed
+
+DIGITS = draw_digits(5)[0]
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +119,47 @@ def test_too_few_digits_are_named():
     with pytest.raises(ValueError, match="1 digit: what a digit is cannot be learned"):
         learn_doubt(mx.models.lenet5(), *draw_digits(1))
     assert np.isfinite(learn_doubt(mx.models.lenet5(), *draw_digits(2)).least)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "error", "message"),
+    [
+        (DIGITS, [1, 2, 3], ValueError, "learn_doubt: 5 pictures, but 3 labels: one each is needed"),
+        (DIGITS, [1.0] * 5, mx.DtypeMismatch, "labels is float64: labels are whole numbers"),
+        (
+            DIGITS / 255,
+            [1] * 5,
+            ValueError,
+            "learn_doubt: images are uint8 (N, 1, 28, 28), not float64 (5, 1, 28, 28)",
+        ),
+        (
+            DIGITS[:, 0],
+            [1] * 5,
+            ValueError,
+            "learn_doubt: images are uint8 (N, 1, 28, 28), not uint8 (5, 28, 28)",
+        ),
+        (np.ma.array(DIGITS, mask=DIGITS > 0), [1] * 5, ValueError, "images has a mask that hides"),
+    ],
+)
+def test_digits_that_do_not_belong_together_are_named(images, labels, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        learn_doubt(mx.models.lenet5(), images, labels)
+
+
+def test_what_is_no_lenet5_is_named(tmp_path):
+    for study in (
+        lambda model: learn_doubt(model, DIGITS, [1] * 5),
+        lambda model: load_doubt(tmp_path / "no", model),
+    ):
+        with pytest.raises(TypeError, match="doubt: the model is an int, not a network"):
+            study(3)
+        with pytest.raises(TypeError, match="doubt: the model is the class Sequential, not a network"):
+            study(mx.Sequential)
+        for model in (mx.Sequential(fc=mx.Linear(3, 2)), mx.Linear(3, 2)):
+            with pytest.raises(ValueError, match="has no layer s4, which a LeNet-5 has"):
+                study(model)
+    with pytest.raises(TypeError, match="read_digit: the model is an int, not a network"):
+        train.read_digit(3, DIGITS[0, 0])
 
 
 # ---- in a run's folder ----
