@@ -14,7 +14,6 @@ Each result is kept in the output folder as soon as it is there; started again, 
 
 import argparse
 import copy
-import json
 import time
 from dataclasses import asdict
 from functools import partial
@@ -29,7 +28,13 @@ from minialex.data.small import Cropped, Prepared, digest_of, small_pictures
 from minialex.study import benchmarks
 from minialex.study.benchmarks import table
 from minialex.study.leaving import Leaving, answers_of, curve, exit_costs, leave_at_for, leaving
+from minialex.training.alone import Alone
 from minialex.training.command_line import Parser, as_path, friendly, number, whole_number
+from minialex.training.epoch import read_scores
+from minialex.training.evaluation import QUIET
+from minialex.training.lock import locked
+from minialex.training.progress import Progress
+from minialex.weights import records
 from minialex.words import as_duration, counted, did_you_mean
 
 RECIPE, WARM_UP = {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}, 0.1  # as examples/small_networks.py
@@ -50,6 +55,13 @@ HOW = {
     "at_half": "half-way between the first and the last exit's cost",
     "at_equal_error": "as right as the last exit on held-out pictures",
 }
+# What is read of a result that was kept: of a SmartNet, and of others.
+AMOUNT, COUNT = records.number(0), records.whole()
+POINT = {"leave_at": AMOUNT, "pictures": [COUNT], "errors": [records.CELL], "costs": [AMOUNT], "error": AMOUNT,
+         "cost": AMOUNT}  # fmt: skip
+SMART = {"multiply_adds": COUNT, "costs": [AMOUNT], "errors": [AMOUNT], "curve": [POINT], **dict.fromkeys(HOW, POINT),
+         "epochs": [{"seconds": AMOUNT, "open": COUNT, "gates": records.whole(1), "multiply_adds": COUNT}]}  # fmt: skip
+OTHER = {"multiply_adds": COUNT, "error": AMOUNT}
 
 
 def parse_arguments(argv=None):
@@ -121,27 +133,34 @@ class Batches:
 # ---- training ------------------------------------------------------------------------------------------
 
 
+@np.errstate(**QUIET)
 def train_for(model, batches, seconds, penalty, say):
-    """As many steps as fit into `seconds`, the rate up and down; returns a row for each epoch."""
+    """As many steps as fit into `seconds`, the rate up and down; returns a row for each epoch.
+
+    Raises NotFinite where the loss explodes, as `train.fit` does.
+    """
     optimizer = mx.SGD(model.train().parameters(), **RECIPE, penalty=penalty)
-    rows, spent, epoch = [], 0.0, 0
+    rows, spent, epoch, progress = [], 0.0, 0, Progress()
     while spent < seconds:
-        began, totals, count = time.process_time(), np.zeros(3), 0
-        for x, labels in batches.train.shuffled(epoch):
+        began = time.process_time()
+        for step, (x, labels) in enumerate(batches.train.shuffled(epoch)):
             share = (spent + time.process_time() - began) / seconds
-            if share >= 1 and (count or rows):  # one step at least
+            if share >= 1 and (step or rows):  # one step at least
                 break
             optimizer.lr = RECIPE["lr"] * min(1.0, share / WARM_UP) * (1 + np.cos(np.pi * share)) / 2
-            totals += np.multiply(train.train_step(model, optimizer, x, labels), [len(x), 1, 1])
-            count += len(x)
+            scores = train.train_step(model, optimizer, x, labels)
+            read_scores(
+                [(scores, len(x), step + 1, optimizer.lr)], progress, len(batches.train), model, Alone()
+            )
         spent, epoch = spent + time.process_time() - began, epoch + 1
-        if not count:
+        learned = progress.scores
+        if not learned.seen:
             break
-        loss, right = totals[:2] / count
-        rows.append(
-            {"epoch": epoch, "train_loss": loss, "train_error": 1 - right, "seconds": spent} | gates_of(model)
-        )
+        progress.check()
+        row = {"epoch": epoch, "train_loss": learned.loss, "train_error": 1 - learned.right1 / learned.seen}
+        rows.append(row | {"seconds": spent} | gates_of(model))
         say(rows[-1])
+        progress = progress.next_epoch(row, {})
     return rows
 
 
@@ -167,6 +186,8 @@ def train_exits(model, batches, args, together, say):
         own = train_for(model, batches, seconds, args.penalty, partial(say, exit))
         rows += [{"exit": exit, **row, "seconds": turn * seconds + row["seconds"]} for row in own]
     before = answers_of(model, batches.test)
+    if np.isnan(before.sure).any():  # its last steps' doing, after which nobody asked for the loss
+        raise mx.NotFinite("an exit says NaN of test pictures: try a smaller learning rate")
     cost_before = exit_costs(model)
     model.compact()
     answers, costs = answers_of(model, batches.test), exit_costs(model)
@@ -221,12 +242,10 @@ def result_of(name, seed, data, args):
     settings |= {"pictures": digest_of(data)} | (
         {"penalty": args.penalty} if name in (SMARTNET, TOGETHER) else {}
     )
-    if path.is_file():
-        kept = json.loads(path.read_text())
-        if kept["settings"] != settings:
-            raise ValueError(f"{path} is of other settings, {kept['settings']}: use another --output-dir")
-        if name not in (SMARTNET, TOGETHER) or path.with_suffix(".safetensors").is_file():
-            return kept
+    is_smart = name in (SMARTNET, TOGETHER)
+    kept = benchmarks.kept_record(path, settings, SMART if is_smart else OTHER)
+    if kept and (not is_smart or path.with_suffix(".safetensors").is_file()):
+        return kept
     model = NETWORKS[args.kind][name](num_classes=len(data[0][2]), rng=seed)
     costs = mx.summary(model)
     print(f"{name}, seed {seed}: {costs.parameters:,} parameters", flush=True)
@@ -241,15 +260,15 @@ def result_of(name, seed, data, args):
 
     result = {"settings": settings, "parameters": costs.parameters, "multiply_adds": costs.multiply_adds}
     batches = Batches(data, args, seed)
-    if name in (SMARTNET, TOGETHER):
+    if is_smart:
         result |= train_exits(model, batches, args, name == TOGETHER, say)
-        args.output_dir.mkdir(parents=True, exist_ok=True)
         mx.save(model, path.with_suffix(".safetensors"))
     else:
         result["epochs"] = train_for(model, batches, 60 * args.minutes, 0.0, partial(say, None))
-        result["error"] = 1 - train.evaluate(model, batches.test).acc1 / 100
+        tested = train.evaluate(model, batches.test)
+        tested.check_finite("on the test pictures")
+        result["error"] = 1 - tested.acc1 / 100
     result |= {"hardware": benchmarks.hardware(), "versions": benchmarks.versions()}
-    args.output_dir.mkdir(parents=True, exist_ok=True)
     benchmarks.write_record(path, result)
     return result
 
@@ -305,7 +324,9 @@ def draw(args, data, results):
 def speed(args, data):
     """Seconds for 1,000 test pictures in batches, in turn: all to the last exit, and leaving."""
     model = load_smartnet(args, 0, data[0][2])
-    result = json.loads((args.output_dir / f"{SMARTNET.lower()}-0.json").read_text())
+    result = benchmarks.kept_record(path_of(SMARTNET, 0, args), None, SMART)
+    if result is None:
+        raise FileNotFoundError(f"there is no {path_of(SMARTNET, 0, args)}: train it first, without `speed`")
     whole = NETWORKS[args.kind][SMARTNET](num_classes=len(data[0][2])).eval()
     batches = list(Batches(data, args, 0).test.in_order())[: -(-1000 // args.batch_size)]
     count = sum(len(labels) for _, labels in batches)
@@ -341,9 +362,17 @@ def main(argv=None):
     if args.what == "speed":
         return speed(args, data)
     say_how_long(args)
-    results = {
-        name: [result_of(name, seed, data, args) for seed in range(args.seeds)] for name in args.networks
-    }
+    with locked(args.output_dir):
+        results = {
+            name: [result_of(name, seed, data, args) for seed in range(args.seeds)] for name in args.networks
+        }
+        show(results)
+        draw(args, data, results)
+    print(f"In {args.output_dir}: " + ", ".join(sorted(path.name for path in args.output_dir.iterdir())))
+
+
+def show(results):
+    """A row for each network and seed, of a SmartNet for each exit and each way of leaving."""
     rows = []
     for name, of_seeds in results.items():
         for seed, r in enumerate(of_seeds):
@@ -357,8 +386,6 @@ def main(argv=None):
                 how = f"leaving at {point['leave_at']:.3f}: {HOW[what]}"
                 rows.append([name, str(seed), how, f"{point['cost']:,.0f}", f"{point['error']:.1%}"])
     print("\n" + table(["network", "seed", "", "multiply-adds", "test error"], rows))
-    draw(args, data, results)
-    print(f"In {args.output_dir}: " + ", ".join(sorted(path.name for path in args.output_dir.iterdir())))
 
 
 if __name__ == "__main__":

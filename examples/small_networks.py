@@ -17,7 +17,6 @@ Each network's result is kept in the output folder as soon as it is there; start
 
 import argparse
 import copy
-import json
 import time
 from functools import partial
 from pathlib import Path
@@ -33,7 +32,13 @@ from minialex.models.names import network
 from minialex.study import benchmarks
 from minialex.study.benchmarks import table
 from minialex.study.expected import expect
+from minialex.training.alone import Alone
 from minialex.training.command_line import Parser, as_path, friendly, number, whole_number
+from minialex.training.epoch import read_scores
+from minialex.training.evaluation import QUIET
+from minialex.training.lock import locked
+from minialex.training.progress import Progress
+from minialex.weights import records
 from minialex.words import as_duration, did_you_mean
 
 # Section 4.2 of the paper, but for half its rate; a fifth of that where nothing normalises a batch.
@@ -73,6 +78,12 @@ NETWORKS = {
     "allocations": [f"{family}-{place}" for family in TWO for place in PLACES],
     "drop": list(TWO),
 }
+# What is read of a result that was kept.
+ROW = {"epoch": records.whole(1)} | dict.fromkeys(
+    ("train_loss", "train_error", "test_error", "seconds"), records.number(0)
+)
+KEPT = {"parameters": records.whole(), "multiply_adds": records.whole(), "epochs": [ROW],
+        "gradient_norms": [[records.number(0)]]}  # fmt: skip
 
 
 def parse_arguments(argv=None):
@@ -128,36 +139,40 @@ def batches_for(model, data, args):
 # ---- training ------------------------------------------------------------------------------------------
 
 
+@np.errstate(**QUIET)
 def train_one(model, data, args, seconds=None):
-    """Epochs, or as many steps as fit into `seconds`; the rate goes up, then down: history, gradients' norms."""
+    """Epochs, or as many steps as fit into `seconds`; the rate goes up, then down: history, gradients' norms.
+
+    Raises NotFinite where the loss explodes, as `train.fit` does.
+    """
     batches, tests = batches_for(model, data, args)
     normalises = any(isinstance(layer, mx.BatchNorm2D) for layer in all_layers(model))
     rate = RECIPE["lr"] if normalises else WITHOUT_BATCH_NORM
     optimizer = mx.SGD(model.train().parameters(), **RECIPE)
     first = next(iter(batches.shuffled(0)))
-    norms, rows, spent, epoch = [gradient_norms(model, first)], [], 0.0, 0
+    norms, rows, spent, epoch, progress = [gradient_norms(model, first)], [], 0.0, 0, Progress()
     while epoch < args.epochs if seconds is None else spent < seconds:
-        began, totals, count = time.perf_counter(), np.zeros(3), 0
+        began = time.perf_counter()
         for step, (x, labels) in enumerate(batches.shuffled(epoch)):
             here = spent + time.perf_counter() - began
-            if seconds is not None and here >= seconds and (count or rows):  # one step at least
+            if seconds is not None and here >= seconds and (step or rows):  # one step at least
                 break
             share = (epoch + step / len(batches)) / args.epochs if seconds is None else here / seconds
             optimizer.lr = rate * min(1.0, share / WARM_UP) * (1 + np.cos(np.pi * share)) / 2
-            totals += train.train_step(model, optimizer, x, labels) * [
-                len(x),
-                1,
-                1,
-            ]  # loss, right, among five
-            count += len(x)
+            scores = train.train_step(model, optimizer, x, labels)
+            read_scores([(scores, len(x), step + 1, optimizer.lr)], progress, len(batches), model, Alone())
         spent += time.perf_counter() - began
-        if not count:
+        learned = progress.scores
+        if not learned.seen:
             break
+        progress.check()
         epoch += 1
         tested = train.evaluate(model, tests)
-        row = {"epoch": epoch, "train_loss": totals[0] / max(1, count), "train_error": 1 - totals[1] / max(1, count),
+        tested.check_finite("on the test pictures")
+        row = {"epoch": epoch, "train_loss": learned.loss, "train_error": 1 - learned.right1 / learned.seen,
                "test_error": 1 - tested.acc1 / 100, "seconds": spent}  # fmt: skip
         rows.append(row)
+        progress = progress.next_epoch(row, {})
         norms.append(gradient_norms(model, first))
         print(
             f"  epoch {epoch}: training loss {row['train_loss']:.3f}, error {row['train_error']:.1%}, "
@@ -188,12 +203,9 @@ def result_of(name, make, data, args, seconds=None, keep=False):
     settings = {"what": args.what, "limit": args.limit, "batch_size": args.batch_size, "seed": args.seed}
     settings["pictures"] = digest_of(data)
     settings |= {"epochs": args.epochs, "width": args.width} if seconds is None else {"minutes": args.minutes}
-    if path.is_file():
-        kept = json.loads(path.read_text())
-        if kept["settings"] != settings:
-            raise ValueError(f"{path} is of other settings, {kept['settings']}: use another --output-dir")
-        if weights.is_file() or not keep:
-            return kept
+    kept = benchmarks.kept_record(path, settings, KEPT)
+    if kept and (weights.is_file() or not keep):
+        return kept
     model = make()
     expected = expect(model, min(args.batch_size, len(data[0][0])))
     time = expected.time_for(len(data[0][0]), len(data[1][0]), args.epochs)
@@ -202,7 +214,6 @@ def result_of(name, make, data, args, seconds=None, keep=False):
     counts = {"parameters": costs.parameters, "multiply_adds": costs.multiply_adds}
     result = {"settings": settings, **counts, **train_one(model, data, args, seconds)}
     result |= {"hardware": benchmarks.hardware(), "versions": benchmarks.versions()}
-    args.output_dir.mkdir(parents=True, exist_ok=True)
     if keep:
         record = mx.weights.as_metadata(mx.weights.record_of(model))
         mx.weights.save(weights, mx.weights.export_grouped(model), record)
@@ -310,7 +321,8 @@ def main(argv=None):
     train_set = small_pictures(args.data, "train", args.limit)
     data = train_set, small_pictures(args.data, "val", max(10, args.limit // 5))
     show = {"depth": depth, "minutes": minutes, "allocations": allocations, "drop": drop}[args.what]
-    results = show(args, data, train_set[2])
+    with locked(args.output_dir):
+        results = show(args, data, train_set[2])
     header = ["network", "parameters", "multiply-adds", "epochs", "training error", "test error", "seconds"]
     rows = []
     for name, r in results.items():

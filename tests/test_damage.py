@@ -39,9 +39,11 @@ from minialex.data.shards import Shards
 from minialex.data.truth import _rows
 from minialex.errors import CheckpointError, DataError
 from minialex.models import lenet5
+from minialex.study.benchmarks import kept_record
 from minialex.training.checkpoint import load_checkpoint, save_checkpoint
 from minialex.training.doubt import learn_doubt, load_doubt, save_doubt
 from minialex.training.runs import load_run, read_input, settings_in, write_input
+from minialex.weights.records import number
 from minialex.weights.unpickle import TORCH_STREAM, read_array, read_npy, read_state_dict, read_torch
 
 OURS = (CheckpointError, DataError, FileNotFoundError)
@@ -245,6 +247,9 @@ CLAIM = json.dumps(
         "values": [0.5],
     }
 ).encode()
+RESULT = json.dumps(
+    {"settings": {"seed": 0, "limit": 10}, "epochs": [{"seconds": 0.5}, {"seconds": 1.25}]}
+).encode()
 PROTOCOL = b"""claim = "a"
 source = "b"
 outcome = "c"
@@ -296,6 +301,11 @@ READERS = {
         "runs.csv", lambda: b"arm,settings,seed,rate\na,abc,0,0.01\nb,abd,1,0.3\n", read_table
     ),
     "result of a claim": Reader("result.json", lambda: CLAIM, lambda path: read_result(path.parent)),
+    "result of a training": Reader(
+        "result.json",
+        lambda: RESULT,
+        lambda path: kept_record(path, None, {"epochs": [{"seconds": number()}]}),
+    ),
     "ground truth": Reader("truth.txt", lambda: b"a 1\nb 2\nc 3\n", _rows),
 }
 

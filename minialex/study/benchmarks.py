@@ -22,10 +22,13 @@ import numpy as np
 
 from minialex import __version__
 from minialex.devices.device import Device, cuda_names
+from minialex.errors import DataError
 from minialex.layers.model import Model
 from minialex.study.describe import summary
 from minialex.study.timeline import Span
 from minialex.weights import write_whole
+from minialex.weights.reading import read_at_most
+from minialex.weights.records import MOST_CHARACTERS, RECORD, check, parse
 from minialex.words import typed
 
 GEMM_SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices whose product is timed
@@ -264,6 +267,24 @@ def write_record(path: Path, record: dict) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, (json.dumps(_rounded(record), indent=1) + "\n").encode())
+
+
+def kept_record(path: Path, settings: dict | None, wanted: dict) -> dict | None:
+    """What `write_record` has kept in a file, of a training with these settings; None where there is no file.
+
+    settings: None where any will do. wanted: what else is in it, as `records.check` has it.
+    Raises DataError, naming the file, where it is damaged, ValueError where it is of other settings.
+    """
+    if not path.is_file():
+        return None
+    try:
+        record = parse(read_at_most(path, MOST_CHARACTERS))
+        check(record, {"settings": RECORD, **wanted}, "it")
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): delete it, and its network is trained anew") from error
+    if settings is not None and record["settings"] != settings:
+        raise ValueError(f"{path} is of other settings, {record['settings']}: use another --output-dir")
+    return record
 
 
 def _rounded(value):

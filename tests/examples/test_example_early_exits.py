@@ -1,6 +1,7 @@
 """examples/early_exits.py: a small run of everything, kept and taken up again."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from running import EXAMPLES, load_program, run_here
 
 import minialex as mx
 from minialex.training.command_line import friendly
+from minialex.training.lock import locked
 
 PROGRAM = EXAMPLES / "early_exits.py"
 module = load_program(PROGRAM)
@@ -71,6 +73,40 @@ def test_speed_wants_a_trained_network(program, folder):
     result = program(folder, "speed", "--output-dir", "nothing")
     assert result.status == 1
     assert "train it first, without `speed`" in result.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{}", "(it has no settings)"), ("5", "(it should be a dict"), ('{"settings": {}}', "(it has no ")],
+)
+@pytest.mark.parametrize("name", ["SmartNet", "ResNet-8"])
+def test_a_damaged_result_is_named(program, folder, tmp_path, name, content, message):
+    path = tmp_path / "out" / f"{name.lower()}-0.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    result = program(folder, "--networks", name, "--seeds", 1, "-b", 12, "--output-dir", "out")
+    assert result.status == 1
+    assert f"{path.name} is damaged {message}" in result.err
+
+
+def test_one_program_at_a_time_keeps_its_results_in_a_folder(program, folder, tmp_path):
+    with locked(tmp_path / "out"):
+        asked = folder, "--networks", "ResNet-8", "--seeds", 1, "-b", 12, "--output-dir", "out"
+        result = (
+            ThreadPoolExecutor().submit(program, *asked).result()
+        )  # in a thread that does not hold the lock
+    assert result.status == 1
+    assert "out is in use by process" in result.err
+
+
+@pytest.mark.parametrize("name", ["SmartNet", "ResNet-8"])
+def test_a_loss_that_explodes_ends_the_program_and_is_not_kept(program, folder, tmp_path, monkeypatch, name):
+    monkeypatch.setitem(module.RECIPE, "lr", 1e9)
+    asked = folder, "--networks", name, "--seeds", 1, "-b", 12, "--minutes", 0.01, "--output-dir", "out"
+    result = program(*asked)
+    assert result.status == 1
+    assert "try a smaller learning rate" in result.err
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_mnist_networks_fit_mnist(monkeypatch):

@@ -1,6 +1,7 @@
 """examples/small_networks.py: small runs of each of its experiments, kept and taken up again."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from running import EXAMPLES, load_program, run_here
 
 from minialex import plot, weights
 from minialex.training.command_line import friendly
+from minialex.training.lock import locked
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +154,42 @@ def test_a_result_is_kept_and_is_not_taken_for_that_of_other_pictures(program, t
     other = program(draw(tmp_path / "bright", brighter=50), *ONE)
     assert other.status == 1
     assert "plain-20.json is of other settings" in other.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "(it has no settings)"),
+        ("5", "(it should be a dict of values by name, not 5)"),
+        ('{"settings"', "(Expecting"),
+        ('{"settings": {}, "parameters": 1, "multiply_adds": 2, "epochs": [{}]}', "(epochs[0] has no epoch)"),
+    ],
+)
+def test_a_damaged_result_is_named_and_left(program, folder, tmp_path, content, message):
+    path = tmp_path / "out" / "plain-20.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    result = program(folder, *ONE)
+    assert result.status == 1
+    assert "plain-20.json is damaged " + message in result.err
+    assert "delete it, and its network is trained anew" in result.err
+    assert path.read_text() == content
+
+
+def test_one_program_at_a_time_keeps_its_results_in_a_folder(program, folder, tmp_path):
+    with locked(tmp_path / "out"):
+        thread = ThreadPoolExecutor().submit(program, folder, *ONE)  # which does not hold the lock
+        result = thread.result()
+    assert result.status == 1
+    assert "out is in use by process" in result.err
+
+
+def test_a_loss_that_explodes_ends_the_program_and_is_not_kept(program, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(module.RECIPE, "lr", 1e9)
+    result = program(folder, *ONE[:4], 3, *ONE[5:])
+    assert result.status == 1
+    assert "try a smaller learning rate" in result.err.replace("train it with", "try")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def words(text):
