@@ -28,6 +28,7 @@ from minialex.training.command_line import (
     add_cluster,
     add_threads,
     check_cluster,
+    check_evaluates,
     choose_processes,
     friendly,
     named,
@@ -75,6 +76,11 @@ DEFAULTS = {
 }
 DEFAULTS_1998 = {"epochs": 20, "batch_size": 32, "lr": 1e-3, "wd": 0.0}
 DEFAULTS_RELU = {"lr": 0.05}
+# Options that a test of weights has no use for.
+TRAINING = (
+    "dropout", "epochs", "batch_size", "lr", "momentum", "wd", "lr_scheduler", "holdout", "seed", "processes",
+    "output_dir", "checkpoint_every", "dry_run",
+)  # fmt: skip
 TEST_BATCH = 256  # larger ones no longer fit into a cache
 DRY_RUN = {"epochs": 1, "limit": 512}
 PICTURES = ["confusion.png", "curves.png", "feature_maps.png", "filters.png", "mistakes.png"]
@@ -143,6 +149,7 @@ def parse_arguments(argv=None):
         parser.error(
             "-e tests weights: say which with --resume PATH (a run's folder, a checkpoint, or a weight file)"
         )
+    check_evaluates(parser, args, TRAINING)
     check_cluster(parser, args)
     if args.cluster and args.processes:
         parser.error(
@@ -161,7 +168,7 @@ def set_like_mnist(name):
 def settings_of(args, of_checkpoint, may_change=MAY_CHANGE):
     """What was asked for, else what the checkpoint says, else the defaults."""
     asked = {name: getattr(args, name) for name in DEFAULTS if getattr(args, name) is not None}
-    if args.dry_run and args.resume and not args.evaluate and of_checkpoint:
+    if args.dry_run and args.resume and of_checkpoint:
         raise ValueError(f"--dry-run is a short run from the beginning: leave out --resume {args.resume}")
     if of_checkpoint:
         return settle(asked, {"dataset": "mnist", **of_checkpoint}, DEFAULTS, may_change)  # once the only one

@@ -152,6 +152,22 @@ def check_cluster(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         parser.error("-e tests in one process: leave out --cluster")
 
 
+def check_evaluates(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, training: tuple[str, ...]
+) -> None:
+    """End the program with a message where -e comes with options that do nothing then: `training`, by their names."""
+    if not args.evaluate:
+        return
+    asked = []
+    for action in parser._actions:
+        if action.dest in training and (value := getattr(args, action.dest)) != action.default:
+            shown = "" if action.nargs == 0 else f" {value:g}" if isinstance(value, float) else f" {value}"
+            asked.append(max(action.option_strings, key=len) + shown)
+    if asked:
+        are, them = ("is", "it") if len(asked) == 1 else ("are", "them")
+        parser.error(f"{', '.join(asked)} {are} for training, and -e trains nothing: leave {them} out")
+
+
 def choose_processes(asked: int | None, saved: int | None, batch_size: int, device: Device) -> int:
     """How many processes share a batch: as many as were asked for, else as the resumed run had, else one for each
     thread, where it has enough to do.

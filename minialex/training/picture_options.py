@@ -12,6 +12,7 @@ from minialex.training.command_line import (
     add_cluster,
     add_threads,
     check_cluster,
+    check_evaluates,
     named,
     network_name,
     number,
@@ -20,6 +21,11 @@ from minialex.training.command_line import (
 from minialex.training.picture_settings import absolute
 from minialex.training.small_data import RULE
 
+# Options by which a network is trained, or that are of what a training leaves; a test of weights has no use for them.
+TRAINING = (
+    "init", "epochs", "lr", "momentum", "wd", "lr_scheduler", "seed", "print_freq", "output_dir", "checkpoint_every",
+    "look", "freeze", "penalty",
+)  # fmt: skip
 MOST_PIXELS = 3584  # of a crop's side; its square has 4,096 then
 
 
@@ -67,12 +73,7 @@ def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argp
         parser.error("-e tests weights: say which with --resume PATH or --pretrained PATH")
     if args.evaluate and args.resume and args.pretrained:
         parser.error("-e tests one network: --resume and --pretrained both name one; leave one of them out")
-    if args.evaluate and args.penalty is not None:
-        parser.error(f"--penalty {args.penalty:g} is for training, and -e trains nothing: leave it out")
-    if args.evaluate and args.init:
-        parser.error(
-            f"--init {args.init} says how first weights are drawn, and -e has its weights: leave it out"
-        )
+    check_evaluates(parser, args, TRAINING)
     if args.classes and not (args.evaluate or args.pretrained):
         parser.error("--classes says what weights were trained on: it goes with -e or --pretrained")
     if args.ten_crop and not args.evaluate:

@@ -689,6 +689,7 @@ def test_a_dry_run_does_not_go_on_with_another(program, uninterrupted):
 
 # ---- folders ------------------------------------------------------------------------------------------
 
+OF_WEIGHTS = ["-e", "--resume", "runs/lenet"]
 TINY = "--limit 20 -b 10 --epochs 1 --variant keras".split()
 
 
@@ -1078,6 +1079,41 @@ def test_a_gpu_that_is_not_there_is_named(program):
     ("arguments", "message"),
     [
         (["-e"], "-e tests weights: say which with --resume PATH"),
+        ([*OF_WEIGHTS, "--lr", "0"], "--lr 0 is for training, and -e trains nothing: leave it out"),
+        ([*OF_WEIGHTS, "--dry-run"], "--dry-run is for training, and -e trains nothing"),
+        (
+            [
+                *OF_WEIGHTS,
+                "--epochs",
+                "3",
+                "--seed",
+                "0",
+                "--output-dir",
+                "out",
+                "--holdout",
+                "0",
+                "--processes",
+                "1",
+            ],
+            "--epochs 3, --holdout 0, --seed 0, --processes 1, --output-dir out are for training",
+        ),
+        (
+            [
+                *OF_WEIGHTS,
+                "-b",
+                "8",
+                "--momentum",
+                "0",
+                "--wd",
+                "0",
+                "--checkpoint-every",
+                "0",
+                "--dropout",
+                "0",
+            ],
+            "--dropout 0, --batch-size 8, --momentum 0, --wd 0, --checkpoint-every 0 are for training",
+        ),
+        ([*OF_WEIGHTS, "--lr-scheduler", "step"], "--lr-scheduler step is for training"),
         (["--epochs", "0"], "a whole number >= 1 is needed, not '0'"),
         (["--epochs", "two"], "a whole number >= 1 is needed, not 'two'"),
         (["-b", "-3"], "a whole number >= 1 is needed, not '-3'"),

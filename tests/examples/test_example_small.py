@@ -345,9 +345,16 @@ def test_memory_is_within_the_stated_factor(tmp_path):
         ("--image-size 0", "argument --image-size: a whole number >= 1 is needed, not '0'"),
         ("--image-size 4000", "argument --image-size: a whole number from 1 to 3584 is needed, not '4000'"),
         ("--init hee", "invalid choice: 'hee' (did you mean he?); there are preset, he"),
+        ("-e --resume RUN --init he", "--init he is for training, and -e trains nothing: leave it out"),
+        ("-e --resume RUN --look", "--look is for training, and -e trains nothing: leave it out"),
+        ("-e --resume RUN -p 5", "--print-freq 5 is for training, and -e trains nothing: leave it out"),
         (
-            "-e --resume RUN --init he",
-            "--init he says how first weights are drawn, and -e has its weights: leave it out",
+            "-e --resume RUN --freeze conv1 --lr 0.1 --epochs 3 --seed 0 --output-dir out",
+            "--epochs 3, --lr 0.1, --seed 0, --output-dir out, --freeze conv1 are for training, and -e trains nothing",
+        ),
+        (
+            "-e --resume RUN --momentum 0 --wd 0 --lr-scheduler cosine --checkpoint-every 0",
+            "--momentum 0, --wd 0, --lr-scheduler cosine, --checkpoint-every 0 are for training",
         ),
     ],
 )
