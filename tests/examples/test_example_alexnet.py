@@ -46,6 +46,7 @@ TRAIN, VAL, STEPS = 36, 15, 9  # pictures, and steps in an epoch
 
 TINY = {"width": 0.0625, "image_size": 67, "side": 72, "init": "he", "scale": 1 / 64}
 SMALL = "--epochs 2 -b 4 -j 2 -p 4 --lr 0.005 --lr-scheduler cosine --seed 3 --devices cpu".split()
+OF_TESTS = "-b 4 -j 2 --devices cpu".split()  # those of them that -e takes
 posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
 
@@ -703,12 +704,13 @@ def nameless(uninterrupted, tmp_path):
 @pytest.mark.parametrize("purpose", ["-e", "-e --ten-crop", "--epochs 1 --lr 0"])
 def test_weights_without_names_need_a_list(program, pictures, request, tmp_path, file, purpose):
     path = request.getfixturevalue(file)
-    result = program(pictures, *SMALL, *purpose.split(), "--pretrained", path)
+    asked = [pictures, *(OF_TESTS if "-e" in purpose else SMALL), *purpose.split(), "--pretrained", path]
+    result = program(*asked)
     assert result.status == 1
     assert f"{path} does not say the names of its 3 classes" in result.err
     assert "--classes FILE: one name a line" in result.err
     names = write_names(tmp_path, *CLASSES)
-    assert program(pictures, *SMALL, *purpose.split(), "--pretrained", path, "--classes", names).status == 0
+    assert program(*asked, "--classes", names).status == 0
 
 
 def test_a_list_in_another_order_moves_the_labels(
@@ -1207,7 +1209,7 @@ def test_another_networks_run_is_named(program, pictures, tmp_path, what):
     }
     before = times_of(folder)
     for call in calls[what]:
-        result = program(pictures, *SMALL, *call.split(), path)
+        result = program(pictures, *(OF_TESTS if "-e" in call else SMALL), *call.split(), path)
         assert result.status == 1
         assert "is a run of LeNet-5 (lenet_mnist.py), not of AlexNet" in result.err
     assert times_of(folder) == before
@@ -1243,7 +1245,7 @@ def test_weights_of_another_network_are_refused(program, pictures, tmp_path):
     ],
 )
 def test_what_cannot_be_is_told(program, pictures, arguments, message):
-    result = program(pictures, *SMALL, *arguments)
+    result = program(pictures, *(OF_TESTS if "-e" in arguments else SMALL), *arguments)
     assert result.status == 1
     assert message in result.err
     assert "Traceback" not in result.err
@@ -1267,7 +1269,8 @@ def test_weights_are_for_no_other_preset(program, uninterrupted, pictures, tmp_p
     path = uninterrupted[0] / file
     if file:
         path = shutil.copy(path, tmp_path / "moved.safetensors")  # away from settings.json
-    result = program(pictures, *SMALL, *purpose.split(), "--pretrained", path, "--preset", preset)
+    options = OF_TESTS if purpose == "-e" else SMALL
+    result = program(pictures, *options, *purpose.split(), "--pretrained", path, "--preset", preset)
     assert result.status == 1
     assert "paper" in result.err
     assert preset in result.err
@@ -1283,8 +1286,8 @@ def test_a_moved_weight_file_brings_its_network_and_classes(program, uninterrupt
 
 def test_weights_without_a_record_are_loaded_and_said_to_have_none(program, nameless, pictures, tmp_path):
     names = ["--classes", write_names(tmp_path, *CLASSES)]
-    for purpose in (["-e"], ["--epochs", 1]):
-        result = program(pictures, *SMALL, *purpose, "--pretrained", nameless, *names)
+    for purpose in (["-e", *OF_TESTS], [*SMALL, "--epochs", 1]):
+        result = program(pictures, *purpose, "--pretrained", nameless, *names)
         assert result.status == 0, result
         assert f"{nameless} has no record of its network: it is taken for preset paper" in result.out
 
