@@ -149,9 +149,7 @@ def train_for(model, batches, seconds, penalty, say):
                 break
             optimizer.lr = RECIPE["lr"] * min(1.0, share / WARM_UP) * (1 + np.cos(np.pi * share)) / 2
             scores = train.train_step(model, optimizer, x, labels)
-            read_scores(
-                [(scores, len(x), step + 1, optimizer.lr)], progress, len(batches.train), model, Alone()
-            )
+            read_scores([(scores, len(x), step + 1, optimizer.lr)], progress, batches.train, model, Alone())
         spent, epoch = spent + time.process_time() - began, epoch + 1
         learned = progress.scores
         if not learned.seen:

@@ -160,7 +160,7 @@ def train_one(model, data, args, seconds=None):
             share = (epoch + step / len(batches)) / args.epochs if seconds is None else here / seconds
             optimizer.lr = rate * min(1.0, share / WARM_UP) * (1 + np.cos(np.pi * share)) / 2
             scores = train.train_step(model, optimizer, x, labels)
-            read_scores([(scores, len(x), step + 1, optimizer.lr)], progress, len(batches), model, Alone())
+            read_scores([(scores, len(x), step + 1, optimizer.lr)], progress, batches, model, Alone())
         spent += time.perf_counter() - began
         learned = progress.scores
         if not learned.seen:

@@ -174,10 +174,8 @@ class SGD:
         Raises, before anything is changed: ValueError for another number of them or another shape, and for what is no
         real number, or too large for the dtype; TypeError for what is no array.
         """
-        from minialex.weights.grouped import (
-            check_range,
-            real_numbers,
-        )  # here: an import of minialex goes without
+        # Here, since an import of minialex goes without.
+        from minialex.weights.grouped import check_range, real_numbers
 
         velocities = list(velocities)
         if len(velocities) != len(self.velocities):
