@@ -143,16 +143,17 @@ def gradcheck(
 
     Where the gradients are right, the layer is looked at in other passes, and the report names what is wrong in them:
     the same pass again; with `input_grad=False`; in each layout of `strategies.LAYOUTS`; after a batch of four more
-    pictures, and with it; with a thousand times the upstream gradient, and a thousandth; in the other mode, training or
-    evaluation; with numbers a hundred times as large; in float32; if it has no parameters, with twice the channels, 6
-    at least, and larger pictures. A layer or Parameter inside that `children()` and `parameters()` do
-    not list is named, and so is a layer inside a model that writes into its input.
+    pictures, and with it; the same with a batch of one picture; with a thousand times the upstream gradient, and a
+    thousandth; in the other mode, training or evaluation; with numbers a hundred times as large; in float32; if it has
+    no parameters, with twice the channels, 6 at least, and larger pictures. A layer or Parameter inside that
+    `children()` and `parameters()` do not list is named, and so is a layer inside a model that writes into its input.
 
     It cannot see: that forward computes something else than it should, if backward is its derivative (compare with
     loops, `minialex.naive`); what goes wrong with still larger batches, at the 6th channel of a layer whose
     parameters fix the number of channels, or in shapes and settings that it is not given (give it several: that is what
     `strategies` are for); what entries that were left out by max_entries hide; slopes below 1e-10; a fault at a kink;
-    memory layouts on a GPU; float16. Batches that the layer refuses with a ValueError are not held against it.
+    memory layouts on a GPU; float16. Batches that forward refuses with a ValueError are not held against it, nor is
+    one picture in whose gradients it has numbers that are not finite: it may normalise over the batch.
 
     >>> from minialex.layers import ReLU
     >>> print(gradcheck(ReLU(), np.array([[-1.0, 2.0]])))

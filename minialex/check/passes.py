@@ -176,31 +176,50 @@ def in_float32(function, arrays, right, size) -> list[str]:
 
 
 def with_another_batch(original, function, arrays, right, size) -> list[str]:
-    """More pictures, with numbers from x's range; then x again."""
+    """More pictures, or as many, with numbers from x's range; then x again. And one picture alone, then x again."""
     x = arrays["x"]
     if not x.ndim:
         return []
     rng, N = np.random.default_rng(0), len(x)
-    for count in (N + MORE, N):
-        other, what = function.on(function.layer), f"with another batch, of {counted(count, 'picture')}, "
-        picked = rng.integers(0, N, count)
-        if function.labels and (not np.ndim(function.labels[0]) or len(function.labels[0]) != N):
-            picked = np.arange(N) if count == N else None
-        if picked is None:
-            continue
-        other.labels = tuple(_picked(labels, picked, function.layer) for labels in function.labels)
-        moved = {**arrays, "x": between(x, (count, *x.shape[1:]), rng)}
-        try:
-            gradients = other.backward(moved["x"], rng)
-        except Exception as error:
-            fresh = other.on(copy.deepcopy(original).astype("float64"))
-            if isinstance(error, ValueError) and _refuses(fresh, moved["x"], rng):
-                continue  # it takes no such batch at all
-            return [f"{what}the layer raises {_named(error)}"]
-        if np.isfinite(other.y).all():
-            faults = _measured(other, moved, gradients, what)
-            return faults or again(function, arrays, right, size, "a second pass, after another batch")
+    for counts in ((N + MORE, N), (1,) if N > 1 else ()):
+        for count in counts:
+            faults = _with_pictures(original, function, arrays, right["y"].shape, count, rng)
+            if faults is not None:
+                break
+        else:
+            continue  # it takes no such batch
+        faults = faults or again(function, arrays, right, size, "a second pass, after another batch")
+        if faults:
+            return faults
     return []
+
+
+def _with_pictures(original, function, arrays, y_shape, count, rng) -> list[str] | None:
+    """What is wrong with a batch of so many pictures; None where the layer takes none of them, or gives no numbers."""
+    x = arrays["x"]
+    N = len(x)
+    other, what = function.on(function.layer), f"with another batch, of {counted(count, 'picture')}, "
+    picked = rng.integers(0, N, count)
+    if function.labels and (not np.ndim(function.labels[0]) or len(function.labels[0]) != N):
+        picked = np.arange(N) if count == N else None
+    if picked is None:
+        return None
+    other.labels = tuple(_picked(labels, picked, function.layer) for labels in function.labels)
+    moved = {**arrays, "x": between(x, (count, *x.shape[1:]), rng)}
+    try:
+        gradients = other.backward(moved["x"], rng)
+    except Exception as error:
+        fresh = other.on(copy.deepcopy(original).astype("float64"))
+        if isinstance(error, ValueError) and _refuses(fresh, moved["x"]):
+            return None
+        return [f"{what}the layer raises {_named(error)}"]
+    if y_shape[:1] == (N,) and other.y.shape not in ((count, *y_shape[1:]), y_shape):
+        return [f"{what}y has shape {other.y.shape}, where {(count, *y_shape[1:])} is right"]
+    # What normalises over the batch may divide 0 by 0 where there is one picture.
+    finite = np.isfinite(other.y).all() and (
+        count > 1 or all(np.isfinite(g).all() for g in gradients.values())
+    )
+    return _measured(other, moved, gradients, what) if finite else None
 
 
 def in_the_other_mode(function, arrays, right, size) -> list[str]:
@@ -286,10 +305,10 @@ def _in_single(labels):
     return labels.astype("float32") if is_array(labels) and labels.dtype == np.float64 else labels
 
 
-def _refuses(function, x, rng):
-    """Does a layer that has seen no other batch raise as well?"""
+def _refuses(function, x):
+    """Does forward of a layer that has seen no other batch raise as well? What it takes, backward must take."""
     try:
-        function.backward(x, rng)
+        function.forward(x)
     except Exception:
         return True
     return False

@@ -121,6 +121,37 @@ class RaisesBeyondThree(Tripled):
         return super().backward(grad_y)
 
 
+@wrong("with another batch, of 1 picture, the gradient of x[0] is wrong")
+class SqueezesOnePicture(Tripled):
+    def backward(self, grad_y):
+        grad_x = super().backward(grad_y)
+        return grad_x if len(grad_x) > 1 else grad_x[0] + grad_x
+
+
+@wrong(
+    "with another batch, of 1 picture, the layer raises ValueError: LosesTheAxis gives shape (4,) as gradient of x"
+)
+class LosesTheAxis(Tripled):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+
+@wrong("with another batch, of 1 picture, y has shape (4,), where (1, 4) is right")
+class LosesTheAxisForward(LosesTheAxis):
+    def backward(self, grad_y):
+        return super().backward(grad_y).reshape(-1, 4)
+
+
+@wrong("a second pass, after another batch: the gradient of factor[1] is")
+class RemembersOnePicture(Scaled):
+    def backward(self, grad_y):
+        grad_x = super().backward(grad_y)
+        self.alone = getattr(self, "alone", False) or len(grad_y) == 1
+        if self.alone and len(grad_y) > 1:
+            self.factor.grad = 2 * self.factor.grad
+        return grad_x
+
+
 @wrong("with an x of shape (3, 10, 8, 8) the gradient of x[:, 5] is wrong", numbers(3, 5, 4, 5))
 class FiveChannelsAtMost(Tripled):
     def backward(self, grad_y):
