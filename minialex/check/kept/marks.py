@@ -8,6 +8,8 @@ is made to deceive can. For answers of people you do not know, use a machine tha
 
 import csv
 import io
+import math
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +25,8 @@ from minialex.words import counted
 
 SECONDS = 20.0
 GIBI = 2**30
-LEAST = 0.5  # GiB of addresses
+# GiB of addresses; of a limit that is much larger than the most, the system sets none.
+LEAST, MOST = 0.5, 2.0**30
 MISSING = "missing"
 LETTERS = {
     "right": "R", "slow": "S", "wrong": "w", "timed out": "t", "stopped": "t", "uses the library": "u", "refused": "x",
@@ -217,21 +220,38 @@ def add_options(parser) -> None:
     )
 
 
+def check_output(path: Path) -> None:
+    """Raises OSError where no table can be written, before a whole class has been tried."""
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{path} is a folder: name a file in it for --output, {path / 'marks.csv'} say"
+        )
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"{path.parent} is no folder: make it, or name another --output")
+    if path.is_file() and not path.read_text(encoding="utf8", errors="replace").startswith("learner,"):
+        raise FileExistsError(f"{path} is there, and no table of marks: name another --output")
+    # A file is replaced, whole; a pipe is written to.
+    place = path if path.exists() and not path.is_file() else path.resolve().parent
+    if not os.access(place, os.W_OK):
+        raise PermissionError(f"{place} can't be written to: name another --output")
+
+
 def run(args) -> int:
     """Print the table, and write it."""
-    if not args.seconds > 0 or not args.memory > 0:
-        raise ValueError(f"--seconds {args.seconds:g} --memory {args.memory:g}: both must be more than 0")
+    if not (0 < args.seconds < math.inf and 0 < args.memory < math.inf):
+        raise ValueError(
+            f"--seconds {args.seconds:g} --memory {args.memory:g}: both must be finite, and more than 0"
+        )
     if args.memory < LEAST:
         raise ValueError(
             f"--memory {args.memory:g}: NumPy alone takes {LEAST:g} GiB of addresses; give it more"
         )
+    if args.memory > MOST:
+        raise ValueError(f"--memory {args.memory:g}: at most {MOST:g} GiB: a system sets no larger limit")
     if args.seed < 0:
         raise ValueError(f"--seed {args.seed}: a whole number from 0 on")
     exercises, output = of_lessons(args.lessons), args.output
-    if output.is_file() and not output.read_text(encoding="utf8", errors="replace").startswith("learner,"):
-        raise FileExistsError(f"{output} is there, and no table of marks: name another --output")
-    if not output.parent.is_dir():
-        raise NotADirectoryError(f"{output.parent} is no folder: make it, or name another --output")
+    check_output(output)
     people = learners(args.folders)
 
     def tell(learner, name):

@@ -15,8 +15,8 @@ from minialex.layers import Layer, Loss
 from minialex.layers.sequential import all_layers
 from minialex.models.lenet import LeNet5, lenet5
 from minialex.training.loop import train_step
-from minialex.training.optim import SGD
-from minialex.words import counted, did_you_mean
+from minialex.training.optim import NUMBERS, SGD
+from minialex.words import a_or_an, check_choice, counted, did_you_mean, is_one_of
 
 # Of each layer: what its two functions are kept as.
 FUNCTIONS = {
@@ -93,7 +93,8 @@ class Mine:
         return again.state
 
     def has(self, name: str) -> bool:
-        """Is a right and quick answer of this name kept?"""
+        """Is a right and quick answer of this name kept? Raises ValueError for a name that no answer has."""
+        check_choice(name, names(), "answer")
         return name in self._functions
 
     def function(self, name: str):
@@ -104,7 +105,11 @@ class Mine:
         return self._functions[name]
 
     def oracle(self, name: str):
-        """The kept function that is right and slow; None where there is none."""
+        """The kept function that is right and slow; None where there is none.
+
+        Raises ValueError for a name that no answer has.
+        """
+        check_choice(name, names(), "answer")
         return self._oracles.get(name)
 
     def __getattr__(self, name):
@@ -125,9 +130,13 @@ class Mine:
 
         Its loss too. only: one kind of them, "Exchange", say; so on simulated devices, where few functions run that
         were written for NumPy's own arrays. Returns the names of the layers that are the learner's now.
-        Raises ValueError for a kind that there is not.
+        Raises TypeError for what is no model, and ValueError for a kind that there is not.
         """
-        if only is not None and only not in OURS:
+        if not isinstance(model, Layer):
+            raise TypeError(
+                f"put_into takes a model, whose layers it exchanges, not {a_or_an(type(model).__name__)}"
+            )
+        if only is not None and not is_one_of(only, OURS):
             raise ValueError(f"put_into exchanges {', '.join(OURS)}, not {only!r}{did_you_mean(only, OURS)}")
         loss, found = getattr(model, "loss", None), {}
         named = [(layer.name or f"{layer}", layer) for layer in all_layers(model)]
@@ -140,11 +149,12 @@ class Mine:
                 found[name] = True  # both towers' halves of a layer have one name
         return list(found)
 
-    def SGD(self, parameters, lr: float, momentum: float = 0.9, weight_decay: float = 0.0) -> SGD:
+    def SGD(
+        self, parameters, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, *, penalty: float = 0.0
+    ) -> SGD:
         """An optimizer that steps as the learner's `sgd_step` does; ours where it is not kept."""
-        if not self.has("sgd_step"):
-            return SGD(parameters, lr, momentum, weight_decay)
-        return _stepping(self.function("sgd_step"))(parameters, lr, momentum, weight_decay)
+        kind = _stepping(self.function("sgd_step")) if self.has("sgd_step") else SGD
+        return kind(parameters, lr, momentum, weight_decay, penalty=penalty)
 
     def train(self, model, optimizer, batches) -> np.ndarray:
         """One epoch by the learner's `training_loop`, or by ours: the loss of each batch.
@@ -221,8 +231,15 @@ def mine(where=None) -> Mine:
     """What is kept in the learner's folder (or in `where`), as layers and as a table: print it.
 
     An answer that was edited since it was kept is checked again first; one that is not right any more is not used.
+    Raises FileNotFoundError or NotADirectoryError where `where` is no folder.
     """
-    return Mine(Path(where).expanduser().absolute() if where is not None else folder())
+    if where is None:
+        return Mine(folder())
+    path = Path(where).expanduser().absolute()
+    if not path.is_dir():
+        kind, what = (NotADirectoryError, "a file") if path.exists() else (FileNotFoundError, "not there")
+        raise kind(f"check.mine: {shown(path)} is {what}: name the folder that your answers are kept in")
+    return Mine(path)
 
 
 def _both(layer: str) -> tuple[str, str]:
@@ -238,13 +255,24 @@ def _function(answer):
 
 def _stepping(step_of):
     class YourSGD(SGD):
+        def __setattr__(self, name, value):
+            # Once it is made, as ours does: nobody would read a new one.
+            if "_velocities" in vars(self) and name not in (*vars(self), *vars(SGD)):
+                raise AttributeError(
+                    f"SGD has no {name}{did_you_mean(name, NUMBERS)}: it has {', '.join(NUMBERS)}"
+                )
+            super().__setattr__(name, value)
+
         def step(self):
-            for p, v in zip(self.parameters, self.velocities, strict=True):
-                if not p.lr_scale:
-                    continue
+            moving = [pair for pair in zip(self.parameters, self.velocities, strict=True) if pair[0].lr_scale]
+            if not moving:
+                super().step()  # which says so
+            for p, _ in moving:
                 self._check_grad(p)
-                decay = self.weight_decay if p.decay else 0.0
-                found = step_of(p.value, v, p.grad, self.lr * p.lr_scale, self.momentum, decay)
+            for p, v in moving:
+                lr, decay = float(self.lr) * float(p.lr_scale), float(self.weight_decay) if p.decay else 0.0
+                grad = p.grad if p.proximal is None else p.grad + self._slope(p)
+                found = step_of(p.value, v, grad, lr, float(self.momentum), decay)
                 new_w, new_v = parts(f"step of {p}", found, "w v")
                 new_w = taken(f"step of {p}", new_w, p.value, "w")
                 new_v = taken(f"step of {p}", new_v, v, "v")

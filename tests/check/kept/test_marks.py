@@ -6,6 +6,7 @@ import answers
 import pytest
 
 from minialex import __main__ as program
+from minialex.check.kept import marks
 
 LESSONS = ["00", "02"]  # relu forward and backward, conv2d_backward, col2im
 SLOW = """
@@ -71,10 +72,32 @@ def test_a_table_of_somebody_else_is_not_written_over(class_folder, capsys, tmp_
     [
         (["nowhere"], "nowhere is no folder"),
         (["{flo}", "--lessons", "99"], "no lesson 99 has exercises"),
-        (["{flo}", "--seconds", "0"], "both must be more than 0"),
+        (["{flo}", "--seconds", "0"], "both must be finite, and more than 0"),
+        (["{flo}", "--memory", "inf"], "--memory inf: both must be finite, and more than 0"),
+        (["{flo}", "--seconds", "inf"], "--seconds inf --memory 4: both must be finite"),
+        (["{flo}", "--memory", "1e300"], "--memory 1e+300: at most"),
+        (["{flo}", "--output", "{flo}"], "flo is a folder: name a file in it for --output, "),
+        (
+            ["{flo}", "--output", "{flo}/none/marks.csv"],
+            "none is no folder: make it, or name another --output",
+        ),
     ],
 )
-def test_what_makes_no_sense_is_refused(class_folder, capsys, arguments, says):
+def test_what_makes_no_sense_is_refused_before_an_answer_is_tried(
+    class_folder, capsys, monkeypatch, arguments, says
+):
+    monkeypatch.delattr(marks, "marks_of")
     arguments = [argument.format(flo=class_folder / "flo") for argument in arguments]
     assert program.main(["marks", *arguments]) == 1
     assert says in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_out_first(class_folder, capsys, monkeypatch, tmp_path):
+    monkeypatch.delattr(marks, "marks_of")
+    (tmp_path / "closed").mkdir(mode=0o555)
+    monkeypatch.setattr(
+        marks.os, "access", lambda path, mode: path != tmp_path.resolve() / "closed"
+    )  # a superuser may
+    output = tmp_path / "closed" / "marks.csv"
+    assert program.main(["marks", str(class_folder / "flo"), "--output", str(output)]) == 1
+    assert "closed can't be written to: name another --output" in capsys.readouterr().err

@@ -235,6 +235,57 @@ def test_their_step_leaves_a_gate_in_its_range(mine):
         assert gate.value.tolist() == [1, 0]
 
 
+def test_their_step_has_the_penalty_of_gates(mine):
+    """Given at once or later; with costs or without."""
+    found = []
+    for make in (mine.SGD, mx.SGD):
+        for costs in (None, mx.layers.parameter.Constant(np.array([1.0, 3.0]))):
+            gate = mx.Gate((1, 1)).astype("float64").weight
+            gate.costs, gate.value[...] = costs, 0.5
+            optimizer = make([gate], lr=0.1, momentum=0.5, penalty=0.25)
+            for _ in range(2):
+                gate.grad = np.array([0.1, -0.2])
+                optimizer.step()
+                optimizer.penalty = 0.5
+            found.append(gate.value)
+    np.testing.assert_allclose(found[:2], found[2:], rtol=1e-13)
+    assert (found[0] != found[1]).any()
+    with pytest.raises(ValueError, match=r"penalty=0\.5 is for gates"):
+        mine.SGD([mx.Parameter(np.ones(2))], lr=0.1, penalty=0.5)
+
+
+def test_their_step_refuses_what_ours_refuses(mine):
+    first, second = mx.Parameter(np.ones(2)), mx.Parameter(np.ones(2))
+    for make in (mine.SGD, mx.SGD):
+        optimizer = make([first, second], lr=0.1)
+        for name in ("learning_rate", "penalti"):
+            with pytest.raises(AttributeError, match=name):
+                setattr(optimizer, name, 0.5)
+        first.grad, second.grad = np.ones(2), None
+        with pytest.raises(ValueError, match="has no gradient"):
+            optimizer.step()
+        assert first.value.tolist() == [1, 1]  # none moves where one can't
+        first.lr_scale = second.lr_scale = 0.0
+        with pytest.raises(ValueError, match="every parameter has lr_scale 0"):
+            optimizer.step()
+        first.lr_scale = second.lr_scale = 1.0
+
+
+def test_a_folder_that_is_not_there_is_refused(mine_folder):
+    mx.check.mine()  # the default is made by the first answer that is kept
+    with pytest.raises(FileNotFoundError, match=r"check\.mine: min is not there: name the folder"):
+        mx.check.mine("min")
+    mine_folder.write_text("")
+    with pytest.raises(NotADirectoryError, match=r"check\.mine: mine is a file"):
+        mx.check.mine("mine")
+
+
+def test_a_mistyped_answer_is_not_taken_for_one_that_is_missing(mine):
+    for ask in (mine.has, mine.oracle):
+        with pytest.raises(ValueError, match=r"unknown answer 'relu_forwad' \(did you mean relu_forward\?\)"):
+            ask("relu_forwad")
+
+
 # ---- two devices ----
 
 

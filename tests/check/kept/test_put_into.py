@@ -30,6 +30,14 @@ def test_one_kind_alone_is_exchanged_and_computes_the_same(tmp_path, rng):
 def test_a_kind_that_there_is_not_is_named(tmp_path):
     with pytest.raises(ValueError, match="not 'Relu'"):
         mx.check.mine(tmp_path).put_into(mx.Sequential(relu=mx.ReLU()), only="Relu")
+    with pytest.raises(ValueError, match=r"not \['ReLU'\]"):
+        mx.check.mine(tmp_path).put_into(mx.Sequential(relu=mx.ReLU()), only=["ReLU"])
+
+
+@pytest.mark.parametrize("model", ["lenet5", mx.ReLU, None, [mx.ReLU()]])
+def test_what_is_no_model_is_refused(tmp_path, model):
+    with pytest.raises(TypeError, match="put_into takes a model, whose layers it exchanges, not a"):
+        mx.check.mine(tmp_path).put_into(model)
 
 
 def test_a_function_that_reads_memory_row_by_row_gets_it_so_in_a_network(rng):
