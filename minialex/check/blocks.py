@@ -7,7 +7,7 @@ import numpy as np
 
 from minialex import naive
 from minialex.check import cases
-from minialex.check.search import by_magnitudes, compared, search
+from minialex.check.search import by_entries, by_magnitudes, compared, search
 from minialex.check.verdict import Verdict
 
 
@@ -95,7 +95,7 @@ def concat_backward(f) -> Verdict:
         return tuple(grad_y[:, places[path == number]] for number in range(3))
 
     names = "grad_a grad_b grad_c"
-    judge = by_magnitudes(names, expected)
+    judge = by_entries(names, expected)
     return search("concat_backward", f, cases.concatenation, judge, names)
 
 
@@ -188,7 +188,7 @@ def gate_forward(f) -> Verdict:
     def expected(x, gates, sizes):
         return naive.gate(x, gates, sizes)
 
-    return search("gate_forward", f, cases.gate, by_magnitudes("y", expected), "y")
+    return search("gate_forward", f, cases.gate, by_entries("y", expected), "y")
 
 
 def gate_backward(f) -> Verdict:
@@ -204,7 +204,7 @@ def gate_backward(f) -> Verdict:
         return naive.gate_backward(x, gates, sizes, grad_y)
 
     names = "grad_x grad_gates"
-    judge = by_magnitudes(names, expected)
+    judge = by_entries(names, expected, "x grad_y")
     return search("gate_backward", f, cases.gate_backward, judge, names)
 
 
@@ -217,7 +217,7 @@ def early_exit(f) -> Verdict:
     What every exit would say of each picture is given; how far must each go? logits (N, exits, K), also as large as a
     million; leave_at a probability; y (N, K), in the order of the pictures; left (N,), whole numbers.
     """
-    judge = compared("y left", naive.early_exit)
+    judge = by_entries("y left", naive.early_exit)
 
     def judge_whole(result, case):
         if isinstance(result, (tuple, list)) and len(result) == 2:

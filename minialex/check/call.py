@@ -53,11 +53,16 @@ def judged(done: Call, judge, signature) -> list[Finding]:
         for name, before in done.case.items():
             if isinstance(before, np.ndarray) and not alike(done.given[name], before):
                 text = f"your function wrote into {name}; it must make a new array"
-                findings.append(Finding(f"input {name}", "changed", text, done.given[name], before))
+                findings.append(Finding(f"input {name}", "changed", text, done.given[name], before.copy()))
     for finding in findings:
         if finding.state != RIGHT:
-            finding.case, finding.printed = done.case, done.printed
+            finding.case = {name: _apart(value) for name, value in done.case.items()}  # the case comes again
+            finding.printed = done.printed
     return findings
+
+
+def _apart(value):
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def copies_of(case):
@@ -68,7 +73,7 @@ def copy_of(value):
     """A fresh copy of an array or a generator, so that each call starts alike."""
     if isinstance(value, Seed):
         return value.generator()
-    return value.copy() if isinstance(value, np.ndarray) else value
+    return _apart(value)
 
 
 @contextlib.contextmanager
@@ -97,7 +102,10 @@ class Seed(int):
 
 def alike(after, before):
     """Did an array keep its numbers? One that was moved a little and moved back did."""
-    return after.shape == before.shape and np.allclose(after, before, rtol=1e-9, atol=1e-12, equal_nan=True)
+    if after.shape != before.shape:
+        return False
+    same = np.array_equal(after, before)  # nearly always; quickly done
+    return same or np.allclose(after, before, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
 CAST = re.compile(
@@ -115,7 +123,10 @@ def with_advice(text: str) -> str:
 
 def in_words(error, called_as="") -> str:
     """An exception with the learner's line that raised it; without one, how the function is called."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    except Exception:  # its class is the learner's, and wrong as well
+        text = type(error).__name__
     if hasattr(error, "in_words"):  # it was raised in another process, and put into words there
         return with_advice(error.in_words)
     text = with_advice(text)

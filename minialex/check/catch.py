@@ -153,10 +153,10 @@ def _tried(test, functions):
     with quietly():
         try:
             result = test(*functions)
+            if result is None or result is Ellipsis:
+                return None, None
+            return bool(np.all(result)), None
         except NotImplementedError:
             return None, None
-        except Exception as error:
+        except Exception as error:  # of the test, or of what it returned, which is neither True nor False
             return False, error
-    if result is None or result is Ellipsis:
-        return None, None
-    return bool(np.all(result)), None

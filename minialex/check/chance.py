@@ -88,7 +88,8 @@ def _alike(masks, scaled, shape):
     flat, entries = scaled.reshape(len(masks), -1), masks.reshape(len(masks), -1)
     for lag in (0, *LAGS):
         first, second = flat[: len(flat) - lag], flat[lag:]
-        far = first.T @ second / np.sqrt(len(first))
+        # No product of BLAS: of such small ones its threads make much ado where others are at work.
+        far = np.einsum("ni,nj->ij", first, second) / np.sqrt(len(first))
         if lag == 0:
             np.fill_diagonal(far, 0.0)
         if np.abs(far).max(initial=0.0) > FAR:

@@ -1,7 +1,5 @@
 """What a function returned against what is right: a finding for each array."""
 
-import functools
-
 import numpy as np
 
 from minialex.check.verdict import NOT_WRITTEN, RIGHT, WRONG, Finding
@@ -28,17 +26,34 @@ def by_magnitudes(arrays, expected):
     return compared(arrays, expected, size)
 
 
+def by_entries(arrays, expected, added=""):
+    """A judge for what only chooses numbers, copies them, or adds up few: each of them is judged by itself.
+
+    A number may differ by a small share of what was added up for it: 0 must be 0 where nothing was. added: the names
+    of the inputs whose numbers are added up; with none, each is one of the inputs, perhaps times a factor.
+    """
+
+    def size(**case):
+        right = expected(**{name: np.abs(x) if name in added.split() else x for name, x in case.items()})
+        return tuple(np.abs(array) for array in (right if isinstance(right, tuple) else (right,)))
+
+    return compared(arrays, expected, size)
+
+
 def compared(arrays, expected, size=None):
     """A judge: the arrays that a function returned against what `expected(**case)` returns.
 
-    size(**case): the largest magnitude that is added up for an array, or a tuple with one for each; numbers may differ
-    by a small share of it. Left out: the largest number that is expected, 1 at least.
+    size(**case): the largest magnitude that is added up for an array (or an array: that of each number), or a tuple
+    with one for each; numbers may differ by a small share of it. Left out: the largest that is expected, 1 at least.
     """
     names = arrays.split()
 
     def judge(result, case):
-        right = expected(**case)
-        right = right if isinstance(right, tuple) else (right,)
+        known = getattr(case, "known", {})  # see search.Case
+        if arrays not in known:
+            right = expected(**case)
+            known[arrays] = right if isinstance(right, tuple) else (right,)
+        right = known[arrays]
         if result is None or result is Ellipsis:
             result = (None,) * len(names)
         elif len(names) == 1:
@@ -50,12 +65,12 @@ def compared(arrays, expected, size=None):
             text = f"{len(result)}, where {len(names)} are wanted: {', '.join(names)}"
             return [Finding("the call", "wrong number of arrays", text)]
 
-        @functools.cache
         def sizes():
-            found = (
-                size(**case) if size else tuple(max(1.0, np.abs(array).max(initial=0.0)) for array in right)
-            )
-            return found if isinstance(found, tuple) else (found,)
+            if (arrays, "sizes") not in known:
+                largest = (max(1.0, np.abs(array).max(initial=0.0)) for array in right)
+                found = size(**case) if size else tuple(largest)
+                known[arrays, "sizes"] = found if isinstance(found, tuple) else (found,)
+            return known[arrays, "sizes"]
 
         found = enumerate(zip(names, result, right, strict=True))
         return [compare(*three, lambda number=number: sizes()[number]) for number, three in found]
@@ -65,7 +80,7 @@ def compared(arrays, expected, size=None):
 
 def compare(name, yours, expected, size) -> Finding:
     """One array against the right one: type, shape, nan, then the numbers; size(): as for `compared`."""
-    expected = np.asarray(expected)
+    expected = np.array(expected)
     if yours is None or yours is Ellipsis:
         return Finding(name, NOT_WRITTEN)
     numbers = (float, np.floating) if expected.ndim == 0 else ()
@@ -94,11 +109,9 @@ def compare(name, yours, expected, size) -> Finding:
         text = text if yours.ndim else f"{yours[()]}, not {expected[()]:.6g}"
         return Finding(name, "nan", text, yours, expected, cells=~finite)
     tolerance, difference = TOLERANCE[yours.dtype.name], np.abs(yours - expected)
-    if (
-        difference <= tolerance * 1e-3 * np.abs(expected).max(initial=0.0)
-    ).all():  # nearly always; quickly done
+    if (difference <= tolerance * 1e-3 * np.abs(expected)).all():  # nearly always; quickly done
         return Finding(name, RIGHT)
-    tolerance *= size()
+    tolerance = tolerance * size()
     if (difference <= tolerance).all():
         return Finding(name, RIGHT)
     at = np.unravel_index(difference.argmax(), difference.shape)

@@ -3,9 +3,10 @@
 import numpy as np
 
 from minialex.check import cases
-from minialex.check.search import compared, search
+from minialex.check.search import by_entries, compared, search
 from minialex.check.verdict import Verdict
 from minialex.layers import Conv2D
+from minialex.layers.settings import number_or_nan
 from minialex.shapes import output_sizes
 
 
@@ -28,7 +29,7 @@ def conv_counts(f) -> Verdict:
         return float(new), float(parameters), float(macs)
 
     names = "side parameters macs"
-    judge = counted(compared(names, expected))
+    judge = counted(by_entries(names, expected))
     return search("conv_counts", f, cases.convolution_counts, judge, names)
 
 
@@ -66,7 +67,7 @@ def differing(f) -> Verdict:
     def expected(table, query):
         return np.array([sum(a != b for a, b in zip(row, table[query], strict=True)) for row in table], float)
 
-    judge = counted(compared("counts", expected))
+    judge = counted(by_entries("counts", expected))
     return search("differing", f, cases.bits, judge, "counts")
 
 
@@ -75,7 +76,7 @@ def counted(judge):
 
     def as_floats(value):
         if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-            return float(value)
+            return number_or_nan(value)
         whole = isinstance(value, np.ndarray) and value.dtype.kind in "iu"
         return value.astype(float) if whole else value
 

@@ -9,7 +9,7 @@ import numpy as np
 from minialex import naive
 from minialex.check import cases
 from minialex.check.planted.units import sum_near
-from minialex.check.search import by_magnitudes, compared, search
+from minialex.check.search import by_entries, by_magnitudes, compared, search
 from minialex.check.verdict import Verdict
 
 
@@ -58,7 +58,7 @@ def im2col(f) -> Verdict:
         columns = np.moveaxis(naive.im2col(x, kernel, stride), -1, 0)  # (N, C, kh, kw, OH, OW)
         return columns.reshape(len(x), x.shape[1] * kernel[0] * kernel[1], -1)
 
-    return search("im2col", f, cases.im2col, by_magnitudes("columns", expected), "columns")
+    return search("im2col", f, cases.im2col, by_entries("columns", expected), "columns")
 
 
 def col2im(f) -> Verdict:
@@ -76,7 +76,7 @@ def col2im(f) -> Verdict:
         columns = np.moveaxis(columns.reshape(N, C, *kernel, *size), 0, -1)
         return naive.col2im(columns, x_shape, stride)
 
-    return search("col2im", f, cases.col2im, by_magnitudes("grad_x", expected), "grad_x")
+    return search("col2im", f, cases.col2im, by_entries("grad_x", expected, "columns"), "grad_x")
 
 
 # -- pooling -----------------------------------------------------------------------------------------------
@@ -89,9 +89,8 @@ def maxpool_forward(f) -> Verdict:
 
     x (N, C, H, W), y (N, C, OH, OW).
     """
-    return search(
-        "maxpool_forward", f, cases.max_pooling, by_magnitudes("y", _renamed(naive.max_pool2d)), "y"
-    )
+    judge = by_entries("y", _renamed(naive.max_pool2d))
+    return search("maxpool_forward", f, cases.max_pooling, judge, "y")
 
 
 def maxpool_backward(f) -> Verdict:
@@ -101,10 +100,8 @@ def maxpool_backward(f) -> Verdict:
 
     x and grad_x (N, C, H, W), grad_y (N, C, OH, OW). No gradient may end in the padding.
     """
-    expected = _renamed(naive.max_pool2d_backward)
-    return search(
-        "maxpool_backward", f, cases.max_pooling_backward, by_magnitudes("grad_x", expected), "grad_x"
-    )
+    judge = by_entries("grad_x", _renamed(naive.max_pool2d_backward), "grad_y")
+    return search("maxpool_backward", f, cases.max_pooling_backward, judge, "grad_x")
 
 
 def avgpool_forward(f) -> Verdict:
@@ -124,8 +121,8 @@ def avgpool_backward(f) -> Verdict:
 
     x and grad_x (N, C, H, W), grad_y (N, C, OH, OW).
     """
-    expected = _renamed(naive.avg_pool2d_backward)
-    return search("avgpool_backward", f, cases.pooling_backward, by_magnitudes("grad_x", expected), "grad_x")
+    judge = by_entries("grad_x", _renamed(naive.avg_pool2d_backward), "grad_y")
+    return search("avgpool_backward", f, cases.pooling_backward, judge, "grad_x")
 
 
 def _renamed(operation):
@@ -154,7 +151,7 @@ def subsampling_backward(f) -> Verdict:
     x (N, C, H, W), weight and bias (C,), grad_y (N, C, H//2, W//2); the gradients are shaped as x, weight and bias.
     """
     names = "grad_x grad_weight grad_bias"
-    judge = by_magnitudes(names, _without_bias(naive.subsampling_backward))
+    judge = by_entries(names, _without_bias(naive.subsampling_backward), "x grad_y")
     return search("subsampling_backward", f, cases.subsampling_backward, judge, names)
 
 
@@ -171,7 +168,7 @@ def relu_forward(f) -> Verdict:
 
     y = max(x, 0), entry by entry
     """
-    return search("relu_forward", f, cases.elementwise_huge, by_magnitudes("y", naive.relu), "y")
+    return search("relu_forward", f, cases.elementwise_huge, by_entries("y", naive.relu), "y")
 
 
 def relu_backward(f) -> Verdict:
@@ -181,13 +178,8 @@ def relu_backward(f) -> Verdict:
 
     x, grad_y and grad_x of one shape.
     """
-    return search(
-        "relu_backward",
-        f,
-        cases.elementwise_huge_backward,
-        by_magnitudes("grad_x", naive.relu_backward),
-        "grad_x",
-    )
+    judge = by_entries("grad_x", naive.relu_backward)
+    return search("relu_backward", f, cases.elementwise_huge_backward, judge, "grad_x")
 
 
 def sigmoid_forward(f) -> Verdict:

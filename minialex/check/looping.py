@@ -106,7 +106,8 @@ def as_array(losses):
     """A list of numbers as an array; anything else as it is."""
     if isinstance(losses, (list, tuple)) and not any(loss is None for loss in losses):
         try:
-            return np.array(losses, float)
-        except (TypeError, ValueError):
+            found = np.asarray(losses)
+        except ValueError:  # of several lengths
             return losses
+        return found.astype(float) if found.dtype.kind in "biuf" else losses
     return losses

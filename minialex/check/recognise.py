@@ -25,12 +25,9 @@ def outcome(done: Call, names) -> dict | None:
 
 
 def _numbers(x):
-    if not isinstance(x, (np.ndarray, np.generic, float, int)):
-        return None
-    try:
+    if isinstance(x, (np.ndarray, np.generic, float, int)) and np.asarray(x).dtype.kind in "biuf":
         return np.array(x, np.float64)
-    except (TypeError, ValueError):
-        return None
+    return None
 
 
 def known_mistakes(check: str, names, seen, wrong) -> dict[str, str]:

@@ -1,22 +1,26 @@
 """Try a learner's function on many small cases, and make those that fail as small as they get. By hypothesis.
 
-The cases are the same on every run, unless `seed_of_cases` is set. Nothing is kept between runs.
+The cases are the same on every run, unless `seed_of_cases` is set. So those of the last few checks are kept in memory,
+with what is right in them: who tries again waits less.
 """
 
 import contextlib
 import contextvars
+import functools
+import random
 
 import numpy as np
 
 from minialex.check.call import Seed, attempt, call, in_words, judged, quietly
-from minialex.check.compare import by_magnitudes, compare, compared
+from minialex.check.compare import by_entries, by_magnitudes, compare, compared
 from minialex.check.planted.registry import SIGNATURES, adapted
 from minialex.check.recognise import known_mistakes, outcome
 from minialex.check.verdict import NOT_WRITTEN, RIGHT, SHOWN, WRONG, Verdict
 from minialex.layers.settings import is_setting
 
 __all__ = [
-    "Draw", "Seed", "attempt", "by_magnitudes", "compare", "compared", "in_words", "quietly", "run", "search",
+    "Draw", "Seed", "attempt", "by_entries", "by_magnitudes", "compare", "compared", "in_words", "quietly", "run",
+    "search",
 ]  # fmt: skip
 
 # How many cases are tried: with arrays of small whole numbers; of others; of whole numbers times a thousand, a million,
@@ -41,6 +45,7 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
         raise TypeError(
             f"check.{check} tries a function: give it the function, without calling it; this is {f!r}"
         )
+    import_hypothesis()
     f = adapted(check, f)
     arrays, verdict, sizes, modes, tapes = arrays.split(), None, {}, {}, {}
     drawn, first, shown = [], [], {}  # what f gave in the first cases, and in those that the verdict shows
@@ -59,7 +64,7 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
         verdict.cases += target is None
         failed, key = False, key_of(case)
         if target is None or key not in judgements:
-            done = call(f, case)
+            done = call(f, case if isinstance(case, Case) else Case(case, known_of(check, key)))
             judgements[key] = done, judged(done, judge, verdict.signature)
         done, findings = judgements[key] if key is not None else judgements.pop(key)
         if target is None and len(first) < COMPARED:
@@ -79,14 +84,13 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
             failed |= where == target and finding.state == verdict.findings[where].state
         return failed
 
-    def explore(case, mode):
-        attempt_once(case, mode)
-        if verdict.state == NOT_WRITTEN:
-            raise _Enough
-
-    for mode in CASES:
-        if verdict is None or verdict.state != NOT_WRITTEN:
-            run(make, mode, explore)
+    with chance_held() as start_again:
+        for mode, tape, case in cases_of(check, make_case):
+            start_again()
+            drawn[:] = [tape]
+            attempt_once(case, mode)
+            if verdict.state == NOT_WRITTEN:
+                break
     for where in [where for where, finding in verdict.findings.items() if finding.state in SHOWN]:
         mode = modes[where]
         run(make, mode, lambda case, mode, where=where: attempt_once(case, mode, where))
@@ -96,6 +100,68 @@ def search(check, f, make_case, judge, arrays) -> Verdict:
         seen = [*shown.values(), *first]
         verdict.mistakes = known_mistakes(check, arrays, seen, list(verdict.findings))
     return verdict
+
+
+class Case(dict):
+    """A case's inputs, by name; and, in `known`, what the judges of this check have found to be right for them."""
+
+    def __init__(self, inputs, known):
+        super().__init__(inputs)
+        self.known = known
+
+
+def cases_of(check, make_case):
+    """The cases in which a check tries every function, in their order: (mode, tape, case)."""
+    for mode in CASES:
+        for tape, case in _cases(check, make_case, mode, CASES[mode], seed_of_cases.get()):
+            yield mode, tape, case
+
+
+@functools.lru_cache(maxsize=32)
+def _cases(check, make_case, mode, count, seed):
+    made = ((tape, make_case(Draw(tape, mode))) for tape in _tapes(count, seed))
+    return [(tape, Case(case, known_of(check, key_of(case)))) for tape, case in made]
+
+
+def known_of(check, key):
+    """What is known to be right in one case of a check: it comes again in the next verdict."""
+    of_check = _known(check)
+    if len(of_check) > 1000:
+        of_check.clear()
+    return {} if key is None else of_check.setdefault(key, {})
+
+
+@functools.lru_cache(maxsize=8)
+def _known(check):
+    return {}
+
+
+@functools.lru_cache(maxsize=8)
+def _tapes(count, seed):
+    """The tapes that hypothesis draws when none of so many fails."""
+    found, mode = [], next(mode for mode in CASES if CASES[mode] == count)
+    run(lambda draw: draw.tape, mode, lambda tape, mode: found.append(tape))
+    return found
+
+
+@contextlib.contextmanager
+def chance_held():
+    """Gives a function that starts Python's and NumPy's own generators again, as hypothesis does before each case.
+
+    So a function that draws from them, as learners' may, gives the same in each verdict. Afterwards they go on as if
+    nothing had been.
+    """
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+
+    def start_again():
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+
+    try:
+        yield start_again
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
 
 
 class _Failed(Exception):

@@ -40,8 +40,10 @@ class Finding:
 
     @property
     def difference(self) -> np.ndarray | None:
-        """Yours minus expected, where both have one shape."""
+        """Yours minus expected, where both have one shape, and yours are real numbers."""
         if self.yours is None or self.expected is None or self.yours.shape != self.expected.shape:
+            return None
+        if self.yours.dtype.kind not in "biuf":
             return None
         return np.asarray(self.yours, float) - np.asarray(self.expected, float)
 

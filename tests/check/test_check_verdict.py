@@ -4,6 +4,7 @@ import functools
 import re
 import subprocess
 import sys
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from minialex import check
-from minialex.check import planted, show
+from minialex.check import planted, search, show
 from minialex.check.compare import compare
 from minialex.check.gradient import gradcheck
 from minialex.check.verdict import NOT_WRITTEN, Finding, Verdict
@@ -355,3 +356,96 @@ def test_what_is_right_beside_a_call_that_raised_is_said_to_be_right_in_the_case
     text = str(check.relu_forward(only_one_picture))
     assert "the call  raised: ValueError" in text
     assert re.search(r"^  y +right: in the cases that ran$", text, re.MULTILINE)
+
+
+# -- whatever a function returns, there is a verdict -------------------------------------------------------
+
+
+class Odd:
+    """What can't be compared, counted or made an array."""
+
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("no array")
+
+    def __bool__(self):
+        raise RuntimeError("neither")
+
+    __eq__ = __len__ = None
+    __hash__ = None
+
+
+ODD = {
+    "complex numbers": lambda right: np.asarray(right) + 1j,
+    "no imaginary part": lambda right: np.asarray(right, complex),
+    "one complex": lambda right: np.complex128(2 + 1j),
+    "some complex": lambda right: [np.complex128(1j)] * np.size(right),
+    "huge": lambda right: 10**400,
+    "below all": lambda right: -(10**400),
+    "a huge one": lambda right: [10**400],
+    "huge ones": lambda right: np.full(np.shape(right), 10**400, object),
+    "text": lambda right: "text",
+    "texts": lambda right: np.asarray(right).astype(str),
+    "rows of two lengths": lambda right: [[1.0], [1.0, 2.0]],
+    "generator": lambda right: (one for one in (1.0, 2.0)),
+    "objects": lambda right: np.full(np.shape(right), None),
+    "records": lambda right: np.zeros(np.shape(right), [("a", float)]),
+    "days": lambda right: np.zeros(np.shape(right), "M8[D]"),
+    "odd": lambda right: Odd(),
+    "function": lambda right: len,
+    "dict": lambda right: {},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", [
+    "relu_forward", "linear_backward", "softmax_cross_entropy_forward", "conv_counts", "differing", "dropout_mask",
+    "early_exit", "training_loop", "device_exchange_forward",
+])  # fmt: skip
+def test_whatever_is_returned_there_is_a_verdict(name, odd, monkeypatch):
+    monkeypatch.setattr(search, "CASES", {"whole": 2})
+    monkeypatch.setattr(search, "SMALLER", 2)
+
+    def first(*inputs):
+        right = planted.RIGHT[name](*inputs)
+        return (ODD[odd](right[0]), *right[1:]) if isinstance(right, tuple) else ODD[odd](right)
+
+    def whole(*inputs):
+        right = planted.RIGHT[name](*inputs)
+        return ODD[odd](right[0] if isinstance(right, tuple) else right)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for f in (first, whole):
+            verdict = getattr(check, name)(f)
+            assert verdict.state == "wrong"
+            assert "raised" not in str(verdict)
+            assert verdict._repr_html_()
+            assert all(
+                finding.difference is None or finding.state != "wrong type"
+                for finding in verdict.findings.values()
+            )
+
+
+def test_a_count_that_no_float_can_hold_is_not_finite():
+    verdict = check.differing(lambda table, query: 10**400)
+    assert "counts  wrong" in str(verdict)
+    verdict = check.conv_counts(lambda *case: (10**400, *planted.RIGHT["conv_counts"](*case)[1:]))
+    assert verdict.of("side") == "nan"
+
+
+def test_an_exception_without_words_of_its_own_gets_a_verdict():
+    class Speechless(Exception):
+        def __str__(self):
+            raise RuntimeError("no words")
+
+    def raises(x):
+        raise Speechless
+
+    assert "the call  raised: Speechless; raises, line " in str(check.relu_forward(raises))
+
+
+@pytest.mark.parametrize("odd", [lambda: [[True], [True, False]], Odd])
+def test_a_test_that_returns_neither_true_nor_false_fails(odd):
+    found = check.catches(lambda forward, backward: odd(), of="relu")
+    assert found.state == "wrong"
+    assert "fails" in str(found)
