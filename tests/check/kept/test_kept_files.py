@@ -149,7 +149,7 @@ def test_a_ctrl_c_ends_it_with_a_word(people, monkeypatch, capsys):
         (["--seed", "-1"], "--seed -1: a whole number from 0 on"),
         (["--memory", "0.1"], "NumPy alone takes 0.5 GiB"),
         (["--output", "nowhere/marks.csv"], "nowhere is no folder: make it"),
-        (["--seconds", "nan"], "both must be more than 0"),
+        (["--seconds", "nan"], "both must be finite, and more than 0"),
     ],
 )
 def test_what_cannot_work_is_refused_before_an_answer_is_tried(people, monkeypatch, capsys, arguments, says):
