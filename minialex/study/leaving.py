@@ -156,6 +156,7 @@ def leaving(answers: Answers, costs: list[int], leave_at: float) -> Leaving:
        2         1   50.0 %   0.00 %            300
      all         2  100.0 %   0.00 %            200 a picture, on average
     """
+    leave_at = probability(leave_at)
     check_costs(costs, answers.sure.shape[1])
     left = answers.left(leave_at)
     wrong = answers.best[np.arange(len(left)), left - 1] != answers.labels
