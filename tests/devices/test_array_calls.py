@@ -24,11 +24,11 @@ with_twins = pytest.mark.skipif(
 # All that is called, by layers, losses, networks, SGD, training and evaluation, and by the twins for CUDA.
 NAMES = {
     "function": """
-        arange asarray ascontiguousarray broadcast_to concatenate empty empty_like exp full lib.stride_tricks.as_strided
-        log matmul maximum moveaxis ones ones_like repeat sign sqrt stack take take_along_axis tanh where zeros
+        arange asarray ascontiguousarray broadcast_to concatenate empty empty_like exp full isfinite
+        lib.stride_tricks.as_strided log matmul maximum moveaxis ones ones_like repeat sign sqrt stack take take_along_axis tanh where zeros
         zeros_like
     """,
-    "method": "argmax astype clip copy get max mean reshape sum swapaxes transpose",
+    "method": "all argmax astype clip copy get max mean reshape sum swapaxes transpose",
     "operator": """
         __abs__ __add__ __and__ __eq__ __ge__ __getitem__ __gt__ __iadd__ __imul__ __isub__ __iter__ __len__ __matmul__
         __mul__ __neg__ __pow__ __radd__ __rmul__ __rsub__ __rtruediv__ __setitem__ __sub__ __truediv__
