@@ -25,8 +25,8 @@ with_twins = pytest.mark.skipif(
 NAMES = {
     "function": """
         arange asarray ascontiguousarray broadcast_to concatenate empty empty_like exp full isfinite
-        lib.stride_tricks.as_strided log matmul maximum moveaxis ones ones_like repeat sign sqrt stack take take_along_axis tanh where zeros
-        zeros_like
+        lib.stride_tricks.as_strided log matmul maximum moveaxis ones ones_like repeat sign sqrt stack take
+        take_along_axis tanh where zeros zeros_like
     """,
     "method": "all argmax astype clip copy get max mean reshape sum swapaxes transpose",
     "operator": """
