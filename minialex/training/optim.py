@@ -99,9 +99,7 @@ class SGD:
             if name == "penalty" and value and not any(p.proximal for p in self.parameters):
                 raise ValueError(f"SGD: penalty={value} is for gates, and none of these parameters is one")
         elif type(self) is SGD and name not in ("parameters", "_velocities", *vars(SGD)):
-            raise AttributeError(
-                f"SGD has no {name}{did_you_mean(name, NUMBERS)}: it has {', '.join(NUMBERS)}"
-            )
+            raise no_such_number(name)
         super().__setattr__(name, value)
 
     zero_grad = Elsewhere("zero_grad", NOTHING_TO_ZERO)
@@ -192,6 +190,11 @@ class SGD:
         for v, saved in zip(self.velocities, velocities, strict=True):
             with device_of(v):
                 v[...] = transfer(saved, device_of(v))
+
+
+def no_such_number(name: str) -> AttributeError:
+    """What to raise where somebody sets what SGD has not: nobody would read it."""
+    return AttributeError(f"SGD has no {name}{did_you_mean(name, NUMBERS)}: it has {', '.join(NUMBERS)}")
 
 
 def check_optimizer(optimizer, function: str, has: tuple[str, ...] = ("step",)) -> None:

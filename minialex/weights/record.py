@@ -45,7 +45,7 @@ def record_of(model: Layer, settings: Mapping | None = None) -> dict:
     """
     record = dict(getattr(model, "architecture", None) or {})
     settings = settings or {}
-    classes = names_or_none(settings.get("classes")) or class_names(model)
+    classes = _names_in(settings.get("classes")) or class_names(model)
     if classes is not None:
         known = _count_of_classes(model, record)
         if known is not None and len(classes) != known:
@@ -60,10 +60,10 @@ def record_of(model: Layer, settings: Mapping | None = None) -> dict:
 
 def class_names(model: Layer) -> list[str] | None:
     """The names of a model's classes; None where it has none. (A layer of your own may keep their number there.)"""
-    return names_or_none(getattr(model, "classes", None))
+    return _names_in(getattr(model, "classes", None))
 
 
-def names_or_none(classes) -> list[str] | None:
+def _names_in(classes) -> list[str] | None:
     are_names = isinstance(classes, Iterable) and not isinstance(classes, (str, bytes, Mapping))
     return list(map(str, classes)) if are_names else None
 

@@ -15,7 +15,7 @@ from minialex.layers import Layer, Loss
 from minialex.layers.sequential import all_layers
 from minialex.models.lenet import LeNet5, lenet5
 from minialex.training.loop import train_step
-from minialex.training.optim import NUMBERS, SGD
+from minialex.training.optim import SGD, no_such_number
 from minialex.words import a_or_an, check_choice, counted, did_you_mean, is_one_of
 
 # Of each layer: what its two functions are kept as.
@@ -256,11 +256,8 @@ def _function(answer):
 def _stepping(step_of):
     class YourSGD(SGD):
         def __setattr__(self, name, value):
-            # Once it is made, as ours does: nobody would read a new one.
-            if "_velocities" in vars(self) and name not in (*vars(self), *vars(SGD)):
-                raise AttributeError(
-                    f"SGD has no {name}{did_you_mean(name, NUMBERS)}: it has {', '.join(NUMBERS)}"
-                )
+            if "_velocities" in vars(self) and name not in (*vars(self), *vars(SGD)):  # once it is made
+                raise no_such_number(name)
             super().__setattr__(name, value)
 
         def step(self):
